@@ -1,0 +1,38 @@
+# `make demo` and `make test` do all the set-up themselves; they need python3.11 (or newer), pip and make.
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV ?= .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# What the caller's shell has set for another Python must not leak into this one.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(RUN)/act2see demo
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest
+
+lint: $(STAMP)
+	$(RUN)/ruff format --check
+	$(RUN)/ruff check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+# torch comes first and by its exact version, so that no other package brings in a larger build of it. The environment is made without pip and
+# pip put into it from outside: a Debian without python3.11-venv has no ensurepip.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "act2see needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "act2see needs pip to install itself: apt install python3-pip" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(RUN)/python install --quiet pip
+	$(RUN)/python -m pip install --quiet torch==2.13.0
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[local,openai,train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

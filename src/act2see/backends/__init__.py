@@ -1,0 +1,1 @@
+"""Vision-language models, local and behind servers."""

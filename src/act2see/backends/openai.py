@@ -1,0 +1,356 @@
+"""A model behind any server that speaks OpenAI's chat-completions API: vLLM, SGLang, `transformers serve`, Gemini, OpenAI.
+
+How the conversation is written and what is asked for differ by server: docs/servers.md says which settings go with which.
+"""
+
+import base64
+import io
+import itertools
+import os
+import random
+import re
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+import openai
+from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice
+from openai.types.completion_usage import CompletionUsage
+from PIL import Image
+
+from act2see import chat
+from act2see.errors import BackendError, ConfigError
+from act2see.interfaces import Continuation
+from act2see.trace import Cost, Frame, Trace
+
+ImageFormat = Literal["auto", "png", "jpeg"]
+MAX_PNG_PIXELS = 256 * 256
+"""`auto` sends frames up to this size as PNG, without loss, and larger ones as JPEG, which is a tenth of the bytes. Our choice."""
+JPEG_QUALITY = 95
+CONNECT_SECONDS = 10.0
+"""A server that takes longer to accept a connection counts as not there."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
+"""Between tries of a stream that broke; the client's own pauses before a stream has begun are the same."""
+
+_TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in chat.STOPS) + ")>")
+_MAX_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISettings:
+    """Which server, which model, and how to ask it. The key is no setting: it comes from the environment, as OPENAI_API_KEY."""
+
+    model: str
+    """The model's name as the server knows it."""
+    base_url: str | None
+    """The address up to and including the version, as `http://127.0.0.1:8000/v1`."""
+    rendering: Literal["auto"] | chat.Rendering = "auto"
+    """`same_turn` needs a vLLM that serves with act2see's chat template; `tool_turn` a ChatML server that takes images from a tool. auto is
+    `user_turn`, which every server can: our choice, because a server does not tell its template."""
+    opening: str = ""
+    """What stands at the start of the assistant's turn (`<think>\\n` for Qwen3-VL-Thinking). With user_turn, the server's template brings it."""
+    max_tokens: int = 8192
+    """Tokens that one call may have. Not in the paper; our choice."""
+    temperature: float | None = None
+    """None sends none, here as below: the server then takes its own, and vLLM the model's."""
+    top_p: float | None = None
+    top_k: int | None = None
+    """vLLM and SGLang know it; OpenAI's own servers refuse it."""
+    seed: int | None = None
+    timeout_seconds: float = 300.0
+    """The longest wait for the next piece of an answer, the first included."""
+    retries: int = 3
+    """How often a request is sent again after a broken connection, a 429 or a 5xx."""
+    image_format: ImageFormat = "auto"
+    send_stop: bool = True
+    """Off for servers that refuse stop strings or fail over them; the answer is then cut here, and the server is hung up on."""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    """OpenAI's newer models take only the first name, some small servers only the second."""
+
+    def __post_init__(self) -> None:
+        if not self.base_url:
+            raise ConfigError("the openai backend needs a server: give its address, as --base-url http://127.0.0.1:8000/v1")
+        if not _is_plain_url(self.base_url):
+            raise ConfigError("the base URL must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY")
+        if self.rendering not in ("auto", *get_args(chat.Rendering)):
+            raise ConfigError(f"unknown rendering {self.rendering!r}; known are auto, {', '.join(get_args(chat.Rendering))}")
+        if self.image_format not in get_args(ImageFormat):
+            raise ConfigError(f"unknown image format {self.image_format!r}; known are {', '.join(get_args(ImageFormat))}")
+
+
+class OpenAIBackend:
+    """Continues traces over HTTP. One client for all calls; safe to use from several threads."""
+
+    def __init__(self, settings: OpenAISettings, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`sleep` pauses between tries of a broken stream. Raises `BackendError` for a key that cannot be sent."""
+        self.settings = settings
+        self._sleep = sleep
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise BackendError("OPENAI_API_KEY holds characters that no key has: copy it again")
+        self._url = settings.base_url or ""
+        rendering: chat.Rendering = "user_turn" if settings.rendering == "auto" else settings.rendering
+        self._style = chat.Style(rendering, "images", settings.opening)
+        self._urls: dict[int, str] = {}
+        self._client = openai.OpenAI(
+            api_key=self._key or "none",  # the client insists on one; servers without keys ignore it
+            base_url=self._url,
+            timeout=openai.Timeout(settings.timeout_seconds, connect=min(CONNECT_SECONDS, settings.timeout_seconds)),
+            max_retries=settings.retries,
+        )
+
+    @property
+    def made_with(self) -> Mapping[str, str]:
+        """What changes the answers, by name. The server appears as host and port only."""
+        s = self.settings
+        named = {"opening": s.opening or None, "temperature": s.temperature, "top_p": s.top_p, "top_k": s.top_k, "seed": s.seed}
+        return {
+            "backend": "openai",
+            "model": s.model,
+            "server": urlsplit(self._url).netloc,
+            "rendering": self._style.rendering,
+            "frames_as": "images",
+            "image_format": s.image_format,
+            "max_tokens": str(s.max_tokens),
+            **{name: str(value) for name, value in named.items() if value is not None},
+        }
+
+    def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Generator[str, None, Continuation]:
+        """Ask the server to continue. A stream that breaks before its first word is asked for again, one that breaks later is an error.
+
+        Tokens are the server's own count; a server that counts none, or that was hung up on, leaves them 0.
+        """
+        request = self._request(trace, tools)
+        started = time.perf_counter()
+        for attempt in itertools.count():
+            answer = _Answer()
+            problem = yield from self._read(request, answer)
+            if answer.is_complete:
+                break
+            if answer.text or attempt >= self.settings.retries:
+                raise BackendError(f"the answer of {self._url} broke off: {problem}; see the server's log, or try again")
+            pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
+            self._sleep(pause * random.uniform(0.75, 1.0))
+        if tail := answer.end():
+            yield tail
+        if answer.finish == "content_filter":
+            raise BackendError(f"the content filter of {self._url} stopped the answer")
+        return Continuation(answer.text, answer.stopped, _cost(answer, started))
+
+    def _read(self, request: Mapping[str, Any], answer: "_Answer") -> Generator[str, None, str]:
+        """Fill the answer from one request's stream, yielding its text; returns what broke the stream, if anything did."""
+        with self._open(request) as stream:
+            try:
+                for chunk in stream:
+                    answer.usage = chunk.usage or answer.usage
+                    if chunk.choices and (text := answer.take(chunk.choices[0])):
+                        yield text
+                    if answer.ran_on:
+                        break
+            except openai.APITimeoutError:
+                return f"nothing came for {self.settings.timeout_seconds:g} s"
+            except openai.APIConnectionError as error:
+                return _one_line(error.__cause__ or error, self._key)
+            except openai.APIError as error:
+                raise self._explained(error) from None
+            except ValueError:  # not JSON
+                return "a line of it is no JSON"
+        return "it ended before its end; is this an OpenAI-compatible server?"
+
+    def _open(self, request: Mapping[str, Any]) -> openai.Stream[ChatCompletionChunk]:
+        try:
+            return cast("openai.Stream[ChatCompletionChunk]", self._client.chat.completions.create(**request))
+        except openai.APIError as error:
+            # Without the cause: its request holds the key.
+            raise self._explained(error) from None
+
+    def _request(self, trace: Trace, tools: Sequence[chat.Tool]) -> dict[str, Any]:
+        s = self.settings
+        conversation = chat.turns(trace, tools, self._style)
+        last = conversation[-1]
+        if self._style.rendering != "same_turn" and not any(isinstance(part, chat.Text) and part.own for part in last.segments):
+            # These servers begin the assistant's turn themselves, the opening included.
+            conversation[-1] = chat.Turn("assistant", ())
+        messages = chat.messages(conversation, self._data_url)
+        request: dict[str, Any] = {"model": s.model, "messages": messages, s.max_tokens_field: s.max_tokens}
+        request |= {"stream": True, "stream_options": {"include_usage": True}}
+        optional = {"stop": list(chat.STOPS) if s.send_stop else None, "temperature": s.temperature, "top_p": s.top_p, "seed": s.seed}
+        request |= {name: value for name, value in optional.items() if value is not None}
+        extra: dict[str, Any] = {} if s.top_k is None else {"top_k": s.top_k}
+        if self._style.rendering == "same_turn":
+            extra["include_stop_str_in_output"] = True
+            if messages[-1]["role"] == "assistant":
+                extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        return request | {"extra_body": extra}
+
+    def _data_url(self, frame: Frame) -> str:
+        key = id(frame.image)
+        url = self._urls.get(key)
+        if url is None:
+            url = self._urls[key] = data_url(frame.image, self.settings.image_format)
+            # Encoded once and kept as long as the image itself: every call sends all frames again.
+            weakref.finalize(frame.image, self._urls.pop, key, None).atexit = False
+        return url
+
+    def _explained(self, error: openai.APIError) -> BackendError:
+        s, url = self.settings, self._url
+        said = _one_line(_server_message(error), self._key)
+        match error:
+            case openai.APITimeoutError():
+                text = f"no answer from {url} within {s.timeout_seconds:g} s: start the server, check --base-url, or allow it more time"
+            case openai.APIConnectionError():
+                cause = _one_line(error.__cause__ or error, self._key)
+                text = f"no answer from {url}: {cause}; start the server or check --base-url"
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                text = f"{url} refused the key ({error.status_code}): " + ("check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY")
+            case openai.NotFoundError():
+                text = f"{url} has no model {s.model!r} or no /chat/completions (404): {said}; check --model and --base-url"
+            case openai.APIStatusError(status_code=status) if status == 429 or status >= 500:
+                text = f"{url} still failed after {s.retries + 1} tries ({status}): {said}; try again later"
+            case openai.APIStatusError(status_code=status):
+                text = f"{url} refused the request ({status}): {said}"
+            case _:
+                text = f"{url} reported an error: {said}"
+        return BackendError(text)
+
+
+class _Answer:
+    """What has come of one answer: its text up to the first stop string, and how it ended."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.finish: str | None = None
+        self.usage: CompletionUsage | None = None
+        self.first_seconds: float | None = None
+        """`time.perf_counter()` when the first text came."""
+        self.ran_on = False
+        """True once the server wrote on after a stop string."""
+        self._matched: object = None
+        self._is_cut = False
+        self._is_reasoning = False
+
+    @property
+    def is_complete(self) -> bool:
+        return self._is_cut or self.finish is not None
+
+    @property
+    def stopped(self) -> Literal["tag", "end", "length"]:
+        if self.text.endswith(chat.STOPS):
+            return "tag"
+        return "length" if self.finish == "length" else "end"
+
+    def take(self, choice: Choice) -> str:
+        """Add a piece of the stream; returns the text that it adds."""
+        # vLLM and SGLang say which stop string it was, each in a field of its own.
+        self._matched = getattr(choice, "stop_reason", None) or getattr(choice, "matched_stop", None) or self._matched
+        self.finish = choice.finish_reason or self.finish
+        new = self._words(choice)
+        if self._is_cut:
+            self.ran_on = self.ran_on or bool(new)
+            return ""
+        if not new:
+            return ""
+        if self.first_seconds is None:
+            self.first_seconds = time.perf_counter()
+        before = len(self.text)
+        self.text += new
+        if (end := _first_stop(self.text, before)) is not None:
+            self.text, self._is_cut = self.text[:end], True
+        return self.text[before:]
+
+    def end(self) -> str:
+        """Put back what the server left out at the end of a finished answer; returns the text that it adds."""
+        if self._is_cut or self.finish != "stop":
+            return ""
+        if isinstance(self._matched, str) and self._matched in chat.STOPS:
+            tail = self._matched
+        else:
+            tail = close_open_tag(self.text)[len(self.text) :]
+        if not tail and self._is_reasoning:
+            tail = "</think>"
+        self.text += tail
+        return tail
+
+    def _words(self, choice: Choice) -> str:
+        """The piece's text. Reasoning that a server sends apart goes between `<think>` marks, as the model itself would write it (our choice)."""
+        # The client checks no types: a server may send null, or no delta at all.
+        reasoning = getattr(choice.delta, "reasoning_content", None) or getattr(choice.delta, "reasoning", None)
+        content = getattr(choice.delta, "content", None)
+        new = ""
+        if isinstance(reasoning, str) and reasoning:
+            new += reasoning if self._is_reasoning else f"<think>{reasoning}"
+            self._is_reasoning = True
+        if isinstance(content, str) and content:
+            new += f"</think>{content}" if self._is_reasoning else content
+            self._is_reasoning = False
+        return new
+
+
+def close_open_tag(text: str) -> str:
+    """The text with the closing tag that a server left out, when its last call or answer is still open.
+
+    Hosted servers return what stands before a stop string. A model that ended its turn inside an open call looks the same to them, and is
+    closed too: our choice.
+    """
+    tags = list(_TAG.finditer(text))
+    return f"{text}</{tags[-1].group(2)}>" if tags and not tags[-1].group(1) else text
+
+
+def data_url(image: Image.Image, image_format: ImageFormat = "auto") -> str:
+    """The image as a data URL, PNG or JPEG."""
+    if image_format == "auto":
+        image_format = "png" if image.width * image.height <= MAX_PNG_PIXELS else "jpeg"
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, image_format.upper(), quality=JPEG_QUALITY)
+    return f"data:image/{image_format};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _is_plain_url(url: str) -> bool:
+    """Whether this is an HTTP address without anything secret in it."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return has_port and parts.scheme in ("http", "https") and bool(parts.hostname) and not ("@" in parts.netloc or parts.query or parts.fragment)
+
+
+def _first_stop(text: str, new_from: int) -> int | None:
+    """Where the first stop string ends that ends in the new part."""
+    start = max(0, new_from - max(map(len, chat.STOPS)) + 1)
+    ends = [at + len(stop) for stop in chat.STOPS if (at := text.find(stop, start)) >= 0]
+    return min(ends, default=None)
+
+
+def _cost(answer: _Answer, started: float) -> Cost:
+    seconds = {"decode": time.perf_counter() - started}
+    if answer.first_seconds is not None:
+        seconds["first_token"] = answer.first_seconds - started
+    usage = answer.usage
+    if usage is None:
+        return Cost(seconds=seconds)
+    details = usage.prompt_tokens_details
+    return Cost(usage.prompt_tokens or 0, usage.completion_tokens or 0, (details.cached_tokens if details else None) or 0, seconds)
+
+
+def _server_message(error: openai.APIError) -> str:
+    """The words of the server about an error: OpenAI's form, FastAPI's, or the plain body."""
+    body = error.body
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        found: Iterator[object] = (inner.get(name) for name in ("message", "detail")) if isinstance(inner, Mapping) else iter([inner])
+        return str(next((value for value in found if value), None) or error.message)
+    return str(body or error.message)
+
+
+def _one_line(words: object, key: str) -> str:
+    """Somebody else's words as one short printable line without the key."""
+    text = str(words)
+    if key:
+        text = text.replace(key, "***")
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

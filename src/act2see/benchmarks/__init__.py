@@ -1,0 +1,1 @@
+"""Data sets with scoring rules; they know no model."""

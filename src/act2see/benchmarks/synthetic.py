@@ -1,0 +1,32 @@
+"""The held-out questions of the synthetic world as a benchmark."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from act2see.chat import chosen
+from act2see.interfaces import Sample
+from act2see.synthetic import dataset
+from act2see.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticBenchmark:
+    """`count` held-out questions on mp4 files that are written into `folder` as they are needed; static and transient in turn."""
+
+    folder: Path
+    count: int = 300
+    seed: int = 0
+    name: str = "synthetic"
+
+    def samples(self) -> Iterator[Sample]:
+        """The questions, each once its clip is written. Of the same count and seed, always the same."""
+        for record in dataset.write(self.folder, "held-out", self.count, self.seed):
+            groups = ("unseen_pairs",) if record["unseen_pair"] else ()
+            video = self.folder / record["video"]
+            yield Sample(record["id"], video, record["question"], tuple(record["choices"]), record["answer"], record["kind"], groups)
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the answer names the right choice, by letter or text; None when it names none for sure."""
+        index = chosen(trace.answer, sample.choices)
+        return None if index is None else sample.choices[index] == sample.answer

@@ -1,0 +1,151 @@
+"""What each command can be told: one frozen dataclass a command, whose fields are its flags, its keys in a TOML file, and its help.
+
+A file's top-level keys hold for every command that has them, those in a table (`[ask]`) for that command alone; a flag on the command line wins.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from act2see.errors import ConfigError
+
+Rate = Annotated[float, Parameter(validator=Number(gt=0, lte=1000))]
+Seconds = Annotated[float, Parameter(validator=Number(gt=0))]
+Count = Annotated[int, Parameter(validator=Number(gte=0))]
+Positive = Annotated[int, Parameter(validator=Number(gte=1))]
+Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
+NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
+Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())]
+
+
+_LOOKS, _WRITES, _LOCAL, _SERVER = (
+    Group(title, sort_key=number) for number, title in enumerate(("What it sees", "How it writes", "Local models", "Servers"), start=1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which models look and think, and how. Everything that asks a model shares it, and backends of third parties are made from it."""
+
+    backend: str = "micro"
+    """The model that reasons: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
+    retriever: str = "micro"
+    """What finds frames by a text: micro (embedded), siglip:DIR, none, or package.module:Class."""
+
+    fps: Annotated[Rate, Parameter(group=_LOOKS)] = 1.0
+    """Initial frames a second (1 in the paper)."""
+    retrieve_fps: Annotated[Rate, Parameter(group=_LOOKS)] = 3.0
+    """Frames a second that the retriever looks through (3 in the paper)."""
+    max_looks: Annotated[Count, Parameter(group=_LOOKS)] = 3
+    """How many frames the model may ask for (1 in the paper; 3 is our choice)."""
+    rendering: Annotated[Literal["auto", "same_turn", "user_turn", "tool_turn"], Parameter(group=_LOOKS)] = "auto"
+    """Where an inserted frame stands: in the assistant's own turn (the paper's), the user's or the tool's; auto is the backend's choice."""
+    frames_as: Annotated[Literal["auto", "images", "video"], Parameter(group=_LOOKS)] = "auto"
+    """How the initial frames go in: as images, or as the model's native video; auto is the backend's choice."""
+
+    max_tokens: Annotated[Positive | None, Parameter(group=_WRITES)] = None
+    """How many tokens it may write between two looks; the backend's own limit if not given."""
+    temperature: Annotated[NotNegative | None, Parameter(group=_WRITES)] = None
+    """Sampling temperature, 0 for greedy; the backend's own if not given (the embedded model decodes greedily)."""
+    top_p: Annotated[Share | None, Parameter(group=_WRITES)] = None
+    """Sample from the likeliest tokens that together have this probability."""
+    top_k: Annotated[Positive | None, Parameter(group=_WRITES)] = None
+    """Sample from this many of the likeliest tokens."""
+    greedy: Annotated[bool, Parameter(group=_WRITES)] = False
+    """Always take the likeliest token; temperature, top-p and top-k are then not read."""
+    seed: Annotated[int | None, Parameter(group=_WRITES)] = None
+    """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
+
+    device: Annotated[str, Parameter(group=_LOCAL)] = "auto"
+    """Where they run: auto, cpu, cuda, cuda:1, mps."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=_LOCAL)] = "auto"
+    """Their number format."""
+    adapter: Annotated[Path | None, Parameter(group=_LOCAL)] = None
+    """Folder of a LoRA adapter for the model that reasons."""
+
+    base_url: Annotated[str | None, Parameter(group=_SERVER)] = None
+    """Address, such as http://127.0.0.1:8000/v1. The key is read from the environment's OPENAI_API_KEY only."""
+    opening: Annotated[str, Parameter(group=_SERVER)] = ""
+    """What the chat template puts at the start of the assistant's turn; for same_turn only."""
+    timeout_seconds: Annotated[Seconds, Parameter(group=_SERVER)] = 300.0
+    """The longest wait for the next piece of an answer."""
+    retries: Annotated[Count, Parameter(group=_SERVER)] = 3
+    """How often a request is sent again after a broken connection, a 429 or a 5xx."""
+    image_format: Annotated[Literal["auto", "png", "jpeg"], Parameter(group=_SERVER)] = "auto"
+    """How frames are sent; auto is without loss for small ones."""
+    send_stop: Annotated[bool, Parameter(group=_SERVER)] = True
+    """Off for servers that refuse stop strings."""
+    max_tokens_field: Annotated[Literal["max_completion_tokens", "max_tokens"], Parameter(group=_SERVER)] = "max_completion_tokens"
+    """The name by which the server knows the limit on tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskConfig(ModelConfig):
+    """One question about one video."""
+
+    choices: Words = ()
+    """Answers to choose from: --choices red green blue, or the flag repeated."""
+    save: Path | None = None
+    """Append the trace and its frames to this run folder; made if it is not there."""
+    report: Path | None = None
+    """Write a self-contained HTML report to this file."""
+    json: bool = False
+    """Print one line of JSON instead of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """The bundled clips, answered by the embedded models."""
+
+    report: Path = Path("report.html")
+    """Where the HTML report of the most interesting answer goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalConfig(ModelConfig):
+    """Many questions, scored."""
+
+    n: Positive | None = None
+    """How many questions; all that there are if not given (300 for synthetic)."""
+    frames: Literal["real", "random", "withheld"] = "real"
+    """What a look brings: the retrieved frame, a random one, or nothing."""
+    out: Path | None = None
+    """Run folder for the videos that are made, the traces and the summary."""
+    resume: bool = False
+    """Go on with the run in --out; refused if its settings differ."""
+    json: bool = False
+    """End with one line of JSON."""
+
+
+def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Each command's settings from a TOML file, its table over the top level. `keys_of` holds each command's keys, spelled as its flags.
+
+    Raises `ConfigError` for a file that cannot be read and for a key that no command, or not this command, has.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    _refuse_unknown(path, "table", tables, keys_of)
+    _refuse_unknown(path, "key", everywhere, {key for keys in keys_of.values() for key in keys})
+    for command, table in tables.items():
+        _refuse_unknown(path, f"key in [{command}]", table, keys_of[command])
+    return {command: {key: value for key, value in everywhere.items() if key in keys} | tables.get(command, {}) for command, keys in keys_of.items()}
+
+
+def _refuse_unknown(path: Path, what: str, given: Collection[str], known: Collection[str]) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "allowed are " + ", ".join(sorted(known))
+            raise ConfigError(f"{path}: unknown {what} {key!r}; {hint}")

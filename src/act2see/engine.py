@@ -1,0 +1,137 @@
+"""The one loop: decode until a call or an answer closes, turn the call into an observation, go on."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from act2see import chat
+from act2see.errors import ToolError
+from act2see.interfaces import Backend, Generator, Retriever
+from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Trace
+from act2see.video import Video
+
+MAX_ERRORS_IN_A_ROW = 3
+"""A model that does not recover from three failed calls in a row is stopped without an answer. Not in the paper; our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A bit of text as it streams; the step that it becomes a part of follows later."""
+
+    text: str
+
+
+def new_trace(video: Video, question: str, choices: Sequence[str], *, fps: float, id: str) -> Trace:
+    """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper). Raises `VideoError`."""
+    return Trace(
+        id=id,
+        video=str(video.path),
+        question=question,
+        frames=tuple(video.sample(fps)),
+        choices=tuple(choices),
+        duration_seconds=video.duration_seconds,
+    )
+
+
+def reason(
+    trace: Trace,
+    video: Video,
+    backend: Backend,
+    retriever: Retriever | None,
+    generator: Generator | None = None,
+    *,
+    max_looks: int = 1,
+    seed: int = 0,
+) -> Iterator[Delta | Step]:
+    """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
+
+    `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. `max_looks` is 1 in the
+    paper. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
+    """
+    tools = available_tools(retriever, generator, max_looks)
+    trace.made_with.update(backend.made_with)
+    trace.made_with["tools"] = ",".join(tools) or "none"
+    if "retrieve" in tools and retriever is not None:
+        trace.made_with["retriever"] = retriever.name
+    if "generate" in tools and generator is not None:
+        trace.made_with["generator"] = generator.name
+
+    def observe(call: Retrieve | Generate) -> Observation:
+        started = time.perf_counter()
+        try:
+            if trace.looks >= max_looks:
+                raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
+            frames = _look(call, trace, video, retriever, generator, seed)
+            return Observation(frames=frames)
+        except ToolError as error:
+            return Observation(error=str(error))
+        finally:
+            stage = "retrieve" if isinstance(call, Retrieve) else "generate"
+            trace.cost.seconds[stage] = trace.cost.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    while trace.finish is None:
+        last = trace.steps[-1] if trace.steps else None
+        if isinstance(last, Retrieve | Generate):
+            observation = observe(last)
+            trace.steps.append(observation)
+            yield observation
+            continue
+        if isinstance(last, Answer):  # a trace that was cut off between its answer and its finish
+            trace.finish = "answer"
+            return
+        if _errors_in_a_row(trace.steps) >= MAX_ERRORS_IN_A_ROW:
+            trace.finish = "errors"
+            return
+        stream = backend.decode(trace, tools)
+        while True:
+            try:
+                yield Delta(next(stream))
+            except StopIteration as end:
+                continuation = end.value
+                break
+        trace.cost.add(continuation.cost)
+        steps, problem = chat.parse_chunk(continuation.text)
+        if problem is not None:
+            steps.append(Observation(error=problem))
+        ended: dict[str, Finish] = {"end": "end", "length": "length"}
+        finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
+        # All at once before the first is yielded: whoever stops listening in between still holds a trace that can go on.
+        trace.steps.extend(steps)
+        trace.finish = finish
+        yield from steps
+
+
+def available_tools(retriever: Retriever | None, generator: Generator | None, max_looks: int) -> tuple[chat.Tool, ...]:
+    """The tools that the model is told about: none when it may not look."""
+    if max_looks <= 0:
+        return ()
+    return (*(("retrieve",) if retriever else ()), *(("generate",) if generator else ()))
+
+
+def _look(
+    call: Retrieve | Generate, trace: Trace, video: Video, retriever: Retriever | None, generator: Generator | None, seed: int
+) -> tuple[Frame, ...]:
+    if retriever is None:
+        raise ToolError("there is no retriever here: answer from what you have seen")
+    if isinstance(call, Retrieve):
+        return tuple(retriever.find(video, call.query.strip(), shown=_times_shown(trace)))
+    if generator is None:
+        raise ToolError("nothing can be generated here: answer from what you have seen")
+    prompt = call.prompt.strip()
+    (anchor,) = retriever.find(video, prompt, shown=())
+    return (generator.generate(prompt, anchor, seed=seed),)
+
+
+def _times_shown(trace: Trace) -> tuple[float, ...]:
+    observed = [frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames]
+    return tuple(frame.seconds for frame in (*trace.frames, *observed) if frame.seconds is not None)
+
+
+def _errors_in_a_row(steps: list[Step]) -> int:
+    count = 0
+    for step in reversed(steps):
+        if isinstance(step, Observation):
+            if step.error is None:
+                break
+            count += 1
+    return count

@@ -1,0 +1,90 @@
+"""The four plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
+
+from collections.abc import Collection, Generator as Yields, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from act2see.chat import Tool
+from act2see.trace import Cost, Frame, Trace
+from act2see.video import Video
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a backend wrote before it stopped.
+
+    `text` is everything it wrote in this call, up to and including the stop string. `stopped` says why: a stop string, the end of the model's
+    turn, or the limit on tokens.
+    """
+
+    text: str
+    stopped: Literal["tag", "end", "length"]
+    cost: Cost
+
+
+class Backend(Protocol):
+    """A vision-language model, local or behind a server."""
+
+    @property
+    def made_with(self) -> Mapping[str, str]:
+        """What a reader must know to compare two traces: model, rendering, frames_as, sampling, …, by name. Kept in `Trace.made_with`."""
+        ...
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        """Continue the trace's conversation until one of `chat.STOPS`, the end of the turn or the token limit.
+
+        Yields text as it is decoded; returns it whole, with what it cost. Does not change the trace. Raises `BackendError`.
+        """
+        ...
+
+
+class Retriever(Protocol):
+    """Finds frames of a video by a text."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """The `count` frames that fit the query best, best first, each with its time and score, none at a time in `shown` (seconds).
+
+        Raises `ToolError` when there is no such frame.
+        """
+        ...
+
+
+class Generator(Protocol):
+    """Makes a picture of something that never happened, from a real frame of the same video."""
+
+    @property
+    def name(self) -> str: ...
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        """A frame without a time, with its provenance. Raises `ToolError` when no faithful picture could be made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question of a benchmark. `answer` is the right choice's text; `kind` what it is reported under; `groups` further ones that cut across."""
+
+    id: str
+    video: Path
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    kind: str
+    groups: tuple[str, ...] = ()
+
+
+class Benchmark(Protocol):
+    """A data set with a scoring rule. It knows no model."""
+
+    @property
+    def name(self) -> str: ...
+
+    def samples(self) -> Iterable[Sample]: ...
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the trace answers the sample rightly; None when it gives no answer that can be scored."""
+        ...

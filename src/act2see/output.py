@@ -1,0 +1,82 @@
+"""What a command says: the answer or the scores on stdout, one-line complaints on stderr.
+
+Loaded for every command, so it loads nothing heavy itself.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from act2see.config import AskConfig
+
+if TYPE_CHECKING:
+    from act2see.trace import Trace
+
+
+def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
+    """Print the answer, and nothing else, on stdout; whether there was one. With choices, only one of them is an answer."""
+    from act2see.chat import chosen, letters
+
+    index = chosen(trace.answer, trace.choices) if trace.choices else None
+    answered = trace.answer is not None and (index is not None or not trace.choices)
+    if settings.json:
+        print(json.dumps(_summary(trace, index, settings)))
+    elif answered and index is not None:
+        print(f"{letters(len(trace.choices))[index]}. {plain(trace.choices[index])}")
+    elif answered:
+        print(plain(trace.answer or ""))
+    if not answered and trace.answer is not None:  # of a trace without any answer, the terminal's printer has said why
+        complain(f"no answer: {trace.answer!r} is none of the choices")
+    return answered
+
+
+def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> dict[str, Any]:
+    return {
+        "answer": trace.answer,
+        "choice": index,
+        "finish": trace.finish,
+        "looks": looks_of(trace),
+        "cost": asdict(trace.cost),
+        "made_with": trace.made_with,
+        "report": str(settings.report) if settings.report else None,
+        "save": str(settings.save) if settings.save else None,
+    }
+
+
+def looks_of(trace: "Trace") -> list[dict[str, Any]]:
+    """Every call and what it brought: a frame's time (null for a generated one) and score, or an error."""
+    from act2see.trace import Generate, Observation, Retrieve
+
+    looks: list[dict[str, Any]] = []
+    for call, brought in zip(trace.steps, trace.steps[1:], strict=False):
+        if not isinstance(call, Retrieve | Generate) or not isinstance(brought, Observation):
+            continue
+        kind, query = ("retrieve", call.query) if isinstance(call, Retrieve) else ("generate", call.prompt)
+        look: dict[str, Any] = {"kind": kind, "query": query.strip()}
+        if brought.error is not None:
+            looks.append({**look, "seconds": None, "score": None, "error": brought.error})
+        looks.extend({**look, "seconds": frame.seconds, "score": frame.score} for frame in brought.frames)
+    return looks
+
+
+def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print an evaluation's summary: for a reader, or as one line of JSON."""
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
+    for name, accuracy in summary["accuracy"].items():
+        count = summary["n_by_kind"].get(name, summary["n"])
+        print(f"{name}: {accuracy:.1%} right of {count}, {summary['call_rate'][name]:.1%} looked again")
+
+
+def plain(text: str) -> str:
+    """A model's words without control characters: they must not steer the reader's terminal."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+
+
+def complain(message: str) -> None:
+    """Say something on stderr, in one line."""
+    print(f"act2see: {plain(' '.join(message.split()))}", file=sys.stderr)

@@ -1,0 +1,211 @@
+"""Names become objects here, and nowhere else: `micro`, `huggingface:DIR`, `openai:MODEL`, or a third party's `package.module:Class`.
+
+A name comes from the command line or the user's own settings, never from a model or a data file: `package.module:Class` runs code. What is named is
+imported only then, so a missing extra is one line that says what to install.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, assert_never
+
+from act2see.config import EvalConfig, ModelConfig
+from act2see.errors import ConfigError
+from act2see.interfaces import Backend, Benchmark, Retriever
+
+MICRO = Path(__file__).parent / "micro"
+"""The embedded models: `vlm` and `retriever`, loaded by the same classes as the full-size ones."""
+
+_BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
+_RETRIEVERS = ("micro", "siglip:DIR", "none", "package.module:Class")
+_BENCHMARKS = ("synthetic", "package.module:Class")
+SYNTHETIC_QUESTIONS = 300
+_EXTRA_OF = {"torch": "local", "transformers": "local", "safetensors": "local", "peft": "local", "openai": "openai"}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def check_backend(spec: str) -> None:
+    """Refuse a name that `backend` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+    _split("backend", spec, _BACKENDS)
+
+
+def check_retriever(spec: str) -> None:
+    """Refuse a name that `retriever` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+    _split("retriever", spec, _RETRIEVERS)
+
+
+def check_benchmark(spec: str) -> None:
+    """Refuse a name that `benchmark` cannot know. Raises `ConfigError`."""
+    _split("benchmark", spec, _BENCHMARKS)
+
+
+def backend(spec: str, config: ModelConfig) -> Backend:
+    """The model that a name means, loaded. A third party's class (or function) is called with the `ModelConfig` alone.
+
+    Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` for a model that cannot be loaded.
+    """
+    name, rest = _split("backend", spec, _BACKENDS)
+    if name not in ("micro", "huggingface", "openai"):
+        made: Backend = _third_party("backend", spec, config, ("decode", "made_with"))
+        return made
+    with _importing(f"backend {name!r}"):
+        if name == "openai":
+            return _openai(rest, config)
+        return _huggingface(
+            str(MICRO / "vlm") if name == "micro" else rest, config, greedy=config.greedy or (name == "micro" and config.temperature is None)
+        )
+
+
+def retriever(spec: str, config: ModelConfig) -> Retriever | None:
+    """The retriever that a name means, loaded; None for `none`. Third parties and errors as for `backend`."""
+    name, rest = _split("retriever", spec, _RETRIEVERS)
+    if name == "none":
+        return None
+    if name not in ("micro", "siglip"):
+        made: Retriever = _third_party("retriever", spec, config, ("find", "name"))
+        return made
+    with _importing(f"retriever {name!r}"):
+        return _siglip(str(MICRO / "retriever") if name == "micro" else rest, config)
+
+
+def looker(config: EvalConfig) -> Retriever | None:
+    """What brings frames in an evaluation: the retriever that the config names, or one of those that show whether its frames matter."""
+    from act2see.retrievers.controls import RandomFrames, WithheldFrames
+
+    match config.frames:
+        case "real":
+            return retriever(config.retriever, config)
+        case "random":
+            return RandomFrames(fps=config.retrieve_fps, seed=config.seed or 0)
+        case "withheld":
+            return WithheldFrames()
+        case _:
+            assert_never(config.frames)
+
+
+def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
+    """The benchmark that a name means; videos that it makes are written into `folder`. A third party's class is called with the `EvalConfig` alone.
+
+    Raises `ConfigError` as `backend` does.
+    """
+    name, _ = _split("benchmark", spec, _BENCHMARKS)
+    if name != "synthetic":
+        made: Benchmark = _third_party("benchmark", spec, config, ("samples", "is_right"))
+        return made
+    from act2see.benchmarks.synthetic import SyntheticBenchmark
+
+    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0)
+
+
+def _split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
+    """The name before the colon and what follows it, once both make sense."""
+    name, colon, rest = spec.partition(":")
+    known = {form.partition(":")[0]: form for form in allowed[:-1]}
+    if name not in known:
+        if _IMPORT_NAME.fullmatch(spec) and importlib.util.find_spec(name.partition(".")[0]):
+            return name, rest
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"did you mean {known[near[0]]}? " if near else f"there is no package {name.partition('.')[0]}; " if _IMPORT_NAME.fullmatch(spec) else ""
+        )
+        raise ConfigError(f"no {what} {spec!r}: {hint}allowed are {', '.join(allowed)}")
+    if ":" not in known[name] and colon:
+        raise ConfigError(f"{what} {spec!r}: {name} takes nothing after its name")
+    if ":" in known[name] and not rest:
+        raise ConfigError(f"{what} {spec!r} is not complete: write {known[name]}")
+    if known[name].endswith(":DIR"):
+        folder = Path(rest).expanduser()
+        if folder.is_dir():
+            return name, str(folder)
+        if not _HUB_NAME.fullmatch(rest):
+            raise ConfigError(f"{what} {spec!r}: no folder {rest}")
+    return name, rest
+
+
+@contextmanager
+def _importing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA_OF:
+            raise
+        raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{_EXTRA_OF[missing]}]'") from error
+
+
+def _third_party(what: str, spec: str, config: ModelConfig, members: tuple[str, ...]) -> Any:
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{what} {spec!r}: cannot import {module_name} ({error}); is it installed, or its folder on PYTHONPATH?") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise ConfigError(f"{what} {spec!r}: {module_name} has no class or function {attribute}")
+    try:
+        made = factory(config)
+    except TypeError as error:
+        raise ConfigError(f"{what} {spec!r} cannot be made from a ModelConfig alone: {error}") from error
+    for member in members:
+        if not hasattr(made, member):
+            raise ConfigError(f"{what} {spec!r} is none: it has no {member!r} (see act2see.interfaces)")
+    return made
+
+
+def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
+    from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+
+    return HuggingFaceBackend.load(
+        HuggingFaceSettings(
+            model=model,
+            adapter=str(config.adapter) if config.adapter else None,
+            device=config.device,
+            dtype=config.dtype,
+            rendering=config.rendering,
+            frames_as=config.frames_as,
+            seed=config.seed or 0,
+            **_given(config, greedy),
+        )
+    )
+
+
+def _openai(model: str, config: ModelConfig) -> Backend:
+    from act2see.backends.openai import OpenAIBackend, OpenAISettings
+
+    # What would silently change the answers is refused; what only local models have (a device, say) is not read.
+    if config.adapter:
+        raise ConfigError("a server's model takes no adapter from here: start the server with it, and leave adapter out")
+    if config.frames_as == "video":
+        raise ConfigError("servers take frames as images: leave frames-as out, or set it to images")
+    return OpenAIBackend(
+        OpenAISettings(
+            model=model,
+            base_url=config.base_url,
+            rendering=config.rendering,
+            opening=config.opening,
+            seed=config.seed,
+            timeout_seconds=config.timeout_seconds,
+            retries=config.retries,
+            image_format=config.image_format,
+            send_stop=config.send_stop,
+            max_tokens_field=config.max_tokens_field,
+            **_given(config, config.greedy),
+        )
+    )
+
+
+def _siglip(model: str, config: ModelConfig) -> Retriever:
+    from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
+
+    return SiglipRetriever.load(SiglipSettings(model=model, fps=config.retrieve_fps, device=config.device, dtype=config.dtype))
+
+
+def _given(config: ModelConfig, greedy: bool) -> dict[str, Any]:
+    """What was said about sampling; what was not is the backend's own to choose."""
+    sampling = {"max_tokens": config.max_tokens, "temperature": 0.0 if greedy else config.temperature, "top_p": config.top_p, "top_k": config.top_k}
+    return {name: value for name, value in sampling.items() if value is not None}

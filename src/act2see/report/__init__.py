@@ -1,0 +1,6 @@
+"""One trace as one self-contained HTML page: no script, no network, every text escaped."""
+
+from act2see.report.page import render_report, write_report
+from act2see.report.view import why_no_answer
+
+__all__ = ["render_report", "why_no_answer", "write_report"]

@@ -1,0 +1,54 @@
+"""Renders a trace as an HTML page and writes it."""
+
+import os
+import re
+import secrets
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from act2see.errors import StoreError
+from act2see.report import view
+from act2see.trace import Trace
+
+# HTML allows no control characters, UTF-8 no lone surrogates; a mark that reorders text could make a page say what is not written.
+_NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def render_report(trace: Trace) -> str:
+    """A trace as one HTML page that needs nothing else: pictures are embedded, there is no script and no address to load."""
+    return _template().render(page=view.page(trace), seconds=view.seconds_text)
+
+
+def write_report(trace: Trace, path: Path | str) -> None:
+    """Write the page to `path`, whole or not at all. Raises `StoreError`."""
+    path = Path(path)
+    html = render_report(trace)
+    # Beside the target, because a rename is atomic only within a file system.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path.name else path
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(html)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the report to {path}: {error.strerror or error}: give a file in a folder that exists and can be written"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
+    return environment.from_string(files("act2see.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
+
+
+def _clean(value: object) -> object:
+    # What a macro of the page gives is Markup, made of values that came through here already.
+    return _NOT_FOR_A_PAGE.sub("", value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,66 @@
+"""The pictures of a page: each different one is scaled and encoded once, however often it is shown."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+_JPEG_QUALITY = 82
+_DRAWN_COLOURS = 256  # a picture with more was hardly drawn, and as a PNG, which is exact, it would be larger than as a JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A place where a picture is shown. `name` is its id in the page; `width` and `height` are the original's, in pixels."""
+
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture as the page carries it: a data URL, and its size in pixels after scaling."""
+
+    name: str
+    width: int
+    height: int
+    url: str
+
+
+class Album:
+    """Collects the pictures of one page."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, str] = {}
+        self._images: dict[str, tuple[Image.Image, int]] = {}
+
+    def add(self, image: Image.Image, longest_side: int) -> Picture:
+        """Show a picture with at most `longest_side` pixels; one that is already there is kept once, at the larger of its sizes."""
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        key = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+        name = self._names.setdefault(key, f"picture-{len(self._names) + 1}")
+        before = self._images[name][1] if name in self._images else 0
+        self._images[name] = (image, max(before, longest_side))
+        return Picture(name, *image.size)
+
+    def embedded(self) -> tuple[Embedded, ...]:
+        """All pictures, scaled and encoded, in the order in which they were first shown."""
+        return tuple(_embed(name, image, longest_side) for name, (image, longest_side) in self._images.items())
+
+
+def _embed(name: str, image: Image.Image, longest_side: int) -> Embedded:
+    small = image.copy()
+    small.thumbnail((longest_side, longest_side))
+    kind, data = "jpeg", _encoded(small, "JPEG")
+    if small.getcolors(_DRAWN_COLOURS) is not None and len(png := _encoded(small, "PNG")) <= len(data):
+        kind, data = "png", png
+    return Embedded(name, *small.size, url=f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")
+
+
+def _encoded(image: Image.Image, kind: str) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, quality=_JPEG_QUALITY)
+    return file.getvalue()

@@ -1,0 +1,328 @@
+"""What a page says about a trace, as plain values: the template only lays them out."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Literal, assert_never
+
+from act2see import chat
+from act2see.report.pictures import Album, Embedded, Picture
+from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Retrieve, Thought, Trace
+
+INSERTED_PIXELS = 640
+INITIAL_PIXELS = 320
+"""Longest sides of the embedded pictures: a page with 64 initial frames then stays below about 2 MB."""
+MAX_INITIAL_PICTURES = 64
+"""Of more initial frames, so many are shown, evenly chosen; the timeline marks them all."""
+
+_STRIP_HEIGHTS = 16.0  # the film strip's width in heights: 11 on a desktop, and pictures may lose a third at their sides
+_PIN_PERCENT = 10.0  # a pin's width on a phone, in percent of the timeline, for a square picture: nearer pins stand one above the other
+_MAX_TICKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One frame where the page shows it. `facts` are the things to know about it, by name."""
+
+    picture: Picture
+    alt: str
+    time: str | None
+    score: str | None = None
+    imagined: bool = False
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One part of the reasoning. `number` counts the calls from 1; an observation has its call's."""
+
+    kind: Literal["thought", "retrieve", "generate", "frames", "error", "answer"]
+    text: str = ""
+    frames: tuple[Shown, ...] = ()
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """An initial frame's place on the timeline, in percent of its length."""
+
+    percent: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An inserted frame's place on the timeline, in percent of its length; an imagined one stands where its anchor does. `lane` 0 is the highest."""
+
+    kind: Literal["retrieved", "anchor"]
+    percent: float
+    title: str
+    picture: Picture
+    number: int | None
+    lane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A stretch of the film strip, in percent, that shows the frame at its beginning."""
+
+    percent: float
+    width_percent: float
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A labelled time on the timeline's axis."""
+
+    percent: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The video's time from left to right."""
+
+    slots: tuple[Slot, ...]
+    dots: tuple[Dot, ...]
+    pins: tuple[Pin, ...]
+    ticks: tuple[Tick, ...]
+    lanes: int
+    duration_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the time that the trace took."""
+
+    name: str
+    seconds: float
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that the template needs."""
+
+    trace: Trace
+    video: str
+    choices: tuple[tuple[str, str, bool], ...]
+    no_answer: str
+    timeline: Timeline | None
+    initial: tuple[Shown, ...]
+    blocks: tuple[Block, ...]
+    stages: tuple[Stage, ...]
+    pictures: tuple[Embedded, ...]
+
+
+def page(trace: Trace) -> Page:
+    """The page of a trace, finished or not."""
+    album = Album()
+    initial = tuple(_initial(frame, album) for frame in evenly(trace.frames, MAX_INITIAL_PICTURES))
+    blocks = tuple(_blocks(trace, album))
+    right = chat.chosen(trace.answer, trace.choices)
+    letters = chat.letters(len(trace.choices)).ljust(len(trace.choices))
+    return Page(
+        trace=trace,
+        video=PurePath(trace.video).name,
+        choices=tuple((letter, choice, number == right) for number, (letter, choice) in enumerate(zip(letters, trace.choices, strict=True))),
+        no_answer=why_no_answer(trace.finish),
+        timeline=_timeline(trace, album),
+        initial=initial,
+        blocks=blocks,
+        stages=_stages(trace.cost),
+        pictures=album.embedded(),
+    )
+
+
+def why_no_answer(finish: Finish | None) -> str:
+    """Why a trace has no answer, in words that go on after "no answer:"."""
+    match finish:
+        case None:
+            return "the trace was cut off before its end and can be continued"
+        case "end":
+            return "the model ended its turn without one"
+        case "length":
+            return "the token budget ran out first"
+        case "errors":
+            return "too many calls in a row failed"
+        case "answer":
+            return "the trace says that it ended with one, but its last step is none"
+        case _:
+            assert_never(finish)
+
+
+def evenly(frames: Sequence[Frame], count: int) -> Sequence[Frame]:
+    """At most `count` of the frames, evenly chosen; the first is always among them, and the last if `count` is 2 or more."""
+    if len(frames) <= count:
+        return frames
+    return [frames[round(place * (len(frames) - 1) / max(1, count - 1))] for place in range(count)]
+
+
+# The reasoning
+
+
+def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
+    calls = 0
+    open_call: Retrieve | Generate | None = None
+    for step in trace.steps:
+        match step:
+            case Thought(text):
+                if words := re.sub(r"</?think>", "", text).strip():
+                    yield Block("thought", words)
+            case Retrieve(query):
+                calls, open_call = calls + 1, step
+                yield Block("retrieve", query.strip(), number=calls)
+            case Generate(prompt):
+                calls, open_call = calls + 1, step
+                yield Block("generate", prompt.strip(), number=calls)
+            case Observation(error=str(error)):
+                # An error after no call is about words that were meant as one.
+                yield Block("error", error, number=calls if open_call else None)
+                open_call = None
+            case Observation(frames=frames):
+                wish = open_call.query.strip() if isinstance(open_call, Retrieve) else ""
+                yield Block("frames", frames=tuple(_inserted(frame, wish, album) for frame in frames), number=calls if open_call else None)
+                open_call = None
+            case Answer(text):
+                yield Block("answer", text.strip())
+            case _:
+                assert_never(step)
+
+
+def _initial(frame: Frame, album: Album) -> Shown:
+    time = None if frame.seconds is None else seconds_text(frame.seconds)
+    return Shown(album.add(frame.image, INITIAL_PIXELS), f"Initial frame at {time}" if time else "Initial frame without a time", time)
+
+
+def _inserted(frame: Frame, wish: str, album: Album) -> Shown:
+    picture = album.add(frame.image, INSERTED_PIXELS)
+    if frame.seconds is not None:
+        time = seconds_text(frame.seconds)
+        looked_for = f", retrieved for “{wish}”" if wish else ""
+        return Shown(picture, f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
+    made = frame.provenance
+    if made is None:
+        return Shown(picture, "Imagined picture, not in the video", None, score_text(frame.score), imagined=True)
+    facts = [("prompt", made.prompt)]
+    if made.anchor_seconds is not None:
+        facts.append(("made from", f"the frame at {seconds_text(made.anchor_seconds)}"))
+    facts += [("model", made.model), ("seed", str(made.seed))]
+    if made.strength is not None:
+        facts.append(("strength", f"{made.strength:g}"))
+    facts += [(name, f"{score:.2f}") for name, score in made.scores.items()]
+    return Shown(picture, f"Imagined picture, not in the video: {made.prompt}", None, score_text(frame.score), imagined=True, facts=tuple(facts))
+
+
+def seconds_text(seconds: float) -> str:
+    """A time or a duration as the page writes it."""
+    return f"{seconds:.1f} s"
+
+
+def score_text(score: float | None) -> str | None:
+    """A retriever's score as the page writes it."""
+    return None if score is None else f"{score:.2f}"
+
+
+# The timeline
+
+
+def _timeline(trace: Trace, album: Album) -> Timeline | None:
+    """None when no frame has a time: there is nothing to draw."""
+    initial = [(frame.seconds, frame) for frame in trace.frames if frame.seconds is not None]
+    inserted = [(place, number, frame) for number, frame in _inserted_frames(trace) if (place := _place(frame)) is not None]
+    times = [*(seconds for seconds, _ in initial), *(place for place, _, _ in inserted)]
+    if not times:
+        return None
+    # A frame may lie beyond what the file's header promises; then the line is as long as the frames need.
+    length = max([trace.duration_seconds or 0.0, *times])
+
+    def percent(seconds: float) -> float:
+        return 100 * min(1.0, max(0.0, seconds / length)) if length > 0 else 0.0
+
+    pins = _in_lanes([_pin(number, frame, place, percent(place), album) for place, number, frame in inserted])
+    return Timeline(
+        slots=tuple(_slots([(percent(seconds), frame) for seconds, frame in initial], album)),
+        dots=tuple(Dot(percent(seconds), f"initial frame at {seconds_text(seconds)}") for seconds, _ in initial),
+        pins=pins,
+        ticks=tuple(Tick(percent(seconds), f"{seconds:g} s") for seconds in _tick_seconds(length)),
+        lanes=max((pin.lane + 1 for pin in pins), default=0),
+        duration_known=bool(trace.duration_seconds),
+    )
+
+
+def _inserted_frames(trace: Trace) -> Iterable[tuple[int | None, Frame]]:
+    """Every inserted frame with the number of its call."""
+    calls = 0
+    for step in trace.steps:
+        if isinstance(step, Retrieve | Generate):
+            calls += 1
+        elif isinstance(step, Observation):
+            for frame in step.frames:
+                yield calls or None, frame
+
+
+def _place(frame: Frame) -> float | None:
+    """Where a frame stands on the timeline, in seconds: an imagined one where its anchor does."""
+    if frame.provenance is not None:
+        return frame.provenance.anchor_seconds
+    return frame.seconds
+
+
+def _pin(number: int | None, frame: Frame, place: float, percent: float, album: Album) -> Pin:
+    picture = album.add(frame.image, INSERTED_PIXELS)
+    look = "" if number is None else f"look {number}: "
+    if frame.provenance is not None:
+        return Pin("anchor", percent, f"{look}imagined from the frame at {seconds_text(place)}, not in the video", picture, number)
+    score = "" if frame.score is None else f", score {score_text(frame.score)}"
+    return Pin("retrieved", percent, f"{look}frame at {seconds_text(place)}{score}", picture, number)
+
+
+def _in_lanes(pins: Sequence[Pin]) -> tuple[Pin, ...]:
+    """The pins in order of time, each in the first lane where the last one is far enough to its left."""
+    last_in_lane: list[float] = []
+    placed = []
+    for pin in sorted(pins, key=lambda pin: pin.percent):
+        apart = _PIN_PERCENT * pin.picture.width / pin.picture.height
+        lane = next((number for number, last in enumerate(last_in_lane) if pin.percent - last >= apart), len(last_in_lane))
+        last_in_lane[lane : lane + 1] = [pin.percent]
+        placed.append(replace(pin, lane=lane))
+    return tuple(placed)
+
+
+def _slots(placed: Sequence[tuple[float, Frame]], album: Album) -> Iterable[Slot]:
+    """As many frames as fit side by side, each up to the next one; every second, third, … frame if there are more."""
+    if not placed:
+        return
+    width, height = placed[0][1].image.size
+    stride = math.ceil(len(placed) / max(1.0, _STRIP_HEIGHTS * height / width))
+    chosen = placed[::stride]
+    stops = [*(start for start, _ in chosen[1:]), 100.0]
+    for (start, frame), stop in zip(chosen, stops, strict=True):
+        yield Slot(start, stop - start, album.add(frame.image, INITIAL_PIXELS))
+
+
+def _tick_seconds(length: float) -> list[float]:
+    """Round times from 0 to at most the length."""
+    if length <= 0:
+        return [0.0]
+    step = next(step for step in _round_steps() if length / step <= _MAX_TICKS)
+    return [number * step for number in range(int(length / step + 1e-9) + 1)]
+
+
+def _round_steps() -> Iterable[float]:
+    yield from (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
+    step = 3600.0
+    while True:
+        yield step
+        step *= 2
+
+
+# What it cost
+
+
+def _stages(cost: Cost) -> tuple[Stage, ...]:
+    total = sum(cost.seconds.values())
+    return tuple(Stage(name, seconds, 100 * seconds / total if total > 0 else 0.0) for name, seconds in cost.seconds.items())

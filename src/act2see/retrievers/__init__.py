@@ -1,0 +1,1 @@
+"""What finds a frame by a text."""

@@ -1,0 +1,349 @@
+"""Runs on disk: a folder that can be cut off at any byte, resumed, shared by two processes, and read without trusting it.
+
+    run.json        what made the run: command, config, seed, their digest, versions
+    traces.jsonl    one trace a line, append-only; a last line without its newline was cut off and does not count
+    frames/         <sha256>.png|jpg, each written once
+    summary.json    what came out
+
+A frame's name is the sha256 of its size and RGB pixels; a generated frame's covers its provenance too. Real frames of up to 512x512 and all generated
+ones are PNG and come back pixel for pixel; larger real ones are JPEG (quality 95, 4:4:4) and come back almost the same. Our choice: a benchmark's
+run holds tens of thousands of real frames. A generated frame's PNG also says inside that it is one and where it came from.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from PIL import Image, PngImagePlugin
+
+import act2see
+from act2see.errors import StoreError
+from act2see.records import (
+    FORMAT_VERSION,
+    decode_trace,
+    encode_provenance,
+    encode_trace,
+    map_of,
+    optional,
+    parse_json,
+    plain,
+    read_integer,
+    read_object,
+    read_text,
+    shown,
+    without_version,
+)
+from act2see.trace import Frame, Trace
+
+__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "Run", "decode_trace", "encode_trace"]
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+MAX_PNG_PIXELS = 512 * 512
+"""Larger real frames are stored as JPEG."""
+PACKAGES = ("av", "numpy", "pillow", "torch", "transformers", "peft", "diffusers", "openai")
+"""Their versions are written into run.json where they are installed."""
+
+_RUN, _TRACES, _FRAMES, _SUMMARY = "run.json", "traces.jsonl", "frames", "summary.json"
+_BLOCK = 1 << 16
+
+
+class Run:
+    """One run folder. Made by `create`, `resume`, `create_or_open` or `open`; whatever goes wrong is a `StoreError`."""
+
+    def __init__(self, folder: Path, *, command: str, config: Mapping[str, Any], seed: int | None, digest: str, versions: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.command = command
+        self.config = config
+        self.seed = seed
+        self.digest = digest
+        """sha256 over the canonical JSON of command, config and seed: runs with equal digests were asked for the same."""
+        self.versions = versions
+
+    @classmethod
+    def create(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
+        """Begin a run in a folder that holds none; the folder is made if need be."""
+        run = cls(folder, command=command, config=plain(config), seed=seed, digest=_digest(command, config, seed), versions=_versions())
+        names = ("command", "config", "seed", "digest", "versions")
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder) as traces:
+                if (folder / _RUN).exists():
+                    raise StoreError(f"{folder} holds a run already: resume it, or give another folder")
+                if traces.seek(0, os.SEEK_END) > 0:
+                    raise StoreError(f"{folder} holds {_TRACES} but no {_RUN}: give another folder")
+                _replace(folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(run, name) for name in names}}))
+        return run
+
+    @classmethod
+    def resume(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
+        """Go on with a run that was asked for in the same way; otherwise the error names every key that differs, with both values."""
+        run = cls.open(folder)
+        if _digest(command, config, seed) != run.digest:
+            before = {"command": run.command, "seed": run.seed} | _flat(run.config)
+            now = {"command": command, "seed": seed} | _flat(plain(config))
+            raise StoreError(f"{folder} was made with other settings: {_differences(before, now)}: give the same ones, or another folder")
+        return run
+
+    @classmethod
+    def create_or_open(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
+        """Begin a run, or add to the one that is there whatever its settings were: every trace says itself how it was made."""
+        if not (folder / _RUN).exists():
+            return cls.create(folder, command=command, config=config, seed=seed)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """A run that exists, to be read."""
+        path = folder / _RUN
+        if not path.exists():
+            raise StoreError(f"no run in {folder}: it holds no {_RUN}")
+        with _reading(path):
+            content = path.read_bytes()
+
+        def make(**read: Any) -> "Run":
+            return cls(folder, **read)
+
+        texts = map_of(read_text)
+        any_values = map_of(lambda value, _: value)
+        read_run = read_object(make, command=read_text, config=any_values, seed=optional(read_integer), digest=read_text, versions=texts)
+        with _placed(str(path)):
+            return read_run(without_version(parse_json(content)), "")
+
+    def append(self, trace: Trace) -> None:
+        """Add a trace: its frames first, then its line, all on the disk when this returns. It is not asked whether the id is there already.
+
+        When the disk is full, everything that was appended before stays readable.
+        """
+        files: dict[str, Frame] = {}
+
+        def name(frame: Frame) -> str:
+            found = _name(frame)
+            files[found] = frame
+            return found
+
+        with _placed(f"trace {shown(trace.id)} cannot be written"):
+            line = _line(encode_trace(trace, name))
+            decode_trace(parse_json(line), lambda file: files[file].image)  # what could not be read again is refused here, not years later
+        frames = self.folder / _FRAMES
+        with _writing(self.folder), _locked(self.folder) as traces:
+            frames.mkdir(exist_ok=True)
+            missing = {frames / file: frame for file, frame in files.items() if not (frames / file).exists()}
+            for path, frame in missing.items():
+                _replace(path, _encoded(frame))
+            _append(traces, line)
+
+    def traces(self) -> Iterator[Trace]:
+        """All traces with their frames, in the order in which they were appended."""
+        for where, record in self._records():
+            with _placed(where):
+                trace = decode_trace(record, self._load)
+            yield trace
+
+    def ids(self) -> set[str]:
+        """The ids of all traces, without loading a picture."""
+        found = set()
+        for where, record in self._records():
+            with _placed(where):
+                found.add(read_text(without_version(record).get("id"), "id"))
+        return found
+
+    def write_summary(self, summary: Mapping[str, JSON]) -> None:
+        """Write summary.json; whoever reads it sees the old one or the new one, never a half."""
+        with _writing(self.folder), _locked(self.folder):
+            _replace(self.folder / _SUMMARY, _pretty(summary))
+
+    def _records(self) -> Iterator[tuple[str, Any]]:
+        path = self.folder / _TRACES
+        with _reading(path), path.open("rb") as file:
+            # Up to here nothing ever changes; behind it another process may be writing.
+            end = _end_of_last_line(file)
+            file.seek(0)
+            for number, line in enumerate(file, start=1):
+                end -= len(line)
+                if end < 0:
+                    return
+                where = f"{path}:{number}"
+                with _placed(where):
+                    record = parse_json(line)
+                yield where, record
+
+    def _load(self, name: str) -> Image.Image:
+        path = self.folder / _FRAMES / name
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                loaded = image.convert("RGB")
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is missing: the trace cannot be read without it") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise StoreError(f"{path} cannot be read as a picture: {error}") from error
+        loaded.info = {}  # the texts inside the file are for other programs; two pictures are equal when their pixels are
+        return loaded
+
+
+# Frames as files
+
+
+def _name(frame: Frame) -> str:
+    image = frame.image.convert("RGB")
+    found = hashlib.sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes())
+    if frame.provenance is not None:
+        found.update(_canonical(encode_provenance(frame.provenance)).encode())
+    return f"{found.hexdigest()}.{'png' if _is_png(frame) else 'jpg'}"
+
+
+def _is_png(frame: Frame) -> bool:
+    return frame.provenance is not None or frame.image.width * frame.image.height <= MAX_PNG_PIXELS
+
+
+def _encoded(frame: Frame) -> bytes:
+    content = io.BytesIO()
+    image = frame.image.convert("RGB")
+    if not _is_png(frame):
+        image.save(content, "JPEG", quality=95, subsampling="4:4:4")
+        return content.getvalue()
+    texts = PngImagePlugin.PngInfo()
+    if frame.provenance is not None:
+        texts.add_text("Software", f"act2see {act2see.__version__}")
+        texts.add_text("Description", "Generated by a model; this picture was never in the video.")
+        texts.add_text("act2see:provenance", _canonical(encode_provenance(frame.provenance)))
+    image.save(content, "PNG", pnginfo=texts)
+    return content.getvalue()
+
+
+# What made a run
+
+
+def _digest(command: str, config: Mapping[str, JSON], seed: int | None) -> str:
+    return hashlib.sha256(_canonical({"command": command, "config": plain(config), "seed": seed}).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"act2see": act2see.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "config.") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    def value(settings: Mapping[str, Any], name: str) -> str:
+        return shown(settings[name]) if name in settings else "not set"
+
+    names = [name for name in {**before, **now} if value(before, name) != value(now, name)]
+    return ", ".join(f"{name.removeprefix('config.')} was {value(before, name)} and is {value(now, name)}" for name in names) or "its digest differs"
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise StoreError(str(error)) from error
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _pretty(value: Any) -> bytes:
+    return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+
+
+# The disk
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[BinaryIO]:
+    """The traces' file, held by this process alone: every change to the folder happens inside."""
+    with (folder / _TRACES).open("ab+", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file gives it back
+        yield file
+
+
+def _append(file: BinaryIO, line: bytes) -> None:
+    """Write a line after the last whole one. What a crash left behind it goes; what a full disk leaves of this one goes too."""
+    end = _end_of_last_line(file)
+    file.truncate(end)
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
+
+
+def _end_of_last_line(file: BinaryIO) -> int:
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        block = file.read(end - start)
+        if b"\n" in block:
+            return start + block.rindex(b"\n") + 1
+        end = start
+    return 0
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even after a crash."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; what was there stays as it was") from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Put the place that it is about before an error's text."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(f"{where}: {error}") from error

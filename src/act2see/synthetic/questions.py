@@ -1,0 +1,183 @@
+"""Questions about a clip, and a scripted teacher that reasons about them as a person would, in varied words.
+
+The wording never tells the kind: `What colour is the star?` is *static* when one of the 1 fps frames shows the star and *transient* when none does.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from act2see.chat import letters
+from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Actor, Clip
+from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought
+
+Asked = Literal["colour", "shape", "place"]
+Kind = Literal["static", "transient"]
+
+INPUT_FPS = 1.0
+RETRIEVE_FPS = 3.0
+"""The paper's two rates: what the model is given, and what a look can bring. A transient is on screen in one of the latter, in none of the former."""
+CHOICES = 4
+
+WORDINGS: dict[Asked, tuple[str, ...]] = {
+    "colour": (
+        "What colour is the {shape}?",
+        "Which colour does the {shape} have?",
+        "What is the colour of the {shape}?",
+        "In which colour does the {shape} appear?",
+    ),
+    "shape": (
+        "Which shape is {colour}?",
+        "What shape is the {colour} thing?",
+        "What is the shape of the {colour} object?",
+        "Which shape appears in {colour}?",
+    ),
+    "place": (
+        "Where is the {shape}?",
+        "Where does the {shape} appear?",
+        "In which part of the picture is the {shape}?",
+        "Where can the {shape} be seen?",
+    ),
+}
+_PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A multiple-choice question about one actor of a clip. `seen` and `could_see` are the times in seconds at which 1 fps and 3 fps frames show it."""
+
+    text: str
+    asked: Asked
+    actor: Actor
+    choices: tuple[str, ...]
+    answer: str
+    seen: tuple[float, ...]
+    could_see: tuple[float, ...]
+    crosses: bool = field(default=False)
+
+    @property
+    def kind(self) -> Kind:
+        return "static" if self.seen else "transient"
+
+    @property
+    def letter(self) -> str:
+        return letters(len(self.choices))[self.choices.index(self.answer)]
+
+
+def ask(rng: random.Random, clip: Clip) -> list[Question]:
+    """Every question that has one right answer in the clip, in random order, each in a random wording with random choices."""
+    questions = []
+    at_input, at_retrieve = clip.times(INPUT_FPS), clip.times(RETRIEVE_FPS)
+    for actor in clip.actors:
+        seen = tuple(t for t in at_input if actor.is_there(t))
+        could_see = tuple(t for t in at_retrieve if actor.is_there(t))
+        if not could_see:
+            continue
+        for asked in _askable(actor, clip):
+            answer = {"colour": actor.colour, "shape": actor.shape, "place": actor.place}[asked]
+            text = rng.choice(WORDINGS[asked]).format(shape=actor.shape, colour=actor.colour)
+            choices = _choices(rng, asked, answer)
+            questions.append(Question(text, asked, actor, choices, answer, seen, could_see, actor.target is not None))
+    rng.shuffle(questions)
+    return questions
+
+
+def _askable(actor: Actor, clip: Clip) -> list[Asked]:
+    others = [other for other in clip.actors if other is not actor]
+    one_shape = all(other.shape != actor.shape for other in others)
+    one_colour = all(actor.colour not in (other.colour, other.later_colour) for other in others)
+    asked: list[Asked] = []
+    if one_shape and actor.later_colour is None:
+        asked.append("colour")
+    if one_colour and actor.later_colour is None:
+        asked.append("shape")
+    if one_shape and actor.target is None:
+        asked.append("place")
+    return asked
+
+
+def _choices(rng: random.Random, asked: Asked, answer: str) -> tuple[str, ...]:
+    values: Sequence[str] = {"colour": list(COLOURS), "shape": SHAPES, "place": list(PLACES)}[asked]
+    wrong = rng.sample([value for value in values if value != answer], CHOICES - 1)
+    mixed = [answer, *wrong]
+    rng.shuffle(mixed)
+    return tuple(mixed)
+
+
+# The scripted teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a call brings in a scripted trace: the frame at `seconds`, or, when that is None, the error."""
+
+    seconds: float | None
+    error: str | None = None
+
+
+def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[Look] = (), *, can_look: bool = True) -> list[Step]:
+    """Steps that answer the question: from the 1 fps frames where they show it, else by the looks given, else by an admitted guess.
+
+    A look whose frame does not show the asked thing is said to miss, and the next one follows. The guess is a random choice, never the truth:
+    a model must not learn to know what it cannot have seen.
+    """
+    thing = f"the {question.actor.shape}" if question.asked != "shape" else f"the {question.actor.colour} thing"
+    text = "<think>" + rng.choice(("I look for {0}.", "The question is about {0}.", "I need to find {0}.", "Let me find {0}.")).format(thing)
+    if question.seen:
+        first = question.seen[0]
+        text += rng.choice((" At {0:.1f} seconds I see it", " The frame at {0:.1f} seconds shows it", " It is there at {0:.1f} seconds")).format(first)
+        return [*_conclude(rng, text + _fact(clip, question, first), question.answer, question)]
+    text += rng.choice((" None of these frames shows it.", " No frame that I was given shows it.", " I cannot see it in these frames."))
+    steps: list[Step] = []
+    for look in looks if can_look else ():
+        text += rng.choice((" I should look again.", " I want to see it.", " I need another frame."))
+        steps += [Thought(text), Retrieve(f" {_query(rng, question)} ")]
+        if look.seconds is None:
+            steps.append(Observation(error=look.error))
+            text = rng.choice((" No frame came back.", " I did not get a frame."))
+            continue
+        steps.append(Observation(frames=(Frame(clip.draw(look.seconds), look.seconds),)))
+        if question.actor.is_there(look.seconds):
+            text = rng.choice((" Now I see it", " Here it is", " This frame shows it"))
+            return [*steps, *_conclude(rng, text + _fact(clip, question, look.seconds), question.answer, question)]
+        text = rng.choice((" This frame does not show it.", " It is not in this frame."))
+    text += rng.choice((" I can only guess.", " So I have to guess."))
+    return [*steps, *_conclude(rng, text, rng.choice(question.choices), question)]
+
+
+def _query(rng: random.Random, question: Question) -> str:
+    if question.asked == "shape":
+        return rng.choice(("something {0}", "the {0} thing", "a {0} shape", "the {0} shape")).format(question.actor.colour)
+    return rng.choice(("the {0}", "a {0}", "the {0} appears", "a frame with the {0}")).format(question.actor.shape)
+
+
+def _fact(clip: Clip, question: Question, seconds: float) -> str:
+    actor = question.actor
+    colour = actor.colour_at(seconds)
+    place = f" {_PLACE_WORDS[actor.place]}" if actor.target is None else ""
+    return f": {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
+
+
+def _conclude(rng: random.Random, text: str, answer: str, question: Question) -> list[Step]:
+    letter = letters(len(question.choices))[question.choices.index(answer)]
+    end = rng.choice((" So the answer is {0}: {1}.", " The answer is {0}, option {1}.", " That makes it {0}, so {1}.")).format(answer, letter)
+    return [Thought(text + end + "</think>"), Answer(letter)]
+
+
+# Captions: the dense supervision that teaches seeing
+
+
+def describe(clip: Clip, seconds: Sequence[float]) -> str:
+    """What each frame shows, a clause a frame: `0.0 seconds: red star top, blue ring left; 1.0 seconds: nothing`."""
+    return "; ".join(f"{t:.1f} seconds: {_listing(clip, t)}" for t in seconds)
+
+
+def _listing(clip: Clip, seconds: float) -> str:
+    there = clip.visible(seconds)
+    return ", ".join(f"{a.colour_at(seconds)} {a.shape} {_nearest_place(a, seconds)}" for a in there) or "nothing"
+
+
+def _nearest_place(actor: Actor, seconds: float) -> str:
+    x, y = actor.centre(seconds)
+    return min(PLACES, key=lambda place: (PLACES[place][0] - x) ** 2 + (PLACES[place][1] - y) ** 2)

@@ -1,0 +1,170 @@
+"""Train the embedded retriever, a SigLIP of about 1.3 million parameters, from nothing on the synthetic world."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import SiglipConfig, SiglipModel, Trainer, TrainingArguments
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Actor, Clip, colour_for, make_clip
+from act2see.training.micro_model import make_tokenizer
+
+_TEXT_LENGTH = 16
+_SIDE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MicroRetrieverConfig:
+    """How the embedded retriever is trained. All numbers are our choice."""
+
+    out: Path
+    steps: int = 1500
+    seed: int = 0
+    learning_rate: float = 1e-3
+    images: int = 48
+    """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
+    texts: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a text asks for: None stands for anything."""
+
+    shape: str | None = None
+    colour: str | None = None
+    place: str | None = None
+
+    def shows(self, clip: Clip, seconds: float) -> bool:
+        """Whether the picture at that time shows it."""
+        return any(self._fits(actor, seconds) for actor in clip.visible(seconds))
+
+    def _fits(self, actor: Actor, seconds: float) -> bool:
+        return (
+            self.shape in (None, actor.shape)
+            and self.colour in (None, actor.colour_at(seconds))
+            and self.place in (None, actor.place if actor.target is None else None)
+        )
+
+    def words(self, rng: random.Random) -> str:
+        """The wish in one of many wordings."""
+        noun = self.shape or rng.choice(("thing", "shape", "object", "one"))
+        named = f"{self.colour} {noun}" if self.colour else noun
+        article = rng.choice(("the ", "the ", "an " if named[0] in "aeiou" else "a ", ""))
+        text = article + named
+        if self.shape is None and self.colour and rng.random() < 0.4:
+            text = f"something {self.colour}"
+        if self.place:
+            text += {"top": " at the top", "left": " on the left", "middle": " in the middle", "right": " on the right", "bottom": " at the bottom"}[self.place]
+        return rng.choice(("{}", "{}", "{}", "a frame with {}", "{} appears", "when {} is there", "show me {}", "where {} is")).format(text)
+
+
+def random_wish(rng: random.Random) -> Wanted:
+    """A shape, a colour, both, or one of them at a place; never a pair that training must not show."""
+    shape = rng.choice(SHAPES)
+    kind = rng.random()
+    if kind < 0.35:
+        return Wanted(shape=shape)
+    if kind < 0.65:
+        return Wanted(colour=rng.choice(list(COLOURS)))
+    place = rng.choice(list(PLACES)) if kind > 0.85 else None
+    if kind > 0.93:
+        return Wanted(colour=rng.choice(list(COLOURS)), place=place)
+    return Wanted(shape=shape, colour=None if place else colour_for(rng, shape, unseen=False), place=place)
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """Batch `i`, the same every time: pictures, texts and the matrix that says which text is true of which picture."""
+
+    def __init__(self, config: MicroRetrieverConfig, tokenizer: Any, processor: Any, count: int) -> None:
+        self.config, self.tokenizer, self.processor, self.count = config, tokenizer, processor, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = random.Random(f"retriever {self.config.seed} {index}")
+        shown: list[tuple[Clip, float]] = []
+        while len(shown) < self.config.images:
+            clip = make_clip(rng)
+            shown += [(clip, rng.uniform(0, clip.duration_seconds)) for _ in range(2)]
+            # Flashes are short: without this they would hardly ever be seen.
+            shown += [(clip, rng.uniform(a.start, min(a.stop, clip.duration_seconds) - 0.01)) for a in clip.actors if a.stop - a.start <= 0.6]
+        shown = shown[: self.config.images]
+        wishes = [random_wish(rng) for _ in range(self.config.texts)]
+        text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
+        pixels = self.processor(images=[clip.draw(seconds) for clip, seconds in shown], return_tensors="pt")["pixel_values"]
+        truth = torch.tensor([[wish.shows(clip, seconds) for wish in wishes] for clip, seconds in shown])
+        return {"pixel_values": pixels, "input_ids": text["input_ids"], "truth": truth}
+
+
+class WithTruth(nn.Module):
+    """SigLIP's sigmoid loss, with the world's exact truth in place of the guess that only a picture's own caption is true of it."""
+
+    def __init__(self, model: SiglipModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor, input_ids: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss and logits (pictures, texts)."""
+        logits = self.model(pixel_values=pixel_values, input_ids=input_ids).logits_per_image.float()
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, truth.float(), pos_weight=torch.tensor(3.0))
+        return {"loss": loss, "logits": logits}
+
+
+def make_retriever(vocabulary: int) -> SiglipModel:
+    """A SigLIP with random weights in the embedded retriever's shape."""
+    text = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "projection_size": 128}
+    vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": _SIDE, "patch_size": 8}
+    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = SiglipConfig(text_config={"vocab_size": vocabulary, "max_position_embeddings": _TEXT_LENGTH, **marks, **text}, vision_config=vision)
+    model = SiglipModel(config)
+    with torch.no_grad():  # SigLIP's paper: a scale of 10 and a bias of -10, here -3 because a tenth of all pairs is true
+        model.logit_scale.fill_(2.3)
+        model.logit_bias.fill_(-3.0)
+    return model
+
+
+def train(config: MicroRetrieverConfig) -> Path:
+    """Train, resuming from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
+    torch.manual_seed(config.seed)
+    tokenizer = make_tokenizer()
+    processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
+    model = make_retriever(len(tokenizer))
+    arguments = TrainingArguments(
+        output_dir=str(config.out / "checkpoints"),
+        max_steps=config.steps,
+        per_device_train_batch_size=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=50,
+        weight_decay=0.05,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=250,
+        save_total_limit=2,
+        seed=config.seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        report_to=[],
+    )
+    dataset = Batches(config, tokenizer, processor, config.steps * arguments.world_size)
+    trainer = Trainer(model=WithTruth(model), args=arguments, train_dataset=dataset, data_collator=lambda items: items[0])
+    trainer.train(resume_from_checkpoint=any((config.out / "checkpoints").glob("checkpoint-*")) or None)
+    finished = config.out / "model"
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(finished)
+        processor.save_pretrained(finished)
+        model.half().save_pretrained(finished)
+    return finished
+
+
+if __name__ == "__main__":
+    import sys
+
+    train(MicroRetrieverConfig(out=Path(sys.argv[1]), steps=int(sys.argv[2])))

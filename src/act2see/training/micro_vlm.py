@@ -1,0 +1,206 @@
+"""Train the embedded vision-language model from nothing on the synthetic world: captions first, then questions, with ever more frames."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import Dataset
+from transformers import AttentionInterface, Qwen3VLForConditionalGeneration, Trainer, TrainingArguments
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from act2see import chat
+from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain
+from act2see.synthetic.world import Clip, make_clip
+from act2see.tokens import Encoder, Piece
+from act2see.trace import Answer, Frame, Step, Thought, Trace
+from act2see.training.examples import Example, collate, pack, pieces_of
+from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm, save_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum: `share` of all steps, `clips` clips of `seconds` a batch, each with captions and `questions`."""
+
+    name: str
+    share: float
+    seconds: tuple[float, float]
+    clips: int
+    questions: int
+    captions: float
+    """The probability of each of the two captions of a clip."""
+
+
+STAGES = (
+    Stage("see", 0.28, (4.0, 12.0), 64, 0, 0.0),
+    Stage("when", 0.17, (2.0, 7.0), 5, 3, 0.7),
+    Stage("ask", 0.55, (4.0, 12.0), 5, 4, 0.35),
+)
+"""What was found to learn: seeing before asking, few frames before many. A stage without questions captions one frame a clip and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroVlmConfig:
+    """How the embedded VLM is trained. All numbers are our choice."""
+
+    out: Path
+    steps: int = 2600
+    seed: int = 0
+    learning_rate: float = 1.5e-3
+    save_every: int = 200
+
+
+class Curriculum(Dataset[list[Example]]):
+    """Batch `i` of the whole training, made when it is asked for and the same every time, so that a resumed run sees what it would have seen."""
+
+    def __init__(self, encoder: Encoder, seed: int, batches: int, stages: Sequence[Stage] = STAGES) -> None:
+        self.encoder, self.seed, self.batches, self.stages = encoder, seed, batches, stages
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def stage(self, index: int) -> Stage:
+        done = (index + 0.5) / self.batches
+        for stage in self.stages:
+            if done < stage.share:
+                return stage
+            done -= stage.share
+        return self.stages[-1]
+
+    def __getitem__(self, index: int) -> list[Example]:
+        rng = random.Random(f"train {self.seed} {index}")
+        stage = self.stage(index)
+        make = clip_example if stage.questions else frame_example
+        return [make(rng, stage, self.encoder) for _ in range(stage.clips)]
+
+
+def frame_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
+    """One frame, its time and its caption, without any conversation: a hundred of these cost what ten clips with questions do."""
+    clip = make_clip(rng, seconds=stage.seconds)
+    moments = [rng.uniform(0, clip.duration_seconds - 0.05) for _ in range(4)]
+    seconds = max(moments, key=lambda moment: len(clip.visible(moment))) if rng.random() < 0.8 else moments[0]
+    frame = Frame(clip.draw(seconds), seconds)
+    caption = chat.Text(" " + describe(clip, [seconds]).partition(": ")[2], own=True)
+    return pack([encoder.encode([chat.Text(chat.seconds_tag(seconds)), chat.Picture(frame), caption])], encoder.merge)
+
+
+def clip_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
+    """One clip with its captions and questions, packed."""
+    while True:
+        clip = make_clip(rng, seconds=stage.seconds)
+        questions = _choose(rng, ask(rng, clip), stage.questions)
+        if questions:
+            break
+    times = clip.times(INPUT_FPS)
+    frames = tuple(Frame(clip.draw(seconds), seconds) for seconds in times)
+    tools: tuple[chat.Tool, ...] = ("retrieve",) if rng.random() > 0.08 else ()
+    traces: list[tuple[Trace, chat.Style]] = []
+    if rng.random() < stage.captions:
+        traces.append((_caption(clip, frames, times, "Describe every frame."), chat.Style()))
+    if rng.random() < stage.captions:
+        one = rng.choice(times)
+        traces.append((_caption(clip, frames, [one], f"Describe the frame at {one:.1f} seconds."), chat.Style()))
+    for question in questions:
+        style = chat.Style(rendering="user_turn" if rng.random() < 0.12 else "same_turn")
+        steps = explain(rng, clip, question, _looks(rng, clip, question), can_look=bool(tools))
+        traces.append((_trace(frames, question.text, question.choices, steps), style))
+    sequences: list[list[Piece]] = [pieces_of(trace, tools, style, encoder) for trace, style in traces]
+    return pack(sequences, encoder.merge)
+
+
+def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Question]:
+    """At most `count` questions, half of them transient where there are as many."""
+    transient = [question for question in questions if question.kind == "transient"]
+    static = [question for question in questions if question.kind == "static"]
+    half = (count + rng.randint(0, 1)) // 2
+    chosen = transient[: max(half, count - len(static))] + static[: max(count - half, count - len(transient))]
+    return rng.sample(chosen, min(count, len(chosen)))
+
+
+def _looks(rng: random.Random, clip: Clip, question: Question) -> list[Look]:
+    """What the calls of a transient question bring: mostly the frame, sometimes a wrong one first, sometimes nothing."""
+    hit = Look(rng.choice(question.could_see))
+    missing = [t for t in clip.times(RETRIEVE_FPS) if t not in question.could_see and t not in clip.times(INPUT_FPS)]
+    misses = [Look(t) for t in rng.sample(missing, min(len(missing), rng.choice((1, 1, 2))))]
+    none_left = Look(None, f"no look is left (at most {rng.randint(1, 4)}): answer from what you have seen")
+    nothing = Look(None, rng.choice(("no frame was found: answer from what you have seen", none_left.error)))
+    fate = rng.random()
+    if fate < 0.74:
+        return [hit]
+    if fate < 0.87:
+        return [*misses, hit]
+    return [*misses, none_left] if fate < 0.94 else [nothing]
+
+
+def _caption(clip: Clip, frames: tuple[Frame, ...], times: Sequence[float], request: str) -> Trace:
+    text = describe(clip, times) if len(times) > 1 else describe(clip, times).partition(": ")[2]
+    return _trace(frames, request, (), [Thought("<think>I look at what is there.</think>"), Answer(text)])
+
+
+def _trace(frames: tuple[Frame, ...], question: str, choices: tuple[str, ...], steps: list[Step]) -> Trace:
+    return Trace("training", "synthetic", question, frames, choices, steps=steps, finish="answer")
+
+
+def _plain_attention(*args: Any, **kwargs: Any) -> Any:
+    """PyTorch's attention without its fused CPU kernel, whose backward pass takes 5 ms for a picture of 64 patches: half of all training time."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return sdpa_attention_forward(*args, **kwargs)
+
+
+def train(config: MicroVlmConfig) -> Path:
+    """Train, resuming from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
+    torch.manual_seed(config.seed)
+    tokenizer, processor = make_tokenizer(), make_image_processor()
+    model: Qwen3VLForConditionalGeneration = make_vlm(tokenizer)
+    if not torch.cuda.is_available():
+        AttentionInterface.register("plain", _plain_attention)
+        model.set_attn_implementation({"vision_config": "plain"})
+    arguments = TrainingArguments(
+        output_dir=str(config.out / "checkpoints"),
+        max_steps=config.steps,
+        per_device_train_batch_size=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.03},
+        warmup_steps=100,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_num_workers=1,
+        dataloader_prefetch_factor=4,
+        dataloader_persistent_workers=True,
+        report_to=[],
+        disable_tqdm=False,
+    )
+    encoder = Encoder(tokenizer, processor)
+    pad = int(tokenizer.pad_token_id)
+
+    def as_batch(items: list[list[Example]]) -> dict[str, Any]:
+        return collate(items[0], pad)
+
+    dataset = Curriculum(encoder, config.seed, config.steps * arguments.world_size)
+    trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=as_batch)
+    checkpoints = sorted((config.out / "checkpoints").glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=bool(checkpoints) or None)
+    finished = config.out / "model"
+    if trainer.is_world_process_zero():
+        save_parts(finished, tokenizer, processor)
+        model.half().save_pretrained(finished)
+    return finished
+
+
+if __name__ == "__main__":
+    import sys
+
+    train(MicroVlmConfig(out=Path(sys.argv[1]), steps=int(sys.argv[2])))

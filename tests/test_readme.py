@@ -1,0 +1,115 @@
+"""What the README says is true: its commands parse, its code runs, its tree and links are there."""
+
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import av
+import pytest
+
+from act2see import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN_IN_THE_TREE = (".py", ".jinja", ".j2")
+OTHERS = {"vllm"}  # programs that are not ours
+
+
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+COMMANDS = [
+    line for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) for block in _blocks("sh", text) for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    words = shlex.split(line.partition(" > ")[0])
+    match words:
+        case ["act2see" | ".venv/bin/act2see", *arguments]:
+            cli.app.parse_args(arguments, exit_on_error=False, print_error=False)
+        case ["make", target]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        case ["pip", "install", "-e", extras]:
+            known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+            assert set(extras.removeprefix(".[").removesuffix("]").split(",")) <= set(known)
+        case [".ci/run"]:
+            assert (ROOT / ".ci/run").stat().st_mode & 0o111
+        case [program, *_]:
+            assert program in OTHERS
+
+
+def test_there_are_commands() -> None:
+    assert {"make demo", "make test"} <= set(COMMANDS)
+    assert sum("act2see ask" in line for line in COMMANDS) >= 4
+
+
+def test_the_settings_file_is_one(tmp_path: Path) -> None:
+    (block,) = _blocks("toml")
+    (tmp_path / "mine.toml").write_text(block, encoding="utf-8")
+    _, bound, _ = cli.app.parse_args(["ask", "clip.mp4", "Why?", "--config", str(tmp_path / "mine.toml")], exit_on_error=False, print_error=False)
+    settings = bound.arguments["settings"]
+    assert settings.backend.startswith("openai:")
+    assert settings.max_looks == 2
+
+
+def test_the_backend_of_a_third_party_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = _blocks("python")
+    (tmp_path / "parrot.py").write_text(block, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "parrot", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode())
+    backend = next(word for word in README.split() if word.startswith("parrot:")).rstrip("`")
+    code = cli.main(["ask", str(tmp_path / "clip.mp4"), "Why?", "--choices", "red", "blue", "--backend", backend, "--retriever", "none"])
+    assert (code, capsys.readouterr().out) == (0, "A. red\n")
+
+
+def _tree() -> dict[str, str]:
+    """The paths of the README's tree and what it says about each."""
+    (block,) = [block for block in _blocks("text") if "src/act2see/" in block]
+    found: dict[str, str] = {}
+    folders: list[str] = []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, _, said = line.strip().partition(" ")
+        folders = [*folders[:depth], name]
+        found["".join(folders)] = said.strip()
+    return found
+
+
+def test_everything_in_the_tree_is_there_and_is_said_what_it_is() -> None:
+    tree = _tree()
+    assert [path for path in tree if not (ROOT / path).exists()] == []
+    folders = {path for path in tree if any(other != path and other.startswith(path) for other in tree)}
+    assert [path for path, said in tree.items() if not said and path not in folders] == []
+
+
+def test_everything_there_is_in_the_tree() -> None:
+    tree = _tree()
+    package = [path for path in (ROOT / "src").rglob("*") if path.name.endswith(SHOWN_IN_THE_TREE)]
+    top = [path for path in (*ROOT.glob("*.*"), *ROOT.glob("[A-Z]*")) if path.is_file() and not path.name.startswith(".")]
+    made = {"README.md", "report.html"}
+    assert sorted(str(path.relative_to(ROOT)) for path in (*package, *top) if path.name not in made and str(path.relative_to(ROOT)) not in tree) == []
+
+
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_six_files_to_read_first_lead_the_tree() -> None:
+    (sentence,) = re.findall(r"Read these six files first: (.*)", README)
+    first = re.findall(r"`([\w.]+)`", sentence)
+    assert len(first) == 6
+    assert list(_tree())[1:7] == [f"src/act2see/{name}" for name in first]

@@ -1,0 +1,167 @@
+"""Names become objects; every name that cannot is one line that says what can."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from act2see import registry
+from act2see.config import ModelConfig
+from act2see.errors import ConfigError
+
+PLUGIN = """
+from act2see.interfaces import Continuation
+from act2see.trace import Cost
+
+
+class Parrot:
+    made_with = {"backend": "parrot"}
+
+    def __init__(self, config):
+        self.config = config
+
+    def decode(self, trace, tools):
+        yield "<answer>hello</answer>"
+        return Continuation("<answer>hello</answer>", "tag", Cost())
+
+
+class Finder:
+    name = "finder"
+
+    def __init__(self, config):
+        self.config = config
+
+    def find(self, video, query, *, shown, count=1):
+        return []
+
+
+class NoBackend:
+    def __init__(self, config):
+        pass
+
+
+class NeedsMore:
+    def __init__(self, config, address):
+        pass
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "registry_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    (tmp_path / "registry_broken.py").write_text("import a_package_that_nobody_has\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "registry_plugin", raising=False)
+    return "registry_plugin"
+
+
+def test_a_third_partys_class_is_made_from_the_config(plugin: str) -> None:
+    config = ModelConfig(max_looks=7)
+    made = registry.backend(f"{plugin}:Parrot", config)
+    assert made.made_with == {"backend": "parrot"}
+    assert getattr(made, "config") is config  # noqa: B009
+    found = registry.retriever(f"{plugin}:Finder", config)
+    assert found is not None
+    assert found.name == "finder"
+
+
+def test_none_is_no_retriever() -> None:
+    assert registry.retriever("none", ModelConfig()) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "part"),
+    [
+        ("{}:Missing", "registry_plugin has no class or function Missing"),
+        ("{}:number", "registry_plugin has no class or function number"),
+        ("{}:NoBackend", "is none: it has no 'decode'"),
+        ("{}:NeedsMore", "cannot be made from a ModelConfig alone"),
+        ("registry_broken:X", "No module named 'a_package_that_nobody_has'"),
+        ("registry_plugin.inner:X", "cannot import registry_plugin.inner"),
+        ("no_such_module_at_all:X", "there is no package no_such_module_at_all"),
+    ],
+)
+def test_a_third_party_that_is_no_backend_is_refused(plugin: str, spec: str, part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.backend(spec.format(plugin), ModelConfig())
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [
+        ("hugginface:x", ["no backend 'hugginface:x'", "did you mean huggingface:DIR?"]),
+        ("huggingfac", ["did you mean huggingface:DIR?", "micro, huggingface:DIR, openai:MODEL, package.module:Class"]),
+        ("", ["no backend ''", "allowed are micro"]),
+        ("gpt 5", ["no backend 'gpt 5'"]),
+        ("os.path:../x", ["no backend"]),
+        ("micro:big", ["micro takes nothing after its name"]),
+        ("openai:", ["not complete: write openai:MODEL"]),
+        ("huggingface", ["not complete: write huggingface:DIR"]),
+        ("huggingface:/no/such/folder", ["no folder /no/such/folder"]),
+    ],
+)
+def test_an_unknown_backend_is_refused_before_anything_is_loaded(spec: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.check_backend(spec)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_an_unknown_retriever_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no retriever 'siglp': did you mean siglip:DIR\?"):
+        registry.check_retriever("siglp")
+
+
+def test_folders_and_hub_names_are_accepted(tmp_path: Path) -> None:
+    registry.check_backend(f"huggingface:{tmp_path}")
+    registry.check_backend("huggingface:Qwen/Qwen3-VL-8B-Thinking")
+    registry.check_backend("openai:Qwen/Qwen3-VL-8B-Thinking")
+    registry.check_retriever(f"siglip:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "message"),
+    [
+        ("torch", "backend('micro', how)", "backend 'micro' needs torch: pip install 'act2see[local]'"),
+        ("openai", "backend('openai:some-model', how)", "backend 'openai' needs openai: pip install 'act2see[openai]'"),
+        ("torch", "retriever('micro', how)", "retriever 'micro' needs torch: pip install 'act2see[local]'"),
+    ],
+)
+def test_a_missing_extra_is_named(package: str, call: str, message: str) -> None:
+    # In a process of its own: torch and transformers cannot be unloaded. None in sys.modules is how Python marks what must not be imported.
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from act2see import registry
+from act2see.config import ModelConfig
+from act2see.errors import ConfigError
+how = ModelConfig()
+try:
+    registry.{call}
+except ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == message + "\n"
+
+
+def test_what_a_server_cannot_do_is_refused() -> None:
+    with pytest.raises(ConfigError, match="takes no adapter"):
+        registry.backend("openai:some-model", ModelConfig(base_url="http://127.0.0.1:9/v1", adapter=Path("lora")))
+    with pytest.raises(ConfigError, match="frames as images"):
+        registry.backend("openai:some-model", ModelConfig(base_url="http://127.0.0.1:9/v1", frames_as="video"))
+
+
+def test_a_server_is_asked_as_the_config_says() -> None:
+    config = ModelConfig(base_url="http://127.0.0.1:9/v1", rendering="tool_turn", temperature=0.5, greedy=True, max_tokens=77)
+    made = registry.backend("openai:some/model", config).made_with
+    assert made["model"] == "some/model"
+    assert made["rendering"] == "tool_turn"
+    assert made["temperature"] == "0.0"  # greedy wins
+    assert made["max_tokens"] == "77"
+    assert "seed" not in made

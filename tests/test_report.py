@@ -1,0 +1,396 @@
+"""The report: what stands on the page, that nothing on it is markup of a model's, and that it loads nothing."""
+
+import base64
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops
+
+from act2see.errors import StoreError
+from act2see.report import render_report, why_no_answer, write_report
+from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+@dataclass
+class Element:
+    """One element of a parsed page."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list["Element | str"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    @property
+    def style(self) -> dict[str, str]:
+        parts = (part.split(":", 1) for part in self.attributes.get("style", "").split(";") if ":" in part)
+        return {name.strip(): value.strip() for name, value in parts}
+
+    def all(self, tag: str = "", css_class: str = "") -> list["Element"]:
+        found = []
+        for child in self.children:
+            if isinstance(child, Element):
+                if (not tag or child.tag == tag) and (not css_class or css_class in child.attributes.get("class", "").split()):
+                    found.append(child)
+                found += child.all(tag, css_class)
+        return found
+
+    def one(self, tag: str = "", css_class: str = "") -> "Element":
+        (found,) = self.all(tag, css_class)
+        return found
+
+
+class Parser(HTMLParser):
+    """Builds the tree and fails on a tag that is not closed where it must be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in <{tag}>"
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+def parsed(html: str) -> Element:
+    parser = Parser()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == [parser.root], "an element was not closed"
+    return parser.root
+
+
+def picture(colour: tuple[int, int, int], size: tuple[int, int] = (64, 36)) -> Image.Image:
+    return Image.new("RGB", size, colour)
+
+
+def initial(count: int, gap_seconds: float = 1.0) -> tuple[Frame, ...]:
+    return tuple(Frame(picture((number, 100, 0)), number * gap_seconds) for number in range(count))
+
+
+RETRIEVED = Frame(picture((0, 0, 200)), 2.5, score=0.914)
+IMAGINED = Frame(picture((200, 0, 200)), None, provenance=Provenance("a green square", 3.0, "some-model", 7, 0.6, {"agreement": 0.83}))
+STEPS: tuple[Step, ...] = (
+    Thought("<think>No star here.\n  Not yet."),
+    Retrieve(" a star "),
+    Observation(frames=(RETRIEVED,)),
+    Thought("\nNow imagine.\n"),
+    Generate("a green square"),
+    Observation(frames=(IMAGINED,)),
+    Retrieve("more"),
+    Observation(error="no look is left"),
+    Thought("So it is blue.</think>"),
+    Answer(" B "),
+)
+
+
+def trace(*, steps: tuple[Step, ...] = STEPS, frames: tuple[Frame, ...] | None = None, finish: Finish | None = "answer") -> Trace:
+    return Trace(
+        id="trace-1",
+        video="/home/somebody/videos/clip.mp4",
+        question="What colour is the star?",
+        frames=initial(5) if frames is None else frames,
+        choices=("red", "blue", "green"),
+        duration_seconds=10.0,
+        steps=list(steps),
+        finish=finish,
+        cost=Cost(12345, 321, 10240, {"prefill": 1.0, "decode": 3.0}, 0.0123),
+        made_with={"backend": "huggingface"},
+    )
+
+
+def test_the_page_shows_question_choices_and_answer() -> None:
+    page = parsed(render_report(trace()))
+    assert page.one("h1").text == "What colour is the star?"
+    choices = page.one("ol", "choices").all("li")
+    assert [choice.text for choice in choices] == ["Ared", "Bblue✓ chosen", "Cgreen"]
+    assert ["chosen" in choice.attributes.get("class", "") for choice in choices] == [False, True, False]
+    assert page.one("div", "answer").one("p").text == "B. blue"
+    assert "clip.mp4 · 10.0 s" in page.one("p", "meta").text
+    assert "somebody" not in render_report(trace())
+
+
+def test_an_answer_that_names_no_choice_is_shown_as_it_is() -> None:
+    page = parsed(render_report(trace(steps=(Answer("purple"),))))
+    assert page.all(css_class="chosen") == []
+    assert [p.text for p in page.one("div", "answer").all("p")] == ["purple", "It names none of the choices for sure."]
+
+
+def test_the_reasoning_stands_in_its_order_with_the_frames_inline() -> None:
+    page = parsed(render_report(trace()))
+    (section,) = [section for section in page.all("section") if section.attributes["aria-labelledby"] == "reasoning"]
+    kinds = [child.attributes.get("class", child.tag) for child in section.children if isinstance(child, Element)]
+    real, imagined = "inserted real", "inserted imagined"
+    assert kinds == ["h2", "thought", "call retrieve", real, "thought", "call generate", imagined, "call retrieve", "error", "thought", "answered"]
+    assert [thought.text for thought in section.all(css_class="thought")] == ["No star here.\n  Not yet.", "Now imagine.", "So it is blue."]
+    assert [call.one("q").text for call in section.all(css_class="call")] == ["a star", "a green square", "more"]
+    assert section.one(css_class="error").text == "Error: no look is left"
+    assert ".thought { white-space: pre-wrap;" in page.one("style").text
+
+
+def test_a_retrieved_frame_has_its_time_and_score() -> None:
+    figure = parsed(render_report(trace())).one("figure", "real")
+    assert figure.one("figcaption").text.split() == ["2.5", "s", "a", "frame", "of", "the", "video", "score", "0.91"]
+    assert figure.one("svg").attributes["aria-label"] == "Frame of the video at 2.5 s, retrieved for “a star”"
+    assert "imagined" not in figure.text
+
+
+def test_a_generated_frame_is_marked_and_says_where_it_came_from() -> None:
+    figure = parsed(render_report(trace())).one("figure", "imagined")
+    assert figure.one("p", "badge").text == "imagined — not in the video"
+    facts = {row.one("dt").text: row.one("dd").text for row in figure.one("dl").all("div")}
+    assert facts == {
+        "prompt": "a green square",
+        "made from": "the frame at 3.0 s",
+        "model": "some-model",
+        "seed": "7",
+        "strength": "0.6",
+        "agreement": "0.83",
+    }
+    assert "not in the video" in figure.one("svg").attributes["aria-label"]
+
+
+def test_a_frame_without_time_and_provenance_is_marked_as_imagined_too() -> None:
+    figure = parsed(render_report(trace(steps=(Observation(frames=(Frame(picture((9, 9, 9)), None),)),)))).one("figure", "inserted")
+    assert "imagined" in figure.attributes["class"]
+    assert "not recorded" in figure.text
+
+
+def test_the_timeline_marks_every_frame_at_its_time() -> None:
+    line = parsed(render_report(trace())).one(css_class="timeline")
+    assert [dot.style["left"] for dot in line.all(css_class="dot")] == ["0.00%", "10.00%", "20.00%", "30.00%", "40.00%"]
+    assert [dot.attributes["title"] for dot in line.all(css_class="dot")][3] == "initial frame at 3.0 s"
+    pins = [(pin.attributes["class"], pin.style["left"], pin.attributes["href"], pin.attributes["title"]) for pin in line.all(css_class="pin")]
+    assert pins == [
+        ("pin retrieved", "25.00%", "#look-1", "look 1: frame at 2.5 s, score 0.91"),
+        ("pin anchor", "30.00%", "#look-2", "look 2: imagined from the frame at 3.0 s, not in the video"),
+    ]
+    assert [tick.text for tick in line.one(css_class="axis").all("span")] == ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]
+    slots = [slot.style for slot in line.all(css_class="slot")]
+    assert float(slots[-1]["left"][:-1]) + float(slots[-1]["width"][:-1]) == pytest.approx(100)
+
+
+def test_pins_at_nearly_the_same_time_stand_one_above_the_other() -> None:
+    frames = tuple(Frame(picture((1, number, 3)), seconds) for number, seconds in enumerate((2.0, 2.1, 9.0)))
+    line = parsed(render_report(trace(steps=(Retrieve("x"), Observation(frames=frames))))).one(css_class="timeline")
+    assert [pin.style["--lane"] for pin in line.all(css_class="pin")] == ["0", "1", "0"]
+    assert line.style["--lanes"] == "2"
+
+
+@pytest.mark.parametrize("duration_seconds", [None, 0.0, 2.0])
+def test_the_timeline_reaches_the_last_frame_when_the_duration_does_not(duration_seconds: float | None) -> None:
+    short = trace()
+    short.duration_seconds = duration_seconds
+    page = parsed(render_report(short))
+    assert [dot.style["left"] for dot in page.all(css_class="dot")][-1] == "100.00%"
+    assert ("length is not known" in page.text) == (not duration_seconds)
+
+
+def test_one_frame_at_zero_seconds_does_not_divide_by_zero() -> None:
+    page = parsed(render_report(Trace("t", "v.mp4", "q", initial(1))))
+    assert [dot.style["left"] for dot in page.all(css_class="dot")] == ["0.00%"]
+
+
+@pytest.mark.parametrize("finish", [None, "end", "length", "errors"])
+def test_a_trace_without_an_answer_says_why(finish: Finish | None) -> None:
+    page = parsed(render_report(trace(steps=STEPS[:-1], finish=finish)))
+    box = page.one("div", "answer")
+    assert "none" in box.attributes["class"]
+    assert box.one("h2").text == "No answer"
+    assert box.one("p").text.lower() == why_no_answer(finish).lower() + "."
+    assert page.all(css_class="chosen") == []
+
+
+def test_a_trace_without_frames_and_steps_is_a_page_too() -> None:
+    page = parsed(render_report(Trace("t", "v.mp4", "Anything?", ())))
+    assert page.all(css_class="timeline") == page.all("figure") == page.all("image") == []
+    assert "The trace holds no steps." in page.text
+    assert "No initial frames." in page.text
+
+
+def test_the_cost_is_told() -> None:
+    page = parsed(render_report(trace()))
+    numbers = {row.one("dt").text: row.one("dd").text for row in page.one("dl", "numbers").all("div")}
+    assert numbers == {"Tokens in": "12,34510,240 of them reused", "Tokens out": "321", "Time": "4.0 s", "Looks": "2", "Price": "$0.0123"}
+    assert [bar.style["width"] for bar in page.all(css_class="bar")] == ["25.00%", "75.00%"]
+    assert "backendhuggingface" in page.all("table")[-1].text
+    free = trace()
+    free.cost = Cost()
+    assert "Priceunknown" in parsed(render_report(free)).one("dl", "numbers").text.replace("\n", "")
+
+
+# Safety
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><style>*{display:none}</style>",
+    "</title></svg><iframe src=https://evil.example/>",
+    "{{ 7 * 7 }}{% include 'x' %}",
+    "javascript:alert(1)",
+    "&lt;b&gt; &amp; <!-- <b>",
+)
+
+
+def hostile(text: str) -> Trace:
+    made = Provenance(text, 1.0, text, 1, 0.5, {text: 0.5})
+    return Trace(
+        id=text,
+        video=text,
+        question=text,
+        frames=initial(2),
+        choices=(text, "other"),
+        duration_seconds=4.0,
+        steps=[
+            Thought(text),
+            Retrieve(text),
+            Observation(error=text),
+            Retrieve(text),
+            Observation(frames=(RETRIEVED,)),
+            Generate(text),
+            Observation(frames=(Frame(picture((5, 5, 5)), None, provenance=made),)),
+            Answer(text),
+        ],
+        finish="answer",
+        cost=Cost(seconds={text: 1.0}),
+        made_with={text: text},
+    )
+
+
+def shape(element: Element) -> list[object]:
+    """The page's elements with the names of their attributes, without any text."""
+    inner = [shape(child) for child in element.children if isinstance(child, Element)]
+    return [element.tag, sorted(element.attributes), element.attributes.get("class", ""), inner]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_text_changes_no_markup_and_is_shown_as_written(attack: str) -> None:
+    page, plain = parsed(render_report(hostile(attack))), parsed(render_report(hostile("plain words")))
+    assert shape(page) == shape(plain)
+    assert page.one("h1").text == attack
+    assert page.one("div", "answer").one("p").text == f"A. {attack}"
+    assert page.one(css_class="thought").text == attack
+    assert {call.one("q").text for call in page.all(css_class="call")} == {attack}
+    assert page.one(css_class="error").text == f"Error: {attack}"
+    assert [cell.text for cell in page.all("table")[-1].all("tr")[-1].all()] == [attack, attack]
+
+
+@pytest.mark.parametrize("shown", [trace(), *(hostile(attack) for attack in ATTACKS)])
+def test_the_page_loads_nothing_and_runs_nothing(shown: Trace) -> None:
+    page = parsed(render_report(shown))
+    for element in page.all():
+        assert element.tag not in {"script", "iframe", "object", "embed", "form", "base", "img", "video"}
+        for name, value in element.attributes.items():
+            assert not name.startswith("on")
+            assert name not in {"src", "srcset", "action", "xlink:href", "ping"}
+            if name == "href":
+                assert value.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#")) or value == "data:,"
+            if name == "style":
+                assert "url(" not in value
+                assert "alert" not in value
+    (style,) = page.all("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+    (policy,) = [meta.attributes["content"] for meta in page.all("meta") if meta.attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+
+
+def test_control_characters_and_lone_surrogates_do_not_reach_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    write_report(hostile("a\x00\x1b[31m\x9b\u202eb\ud800\ttab\nline"), path)
+    html = path.read_text(encoding="utf-8")
+    assert parsed(html).one("h1").text == "a[31mb\ttab\nline"
+    assert not re.search("[\x00\x1b\x9b\u202e]", html)
+
+
+# Pictures
+
+
+def embedded(page: Element) -> dict[str, Image.Image]:
+    found: dict[str, Image.Image] = {}
+    for symbol in page.all("symbol"):
+        kind, data = symbol.one("image").attributes["href"].removeprefix("data:image/").split(";base64,")
+        image = Image.open(BytesIO(base64.b64decode(data, validate=True)))
+        assert (image.format or "").lower() == kind
+        assert symbol.attributes["viewbox"] == f"0 0 {image.width} {image.height}"
+        found[symbol.attributes["id"]] = image
+    return found
+
+
+def test_every_picture_shown_is_embedded_and_is_the_frames_own() -> None:
+    page = parsed(render_report(trace()))
+    pictures = embedded(page)
+    used = {use.attributes["href"].removeprefix("#") for use in page.all("use")}
+    assert used == set(pictures)
+    (name,) = [use.attributes["href"].removeprefix("#") for use in page.one("figure", "real").all("use")]
+    assert pictures[name].convert("RGB").getpixel((10, 10)) == (0, 0, 200)
+    assert all(svg.attributes["aria-label"] for svg in page.all("svg", "image"))
+
+
+def test_equal_frames_are_embedded_once() -> None:
+    frames = tuple(Frame(picture((7, 7, 7)), float(seconds)) for seconds in range(5))
+    again = Observation(frames=(Frame(picture((7, 7, 7)), 7.0),))
+    page = parsed(render_report(trace(frames=frames, steps=(Retrieve("x"), again))))
+    assert len(embedded(page)) == 1
+    assert len(page.one(css_class="gallery").all("figure")) == 5
+
+
+def test_pictures_are_scaled_down_and_never_up() -> None:
+    big = Frame(picture((1, 2, 3), (1920, 1080)), 0.0)
+    inserted = Observation(frames=(Frame(picture((4, 5, 6), (1080, 1920)), 1.0), Frame(picture((7, 8, 9), (40, 30)), 2.0)))
+    sizes = [image.size for image in embedded(parsed(render_report(trace(frames=(big,), steps=(Retrieve("x"), inserted))))).values()]
+    assert sorted(sizes) == [(40, 30), (320, 180), (360, 640)]
+
+
+def test_a_report_of_many_noisy_frames_stays_small() -> None:
+    noise = Image.merge("RGB", [Image.effect_noise((320, 180), 40) for _ in range(3)])
+    frames = tuple(Frame(ImageChops.offset(noise, number), float(number)) for number in range(80))
+    html = render_report(trace(frames=frames, steps=()))
+    page = parsed(html)
+    assert len(page.all(css_class="dot")) == 80
+    assert len(page.one(css_class="gallery").all("figure")) == 64
+    assert "80 initial frames, 64 of them shown" in page.one("summary").text
+    assert len(html) < 4_000_000
+
+
+# Writing
+
+
+def test_the_report_replaces_an_older_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    path.write_text("old")
+    write_report(trace(), path)
+    assert path.read_text(encoding="utf-8") == render_report(trace())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "missing" / "r.html", tmp_path / "folder"):
+        with pytest.raises(StoreError, match=re.escape(str(path))) as error:
+            write_report(trace(), path)
+        assert "\n" not in str(error.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]

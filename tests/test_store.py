@@ -1,0 +1,545 @@
+"""Runs on disk: what was written comes back, whatever happened in between, and nothing else is believed."""
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import random
+import re
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from act2see.errors import StoreError
+from act2see.store import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace
+from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+
+CONFIG: dict[str, Any] = {"fps": 1, "backend": {"name": "micro", "temperature": 0.6}, "choices": ["a", "b"]}
+
+
+def picture(seed: int, size: tuple[int, int] = (12, 8)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def generated(seed: int) -> Frame:
+    made = Provenance("a red — “star”", 1.5, "some/model", 7, 0.6, {"same place": 0.9})
+    return Frame(picture(seed), None, provenance=made)
+
+
+def trace(name: str = "one", seed: int = 0) -> Trace:
+    return Trace(
+        id=name,
+        video="clip.mp4",
+        question="What\nfalls?",
+        frames=(Frame(picture(seed), 0.0), Frame(picture(seed + 1), 1.0)),
+        choices=("a cup", "a pen"),
+        duration_seconds=2.5,
+        steps=[
+            Thought("<think>hm\u2028</think>"),
+            Retrieve(" the cup "),
+            Observation((Frame(picture(seed + 2), 1.25, score=0.5),)),
+            Generate("a star"),
+            Observation((generated(seed + 3),)),
+            Retrieve("x"),
+            Observation(error="no look is left"),
+            Answer(" A "),
+        ],
+        finish="answer",
+        cost=Cost(10, 20, 5, {"decode": 1.5}, 0.25),
+        made_with={"backend": "micro"},
+    )
+
+
+def same(left: Trace, right: Trace) -> bool:
+    """Equal in everything, pixels included."""
+
+    def seen(item: Trace) -> list[object]:
+        frames = [*item.frames, *(frame for step in item.steps if isinstance(step, Observation) for frame in step.frames)]
+        return [(frame.image.size, frame.image.tobytes(), frame.seconds, frame.score, frame.provenance) for frame in frames]
+
+    def record(item: Trace) -> object:
+        return encode_trace(item, lambda frame: "")
+
+    return seen(left) == seen(right) and record(left) == record(right)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "run", command="ask", config=CONFIG, seed=3)
+
+
+# Traces
+
+
+def frames_for(provenance: st.SearchStrategy[Provenance]) -> st.SearchStrategy[Frame]:
+    images = st.builds(picture, st.integers(0, 3), st.sampled_from([(1, 1), (5, 3)]))
+    number = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
+    real = st.builds(Frame, images, st.none() | number, st.none() | number)
+    return real | st.builds(Frame, images, st.none(), st.none() | number, provenance)
+
+
+TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates too: a tokenizer may cut a character in two
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
+PROVENANCES = st.builds(
+    Provenance, TEXTS, st.none() | NUMBERS, TEXTS, st.integers(-(2**63), 2**64), st.none() | NUMBERS, st.dictionaries(TEXTS, NUMBERS)
+)
+FRAMES = frames_for(PROVENANCES)
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(Thought, TEXTS),
+    st.builds(Retrieve, TEXTS),
+    st.builds(Generate, TEXTS),
+    st.builds(Answer, TEXTS),
+    st.builds(Observation, frames=st.lists(FRAMES, min_size=1, max_size=2).map(tuple)),
+    st.builds(Observation, error=TEXTS),
+)
+COSTS = st.builds(
+    Cost, st.integers(0, 2**40), st.integers(0), st.integers(0), st.dictionaries(TEXTS, st.floats(0, 1e6)), st.none() | st.floats(0, 1e6)
+)
+TRACES = st.builds(
+    Trace,
+    id=TEXTS,
+    video=TEXTS,
+    question=TEXTS,
+    frames=st.lists(FRAMES, max_size=2).map(tuple),
+    choices=st.lists(TEXTS, max_size=3).map(tuple),
+    duration_seconds=st.none() | NUMBERS,
+    steps=st.lists(STEPS, max_size=5),
+    finish=st.sampled_from([None, "answer", "end", "length", "errors"]),
+    cost=COSTS,
+    made_with=st.dictionaries(TEXTS, TEXTS),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRACES)
+def test_a_trace_comes_back_from_json(original: Trace) -> None:
+    pictures: dict[str, Image.Image] = {}
+
+    def name(frame: Frame) -> str:
+        found = hashlib.sha256(frame.image.tobytes() + repr(frame.image.size).encode()).hexdigest() + ".png"
+        pictures[found] = frame.image
+        return found
+
+    record = json.loads(json.dumps(encode_trace(original, name), allow_nan=False))
+    assert decode_trace(record, pictures.__getitem__) == original
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(originals=st.lists(TRACES, max_size=3), chance=st.randoms(use_true_random=False))
+def test_traces_come_back_from_the_disk(originals: list[Trace], chance: random.Random, tmp_path: Path) -> None:
+    folder = tmp_path / f"{chance.getrandbits(64):x}"
+    run = Run.create_or_open(folder, command="ask", config=CONFIG, seed=None)
+    known = list(run.traces())
+    for original in originals:
+        run.append(original)
+    back = list(Run.open(folder).traces())
+    assert len(back) == len(known) + len(originals)
+    assert all(same(*pair) for pair in zip(back, known + originals, strict=True))
+    assert run.ids() == {item.id for item in back}
+
+
+def test_the_record_is_what_other_programs_read() -> None:
+    record = encode_trace(trace(), lambda frame: f"{frame.seconds}")
+    assert record["version"] == FORMAT_VERSION == 1
+    assert set(record) == {"version"} | {field.name for field in dataclasses.fields(Trace)}
+    assert record["steps"][:4] == [
+        {"type": "thought", "text": "<think>hm\u2028</think>"},
+        {"type": "retrieve", "query": " the cup "},
+        {"type": "observation", "frames": [{"file": "1.25", "seconds": 1.25, "score": 0.5, "provenance": None}], "error": None},
+        {"type": "generate", "prompt": "a star"},
+    ]
+    assert record["steps"][4]["frames"][0]["provenance"] == {
+        "prompt": "a red — “star”",
+        "anchor_seconds": 1.5,
+        "model": "some/model",
+        "seed": 7,
+        "strength": 0.6,
+        "scores": {"same place": 0.9},
+    }
+    assert record["cost"] == {"tokens_in": 10, "tokens_out": 20, "tokens_reused": 5, "seconds": {"decode": 1.5}, "dollars": 0.25}
+
+
+Change = Callable[[dict[str, Any]], object]
+GOOD_FILE = "0" * 64 + ".png"
+REFUSED: list[tuple[Change, str]] = [
+    (lambda record: record.update(x=1), 'unknown field "x"; known are id, video, '),
+    (lambda record: record.pop("question"), 'the field "question" is missing'),
+    (lambda record: record.update(version=2), "format version 2; this act2see reads version 1"),
+    (lambda record: record.update(version=True), "format version true"),
+    (lambda record: record.pop("version"), "format version null"),
+    (lambda record: record.update(question=None), "question is null where a text is expected"),
+    (lambda record: record.update(choices="ab"), 'choices is "ab" where a list is expected'),
+    (lambda record: record.update(choices=[1]), "choices[0] is 1 where a text is expected"),
+    (lambda record: record.update(duration_seconds="2"), 'duration_seconds is "2" where a number is expected'),
+    (lambda record: record.update(duration_seconds=True), "duration_seconds is true where a number"),
+    (lambda record: record.update(duration_seconds=10**400), "duration_seconds is 1000000000000000"),
+    (lambda record: record.update(finish="won"), 'finish is "won"; known are answer, end, length, errors and null'),
+    (lambda record: record.update(finish=["answer"]), 'finish is ["answer"]; known are'),
+    (lambda record: record.update(made_with={"a": 1}), "made_with.a is 1 where a text is expected"),
+    (lambda record: record.update(made_with=[]), "made_with is [] where an object is expected"),
+    (lambda record: record["cost"].update(tokens_in=1.5), "cost.tokens_in is 1.5 where a whole number is expected"),
+    (lambda record: record["cost"].pop("dollars"), 'cost: the field "dollars" is missing'),
+    (lambda record: record["cost"].update(seconds={"decode": "1"}), 'cost.seconds.decode is "1" where a number'),
+    (lambda record: record["steps"][0].update(text=1), "steps[0].text is 1 where a text is expected"),
+    (lambda record: record["steps"][0].update(type="guess"), 'steps[0]: unknown step "guess"; known are thought, retrieve, '),
+    (lambda record: record["steps"][0].update(type=["thought"]), 'steps[0]: unknown step ["thought"]'),
+    (lambda record: record["steps"].insert(0, "thought"), "steps[0]: unknown step null"),
+    (lambda record: record["steps"][1].update(text="t"), 'steps[1]: unknown field "text"; known are query'),
+    (lambda record: record["steps"][2].update(error="and an error"), "steps[2]: an observation holds frames or an error"),
+    (lambda record: record["steps"][2].update(frames=[]), "steps[2]: an observation holds frames or an error"),
+    (lambda record: record["frames"][0].update(provenance={}), "frames[0].provenance: the field"),
+    (lambda record: record["steps"][4]["frames"][0].update(seconds=1), "steps[4].frames[0]: a generated frame has no time"),
+    (lambda record: record["steps"][4]["frames"][0]["provenance"].update(seed=0.5), "steps[4].frames[0].provenance.seed is 0.5"),
+    (lambda record: record.clear(), "format version null"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_a_record_that_is_not_ours(change: Change, message: str, run: Run) -> None:
+    run.append(trace())
+    run.append(trace("two"))
+    lines = (run.folder / "traces.jsonl").read_text().splitlines()
+    record = json.loads(lines[1])
+    change(record)
+    (run.folder / "traces.jsonl").write_text(f"{lines[0]}\n{json.dumps(record)}\n{lines[0]}\n")
+    found = run.traces()
+    assert next(found).id == "one"
+    with pytest.raises(StoreError) as caught:
+        next(found)
+    assert str(caught.value).startswith(f"{run.folder / 'traces.jsonl'}:2: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        "1",
+        '"x"',
+        "null",
+        "\udcff",
+        '{"version": NaN}',
+        '{"version": 1, "id": Infinity}',
+        "[" * 100_000,
+        '{"version": 1' + "0" * 9000 + "}",
+    ],
+    ids=lambda line: line[:12],
+)
+def test_a_broken_line_in_the_middle(line: str, run: Run) -> None:
+    run.append(trace())
+    path = run.folder / "traces.jsonl"
+    path.write_bytes(path.read_bytes() + line.encode(errors="surrogateescape") + b"\n" + path.read_bytes())
+    for read in (run.ids, lambda: list(run.traces())):
+        with pytest.raises(StoreError, match=re.escape(f"{path}:2: ")):
+            read()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../../secret.png",
+        "/etc/passwd",
+        "a.png",
+        "0" * 63 + ".png",
+        "0" * 64 + ".gif",
+        "0" * 64 + ".png\n",
+        "0" * 64 + ".png/x",
+        "A" * 64 + ".png",
+        "http://example.org/a.png",
+        "",
+        None,
+        1,
+    ],
+)
+def test_a_frame_is_never_a_path(file: object) -> None:
+    record = encode_trace(trace(), lambda frame: GOOD_FILE)
+    record["frames"][0]["file"] = file
+
+    def load(name: str) -> Image.Image:
+        assert name == GOOD_FILE
+        return picture(0)
+
+    with pytest.raises(StoreError, match=r"^frames\[0\]\.file is .*; a frame's file is named by a sha256"):
+        decode_trace(record, load)
+
+
+def test_a_picture_that_is_missing_or_broken(run: Run) -> None:
+    run.append(trace())
+    path = run.folder / "frames" / json.loads((run.folder / "traces.jsonl").read_text())["frames"][0]["file"]
+    content = path.read_bytes()
+    Image.new("RGB", (4, 4)).save(path, "GIF")
+    for broken in (b"", b"words", content[: len(content) // 2], path.read_bytes()):
+        path.write_bytes(broken)
+        with pytest.raises(StoreError, match=re.escape(f"{path} cannot be read as a picture")):
+            list(run.traces())
+    path.unlink()
+    with pytest.raises(StoreError, match=re.escape(f"traces.jsonl:1: {path} is missing")):
+        list(run.traces())
+    assert run.ids() == {"one"}
+
+
+# Frames as files
+
+
+def test_frames_are_files_named_by_their_pixels(run: Run) -> None:
+    run.append(trace("one"))
+    files = {path.name: path.stat().st_mtime_ns for path in (run.folder / "frames").iterdir()}
+    assert len(files) == 4
+    first = hashlib.sha256(b"12x8\n" + picture(0).tobytes()).hexdigest() + ".png"
+    assert first in files
+    run.append(trace("two"))  # the same pictures: nothing is written again
+    assert {path.name: path.stat().st_mtime_ns for path in (run.folder / "frames").iterdir()} == files
+    assert b"base64" not in (run.folder / "traces.jsonl").read_bytes()
+
+
+def test_equal_pixels_of_another_shape_are_another_frame(run: Run) -> None:
+    wide, high = Image.new("RGB", (8, 2), "red"), Image.new("RGB", (2, 8), "red")
+    run.append(dataclasses.replace(trace(), frames=(Frame(wide, 0.0), Frame(high, 1.0))))
+    (back,) = run.traces()
+    assert [frame.image.size for frame in back.frames] == [(8, 2), (2, 8)]
+
+
+def test_a_generated_picture_says_so_inside(run: Run) -> None:
+    real = dataclasses.replace(generated(3), provenance=None, seconds=1.0)  # the same pixels, from the video
+    run.append(dataclasses.replace(trace(), frames=(real,)))
+    record = json.loads((run.folder / "traces.jsonl").read_text())
+    generated_file, real_file = record["steps"][4]["frames"][0]["file"], record["frames"][0]["file"]
+    assert generated_file != real_file
+    with Image.open(run.folder / "frames" / generated_file) as image:
+        texts = dict(image.info)
+    assert texts["Description"] == "Generated by a model; this picture was never in the video."
+    assert json.loads(texts["act2see:provenance"]) == record["steps"][4]["frames"][0]["provenance"]
+    with Image.open(run.folder / "frames" / real_file) as image:
+        assert not image.info
+
+
+def test_large_frames_are_jpeg_and_generated_ones_are_not(run: Run) -> None:
+    large = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
+    assert large.width * large.height > MAX_PNG_PIXELS
+    frames = (Frame(large, 0.0), Frame(large.resize((512, 512)), 1.0), dataclasses.replace(generated(0), image=large))
+    run.append(dataclasses.replace(trace(), frames=frames))
+    record = json.loads((run.folder / "traces.jsonl").read_text())
+    assert [frame["file"][-3:] for frame in record["frames"]] == ["jpg", "png", "png"]
+    (back,) = run.traces()
+    assert np.abs(np.asarray(back.frames[0].image, int) - np.asarray(large, int)).max() <= 4
+    assert back.frames[1].image == frames[1].image
+    assert back.frames[2].image == large
+    name = record["frames"][0]["file"]
+    assert name == hashlib.sha256(b"640x480\n" + large.tobytes()).hexdigest() + ".jpg"
+
+
+# What cuts a run off
+
+
+def test_a_cut_at_any_byte_loses_the_last_trace_alone(run: Run) -> None:
+    for name in ("one", "two"):
+        run.append(trace(name))
+    path = run.folder / "traces.jsonl"
+    content = path.read_bytes()
+    first = content.index(b"\n") + 1
+    for length in (*range(40), *range(first - 20, first + 40), *range(first + 40, len(content), 97), len(content) - 1, len(content)):
+        path.write_bytes(content[:length])
+        kept = [name for name, end in (("one", first), ("two", len(content))) if end <= length]
+        assert run.ids() == set(kept)
+        assert [item.id for item in run.traces()] == kept
+        run.append(trace("three"))
+        assert [item.id for item in run.traces()] == [*kept, "three"]
+
+
+@pytest.mark.parametrize("known", [set(), {"one"}])
+def test_a_broken_end_longer_than_a_block_is_dropped(known: set[str], run: Run) -> None:
+    for name in known:
+        run.append(trace(name))
+    with (run.folder / "traces.jsonl").open("ab") as file:
+        file.write(b"x" * 300_000)
+    assert run.ids() == known
+    run.append(trace("two"))
+    assert run.ids() == known | {"two"}
+
+
+def write_until_full(folder: Path, limit: int) -> None:
+    """In a process of its own: files may not grow past the limit, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    run = Run.open(folder)
+    try:
+        for number in range(1000):
+            run.append(trace(f"trace {number}"))
+    except StoreError as error:
+        (folder / "error").write_text(str(error))
+
+
+def test_a_full_disk_loses_nothing(run: Run) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=write_until_full, args=(run.folder, 20_000))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert (run.folder / "error").read_text() == f"cannot write to {run.folder}: File too large; what was there stays as it was"
+    done = [item.id for item in run.traces()]
+    assert len(done) > 3
+    assert done == [f"trace {number}" for number in range(len(done))]
+    content = (run.folder / "traces.jsonl").read_bytes()
+    assert len(content) < 20_000
+    assert content.endswith(b"\n")  # the half-written line was taken back
+    run.append(trace("after"))
+    assert [item.id for item in run.traces()] == [*done, "after"]
+
+
+def test_a_picture_that_does_not_fit_leaves_no_half(run: Run) -> None:
+    run.append(trace("one"))
+    before = sorted(path.name for path in (run.folder / "frames").iterdir())
+    large = dataclasses.replace(trace("two"), frames=(Frame(picture(99, (200, 200)), 0.0),))
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, old[1]))
+        with pytest.raises(StoreError, match="File too large"):
+            run.append(large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in (run.folder / "frames").iterdir()) == before
+    assert run.ids() == {"one"}
+
+
+def append_many(folder: Path, name: str) -> None:
+    run = Run.create_or_open(folder, command="ask", config={}, seed=None)
+    for number in range(25):
+        run.append(trace(f"{name} {number}", seed=number % 3))
+    run.write_summary({"by": name})
+
+
+def test_two_processes_share_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    Run.create(folder, command="ask", config={}, seed=None)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=append_many, args=(folder, name)) for name in ("left", "right")]
+    for process in processes:
+        process.start()
+    while any(process.is_alive() for process in processes):
+        Run.open(folder).ids()  # a reader in between never sees a half
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    ids = [item.id for item in Run.open(folder).traces()]
+    for name in ("left", "right"):
+        assert [item for item in ids if item.startswith(name)] == [f"{name} {number}" for number in range(25)]
+    assert json.loads((folder / "summary.json").read_text())["by"] in {"left", "right"}
+    assert not list(folder.rglob(".*"))
+
+
+# What made a run
+
+
+def test_run_json(run: Run) -> None:
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["version"] == 1
+    assert (record["command"], record["config"], record["seed"]) == ("ask", CONFIG, 3)
+    canonical = '{"command":"ask","config":{"backend":{"name":"micro","temperature":0.6},"choices":["a","b"],"fps":1},"seed":3}'
+    assert record["digest"] == run.digest == hashlib.sha256(canonical.encode()).hexdigest()
+    assert {"act2see", "python", "av", "numpy", "pillow"} <= record["versions"].keys()
+    back = Run.open(run.folder)
+    assert (back.command, back.config, back.seed, back.digest, back.versions) == (run.command, run.config, run.seed, run.digest, run.versions)
+    assert list(back.traces()) == []
+
+
+def test_create_refuses_a_folder_that_holds_a_run(run: Run) -> None:
+    with pytest.raises(StoreError, match="holds a run already: resume it, or give another folder"):
+        Run.create(run.folder, command="ask", config=CONFIG, seed=3)
+    (run.folder / "run.json").unlink()
+    Run.create(run.folder, command="ask", config=CONFIG, seed=3).append(trace())
+    (run.folder / "run.json").unlink()
+    with pytest.raises(StoreError, match=r"holds traces\.jsonl but no run\.json"):
+        Run.create(run.folder, command="ask", config=CONFIG, seed=3)
+
+
+def test_resume_goes_on_with_the_same_settings(run: Run) -> None:
+    run.append(trace("one"))
+    same_settings: dict[str, Any] = {"choices": ("a", "b"), "backend": {"temperature": 0.6, "name": "micro"}, "fps": 1.0}
+    again = Run.resume(run.folder, command="ask", config=same_settings, seed=3)
+    again.append(trace("two"))
+    assert again.ids() == {"one", "two"}
+
+
+def test_resume_names_what_differs(run: Run) -> None:
+    changed: dict[str, Any] = {"backend": {"name": "micro", "temperature": 0.7}, "choices": ["a"], "look": True, "fps": 1}
+    with pytest.raises(StoreError) as caught:
+        Run.resume(run.folder, command="eval", config=changed, seed=4)
+    assert str(caught.value) == (
+        f'{run.folder} was made with other settings: command was "ask" and is "eval", seed was 3 and is 4, '
+        'backend.temperature was 0.6 and is 0.7, choices was ["a", "b"] and is ["a"], look was not set and is true: '
+        "give the same ones, or another folder"
+    )
+
+
+def test_several_commands_share_a_folder_if_they_want(run: Run) -> None:
+    run.append(trace("one"))
+    other = Run.create_or_open(run.folder, command="ask", config={"fps": 2}, seed=None)
+    other.append(trace("two"))
+    assert run.ids() == {"one", "two"}
+    assert Run.create_or_open(run.folder.parent / "new" / "folder", command="ask", config={}, seed=None).ids() == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[]", "[] where an object is expected"),
+        (b'{"version": 9}', "format version 9"),
+        (b'{"version": 1}', "is missing"),
+        (b'{"version": 1, "command": "ask", "config": [], "seed": 1, "digest": "", "versions": {}}', "config is [] where an object"),
+        (b'{"version": 1, "command": "ask", "config": {}, "seed": 1, "digest": "", "versions": {}, "y": 1}', 'unknown field "y"'),
+    ],
+)
+def test_a_run_that_is_not_ours(content: bytes, message: str, run: Run) -> None:
+    (run.folder / "run.json").write_bytes(content)
+    with pytest.raises(StoreError, match=re.escape(f"{run.folder / 'run.json'}: ") + ".*" + re.escape(message)) as caught:
+        Run.open(run.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=re.escape(f"no run in {tmp_path}: it holds no run.json")):
+        Run.open(tmp_path)
+    (tmp_path / "file").write_text("words")
+    with pytest.raises(StoreError, match=f"cannot write to {tmp_path / 'file'}: File exists"):
+        Run.create(tmp_path / "file", command="ask", config={}, seed=None)
+    (tmp_path / "folder" / "run.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"cannot read .*run\.json: Is a directory"):
+        Run.open(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda item: item.cost.seconds.update(decode=float("nan")), "not JSON compliant"),
+        (lambda item: item.made_with.update(temperature=0.6), "made_with.temperature is 0.6 where a text is expected"),
+        (lambda item: item.steps.append(Observation((Frame(picture(0), 1.0, score=np.float32(1)),))), "not JSON serializable"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_could_not_be_read_is_not_written(change: Callable[[Trace], None], message: str, run: Run) -> None:
+    run.append(trace("one"))
+    before = (run.folder / "traces.jsonl").read_bytes()
+    bad = trace("two")
+    change(bad)
+    with pytest.raises(StoreError, match=f'^trace "two" cannot be written: .*{re.escape(message)}'):
+        run.append(bad)
+    assert (run.folder / "traces.jsonl").read_bytes() == before
+
+
+def test_summary_is_replaced_whole(run: Run) -> None:
+    run.write_summary({"accuracy": {"static": 0.9}})
+    run.write_summary({"accuracy": {"static": 1}, "n": 3})
+    assert json.loads((run.folder / "summary.json").read_text()) == {"accuracy": {"static": 1}, "n": 3}
+    assert sorted(path.name for path in run.folder.iterdir()) == ["run.json", "summary.json", "traces.jsonl"]
