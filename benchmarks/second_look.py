@@ -2,8 +2,8 @@
 
     python benchmarks/second_look.py [--frames 64] [--size 224] [--repeats 5] [--json]
 
-The peer is transformers' own full prefill of the same prompt. Both run in this process, in turn, on one thread; the model has the embedded one's shape
-and random weights, which changes nothing in the time. Needs the `local` extra.
+The peer is transformers' own full prefill of the same prompt. Both run in this process, in turn, on one thread; the model has the embedded one's
+shape and random weights, which changes nothing in the time. Needs the `local` extra.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from PIL import Image
 from act2see import chat
 from act2see.backends.huggingface import CachedConversation
 from act2see.tokens import Encoder, joined
-from act2see.trace import Frame, Observation, Retrieve, Thought, Trace
+from act2see.trace import Frame, Observation, Retrieve, Step, Thought, Trace
 from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm
 
 
@@ -59,11 +58,14 @@ def main() -> None:
     difference = 0.0
     for _ in range(options.repeats):
         conversation.feed(first_loop)  # the state after the first loop; from the second round on it only cuts the cache back
-        continued, took = timed(lambda: conversation.feed(pieces)[0])
-        seconds["continued"].append(took)
+        started = time.perf_counter()
+        continued = conversation.feed(pieces)[0]
+        seconds["continued"].append(time.perf_counter() - started)
         model.model.rope_deltas = None
-        full, took = timed(lambda: model(**whole, logits_to_keep=1).logits[0, -1].float())
-        seconds["full"].append(took)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            full = model(**whole, logits_to_keep=1).logits[0, -1].float()
+        seconds["full"].append(time.perf_counter() - started)
         difference = max(difference, float((continued - full).abs().max()))
     result = {
         "frames": options.frames,
@@ -86,17 +88,10 @@ def prompt(frames: int, side: int) -> Trace:
     def frame(seconds: float) -> Frame:
         return Frame(Image.fromarray(pixels.integers(0, 256, (side, side, 3), np.uint8)), seconds)
 
-    looked = [Thought("<think>I look for the star. No frame that I was given shows it."), Retrieve(" the star "), Observation(frames=(frame(3.3),))]
+    thought = Thought("<think>I look for the star. No frame that I was given shows it.")
+    looked: list[Step] = [thought, Retrieve(" the star "), Observation(frames=(frame(3.3),))]
     shown = tuple(frame(float(n)) for n in range(frames))
     return Trace("benchmark", "random", "What colour is the star?", shown, ("red", "blue", "green", "white"), steps=looked)
-
-
-def timed(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
-    """What it gives, and how many seconds it took."""
-    with torch.inference_mode():
-        started = time.perf_counter()
-        result = run()
-        return result, time.perf_counter() - started
 
 
 if __name__ == "__main__":

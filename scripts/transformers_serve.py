@@ -36,7 +36,7 @@ from act2see.evaluation import Evaluator, Scored
 from act2see.retrievers.controls import RandomFrames
 
 REQUIREMENTS = ("torch==2.14.1", "torchvision==0.29.1", "transformers[serving]==5.23.0")
-START_SECONDS = 300
+START_SECONDS = 600
 """Importing torch and loading the model takes longest on a machine that has just installed them."""
 CONTEXT = 40
 

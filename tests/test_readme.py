@@ -1,4 +1,4 @@
-"""What the README says is true: its commands parse, its code runs, its tree and links are there."""
+"""What the README and the other documents say is true: commands parse, code runs, the tree and the links are there."""
 
 import re
 import shlex
@@ -14,30 +14,42 @@ from act2see import cli
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN_IN_THE_TREE = (".py", ".jinja", ".j2")
-OTHERS = {"vllm"}  # programs that are not ours
+OTHERS = {"vllm", "transformers", "export"}
 
 
 def _blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-COMMANDS = [
-    line for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) for block in _blocks("sh", text) for line in block.splitlines()
-]
+def _commands() -> list[str]:
+    """Every line of every shell block of the documents; one that ends in a backslash goes on in the next."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))]
+    blocks = [block for text in texts for block in _blocks("(?:ba)?sh", text)]
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+COMMANDS = _commands()
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    words = shlex.split(line.partition(" > ")[0])
+    words = shlex.split(line.partition(" > ")[0], comments=True)
+    if "-m" in words:  # python -m act2see, torchrun … -m act2see
+        words = words[words.index("-m") + 1 :]
     match words:
         case ["act2see" | ".venv/bin/act2see", *arguments]:
             cli.app.parse_args(arguments, exit_on_error=False, print_error=False)
+        case ["python", script, *_]:
+            assert (ROOT / script).is_file()
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         case ["pip", "install", "-e", extras]:
             known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
             assert set(extras.removeprefix(".[").removesuffix("]").split(",")) <= set(known)
+        case ["pip", "install", "torch==2.13.0" | "torch", *_]:
+            pass
         case [".ci/run"]:
             assert (ROOT / ".ci/run").stat().st_mode & 0o111
         case [program, *_]:
@@ -103,9 +115,9 @@ def test_everything_there_is_in_the_tree() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")) if "://" not in link]
+        assert [link for link in links if not (path.parent / link).exists()] == [], path.name
 
 
 def test_the_six_files_to_read_first_lead_the_tree() -> None:

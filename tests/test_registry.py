@@ -162,6 +162,5 @@ def test_a_server_is_asked_as_the_config_says() -> None:
     made = registry.backend("openai:some/model", config).made_with
     assert made["model"] == "some/model"
     assert made["rendering"] == "tool_turn"
-    assert made["temperature"] == "0.0"  # greedy wins
+    assert made["decoding"] == "greedy"  # it wins over a temperature, and no seed is sent that nobody gave
     assert made["max_tokens"] == "77"
-    assert "seed" not in made

@@ -147,7 +147,7 @@ Segment = Text | Picture | Clip
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation; `call` is the number of the look that a tool's turn answers, or that an assistant's turn ends with."""
+    """One turn of a conversation. `call` numbers the look that a tool's turn answers, or that an assistant's turn ends with."""
 
     role: Literal["system", "user", "assistant", "tool"]
     segments: tuple[Segment, ...]
@@ -161,7 +161,7 @@ class Style:
     rendering: Rendering = "same_turn"
     frames_as: FramesAs = "images"
     opening: str = ""
-    """What the model's chat template puts at the start of the assistant's turn (`<think>\\n` for Qwen3-VL-Thinking). Prompt, not the model's words."""
+    """What the model's chat template puts at the start of its turn (`<think>\\n` for Qwen3-VL-Thinking). Prompt, not the model's words."""
 
 
 def seconds_tag(seconds: float) -> str:
@@ -174,7 +174,8 @@ def system_prompt(tools: Sequence[Tool]) -> str:
     lines = ["You answer a question about a video. You see some of its frames, each after its time. Think step by step inside <think> and </think>."]
     if "retrieve" in tools:
         lines.append(
-            "If you need a frame of the video that you have not seen, write <retrieve> what to look for </retrieve>: it comes back inside <frame> and </frame>."
+            "If you need a frame of the video that you have not seen, write <retrieve> what to look for </retrieve>: "
+            "it comes back inside <frame> and </frame>."
         )
     if "generate" in tools:
         lines.append(
@@ -197,7 +198,7 @@ def letters(count: int) -> str:
 
 
 def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The index of the choice that an answer names, by its letter (`B`, `(b)`, `B. red`) or by its exact text; None when it is not one choice for sure."""
+    """The index of the choice that an answer names, by its letter (`B`, `(b)`, `B. red`) or by its exact text; None when that is not sure."""
     if answer is None:
         return None
     text = answer.strip().rstrip(".").casefold()

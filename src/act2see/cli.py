@@ -22,9 +22,18 @@ from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.config import AskConfig, DemoConfig, EvalConfig, ModelConfig, read_settings
+from act2see.config import (
+    AskConfig,
+    DemoConfig,
+    EvalConfig,
+    MicroRetrieverConfig,
+    MicroVlmConfig,
+    ModelConfig,
+    SyntheticConfig,
+    read_settings,
+)
 from act2see.errors import Act2SeeError, ConfigError
-from act2see.output import complain, looks_of, tell_answer, tell_scores
+from act2see.output import complain, looks_of, progressing, tell_answer, tell_scores
 
 if TYPE_CHECKING:
     from act2see.evaluation import Evaluator, Scored
@@ -36,10 +45,20 @@ if TYPE_CHECKING:
 DEMO = Path(__file__).parent / "synthetic" / "demo"
 """The bundled clips, and `questions.json`: a list of {video, question, choices, answer}."""
 
+MAX_BACKEND_ERRORS_IN_A_ROW = 3
+"""An evaluation whose backend failed on so many questions one after the other stops: the server is gone, not the question hard."""
+
 ANSWERED, MENDABLE, USAGE, NO_ANSWER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 # The commands that take settings from a file; those of `act2see train` are named by both words, as in the table ["train micro-vlm"].
-SETTINGS_OF: dict[str, type] = {"ask": AskConfig, "demo": DemoConfig, "eval": EvalConfig}
+SETTINGS_OF: dict[str, type] = {
+    "ask": AskConfig,
+    "demo": DemoConfig,
+    "eval": EvalConfig,
+    "synthetic": SyntheticConfig,
+    "train micro-vlm": MicroVlmConfig,
+    "train micro-retriever": MicroRetrieverConfig,
+}
 
 SettingsFile = Annotated[
     Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
@@ -190,6 +209,7 @@ def evaluate(
         scored = _with_progress(evaluator, settings.n, done, run)
     summary = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks, **summarise(scored)}
     if run:
+        run.write_scores({"id": one.sample.id, "kind": one.sample.kind, "outcome": one.outcome, "error": one.error} for one in scored)
         run.write_summary(summary)
     errors = [one.error for one in scored if one.error]
     if errors:
@@ -198,7 +218,52 @@ def evaluate(
     return ANSWERED
 
 
-# `train micro-vlm` and `train micro-retriever` belong here: `train = App(name="train", help=…)`, `app.command(train)`, `@train.command`.
+@app.command
+def synthetic(
+    folder: Annotated[Path, Parameter(help="Folder for clips/*.mp4 and questions.jsonl.")],
+    /,
+    *,
+    settings: Annotated[SyntheticConfig, Parameter(name="*")] = SyntheticConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Write the synthetic world as a data set: real mp4 files, questions, answers and reasoning.
+
+    What is there already is not made again, so an interrupted call can simply be repeated.
+    """
+    del config
+    from act2see.synthetic import dataset
+
+    try:
+        for _ in progressing(dataset.write(folder, settings.split, settings.n, settings.seed), "clips", settings.n):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}; give a folder that can be written") from error
+    print(f"{settings.n} questions in {folder / dataset.QUESTIONS}")
+    return ANSWERED
+
+
+train = App(name="train", help="Train the embedded models from nothing; an interrupted training goes on from its last checkpoint.")
+app.command(train)
+
+
+@train.command
+def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
+    """Train the embedded vision-language model. Several processes: torchrun --nproc-per-node 2 -m act2see train micro-vlm --out DIR."""
+    del config
+    from act2see.training import micro_vlm as training
+
+    print(training.train(settings))
+    return ANSWERED
+
+
+@train.command
+def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
+    """Train the embedded retriever."""
+    del config
+    from act2see.training import micro_retriever as training
+
+    print(training.train(settings))
+    return ANSWERED
 
 
 @app.command
@@ -252,14 +317,14 @@ def _eval_run(benchmark: str, settings: EvalConfig) -> "Run":
 
 def _with_progress(evaluator: "Evaluator", count: int | None, done: dict[str, "Trace"], run: "Run | None") -> list["Scored"]:
     """Every sample's outcome; each new trace is on the disk before the next sample begins."""
-    from rich.console import Console
-    from rich.progress import track
-
-    scored = []
-    for one in track(evaluator.run(done), description="questions", total=count, console=Console(stderr=True)):
+    scored: list[Scored] = []
+    for one in progressing(evaluator.run(done), "questions", count):
         if run and one.trace is not None and one.sample.id not in done:
             run.append(one.trace)
         scored.append(one)
+        last = scored[-MAX_BACKEND_ERRORS_IN_A_ROW:]
+        if len(last) == MAX_BACKEND_ERRORS_IN_A_ROW and all(each.outcome == "backend_error" for each in last):
+            raise ConfigError(f"stopped: the backend failed on {len(last)} questions in a row; {one.error}")
     return scored
 
 

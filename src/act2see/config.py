@@ -123,6 +123,54 @@ class EvalConfig(ModelConfig):
     """End with one line of JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class SyntheticConfig:
+    """The synthetic world as a data set on disk."""
+
+    split: Literal["train", "held-out"] = "train"
+    """Clips and colour-shape pairs of the two never meet."""
+    n: Positive = 1000
+    """How many questions, each with a clip of its own."""
+    seed: int = 0
+    """Another seed gives other clips."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroVlmConfig:
+    """How the embedded vision-language model is trained. All numbers are our choice."""
+
+    out: Path
+    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    steps: Positive = 2600
+    """Batches of the whole curriculum."""
+    seed: int = 0
+    """Seed of weights and data."""
+    learning_rate: float = 1.5e-3
+    """Of AdamW, at its peak."""
+    save_every: Positive = 200
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroRetrieverConfig:
+    """How the embedded retriever is trained. All numbers are our choice."""
+
+    out: Path
+    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    steps: Positive = 1500
+    """Batches."""
+    seed: int = 0
+    """Seed of weights and data."""
+    learning_rate: float = 1.5e-3
+    """Of AdamW, at its peak."""
+    images: Positive = 64
+    """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
+    texts: Positive = 40
+    """Texts a batch."""
+    save_every: Positive = 250
+    """Steps between checkpoints."""
+
+
 def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Each command's settings from a TOML file, its table over the top level. `keys_of` holds each command's keys, spelled as its flags.
 

@@ -1,8 +1,10 @@
 """Evaluation: the same loop over a benchmark's samples, every one of which ends as exactly one outcome."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 from act2see.engine import new_trace, reason
@@ -83,6 +85,7 @@ def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
         "n": len(everything),
         "n_by_kind": {name: len(members) for name, members in sorted(groups.items())},
         "accuracy": {"all": _rate(everything, "correct")} | {name: _rate(members, "correct") for name, members in sorted(groups.items())},
+        "accuracy_95": {"all": _interval(everything)} | {name: _interval(members) for name, members in sorted(groups.items())},
         "call_rate": {"all": _calls(everything)} | {name: _calls(members) for name, members in sorted(groups.items())},
         "outcomes": dict(sorted(outcomes.items())),
         "tokens": {
@@ -95,6 +98,16 @@ def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
 
 def _rate(members: list[Scored], outcome: Outcome) -> float | None:
     return round(sum(one.outcome == outcome for one in members) / len(members), 4) if members else None
+
+
+def _interval(members: list[Scored]) -> list[float]:
+    """Wilson's 95 % interval of the accuracy."""
+    n, z = len(members), NormalDist().inv_cdf(0.975)
+    if n == 0:
+        return [0.0, 1.0]
+    share = sum(one.outcome == "correct" for one in members) / n
+    centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return [round((centre - half) / (1 + z * z / n), 4), round((centre + half) / (1 + z * z / n), 4)]
 
 
 def _calls(members: list[Scored]) -> float | None:

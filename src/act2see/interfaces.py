@@ -1,6 +1,7 @@
 """The four plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
 
-from collections.abc import Collection, Generator as Yields, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -43,7 +44,9 @@ class Retriever(Protocol):
     """Finds frames of a video by a text."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a reader must know to compare two traces; kept in `Trace.made_with`."""
+        ...
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """The `count` frames that fit the query best, best first, each with its time and score, none at a time in `shown` (seconds).
@@ -57,7 +60,9 @@ class Generator(Protocol):
     """Makes a picture of something that never happened, from a real frame of the same video."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a reader must know to compare two traces; kept in `Trace.made_with`."""
+        ...
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
         """A frame without a time, with its provenance. Raises `ToolError` when no faithful picture could be made."""
@@ -81,9 +86,13 @@ class Benchmark(Protocol):
     """A data set with a scoring rule. It knows no model."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The benchmark's name in reports."""
+        ...
 
-    def samples(self) -> Iterable[Sample]: ...
+    def samples(self) -> Iterable[Sample]:
+        """The questions, in an order that is always the same."""
+        ...
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
         """Whether the trace answers the sample rightly; None when it gives no answer that can be scored."""

@@ -5,14 +5,16 @@ Loaded for every command, so it loads nothing heavy itself.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from act2see.config import AskConfig
 
 if TYPE_CHECKING:
     from act2see.trace import Trace
+
+T = TypeVar("T")
 
 
 def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
@@ -69,7 +71,22 @@ def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
     print(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
     for name, accuracy in summary["accuracy"].items():
         count = summary["n_by_kind"].get(name, summary["n"])
-        print(f"{name}: {accuracy:.1%} right of {count}, {summary['call_rate'][name]:.1%} looked again")
+        low, high = summary["accuracy_95"][name]
+        print(f"{name}: {accuracy:.1%} right of {count} (95 %: {low:.1%} to {high:.1%}), {summary['call_rate'][name]:.1%} looked again")
+
+
+def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:
+    """The same items, with a progress bar with rate and time left on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(description, total=count, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=f"{speed:.2f}/s" if speed else "")
 
 
 def plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
     run.json        what made the run: command, config, seed, their digest, versions
     traces.jsonl    one trace a line, append-only; a last line without its newline was cut off and does not count
+    scores.jsonl    how each trace was scored; made anew from the traces whenever the run is scored
     frames/         <sha256>.png|jpg, each written once
     summary.json    what came out
 
@@ -16,7 +17,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -52,7 +53,7 @@ MAX_PNG_PIXELS = 512 * 512
 PACKAGES = ("av", "numpy", "pillow", "torch", "transformers", "peft", "diffusers", "openai")
 """Their versions are written into run.json where they are installed."""
 
-_RUN, _TRACES, _FRAMES, _SUMMARY = "run.json", "traces.jsonl", "frames", "summary.json"
+_RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json"
 _BLOCK = 1 << 16
 
 
@@ -160,6 +161,11 @@ class Run:
         """Write summary.json; whoever reads it sees the old one or the new one, never a half."""
         with _writing(self.folder), _locked(self.folder):
             _replace(self.folder / _SUMMARY, _pretty(summary))
+
+    def write_scores(self, scores: Iterable[Mapping[str, JSON]]) -> None:
+        """Write scores.jsonl, a score a line, in one step: whoever reads it sees all of the old ones or all of these."""
+        with _writing(self.folder):
+            _replace(self.folder / _SCORES, b"".join(_line(plain(score)) for score in scores))
 
     def _records(self) -> Iterator[tuple[str, Any]]:
         path = self.folder / _TRACES

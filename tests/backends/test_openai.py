@@ -313,10 +313,13 @@ def test_made_with_names_what_changes_an_answer() -> None:
         "rendering": "same_turn",
         "frames_as": "images",
         "image_format": "auto",
+        "decoding": "greedy",
         "max_tokens": "8192",
         "opening": "<think>\n",
-        "temperature": "0.0",
     }
+    asked: list[dict[str, Any]] = [{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "seed": 3}, {}]
+    drawn = [OpenAIBackend(OpenAISettings("m", "http://h/v1", **how)).made_with["decoding"] for how in asked]
+    assert drawn == ["temperature 0.6, top-p 0.95, top-k 20, seed 3", "as the server does"]
 
 
 @pytest.mark.parametrize(

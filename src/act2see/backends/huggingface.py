@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Generator as Yields, Iterator, Mapping, Sequence
+from collections.abc import Generator as Yields
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,7 +96,8 @@ class CachedConversation:
         }
         with torch.inference_mode():
             out = self.model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        return out.logits[0, -1].float()
+        logits: torch.Tensor = out.logits[0, -1].float()
+        return logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class HuggingFaceBackend:
         try:
             tokenizer = AutoTokenizer.from_pretrained(settings.model)
             image_processor = AutoImageProcessor.from_pretrained(settings.model)
-            model = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype)
+            model: Any = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype)
             if settings.adapter:
                 model = _with_adapter(model, settings.adapter)
             model = model.to(device).eval()
@@ -217,7 +219,7 @@ class HuggingFaceBackend:
             return lambda logits: int(logits.argmax())
         seed = hashlib.sha256(f"{settings.seed}\n{trace.id}\n{len(trace.steps)}".encode()).digest()
         generator = torch.Generator(self.model.device).manual_seed(int.from_bytes(seed[:7], "big"))
-        warp = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
+        warp: Any = LogitsProcessorList([TemperatureLogitsWarper(settings.temperature)])
         if settings.top_k > 0:
             warp.append(TopKLogitsWarper(settings.top_k))
         if settings.top_p < 1:
@@ -282,7 +284,8 @@ def read_opening(tokenizer: Any, model: str) -> str:
 
 
 def _own_settings(model: str) -> dict[str, Any]:
-    path = cached_file(model, SETTINGS_FILE, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = cached_file(model, SETTINGS_FILE, **quiet)
     if path is None:
         return {}
     try:
@@ -292,7 +295,8 @@ def _own_settings(model: str) -> dict[str, Any]:
     allowed = {"frames_as": ("images", "video"), "rendering": ("same_turn", "tool_turn", "user_turn")}
     for key, value in found.items():
         if key != "notice" and value not in allowed.get(key, ()):
-            raise BackendError(f"{path}: {key} is {value!r}; allowed are " + "; ".join(f"{k} {' or '.join(v)}" for k, v in allowed.items()) + "; notice")
+            may_be = "; ".join(f"{name} {' or '.join(values)}" for name, values in allowed.items())
+            raise BackendError(f"{path}: {key} is {value!r}; allowed are {may_be}; notice")
     return found
 
 

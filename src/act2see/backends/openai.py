@@ -107,17 +107,19 @@ class OpenAIBackend:
     def made_with(self) -> Mapping[str, str]:
         """What changes the answers, by name. The server appears as host and port only."""
         s = self.settings
-        named = {"opening": s.opening or None, "temperature": s.temperature, "top_p": s.top_p, "top_k": s.top_k, "seed": s.seed}
-        return {
+        asked = {"temperature": s.temperature, "top-p": s.top_p, "top-k": s.top_k, "seed": s.seed}
+        drawn = ", ".join(f"{name} {value:g}" for name, value in asked.items() if value is not None)
+        made = {
             "backend": "openai",
             "model": s.model,
             "server": urlsplit(self._url).netloc,
             "rendering": self._style.rendering,
             "frames_as": "images",
             "image_format": s.image_format,
+            "decoding": "greedy" if s.temperature == 0 else drawn or "as the server does",
             "max_tokens": str(s.max_tokens),
-            **{name: str(value) for name, value in named.items() if value is not None},
         }
+        return made | ({"opening": s.opening} if s.opening else {})
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Generator[str, None, Continuation]:
         """Ask the server to continue. A stream that breaks before its first word is asked for again, one that breaks later is an error.

@@ -101,4 +101,4 @@ class SiglipRetriever:
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:
-    return rows / rows.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(rows, dim=-1)

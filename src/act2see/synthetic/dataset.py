@@ -1,5 +1,6 @@
-"""The synthetic world as a data set: questions with human-like reasoning about real mp4 files, train and held-out apart by seed and by colour-shape pairs."""
+"""The synthetic world as a data set: questions with human-like reasoning about real mp4 files, in two splits that share no clip."""
 
+import hashlib
 import json
 import os
 import random
@@ -33,7 +34,7 @@ class Item:
 
 
 def items(split: Split, count: int, seed: int = 0) -> Iterator[Item]:
-    """`count` items, static and transient in turn. Held-out clips have random numbers of their own and may show the pairs that training never does."""
+    """`count` items, static and transient in turn. Held-out clips have random numbers of their own, and may show the unseen pairs."""
     for index in range(count):
         rng = random.Random(f"{split} {seed} {index}")
         while True:
@@ -59,13 +60,15 @@ def write(folder: Path, split: Split, count: int, seed: int = 0) -> Iterator[dic
     (folder / CLIPS).mkdir(parents=True, exist_ok=True)
     records = []
     for item in items(split, count, seed):
+        # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
+        content = hashlib.sha256(repr(item.clip).encode()).hexdigest()[:10]
         name = f"{split}-{seed}-{item.index:05d}"
-        path = folder / CLIPS / f"{name}.mp4"
+        path = folder / CLIPS / f"{name}-{content}.mp4"
         if not path.exists():
             unfinished = path.with_name(f".{name}.{os.getpid()}.mp4")
             item.clip.write(unfinished)
             unfinished.replace(path)
-        records.append(_record(name, item))
+        records.append({"id": name, "video": f"{CLIPS}/{path.name}", **_record(item)})
         yield records[-1]
     text = "".join(json.dumps(record) + "\n" for record in records)
     unfinished = folder / f".{QUESTIONS}.{os.getpid()}"
@@ -73,12 +76,10 @@ def write(folder: Path, split: Split, count: int, seed: int = 0) -> Iterator[dic
     unfinished.replace(folder / QUESTIONS)
 
 
-def _record(name: str, item: Item) -> dict[str, Any]:
+def _record(item: Item) -> dict[str, Any]:
     question = item.question
     visible = [question.actor.start, min(question.actor.stop, item.clip.duration_seconds)]
     return {
-        "id": name,
-        "video": f"{CLIPS}/{name}.mp4",
         "question": question.text,
         "choices": list(question.choices),
         "answer": question.answer,

@@ -5,7 +5,7 @@ The wording never tells the kind: `What colour is the star?` is *static* when on
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from act2see.chat import letters
@@ -40,12 +40,12 @@ WORDINGS: dict[Asked, tuple[str, ...]] = {
         "Where can the {shape} be seen?",
     ),
 }
-_PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
+PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question about one actor of a clip. `seen` and `could_see` are the times in seconds at which 1 fps and 3 fps frames show it."""
+    """A multiple-choice question about one actor of a clip. `seen` and `could_see` are the seconds at which 1 fps and 3 fps frames show it."""
 
     text: str
     asked: Asked
@@ -54,14 +54,15 @@ class Question:
     answer: str
     seen: tuple[float, ...]
     could_see: tuple[float, ...]
-    crosses: bool = field(default=False)
 
     @property
     def kind(self) -> Kind:
+        """Whether the 1 fps frames are enough."""
         return "static" if self.seen else "transient"
 
     @property
     def letter(self) -> str:
+        """The right choice's letter."""
         return letters(len(self.choices))[self.choices.index(self.answer)]
 
 
@@ -78,7 +79,7 @@ def ask(rng: random.Random, clip: Clip) -> list[Question]:
             answer = {"colour": actor.colour, "shape": actor.shape, "place": actor.place}[asked]
             text = rng.choice(WORDINGS[asked]).format(shape=actor.shape, colour=actor.colour)
             choices = _choices(rng, asked, answer)
-            questions.append(Question(text, asked, actor, choices, answer, seen, could_see, actor.target is not None))
+            questions.append(Question(text, asked, actor, choices, answer, seen, could_see))
     rng.shuffle(questions)
     return questions
 
@@ -126,7 +127,7 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
     text = "<think>" + rng.choice(("I look for {0}.", "The question is about {0}.", "I need to find {0}.", "Let me find {0}.")).format(thing)
     if question.seen:
         first = question.seen[0]
-        text += rng.choice((" At {0:.1f} seconds I see it", " The frame at {0:.1f} seconds shows it", " It is there at {0:.1f} seconds")).format(first)
+        text += rng.choice((" At {:.1f} seconds I see it", " The frame at {:.1f} seconds shows it", " It is there at {:.1f} seconds")).format(first)
         return [*_conclude(rng, text + _fact(clip, question, first), question.answer, question)]
     text += rng.choice((" None of these frames shows it.", " No frame that I was given shows it.", " I cannot see it in these frames."))
     steps: list[Step] = []
@@ -155,7 +156,7 @@ def _query(rng: random.Random, question: Question) -> str:
 def _fact(clip: Clip, question: Question, seconds: float) -> str:
     actor = question.actor
     colour = actor.colour_at(seconds)
-    place = f" {_PLACE_WORDS[actor.place]}" if actor.target is None else ""
+    place = f" {PLACE_WORDS[actor.place]}" if actor.target is None else ""
     return f": {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
 
 

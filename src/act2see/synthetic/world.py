@@ -1,4 +1,4 @@
-"""The synthetic world: clips of coloured shapes that stay, wander, cross, change colour and flash, drawn at any time and written as real mp4 files."""
+"""The synthetic world: coloured shapes that stay, wander, cross, change colour and flash, drawn at any time and written as real mp4 files."""
 
 import math
 import random
@@ -50,13 +50,17 @@ class Actor:
     change_seconds: float = math.inf
 
     def is_there(self, seconds: float) -> bool:
+        """Whether it is on screen."""
         return self.start <= seconds < self.stop
 
     def colour_at(self, seconds: float) -> str:
+        """Its colour, which may change once."""
         return self.later_colour if self.later_colour and seconds >= self.change_seconds else self.colour
 
     def centre(self, seconds: float) -> tuple[float, float]:
         """Its centre in pixels."""
+        x: float
+        y: float
         x, y = PLACES[self.place]
         if self.target is not None:
             share = min(1.0, max(0.0, (seconds - self.start) / (self.stop - self.start)))

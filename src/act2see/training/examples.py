@@ -54,7 +54,7 @@ def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:
     ids = np.array(joined(pieces), np.int64)
     own = np.concatenate([np.full(len(piece.ids), piece.own) for piece in pieces])
     order = np.arange(len(ids))
-    return Example(ids, np.where(own, ids, IGNORED), np.concatenate([order[None], *[np.concatenate(placed, axis=1)]]), np.concatenate(branches), pieces)
+    return Example(ids, np.where(own, ids, IGNORED), np.concatenate([order[None], np.concatenate(placed, axis=1)]), np.concatenate(branches), pieces)
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     longest = max(len(example.ids) for example in examples)
 
     def padded(rows: Sequence[NDArray[np.int64]], value: int) -> torch.Tensor:
-        return torch.from_numpy(np.stack([np.pad(row, [(0, 0)] * (row.ndim - 1) + [(0, longest - row.shape[-1])], constant_values=value) for row in rows]))
+        width = [[(0, 0)] * (row.ndim - 1) + [(0, longest - row.shape[-1])] for row in rows]
+        return torch.from_numpy(np.stack([np.pad(row, pads, constant_values=value) for row, pads in zip(rows, width, strict=True)]))
 
     branch = padded([example.branch for example in examples], -1)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)

@@ -1,7 +1,7 @@
 """Train the embedded retriever, a SigLIP of about 1.3 million parameters, from nothing on the synthetic world."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,13 @@ from torch.utils.data import Dataset
 from transformers import SiglipConfig, SiglipModel, Trainer, TrainingArguments
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Actor, Clip, colour_for, make_clip
-from act2see.training.micro_model import make_tokenizer
+from act2see.config import MicroRetrieverConfig
+from act2see.synthetic.questions import PLACE_WORDS
+from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip
+from act2see.training.micro_model import make_tokenizer, use_plain_attention
 
 _TEXT_LENGTH = 16
-_SIDE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class MicroRetrieverConfig:
-    """How the embedded retriever is trained. All numbers are our choice."""
-
-    out: Path
-    steps: int = 1500
-    seed: int = 0
-    learning_rate: float = 1e-3
-    images: int = 48
-    """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
-    texts: int = 40
+_SIDE, _PATCH = 96, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +48,7 @@ class Wanted:
         if self.shape is None and self.colour and rng.random() < 0.4:
             text = f"something {self.colour}"
         if self.place:
-            text += {"top": " at the top", "left": " on the left", "middle": " in the middle", "right": " on the right", "bottom": " at the bottom"}[self.place]
+            text += f" {PLACE_WORDS[self.place]}"
         return rng.choice(("{}", "{}", "{}", "a frame with {}", "{} appears", "when {} is there", "show me {}", "where {} is")).format(text)
 
 
@@ -67,9 +56,9 @@ def random_wish(rng: random.Random) -> Wanted:
     """A shape, a colour, both, or one of them at a place; never a pair that training must not show."""
     shape = rng.choice(SHAPES)
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.45:
         return Wanted(shape=shape)
-    if kind < 0.65:
+    if kind < 0.68:
         return Wanted(colour=rng.choice(list(COLOURS)))
     place = rng.choice(list(PLACES)) if kind > 0.85 else None
     if kind > 0.93:
@@ -91,15 +80,31 @@ class Batches(Dataset[dict[str, Any]]):
         shown: list[tuple[Clip, float]] = []
         while len(shown) < self.config.images:
             clip = make_clip(rng)
-            shown += [(clip, rng.uniform(0, clip.duration_seconds)) for _ in range(2)]
+            moments = [rng.uniform(0, clip.duration_seconds - 0.05)]
             # Flashes are short: without this they would hardly ever be seen.
-            shown += [(clip, rng.uniform(a.start, min(a.stop, clip.duration_seconds) - 0.01)) for a in clip.actors if a.stop - a.start <= 0.6]
+            moments += [rng.uniform(a.start, min(a.stop, clip.duration_seconds) - 0.01) for a in clip.actors if a.stop - a.start <= 0.6]
+            for seconds in moments:
+                shown += [(clip, seconds), (_mutant(rng, clip, seconds), seconds)]
         shown = shown[: self.config.images]
         wishes = [random_wish(rng) for _ in range(self.config.texts)]
         text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
         pixels = self.processor(images=[clip.draw(seconds) for clip, seconds in shown], return_tensors="pt")["pixel_values"]
         truth = torch.tensor([[wish.shows(clip, seconds) for wish in wishes] for clip, seconds in shown])
         return {"pixel_values": pixels, "input_ids": text["input_ids"], "truth": truth}
+
+
+def _mutant(rng: random.Random, clip: Clip, seconds: float) -> Clip:
+    """The clip with another shape, or another colour, for one actor on screen then: what differs is what a text must tell apart."""
+    there = clip.visible(seconds)
+    if not there:
+        return clip
+    actor = rng.choice(there)
+    if rng.random() < 0.7:
+        allowed = [shape for shape in SHAPES if not {(actor.colour, shape), (actor.later_colour, shape)} & UNSEEN_PAIRS]
+        changed = replace(actor, shape=rng.choice(allowed))
+    else:
+        changed = replace(actor, colour=colour_for(rng, actor.shape, unseen=False), later_colour=None)
+    return replace(clip, actors=tuple(changed if other is actor else other for other in clip.actors))
 
 
 class WithTruth(nn.Module):
@@ -119,7 +124,10 @@ class WithTruth(nn.Module):
 def make_retriever(vocabulary: int) -> SiglipModel:
     """A SigLIP with random weights in the embedded retriever's shape."""
     text = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "projection_size": 128}
-    vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "image_size": _SIDE, "patch_size": 8}
+    vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4} | {
+        "image_size": _SIDE,
+        "patch_size": _PATCH,
+    }
     marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = SiglipConfig(text_config={"vocab_size": vocabulary, "max_position_embeddings": _TEXT_LENGTH, **marks, **text}, vision_config=vision)
     model = SiglipModel(config)
@@ -135,6 +143,8 @@ def train(config: MicroRetrieverConfig) -> Path:
     tokenizer = make_tokenizer()
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
     model = make_retriever(len(tokenizer))
+    if not torch.cuda.is_available():
+        use_plain_attention(model)
     arguments = TrainingArguments(
         output_dir=str(config.out / "checkpoints"),
         max_steps=config.steps,
@@ -146,7 +156,7 @@ def train(config: MicroRetrieverConfig) -> Path:
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,
-        save_steps=250,
+        save_steps=config.save_every,
         save_total_limit=2,
         seed=config.seed,
         train_sampling_strategy="sequential",
@@ -162,9 +172,3 @@ def train(config: MicroRetrieverConfig) -> Path:
         processor.save_pretrained(finished)
         model.half().save_pretrained(finished)
     return finished
-
-
-if __name__ == "__main__":
-    import sys
-
-    train(MicroRetrieverConfig(out=Path(sys.argv[1]), steps=int(sys.argv[2])))

@@ -1,0 +1,133 @@
+"""`ask` as a person uses it: the answer on stdout, the rest on stderr, settings from flags and files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from act2see.store import Run
+from cli_fakes import COLOURS, Act2See, fakes
+
+# Answers
+
+
+def test_the_answer_alone_goes_to_stdout(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker"))
+    assert (done.code, done.out) == (0, "B. red\n")
+    assert "It is not here." in done.err
+    assert "the red star" in done.err
+    assert "frame at 0.5 s (score 0.75)" in done.err
+    assert "Now I see it." in done.err
+
+
+def test_repeated_choices_are_one_list(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", "--choices", "blue", "--choices", "red", *fakes("Direct"))
+    assert done.out == "B. red\n"
+
+
+def test_an_open_question_prints_the_models_words_without_control_characters(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What is it?", *fakes("Free"))
+    assert (done.code, done.out) == (0, "a [31mred star\nand more\n")
+    assert "\x1b" not in done.err
+
+
+def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker"), "--json", "--save", "runs/one", "--report", "out.html")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    told = json.loads(done.out)
+    assert told["answer"] == "B"
+    assert told["choice"] == 1
+    assert told["finish"] == "answer"
+    assert told["looks"] == [{"kind": "retrieve", "query": "the red star", "seconds": pytest.approx(0.5), "score": 0.75}]
+    assert told["cost"]["tokens_in"] == 20
+    assert told["cost"]["seconds"]["decode"] == 1.0
+    assert told["made_with"]["backend"] == "scripted"
+    assert told["made_with"]["retriever"] == "finder"
+    assert (told["save"], told["report"]) == ("runs/one", "out.html")
+    assert (tmp_path / "out.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_a_tools_failure_is_told_to_the_model_and_in_the_json(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker", "Blind"), "--json")
+    assert done.code == 0
+    look = {"kind": "retrieve", "query": "the red star", "seconds": None, "score": None, "error": "no frame left to show"}
+    assert json.loads(done.out)["looks"] == [look]
+    assert "no frame left to show" in done.err
+
+
+def test_save_keeps_every_trace_in_one_run(act2see: Act2See, clip: Path) -> None:
+    for question in ("What colour?", "Which colour?"):
+        assert act2see("ask", clip, question, *COLOURS, *fakes("Looker"), "--save", "run").code == 0
+    run = Run.open(Path("run"))
+    traces = list(run.traces())
+    assert [trace.question for trace in traces] == ["What colour?", "Which colour?"]
+    assert [trace.answer for trace in traces] == ["B", "B"]
+    assert [frame.seconds for frame in traces[0].frames] == pytest.approx([0.0, 1.0])
+    assert run.command == "ask"
+    assert run.config["max_looks"] == 3
+
+
+def test_without_looks_no_tool_is_offered_and_no_retriever_is_loaded(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, "--backend", "cli_fakes:Direct", "--retriever", "json:loads", "--max-looks", "0", "--json")
+    assert (done.code, json.loads(done.out)["made_with"]["tools"]) == (0, "none")
+
+
+def test_a_backend_says_what_it_does_not_know(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Narrow"))
+    assert (done.code, done.out) == (0, "B. red\n")
+    assert "act2see: note: this model knows only stars\n" in done.err
+
+
+# No answer
+
+
+@pytest.mark.parametrize("backend", ["Silent", "Stubborn", "Purple"])
+def test_no_answer_is_3_and_nothing_on_stdout(act2see: Act2See, clip: Path, backend: str) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes(backend))
+    assert (done.code, done.out) == (3, "")
+    assert "no answer" in done.err
+
+
+def test_no_answer_in_json(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Silent"), "--json")
+    told = json.loads(done.out)
+    assert (done.code, told["answer"], told["choice"], told["finish"]) == (3, None, None, "end")
+
+
+# Settings files
+
+
+def test_settings_fill_what_the_command_line_leaves_open(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('backend = "cli_fakes:Direct"\nretriever = "none"\nmax-looks = 5\n[ask]\njson = true\n', encoding="utf-8")
+    asked = ("ask", clip, "What colour?", *COLOURS, "--config", "mine.toml")
+    assert json.loads(act2see(*asked).out)["made_with"]["looks"] == "5"
+    assert json.loads(act2see(*asked, "--max-looks", "2").out)["made_with"]["looks"] == "2"
+    assert act2see(*asked, "--no-json").out == "B. red\n"
+
+
+def test_the_users_own_settings_are_read_without_being_named(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "settings" / "act2see"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('backend = "cli_fakes:Direct"\nretriever = "none"\n', encoding="utf-8")
+    assert act2see("ask", clip, "What colour?", *COLOURS).out == "B. red\n"
+    (tmp_path / "other.toml").write_text('backend = "cli_fakes:Purple"\nretriever = "none"\n', encoding="utf-8")
+    assert act2see("ask", clip, "What colour?", *COLOURS, "--config", "other.toml").code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("bakend = 'micro'", "unknown key 'bakend'; did you mean 'backend'?"), ("[asc]\nfps = 2", "unknown table 'asc'")]
+)
+def test_an_unknown_setting_is_refused_with_its_file(act2see: Act2See, clip: Path, tmp_path: Path, text: str, part: str) -> None:
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    complaint = act2see("ask", clip, "What colour?", *fakes("Direct"), "--config", "mine.toml").complaint
+    assert "mine.toml" in complaint
+    assert part in complaint
+
+
+def test_a_setting_of_the_wrong_kind_names_file_and_key(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('max-looks = "many"', encoding="utf-8")
+    done = act2see("ask", clip, "What colour?", *fakes("Direct"), "--config", "mine.toml")
+    assert (done.code, done.out) == (2, "")
+    assert "max-looks" in done.err
+    assert "mine.toml" in done.err

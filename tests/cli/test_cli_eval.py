@@ -1,0 +1,109 @@
+"""`eval` and `demo`: many questions, one after the other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from act2see import cli, registry
+from act2see.config import ModelConfig
+from act2see.store import Run
+from cli_fakes import Act2See, Done, fakes
+
+# Evaluation
+
+
+def _evaluate(act2see: Act2See, *arguments: str) -> Done:
+    return act2see("eval", "cli_fakes:Bench", *fakes("Looker"), *arguments)
+
+
+@pytest.fixture
+def _bench(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(clip))
+
+
+@pytest.mark.usefixtures("_bench")
+def test_eval_ends_in_one_line_of_json(act2see: Act2See) -> None:
+    done = _evaluate(act2see, "--json", "--n", "4")
+    told = json.loads(done.out)
+    assert (done.code, done.out.count("\n")) == (0, 1)
+    assert told["n"] == 4
+    assert told["benchmark"] == "cli_fakes:Bench"
+    assert told["accuracy"] == {"all": 1.0, "even": 1.0, "odd": 1.0}
+    assert told["call_rate"]["all"] == 1.0
+
+
+@pytest.mark.usefixtures("_bench")
+def test_eval_for_a_reader(act2see: Act2See) -> None:
+    done = _evaluate(act2see)
+    first, second, *_ = done.out.splitlines()
+    assert (done.code, first) == (0, "3 questions of cli_fakes:Bench: 3 correct")
+    assert second.startswith("all: 100.0% right of 3")
+    assert second.endswith("100.0% looked again")
+
+
+@pytest.mark.usefixtures("_bench")
+@pytest.mark.parametrize(("frames", "made_with", "brought"), [("random", "random@3fps", 1), ("withheld", "withheld", 0)])
+def test_a_look_can_bring_something_else(act2see: Act2See, frames: str, made_with: str, brought: int) -> None:
+    assert _evaluate(act2see, "--frames", frames, "--n", "1", "--out", "run").code == 0
+    (trace,) = Run.open(Path("run")).traces()
+    assert trace.made_with["retriever"] == made_with
+    assert trace.looks == brought
+
+
+@pytest.mark.usefixtures("_bench")
+def test_a_run_is_resumed_only_with_the_same_settings(act2see: Act2See) -> None:
+    assert _evaluate(act2see, "--out", "run").code == 0
+    assert "holds a run already" in _evaluate(act2see, "--out", "run").complaint
+    assert "max_looks" in _evaluate(act2see, "--out", "run", "--resume", "--max-looks", "1").complaint
+    lines = Path("run/traces.jsonl").read_bytes().splitlines(keepends=True)
+    Path("run/traces.jsonl").write_bytes(b"".join(lines[:1]) + lines[1][:20])  # cut off while the second trace was written
+    again = _evaluate(act2see, "--out", "run", "--resume", "--json")
+    assert (again.code, json.loads(again.out)["accuracy"]["all"]) == (0, 1.0)
+    assert [trace.id for trace in Run.open(Path("run")).traces()] == ["q0", "q1", "q2"]
+    assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["n"] == 3
+
+
+@pytest.mark.usefixtures("_bench")
+def test_what_failed_is_counted_and_said(act2see: Act2See) -> None:
+    done = act2see("eval", "cli_fakes:Bench", *fakes("Dead"), "--n", "2", "--json")
+    assert (done.code, json.loads(done.out)["outcomes"]) == (0, {"backend_error": 2})
+    assert "note: 2 of 2 questions failed; the first: no answer from the server at localhost: start it" in done.err
+
+
+@pytest.mark.usefixtures("_bench")
+def test_an_evaluation_whose_server_is_gone_stops(act2see: Act2See) -> None:
+    done = act2see("eval", "cli_fakes:Bench", *fakes("Dead"), "--n", "50", "--json")
+    assert (done.code, done.out) == (1, "")
+    assert "the backend failed on 3 questions in a row; no answer from the server at localhost: start it" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [(("synthetics",), "did you mean synthetic?"), (("cli_fakes:Bench", "--resume"), "--out"), (("cli_fakes:Finder",), "it has no 'samples'")],
+)
+def test_an_eval_that_cannot_be_done_is_one_line(act2see: Act2See, arguments: tuple[str, ...], part: str) -> None:
+    assert part in act2see("eval", *arguments, *fakes("Looker")).complaint
+
+
+# The demo
+
+
+def test_the_demo_answers_every_question_and_writes_a_report(
+    act2see: Act2See, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    item = {"video": str(clip), "question": "What colour is the star?", "choices": ["blue", "red"], "answer": "red"}
+    (tmp_path / "questions.json").write_text(json.dumps([item, {**item, "answer": "blue"}]), encoding="utf-8")
+    monkeypatch.setattr(cli, "DEMO", tmp_path)
+    how = ModelConfig()
+    act2see("--version")  # the fixture's folder and fakes
+    code = cli.answer_demo(Path("demo.html"), registry.backend("cli_fakes:Looker", how), registry.retriever("cli_fakes:Finder", how), how)
+    out = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert out == [
+        "1. What colour is the star? red (right; looked again at 0.50 s)",
+        "2. What colour is the star? red (wrong: it is blue; looked again at 0.50 s)",
+        "report: demo.html",
+    ]
+    assert "the red star" in (tmp_path / "demo.html").read_text(encoding="utf-8")

@@ -1,0 +1,236 @@
+"""The data set: real mp4 files, the same by seed, train and held-out apart, and no way to the answer that sees no video."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from act2see.benchmarks.synthetic import SyntheticBenchmark
+from act2see.interfaces import Sample
+from act2see.synthetic import dataset
+from act2see.synthetic.dataset import Item, Split, items
+from act2see.synthetic.questions import Asked, Kind
+from act2see.synthetic.world import COLOURS, PLACES, UNSEEN_PAIRS, Clip
+from act2see.trace import Answer, Thought, Trace
+from act2see.video import Video
+
+FIELDS = {"id", "video", "question", "choices", "answer", "kind", "asked", "reasoning", "unseen_pair", "visible_seconds"}
+KINDS: tuple[Kind, ...] = ("static", "transient")
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[Item]:
+    return list(items("held-out", 3000))
+
+
+@pytest.fixture(scope="module")
+def train() -> list[Item]:
+    return list(items("train", 600))
+
+
+def of_kind(found: Iterable[Item], kind: Kind) -> list[Item]:
+    return [item for item in found if item.question.kind == kind]
+
+
+# Items
+
+
+def test_static_and_transient_come_in_turn(held_out: list[Item]) -> None:
+    assert [item.question.kind for item in held_out] == ["static", "transient"] * 1500
+    assert [item.index for item in held_out] == list(range(3000))
+
+
+def test_an_item_depends_on_its_split_seed_and_number_alone(held_out: list[Item]) -> None:
+    assert list(items("held-out", 5)) == held_out[:5]
+    others: list[tuple[Split, int]] = [("train", 0), ("held-out", 1)]
+    assert all(set(clips(items(split, 100, seed))).isdisjoint(clips(held_out)) for split, seed in others)
+
+
+def clips(found: Iterable[Item]) -> list[Clip]:
+    return [item.clip for item in found]
+
+
+def test_no_clip_comes_twice(held_out: list[Item], train: list[Item]) -> None:
+    assert len(set(clips(held_out)) | set(clips(train))) == len(held_out) + len(train)
+
+
+def test_held_out_asks_about_unseen_pairs_and_train_never_shows_one(held_out: list[Item], train: list[Item]) -> None:
+    def shown(item: Item) -> set[tuple[str, str]]:
+        return {(colour, actor.shape) for actor in item.clip.actors for colour in (actor.colour, actor.later_colour) if colour is not None}
+
+    assert not any(shown(item) & UNSEEN_PAIRS for item in train)
+    assert not any(item.is_unseen_pair for item in train)
+    asked = {(item.question.actor.colour, item.question.actor.shape) for item in held_out if item.is_unseen_pair}
+    assert asked == UNSEEN_PAIRS
+    assert all(0.08 < sum(item.is_unseen_pair for item in of_kind(held_out, kind)) / 1500 < 0.17 for kind in KINDS)
+
+
+def test_the_reasoning_is_plain_text_that_ends_with_the_answer(held_out: list[Item]) -> None:
+    for item in held_out:
+        question = item.question
+        assert "<" not in item.reasoning
+        assert re.search(rf" {question.answer}(: |, option |, so ){question.letter}\.$", item.reasoning)
+
+
+# What can be had without the video: measured on these items, the bounds leave room for chance
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "pick",
+    [*(lambda choices, n=n: choices[n] for n in range(4)), min, max, lambda choices: max(choices, key=len), lambda choices: min(choices, key=len)],
+    ids=["A", "B", "C", "D", "first in the alphabet", "last in the alphabet", "longest", "shortest"],
+)
+def test_no_blind_rule_beats_chance(held_out: list[Item], kind: Kind, pick: Callable[[tuple[str, ...]], str]) -> None:
+    found = of_kind(held_out, kind)
+    right = sum(pick(item.question.choices) == item.question.answer for item in found) / len(found)
+    assert 0.21 < right < 0.29
+
+
+def test_the_question_alone_does_not_tell_the_answer(held_out: list[Item]) -> None:
+    """The commonest answer of each sentence in one half, looked for among the choices of the other half."""
+    first, second = held_out[::4] + held_out[1::4], held_out[2::4] + held_out[3::4]
+    counts = Counter((item.question.text, item.question.answer) for item in first)
+    right = sum(max(item.question.choices, key=lambda choice, i=item: counts[i.question.text, choice]) == item.question.answer for item in second)  # type: ignore[misc]
+    assert right / len(second) < 0.30
+
+
+@pytest.mark.parametrize(
+    "told", [lambda item: item.question.text, lambda item: item.question.asked, lambda item: len(item.clip.times(1.0))], ids=["sentence", "asked", "frames"]
+)
+def test_nothing_but_the_pictures_tells_the_kind(held_out: list[Item], told: Callable[[Item], object]) -> None:
+    first, second = held_out[::4] + held_out[1::4], held_out[2::4] + held_out[3::4]
+    counts = Counter((told(item), item.question.kind) for item in first)
+    right = sum((counts[told(item), "transient"] > counts[told(item), "static"]) == (item.question.kind == "transient") for item in second)
+    assert right / len(second) < 0.56
+
+
+def in_given_frames(item: Item) -> set[str]:
+    """What of the asked sort the 1 fps frames show: their colours, shapes or places."""
+    shown = [(actor, seconds) for seconds in item.clip.times(1.0) for actor in item.clip.visible(seconds)]
+    match item.question.asked:
+        case "colour":
+            return {actor.colour_at(seconds) for actor, seconds in shown}
+        case "shape":
+            return {actor.shape for actor, _ in shown}
+        case "place":
+            centres = [actor.centre(seconds) for actor, seconds in shown]
+            return {min(PLACES, key=lambda place: abs(PLACES[place][0] - x) + abs(PLACES[place][1] - y)) for x, y in centres}
+
+
+def expected(item: Item, *, shown: bool) -> float:
+    """How often a choice is right that is drawn from those which the 1 fps frames show, or do not."""
+    visible = in_given_frames(item)
+    left = [choice for choice in item.question.choices if (choice in visible) is shown] or list(item.question.choices)
+    return (item.question.answer in left) / len(left)
+
+
+def test_a_transients_answer_cannot_be_had_by_leaving_out_what_is_shown(held_out: list[Item]) -> None:
+    """Nor by picking it. Places leak a little: two shapes are never at one place at the same time."""
+    transient = of_kind(held_out, "transient")
+
+    def rate(asked: Asked | None, shown: bool) -> float:
+        found = [item for item in transient if asked in (None, item.question.asked)]
+        return sum(expected(item, shown=shown) for item in found) / len(found)
+
+    assert 0.20 < rate(None, shown=False) < 0.28
+    assert 0.20 < rate(None, shown=True) < 0.32
+    kinds: tuple[Asked, ...] = ("colour", "shape", "place")
+    shares = {asked: sum(item.question.asked == asked for item in transient) / len(transient) for asked in kinds}
+    assert sum(shares[asked] * max(rate(asked, shown=True), rate(asked, shown=False)) for asked in kinds) < 0.37
+
+
+# Files
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset") / "held-out"
+    for _ in dataset.write(folder, "held-out", 2):
+        pass
+    return folder
+
+
+def test_a_record_says_what_the_item_is(written: Path, held_out: list[Item]) -> None:
+    records = [json.loads(line) for line in (written / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(records) == 2
+    for record, item in zip(records, held_out, strict=False):
+        question = item.question
+        assert set(record) == FIELDS
+        assert (record["question"], tuple(record["choices"]), record["answer"]) == (question.text, question.choices, question.answer)
+        assert (record["kind"], record["asked"], record["reasoning"], record["unseen_pair"]) == (
+            question.kind, question.asked, item.reasoning, item.is_unseen_pair,
+        )  # fmt: skip
+        assert record["video"] == f"clips/{record['id']}.mp4"
+        start, stop = record["visible_seconds"]
+        assert 0 <= start < stop <= item.clip.duration_seconds
+        assert all(start - 0.001 <= seconds < stop + 0.001 for seconds in question.could_see)
+    assert len({record["id"] for record in records}) == 2
+
+
+def test_the_files_are_h264_of_the_promised_shape(written: Path, held_out: list[Item]) -> None:
+    paths = sorted((written / "clips").iterdir())
+    assert [path.suffix for path in paths] == [".mp4", ".mp4"]
+    for path, item in zip(paths, held_out, strict=False):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.average_rate, stream.width, stream.height) == ("h264", 24, 256, 256)
+            assert "mp4" in container.format.name
+            assert stream.frames == round(item.clip.duration_seconds * 24)
+            assert not container.streams.audio
+
+
+def test_a_look_into_the_file_shows_the_answer(written: Path, held_out: list[Item]) -> None:
+    """The file, opened as any video, shows the asked shape in its colour at the times that the question promises, and only then."""
+    for path, item in zip(sorted((written / "clips").iterdir()), held_out, strict=False):
+        actor, video = item.question.actor, Video(path)
+        for frame in video.sample(3.0):
+            assert frame.seconds is not None
+            expected_rgb = np.array(COLOURS[actor.colour_at(frame.seconds)], np.int16)
+            x, y = actor.centre(frame.seconds)
+            y -= 0.82 * actor.radius if actor.shape == "ring" else 0
+            patch = np.asarray(frame.image, np.int16)[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2]
+            shown = np.abs(np.median(patch, axis=(0, 1)) - expected_rgb).max() < 40
+            assert shown == any(abs(frame.seconds - seconds) < 0.01 for seconds in item.question.could_see)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_interrupted_call_is_repeated_without_writing_anything_twice(written: Path, tmp_path: Path) -> None:
+    first = list(islice(dataset.write(tmp_path, "held-out", 2), 1))
+    assert not (tmp_path / "questions.jsonl").exists()  # else half a data set would look like a whole one
+    (clip,) = (tmp_path / "clips").iterdir()
+    before = clip.stat().st_mtime_ns
+    again = list(dataset.write(tmp_path, "held-out", 2))
+    assert again[:1] == first
+    assert clip.stat().st_mtime_ns == before
+    assert contents(tmp_path) == contents(written)  # byte for byte what an uninterrupted call wrote, and nothing left over
+
+
+# As a benchmark
+
+
+def test_the_benchmark_asks_the_held_out_questions(written: Path, held_out: list[Item]) -> None:
+    samples = list(SyntheticBenchmark(written, 2).samples())
+    for sample, item in zip(samples, held_out, strict=False):
+        assert sample.video.is_file()
+        assert (sample.question, sample.choices, sample.answer) == (item.question.text, item.question.choices, item.question.answer)
+        assert (sample.kind, sample.groups) == (item.question.kind, ("unseen_pairs",) if item.is_unseen_pair else ())
+    assert len({sample.id for sample in samples}) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [("B", True), ("b. blue", True), ("Blue", True), ("A", False), ("red", False), ("E", None), ("a blue one", None), (None, None)]
+)
+def test_the_benchmark_scores_a_letter_or_a_choices_text(tmp_path: Path, answer: str | None, right: bool | None) -> None:
+    sample = Sample("s", tmp_path / "clip.mp4", "What?", ("red", "blue", "green", "white"), "blue", "static")
+    trace = Trace("s", "clip.mp4", "What?", (), sample.choices, steps=[Thought("It is blue.") if answer is None else Answer(answer)])
+    assert SyntheticBenchmark(tmp_path).is_right(sample, trace) is right

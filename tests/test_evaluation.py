@@ -1,0 +1,170 @@
+"""Evaluation: every sample ends as exactly one outcome and stays in the denominator, and scoring again runs no model."""
+
+from collections.abc import Collection, Generator as Yields, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from PIL import Image
+
+from act2see.chat import STOPS, Tool, chosen
+from act2see.errors import BackendError, VideoError
+from act2see.evaluation import Evaluator, Scored, summarise
+from act2see.interfaces import Continuation, Sample
+from act2see.synthetic.world import Clip
+from act2see.trace import Answer, Cost, Frame, Observation, Retrieve, Trace
+from act2see.video import Video
+
+PICTURE = Image.new("RGB", (8, 8))
+LOOK = "<retrieve> the star </retrieve>"
+
+
+@dataclass
+class Parrot:
+    """A model that writes what the question says, turn by turn apart by `|`; `FAIL` is an error instead, `…` at the end the token limit."""
+
+    made_with: Mapping[str, str] = field(default_factory=lambda: {"backend": "parrot"})
+    asked: list[str] = field(default_factory=list)
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        self.asked.append(trace.question)
+        text = trace.question.split("|")[sum(isinstance(step, Observation) for step in trace.steps)]
+        if text == "FAIL":
+            raise BackendError("the server is gone")
+        yield text
+        stopped: Literal["tag", "end", "length"] = "tag" if text.endswith(STOPS) else "length" if text.endswith("…") else "end"
+        return Continuation(text, stopped, Cost(10, 2, 1))
+
+
+@dataclass
+class OneFrame:
+    """Always the same frame; the query `broken` meets a broken file."""
+
+    name: str = "one"
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        if query == "broken":
+            raise VideoError("no frame at 1.00 s")
+        return [Frame(PICTURE, 0.5)]
+
+
+@dataclass
+class Listed:
+    """A benchmark of the given samples."""
+
+    listed: Sequence[Sample]
+    name: str = "listed"
+
+    def samples(self) -> Sequence[Sample]:
+        return self.listed
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        index = chosen(trace.answer, sample.choices)
+        return None if index is None else sample.choices[index] == sample.answer
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluation") / "clip.mp4"
+    Clip(2.0, ()).write(path)
+    return path
+
+
+# What the model writes, whether it calls, and the one outcome that follows.
+CASES = {
+    "right": ("<answer> B </answer>", False, "correct"),
+    "right after a look": (f"{LOOK}|<answer>blue</answer>", True, "correct"),
+    "wrong": ("<answer>A</answer>", False, "wrong"),
+    "an answer that names no choice": ("<answer>the blue one, I think</answer>", False, "no_answer"),
+    "a letter that is not there": ("<answer>E</answer>", False, "no_answer"),
+    "no answer": ("It is blue.", False, "no_answer"),
+    "no answer after a look": (f"{LOOK}|I do not know.", True, "no_answer"),
+    "errors only": ("|".join(["<retrieve></retrieve>"] * 4), False, "no_answer"),
+    "cut off": ("It is…", False, "truncated"),
+    "cut off while answering": (f"{LOOK}|<answer>B…", True, "truncated"),
+    "the backend fails": ("FAIL", False, "backend_error"),
+    "the backend fails after a look": (f"{LOOK}|FAIL", True, "backend_error"),
+    "the video breaks": ("<retrieve>broken</retrieve>|<answer>B</answer>", True, "video_error"),
+}
+
+
+def samples(clip: Path) -> list[Sample]:
+    made = [
+        Sample(name, clip, text, ("red", "blue"), "blue", "static" if number % 2 else "transient", ("rare",) if number < 3 else ())
+        for number, (name, (text, _, _)) in enumerate(CASES.items())
+    ]
+    return [*made, Sample("no video", clip.with_name("none.mp4"), "What?", ("red", "blue"), "blue", "static")]
+
+
+def test_every_sample_ends_as_exactly_one_outcome(clip: Path) -> None:
+    scored = list(Evaluator(Listed(samples(clip)), Parrot(), OneFrame()).run())
+    assert {one.sample.id: (one.called, one.outcome) for one in scored} == {
+        **{name: (called, outcome) for name, (_, called, outcome) in CASES.items()},
+        "no video": (False, "video_error"),
+    }
+    assert [one.sample.id for one in scored] == [*CASES, "no video"]  # in the benchmark's order
+
+
+def test_an_outcome_keeps_the_trace_and_says_what_went_wrong(clip: Path) -> None:
+    scored = {one.sample.id: one for one in Evaluator(Listed(samples(clip)), Parrot(), OneFrame()).run()}
+    assert scored["no video"].trace is None
+    assert "no such file" in (scored["no video"].error or "")
+    for name, part in (("the backend fails after a look", "the server is gone"), ("the video breaks", "no frame at 1.00 s")):
+        trace = scored[name].trace
+        assert trace is not None
+        assert trace.finish is None  # it can be carried on
+        assert isinstance(trace.steps[0], Retrieve)
+        assert part in (scored[name].error or "")
+    assert all(one.error is None for one in scored.values() if not one.outcome.endswith("_error"))
+
+
+def test_every_sample_stays_in_the_denominator(clip: Path) -> None:
+    summary = summarise(Evaluator(Listed(samples(clip)), Parrot(), OneFrame()).run())
+    total = len(CASES) + 1
+    assert summary["n"] == total == sum(summary["outcomes"].values())
+    assert summary["outcomes"] == {"backend_error": 2, "correct": 2, "no_answer": 5, "truncated": 2, "video_error": 2, "wrong": 1}
+    assert summary["n_by_kind"] == {"rare": 3, "static": 7, "transient": 7}
+    assert summary["accuracy"] == {"all": round(2 / total, 4), "rare": round(2 / 3, 4), "static": round(1 / 7, 4), "transient": round(1 / 7, 4)}
+    assert summary["call_rate"] == {"all": round(5 / total, 4), "rare": round(1 / 3, 4), "static": round(3 / 7, 4), "transient": round(2 / 7, 4)}
+
+
+def test_tokens_are_those_of_all_traces(clip: Path) -> None:
+    asked = Listed([sample for sample in samples(clip) if sample.id in ("right", "right after a look")])
+    assert summarise(Evaluator(asked, Parrot(), OneFrame()).run())["tokens"] == {"in": 30, "out": 6, "reused": 3}
+
+
+def test_nothing_scored_has_no_rates() -> None:
+    summary = summarise([])
+    assert (summary["n"], summary["outcomes"]) == (0, {})
+    assert (summary["accuracy"], summary["call_rate"]) == ({"all": None}, {"all": None})
+
+
+def test_without_looks_a_call_still_counts_as_a_call(clip: Path) -> None:
+    asked = Listed([Sample("s", clip, f"{LOOK}|<answer>B</answer>", ("red", "blue"), "blue", "static")])
+    (scored,) = Evaluator(asked, Parrot(), OneFrame(), max_looks=0).run()
+    assert (scored.called, scored.outcome) == (True, "correct")
+    assert scored.trace is not None
+    assert scored.trace.looks == 0
+
+
+def test_traces_that_are_there_are_scored_again_without_the_model(clip: Path) -> None:
+    known = [sample for sample in samples(clip) if sample.id in ("right", "wrong", "cut off")]
+    first = {one.sample.id: one for one in Evaluator(Listed(known), Parrot(), OneFrame()).run()}
+    done = {name: one.trace for name, one in first.items() if one.trace is not None and name != "wrong"}
+    backend = Parrot()
+    again = list(Evaluator(Listed(known), backend, OneFrame()).run(done))
+    assert backend.asked == ["<answer>A</answer>"]  # of the sample that was not done
+    assert {one.sample.id: one.outcome for one in again} == {name: one.outcome for name, one in first.items()}
+    assert all(one.trace is done[one.sample.id] for one in again if one.sample.id in done)
+
+
+def test_another_scoring_rule_needs_no_model(clip: Path) -> None:
+    """What is scored again is judged by the benchmark as it is now."""
+    (sample,) = (sample for sample in samples(clip) if sample.id == "wrong")
+    (first,) = Evaluator(Listed([sample]), Parrot(), OneFrame()).run()
+    assert first.trace is not None
+    assert first.trace.steps == [Answer("A")]
+    corrected = Sample(sample.id, clip.with_name("gone.mp4"), sample.question, sample.choices, "red", sample.kind)
+    (again,) = Evaluator(Listed([corrected]), Parrot(), OneFrame()).run({sample.id: first.trace})
+    assert again == Scored(corrected, "correct", first.trace)

@@ -1,0 +1,229 @@
+"""Training the embedded models: what batch `i` holds, the shapes, and a few real steps that end in folders which the backend and the retriever load."""
+
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
+from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip
+from act2see.tokens import Encoder
+from act2see.trace import Frame, Trace
+from act2see.training import micro_retriever, micro_vlm
+from act2see.training.examples import IGNORED, Example
+from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro_retriever import Batches, MicroRetrieverConfig, Wanted, make_retriever, random_wish
+from act2see.training.micro_vlm import STAGES, Curriculum, MicroVlmConfig, Stage
+from act2see.video import Video
+
+SEE, ASK = Stage("see", 0.5, (4.0, 12.0), 4, 0, 0.0), Stage("ask", 0.5, (2.0, 4.0), 2, 4, 0.5)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer(count=100)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
+    return Encoder(tokenizer, make_image_processor())
+
+
+# The model's shape
+
+
+@given(st.text(max_size=40))
+def test_the_tokenizer_can_write_any_text(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    assert tokenizer.decode(ids) == text
+
+
+def test_every_tag_is_one_token_and_every_mark_a_special_one(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert all(len(tokenizer.encode(text, add_special_tokens=False)) == 1 for text in (*TAGS, *SPECIAL))
+    assert set(SPECIAL) <= set(tokenizer.get_added_vocab())
+    assert len(tokenizer.encode("<|im_end|>", add_special_tokens=False, split_special_tokens=True)) > 1
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert len(tokenizer) <= 1024
+
+
+def test_a_tokenizer_is_made_the_same_every_time(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert make_tokenizer(count=100).get_vocab() == tokenizer.get_vocab()
+
+
+def test_the_models_are_small(tokenizer: PreTrainedTokenizerFast) -> None:
+    """In half precision the two that ship take at most 25 MB together."""
+    parameters = [sum(weight.numel() for weight in model.parameters()) for model in (make_vlm(tokenizer), make_retriever(len(tokenizer)))]
+    assert 2 * sum(parameters) < 25e6
+
+
+@pytest.mark.parametrize("size", [(256, 256), (64, 64), (320, 180)])
+def test_a_frame_becomes_sixteen_tokens_or_about_as_many(encoder: Encoder, size: tuple[int, int]) -> None:
+    made = encoder.image_processor(images=[Clip(4.0, ()).draw(0).resize(size)], return_tensors="np")
+    _, height, width = made["image_grid_thw"][0]
+    tokens = int(height * width) // encoder.merge**2
+    assert tokens == (PICTURE // 16) ** 2 if size[0] == size[1] else 8 <= tokens <= 16
+
+
+# The curriculum
+
+
+def content(batch: list[Example]) -> list[tuple[bytes, ...]]:
+    pixels = [b"".join(piece.pixels.tobytes() for piece in example.pieces if piece.pixels is not None) for example in batch]
+    return [(e.ids.tobytes(), e.labels.tobytes(), e.positions.tobytes(), e.branch.tobytes(), p) for e, p in zip(batch, pixels, strict=True)]
+
+
+def test_a_batch_is_the_same_whenever_it_is_made_and_no_two_are_alike(encoder: Encoder) -> None:
+    curriculum = Curriculum(encoder, 3, 4, (SEE, ASK))
+    made = [content(curriculum[index]) for index in range(4)]
+    assert content(Curriculum(encoder, 3, 4, (SEE, ASK))[2]) == made[2]
+    examples = [example for batch in [*made, content(Curriculum(encoder, 4, 4, (SEE, ASK))[2])] for example in batch]
+    assert len(set(examples)) == len(examples) == 2 * 4 + 3 * 2
+
+
+@pytest.mark.parametrize("batches", [20, 999, 2600])
+def test_every_stage_has_its_share_of_the_batches_in_order(encoder: Encoder, batches: int) -> None:
+    curriculum = Curriculum(encoder, 0, batches)
+    assert len(curriculum) == batches
+    stages = [curriculum.stage(index) for index in range(batches)]
+    assert [stage for n, stage in enumerate(stages) if not n or stage is not stages[n - 1]] == list(STAGES)
+    assert sum(stage.share for stage in STAGES) == pytest.approx(1)
+    assert all(abs(stages.count(stage) - stage.share * batches) <= 1 for stage in STAGES)
+
+
+def branches(encoder: Encoder, example: Example) -> list[tuple[str, str]]:
+    """Each trace of a packed example: the prompt that all share, and what is the model's own."""
+    prompt = encoder.tokenizer.decode(example.ids[example.branch == 0])
+    own = example.labels != IGNORED
+    return [(prompt, encoder.tokenizer.decode(example.ids[own & (example.branch == n)])) for n in sorted(set(example.branch[own].tolist()))]
+
+
+def test_seeing_is_taught_by_one_frame_and_its_caption(encoder: Encoder) -> None:
+    listed = rf"(nothing|({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(PLACES)}))"
+    for example in Curriculum(encoder, 0, 1, (Stage("see", 1.0, (4.0, 12.0), 40, 0, 0.0),))[0]:
+        ((_, caption),) = branches(encoder, example)
+        assert re.fullmatch(rf" {listed}(, {listed})*", caption)
+        assert sum(piece.grid is not None for piece in example.pieces) == 1
+
+
+def test_asking_is_taught_by_traces_that_obey_their_own_prompt(encoder: Encoder) -> None:
+    """No call where no tool was told, an answer at the end of each, and no pair that training must not show."""
+    curriculum = Curriculum(encoder, 0, 1, (Stage("ask", 1.0, (2.0, 8.0), 60, 4, 0.35),))
+    told = [branch for example in curriculum[0] for branch in branches(encoder, example)]
+    calls = [("<retrieve>" in own, "<retrieve>" in prompt) for prompt, own in told]
+    assert (True, False) not in calls
+    assert {(True, True), (False, True), (False, False)} <= set(calls)
+    assert all(re.search(r"<answer>.+</answer><\|im_end\|>$", own) for _, own in told)
+    assert not any(f"{colour} {shape}" in own for _, own in told for colour, shape in UNSEEN_PAIRS)
+    assert any("red circle" in own for _, own in told)  # captions do list such pairs
+
+
+# The retriever's batches
+
+
+def test_a_wish_is_true_of_what_is_on_screen(encoder: Encoder) -> None:
+    still = Actor("star", "red", "top", 25.0, 1.0, 2.0, later_colour="blue", change_seconds=1.5)
+    crossing = Actor("ring", "green", "left", 25.0, 0.0, 4.0, target="right")
+    clip = Clip(4.0, (still, crossing))
+    for wish, seconds, truth in (
+        (Wanted("star"), 1.0, True), (Wanted("star"), 0.9, False), (Wanted("star"), 2.0, False),
+        (Wanted(colour="red"), 1.2, True), (Wanted(colour="red"), 1.6, False), (Wanted("star", "blue"), 1.6, True),
+        (Wanted("ring", "red"), 1.2, False), (Wanted("star", place="top"), 1.2, True), (Wanted("star", place="left"), 1.2, False),
+        (Wanted("ring"), 3.0, True), (Wanted("ring", place="left"), 0.0, False),
+    ):  # fmt: skip
+        assert wish.shows(clip, seconds) is truth, (wish, seconds)
+
+
+def test_a_wish_says_what_it_wants_and_never_an_unseen_pair() -> None:
+    rng = random.Random(0)
+    wishes = [random_wish(rng) for _ in range(2000)]
+    assert not any((wish.colour, wish.shape) in UNSEEN_PAIRS for wish in wishes)
+    for wish in wishes:
+        text = wish.words(rng)
+        for value, values in ((wish.shape, SHAPES), (wish.colour, COLOURS), (wish.place, PLACES)):
+            assert [name for name in values if re.search(rf"\b{name}\b", text)] == ([value] if value else [])
+
+
+def test_a_batch_of_the_retriever_is_the_same_whenever_it_is_made(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    config = MicroRetrieverConfig(tmp_path, images=12, texts=7)
+    processor = micro_retriever.SiglipImageProcessorPil(size={"height": 64, "width": 64})
+    one, same, other = (Batches(config, tokenizer, processor, 4)[index] for index in (1, 1, 2))
+    assert (one["pixel_values"].shape, one["input_ids"].shape, one["truth"].shape) == ((12, 3, 64, 64), (7, 16), (12, 7))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["pixel_values"], other["pixel_values"])
+    assert 0 < one["truth"].float().mean() < 0.6
+
+
+# A few real steps
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    left, right = weights(one), weights(other)
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.fixture(scope="module")
+def trained_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vlm")
+    assert micro_vlm.train(MicroVlmConfig(out, steps=2, save_every=1)) == out / "model"
+    return out
+
+
+def test_the_trained_vlm_is_a_folder_that_the_backend_loads(trained_vlm: Path) -> None:
+    backend = HuggingFaceBackend.load(HuggingFaceSettings(str(trained_vlm / "model"), temperature=0, max_tokens=4))
+    assert backend.made_with["frames_as"] == "images"
+    assert backend.made_with["rendering"] == "same_turn"
+    assert backend.notice == NOTICE
+    clip = make_clip(random.Random(0))
+    trace = Trace("t", "clip.mp4", "What?", (Frame(clip.draw(0.0), 0.0),), ("red", "blue"))
+    assert isinstance("".join(backend.decode(trace, ("retrieve",))), str)
+    stored = weights(trained_vlm / "model")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert all(torch.isfinite(tensor).all() for tensor in stored.values())
+    untrained = make_vlm(AutoTokenizer.from_pretrained(trained_vlm / "model")).state_dict()
+    assert stored.keys() <= untrained.keys()
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(trained_vlm: Path, tmp_path: Path) -> None:
+    checkpoints = trained_vlm / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
+    shutil.copytree(checkpoints / "checkpoint-1", tmp_path / "checkpoints" / "checkpoint-1")
+    finished = micro_vlm.train(MicroVlmConfig(tmp_path, steps=2, save_every=1))
+    assert same_weights(finished, trained_vlm / "model")
+    before = load_file(checkpoints / "checkpoint-1" / "model.safetensors")
+    assert not all(torch.equal(tensor.half(), weights(finished)[name]) for name, tensor in before.items())  # the second step did something
+
+
+@pytest.fixture(scope="module")
+def trained_retriever(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("retriever")
+    return micro_retriever.train(MicroRetrieverConfig(out, steps=2, images=8, texts=6))
+
+
+def test_the_trained_retriever_is_a_folder_that_the_retriever_loads(trained_retriever: Path, write_video: Callable[..., Path]) -> None:
+    retriever = SiglipRetriever.load(SiglipSettings(str(trained_retriever)))
+    scores = retriever.scores(Video(write_video("clip.mp4", [n / 24 for n in range(30)])), "the red star")
+    assert len(scores) == 4
+    assert all(0 < score < 1 for score in scores)
+    assert {tensor.dtype for tensor in weights(trained_retriever).values()} == {torch.float16}
+
+
+def test_an_interrupted_training_of_the_retriever_goes_on(trained_retriever: Path, tmp_path: Path) -> None:
+    """While the rate warms up, it does not depend on how many steps there will be: one step and then another are two steps."""
+    first = weights(micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=1, images=8, texts=6)))
+    second = micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=2, images=8, texts=6))
+    assert same_weights(second, trained_retriever)
+    assert not all(np.array_equal(first[name], tensor) for name, tensor in weights(second).items())
