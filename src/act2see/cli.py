@@ -32,7 +32,7 @@ from act2see.config import (
     SyntheticConfig,
     read_settings,
 )
-from act2see.errors import Act2SeeError, ConfigError
+from act2see.errors import Act2SeeError, BackendError, ConfigError
 from act2see.output import complain, looks_of, progressing, tell_answer, tell_scores
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _with_progress(evaluator: "Evaluator", count: int | None, done: dict[str, "T
         scored.append(one)
         last = scored[-MAX_BACKEND_ERRORS_IN_A_ROW:]
         if len(last) == MAX_BACKEND_ERRORS_IN_A_ROW and all(each.outcome == "backend_error" for each in last):
-            raise ConfigError(f"stopped: the backend failed on {len(last)} questions in a row; {one.error}")
+            raise BackendError(f"stopped: the backend failed on {len(last)} questions in a row; {one.error}")
     return scored
 
 

@@ -141,7 +141,7 @@ class MicroVlmConfig:
 
     out: Path
     """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
-    steps: Positive = 2600
+    steps: Positive = 2250
     """Batches of the whole curriculum."""
     seed: int = 0
     """Seed of weights and data."""
@@ -163,6 +163,8 @@ class MicroRetrieverConfig:
     """Seed of weights and data."""
     learning_rate: float = 1.5e-3
     """Of AdamW, at its peak."""
+    start_from: Path | None = None
+    """Folder of a finished retriever whose weights to begin with, instead of random ones."""
     images: Positive = 64
     """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
     texts: Positive = 40

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from act2see import chat
-from act2see.errors import ToolError
+from act2see.errors import BackendError, ToolError
 from act2see.interfaces import Backend, Generator, Retriever
 from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
@@ -93,6 +93,8 @@ def reason(
         steps, problem = chat.parse_chunk(continuation.text)
         if problem is not None:
             steps.append(Observation(error=problem))
+        elif continuation.stopped == "tag" and not any(isinstance(step, Retrieve | Generate | Answer) for step in steps):
+            raise BackendError("the backend stopped at a closing tag, but its text holds none: it must return its text with the tag")
         ended: dict[str, Finish] = {"end": "end", "length": "length"}
         finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
         # All at once before the first is yielded: whoever stops listening in between still holds a trace that can go on.

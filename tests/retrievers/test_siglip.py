@@ -29,7 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = make_retriever(len(tokenizer))
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    SiglipImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(path)
+    side = model.config.vision_config.image_size
+    SiglipImageProcessorPil(size={"height": side, "width": side}).save_pretrained(path)
     return path
 
 
@@ -57,9 +58,7 @@ def test_scores_are_those_of_transformers_own_forward(folder: Path, retriever: S
         assert retriever.scores(video, query) == pytest.approx(theirs[:, number].tolist(), abs=1e-5)
 
 
-def test_the_best_frames_come_first_with_their_times_and_scores(
-    retriever: SiglipRetriever, video: Video, number_of: Callable[[Frame], int]
-) -> None:
+def test_the_best_frames_come_first_with_their_times_and_scores(retriever: SiglipRetriever, video: Video, number_of: Callable[[Frame], int]) -> None:
     scores = retriever.scores(video, "the star")
     times = video.times(3.0)
     best = sorted(range(7), key=lambda n: -scores[n])

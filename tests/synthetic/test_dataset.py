@@ -102,7 +102,9 @@ def test_the_question_alone_does_not_tell_the_answer(held_out: list[Item]) -> No
 
 
 @pytest.mark.parametrize(
-    "told", [lambda item: item.question.text, lambda item: item.question.asked, lambda item: len(item.clip.times(1.0))], ids=["sentence", "asked", "frames"]
+    "told",
+    [lambda item: item.question.text, lambda item: item.question.asked, lambda item: len(item.clip.times(1.0))],
+    ids=["sentence", "asked", "frames"],
 )
 def test_nothing_but_the_pictures_tells_the_kind(held_out: list[Item], told: Callable[[Item], object]) -> None:
     first, second = held_out[::4] + held_out[1::4], held_out[2::4] + held_out[3::4]
@@ -228,7 +230,8 @@ def test_the_benchmark_asks_the_held_out_questions(written: Path, held_out: list
 
 
 @pytest.mark.parametrize(
-    ("answer", "right"), [("B", True), ("b. blue", True), ("Blue", True), ("A", False), ("red", False), ("E", None), ("a blue one", None), (None, None)]
+    ("answer", "right"),
+    [("B", True), ("b. blue", True), ("Blue", True), ("A", False), ("red", False), ("E", None), ("a blue one", None), (None, None)],
 )
 def test_the_benchmark_scores_a_letter_or_a_choices_text(tmp_path: Path, answer: str | None, right: bool | None) -> None:
     sample = Sample("s", tmp_path / "clip.mp4", "What?", ("red", "blue", "green", "white"), "blue", "static")

@@ -35,7 +35,13 @@ KNOWN: list[Step] = [Thought("<think>At 0.0 seconds I see it: a red star.</think
 LOOKS: list[Step] = [
     Thought("<think>I look."), Retrieve(" the star "), LOOKED, Thought(" Not there."), Retrieve(" it "), WIDE, Thought(" Red.</think>"), Answer("A"),
 ]  # fmt: skip
-FAILS: list[Step] = [Thought("<think>I look."), Retrieve(" the star "), Observation(error="no look is left"), Thought(" I guess.</think>\n"), Answer("B")]
+FAILS: list[Step] = [
+    Thought("<think>I look."),
+    Retrieve(" the star "),
+    Observation(error="no look is left"),
+    Thought(" I guess.</think>\n"),
+    Answer("B"),
+]
 IMAGINES: list[Step] = [Thought("<think>What if?"), Generate(" a blue star "), MADE, Thought(" Blue.</think>"), Answer("B")]
 BREAKS_OFF: list[Step] = [Thought("<think>I cannot say.")]
 
@@ -44,7 +50,9 @@ def trace_of(steps: Sequence[Step], question: str = "What colour is the star?", 
     return Trace("t", "clip.mp4", question, frames, ("red", "blue"), steps=list(steps), finish="answer")
 
 
-def encoded(encoder: Encoder, steps: Sequence[Step], question: str = "What colour is the star?", rendering: chat.Rendering = "same_turn") -> list[Piece]:
+def encoded(
+    encoder: Encoder, steps: Sequence[Step], question: str = "What colour is the star?", rendering: chat.Rendering = "same_turn"
+) -> list[Piece]:
     return pieces_of(trace_of(steps, question), ("retrieve",), chat.Style(rendering), encoder)
 
 

@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.config import MicroRetrieverConfig, MicroVlmConfig
 from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip
 from act2see.tokens import Encoder
@@ -22,8 +23,8 @@ from act2see.trace import Frame, Trace
 from act2see.training import micro_retriever, micro_vlm
 from act2see.training.examples import IGNORED, Example
 from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_image_processor, make_tokenizer, make_vlm
-from act2see.training.micro_retriever import Batches, MicroRetrieverConfig, Wanted, make_retriever, random_wish
-from act2see.training.micro_vlm import STAGES, Curriculum, MicroVlmConfig, Stage
+from act2see.training.micro_retriever import Batches, Wanted, make_retriever, random_wish
+from act2see.training.micro_vlm import STAGES, Curriculum, Stage
 from act2see.video import Video
 
 SEE, ASK = Stage("see", 0.5, (4.0, 12.0), 4, 0, 0.0), Stage("ask", 0.5, (2.0, 4.0), 2, 4, 0.5)
@@ -155,9 +156,10 @@ def test_a_wish_says_what_it_wants_and_never_an_unseen_pair() -> None:
 
 def test_a_batch_of_the_retriever_is_the_same_whenever_it_is_made(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     config = MicroRetrieverConfig(tmp_path, images=12, texts=7)
-    processor = micro_retriever.SiglipImageProcessorPil(size={"height": 64, "width": 64})
+    side = make_retriever(len(tokenizer)).config.vision_config.image_size
+    processor = SiglipImageProcessorPil(size={"height": side, "width": side})
     one, same, other = (Batches(config, tokenizer, processor, 4)[index] for index in (1, 1, 2))
-    assert (one["pixel_values"].shape, one["input_ids"].shape, one["truth"].shape) == ((12, 3, 64, 64), (7, 16), (12, 7))
+    assert (one["pixel_values"].shape, one["input_ids"].shape, one["truth"].shape) == ((12, 3, side, side), (7, 16), (12, 7))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["pixel_values"], other["pixel_values"])
     assert 0 < one["truth"].float().mean() < 0.6
@@ -204,26 +206,27 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(t
     finished = micro_vlm.train(MicroVlmConfig(tmp_path, steps=2, save_every=1))
     assert same_weights(finished, trained_vlm / "model")
     before = load_file(checkpoints / "checkpoint-1" / "model.safetensors")
-    assert not all(torch.equal(tensor.half(), weights(finished)[name]) for name, tensor in before.items())  # the second step did something
+    assert any(not torch.equal(tensor.half(), weights(finished)[name]) for name, tensor in before.items())  # the second step did something
 
 
 @pytest.fixture(scope="module")
 def trained_retriever(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("retriever")
-    return micro_retriever.train(MicroRetrieverConfig(out, steps=2, images=8, texts=6))
+    assert micro_retriever.train(MicroRetrieverConfig(out, steps=2, save_every=1, images=8, texts=6)) == out / "model"
+    return out
 
 
 def test_the_trained_retriever_is_a_folder_that_the_retriever_loads(trained_retriever: Path, write_video: Callable[..., Path]) -> None:
-    retriever = SiglipRetriever.load(SiglipSettings(str(trained_retriever)))
+    retriever = SiglipRetriever.load(SiglipSettings(str(trained_retriever / "model")))
     scores = retriever.scores(Video(write_video("clip.mp4", [n / 24 for n in range(30)])), "the red star")
     assert len(scores) == 4
     assert all(0 < score < 1 for score in scores)
-    assert {tensor.dtype for tensor in weights(trained_retriever).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in weights(trained_retriever / "model").values()} == {torch.float16}
 
 
-def test_an_interrupted_training_of_the_retriever_goes_on(trained_retriever: Path, tmp_path: Path) -> None:
-    """While the rate warms up, it does not depend on how many steps there will be: one step and then another are two steps."""
-    first = weights(micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=1, images=8, texts=6)))
-    second = micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=2, images=8, texts=6))
-    assert same_weights(second, trained_retriever)
-    assert not all(np.array_equal(first[name], tensor) for name, tensor in weights(second).items())
+def test_an_interrupted_training_of_the_retriever_ends_with_the_same_weights(trained_retriever: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_retriever / "checkpoints" / "checkpoint-1", tmp_path / "checkpoints" / "checkpoint-1")
+    finished = micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=2, save_every=1, images=8, texts=6))
+    assert same_weights(finished, trained_retriever / "model")
+    before = load_file(tmp_path / "checkpoints" / "checkpoint-1" / "model.safetensors")
+    assert any(not torch.equal(tensor.half(), weights(finished)[name.removeprefix("model.")]) for name, tensor in before.items())

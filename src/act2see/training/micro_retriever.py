@@ -123,11 +123,9 @@ class WithTruth(nn.Module):
 
 def make_retriever(vocabulary: int) -> SiglipModel:
     """A SigLIP with random weights in the embedded retriever's shape."""
-    text = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "projection_size": 128}
-    vision = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4} | {
-        "image_size": _SIDE,
-        "patch_size": _PATCH,
-    }
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
+    text = shape | {"num_hidden_layers": 2, "projection_size": 128}
+    vision = shape | {"num_hidden_layers": 4, "image_size": _SIDE, "patch_size": _PATCH}
     marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = SiglipConfig(text_config={"vocab_size": vocabulary, "max_position_embeddings": _TEXT_LENGTH, **marks, **text}, vision_config=vision)
     model = SiglipModel(config)
@@ -143,6 +141,8 @@ def train(config: MicroRetrieverConfig) -> Path:
     tokenizer = make_tokenizer()
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
     model = make_retriever(len(tokenizer))
+    if config.start_from:
+        model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32)
     if not torch.cuda.is_available():
         use_plain_attention(model)
     arguments = TrainingArguments(

@@ -34,8 +34,8 @@ class Stage:
 
 
 STAGES = (
-    Stage("see", 0.40, (4.0, 12.0), 64, 0, 0.0),
-    Stage("when", 0.15, (2.0, 7.0), 5, 3, 0.7),
+    Stage("see", 0.46, (4.0, 12.0), 64, 0, 0.0),
+    Stage("when", 0.09, (2.0, 7.0), 5, 3, 0.7),
     Stage("ask", 0.45, (4.0, 12.0), 5, 4, 0.35),
 )
 """What was found to learn: seeing before asking, few frames before many. A stage without questions captions one frame a clip and nothing else."""

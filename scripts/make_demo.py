@@ -1,0 +1,33 @@
+"""Write the demo's bundled clips: the first three held-out questions of a seed that the benchmark's default does not use, one static and two transient.
+
+    python scripts/make_demo.py [SEED]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from act2see.synthetic.dataset import items
+
+DEMO = Path(__file__).parent.parent / "src" / "act2see" / "synthetic" / "demo"
+WANTED = ("static", "transient", "transient")
+
+
+def main() -> None:
+    """Write clips and questions.json."""
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 2026
+    DEMO.mkdir(exist_ok=True)
+    found = list(items("held-out", 8, seed))
+    records = []
+    for number, kind in enumerate(WANTED, start=1):
+        item = next(item for item in found if item.question.kind == kind)
+        found.remove(item)
+        name = f"clip-{number}.mp4"
+        item.clip.write(DEMO / name)
+        question = item.question
+        records.append({"video": name, "question": question.text, "choices": list(question.choices), "answer": question.answer})
+    (DEMO / "questions.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
