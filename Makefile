@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # What the caller's shell has set for another Python must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint micro clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -21,6 +21,14 @@ lint: $(STAMP)
 	$(RUN)/ruff check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# The embedded models from nothing, into runs/micro; going on where an interrupted call stopped.
+micro: export OMP_NUM_THREADS = 1
+micro: $(STAMP)
+	$(RUN)/act2see train micro-retriever --out runs/micro/retriever-1
+	$(RUN)/act2see train micro-retriever --out runs/micro/retriever-2 --start-from runs/micro/retriever-1/model --steps 1600 --seed 1
+	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-1 --part see
+	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-2 --part ask --start-from runs/micro/vlm-1/model --steps 1150
 
 # torch comes first and by its exact version, so that no other package brings in a larger build of it. The environment is made without pip and
 # pip put into it from outside: a Debian without python3.11-venv has no ensurepip.

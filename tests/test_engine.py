@@ -1,7 +1,8 @@
 """The loop: calls become observations, nothing that a model writes raises, and a trace that was left at any point is carried on to the same end."""
 
 import itertools
-from collections.abc import Collection, Generator as Yields, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Generator as Yields
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -283,6 +284,29 @@ def test_the_model_is_told_of_the_tools_that_it_has(
     assert available_tools(retriever, generator, looks) == tools
 
 
+def test_a_generator_without_a_retriever_is_no_tool() -> None:
+    assert available_tools(None, Painter(), 1) == ()
+
+
+class Empty:
+    """A retriever that breaks its promise to raise when there is no frame."""
+
+    name = "empty"
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        return []
+
+
+@pytest.mark.parametrize("call", ["<retrieve> a </retrieve>", "<generate> a </generate>"])
+def test_a_retriever_that_gives_nothing_is_an_error_that_the_model_reads(video: Video, call: str) -> None:
+    trace = fresh()
+    for _ in reason(trace, video, Scripted([call, ANSWER]), Empty(), Painter()):
+        pass
+    assert isinstance(trace.steps[1], Observation)
+    assert trace.steps[1].error
+    assert trace.finish == "answer"
+
+
 # What is recorded
 
 
@@ -343,6 +367,13 @@ def test_a_finished_trace_is_left_alone(video: Video) -> None:
     steps, backend = list(trace.steps), Scripted(["<answer>B</answer>"])
     assert list(reason(trace, video, backend, Numbered())) == []
     assert (trace.steps, backend.read) == (steps, [])
+
+
+def test_a_finished_trace_keeps_how_it_was_made(video: Video) -> None:
+    trace, _ = finished(video, [CALL, ANSWER])
+    made_with = dict(trace.made_with)
+    list(reason(trace, video, Scripted([], made_with={"backend": "another"}), None))
+    assert trace.made_with == made_with
 
 
 def test_a_dead_backend_leaves_a_trace_that_goes_on(video: Video) -> None:

@@ -1,6 +1,7 @@
 """Evaluation: every sample ends as exactly one outcome and stays in the denominator, and scoring again runs no model."""
 
-from collections.abc import Collection, Generator as Yields, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Generator as Yields
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal

@@ -248,12 +248,18 @@ app.command(train)
 
 @train.command
 def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
-    """Train the embedded vision-language model. Several processes: torchrun --nproc-per-node 2 -m act2see train micro-vlm --out DIR."""
+    """Train the embedded vision-language model, then see by decoding how well it answers held-out questions.
+
+    In several processes: torchrun --nproc-per-node 2 -m act2see train micro-vlm --out DIR.
+    """
     del config
     from act2see.training import micro_vlm as training
 
-    print(training.train(settings))
-    return ANSWERED
+    model = training.train(settings)
+    if os.environ.get("RANK", "0") != "0":
+        return ANSWERED
+    print(model)
+    return evaluate("synthetic", settings=EvalConfig(backend=f"huggingface:{model}", greedy=True, n=100))
 
 
 @train.command

@@ -141,8 +141,12 @@ class MicroVlmConfig:
 
     out: Path
     """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
-    steps: Positive = 2250
-    """Batches of the whole curriculum."""
+    part: Literal["see", "ask"] = "see"
+    """The curriculum's first or second part."""
+    start_from: Path | None = None
+    """Folder of a finished model whose weights to begin with, instead of random ones: the first part's, for the second."""
+    steps: Positive = 1400
+    """Batches of this part."""
     seed: int = 0
     """Seed of weights and data."""
     learning_rate: float = 1.5e-3

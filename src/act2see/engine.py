@@ -1,7 +1,7 @@
 """The one loop: decode until a call or an answer closes, turn the call into an observation, go on."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from act2see import chat
@@ -48,6 +48,8 @@ def reason(
     `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. `max_looks` is 1 in the
     paper. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
     """
+    if trace.finish is not None:
+        return
     tools = available_tools(retriever, generator, max_looks)
     trace.made_with.update(backend.made_with)
     trace.made_with["tools"] = ",".join(tools) or "none"
@@ -104,10 +106,10 @@ def reason(
 
 
 def available_tools(retriever: Retriever | None, generator: Generator | None, max_looks: int) -> tuple[chat.Tool, ...]:
-    """The tools that the model is told about: none when it may not look."""
-    if max_looks <= 0:
+    """The tools that the model is told about: none when it may not look. A generator needs a retriever, for its anchor."""
+    if max_looks <= 0 or retriever is None:
         return ()
-    return (*(("retrieve",) if retriever else ()), *(("generate",) if generator else ()))
+    return ("retrieve", "generate") if generator is not None else ("retrieve",)
 
 
 def _look(
@@ -116,12 +118,18 @@ def _look(
     if retriever is None:
         raise ToolError("there is no retriever here: answer from what you have seen")
     if isinstance(call, Retrieve):
-        return tuple(retriever.find(video, call.query.strip(), shown=_times_shown(trace)))
+        return _found(retriever, video, call.query, _times_shown(trace))
     if generator is None:
         raise ToolError("nothing can be generated here: answer from what you have seen")
-    prompt = call.prompt.strip()
-    (anchor,) = retriever.find(video, prompt, shown=())
-    return (generator.generate(prompt, anchor, seed=seed),)
+    anchor = _found(retriever, video, call.prompt, ())[0]
+    return (generator.generate(call.prompt.strip(), anchor, seed=seed),)
+
+
+def _found(retriever: Retriever, video: Video, query: str, shown: Collection[float]) -> tuple[Frame, ...]:
+    frames = tuple(retriever.find(video, query.strip(), shown=shown))
+    if not frames:
+        raise ToolError("no frame was found: answer from what you have seen")
+    return frames
 
 
 def _times_shown(trace: Trace) -> tuple[float, ...]:

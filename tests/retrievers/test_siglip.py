@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny-siglip")
     torch.manual_seed(0)
     tokenizer = make_tokenizer(count=50)
-    model = make_retriever(len(tokenizer))
+    model: Any = make_retriever(len(tokenizer))
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     side = model.config.vision_config.image_size

@@ -22,6 +22,8 @@ from act2see.video import Video
 
 FIELDS = {"id", "video", "question", "choices", "answer", "kind", "asked", "reasoning", "unseen_pair", "visible_seconds"}
 KINDS: tuple[Kind, ...] = ("static", "transient")
+ASKED: tuple[Asked, ...] = ("colour", "shape", "place")
+BEST_WITHOUT_A_LOOK = 0.31
 
 
 @pytest.fixture(scope="module")
@@ -78,39 +80,64 @@ def test_the_reasoning_is_plain_text_that_ends_with_the_answer(held_out: list[It
         assert re.search(rf" {question.answer}(: |, option |, so ){question.letter}\.$", item.reasoning)
 
 
-# What can be had without the video: measured on these items, the bounds leave room for chance
+# What can be had without looking. `pytest tests/synthetic/test_dataset.py -k leak -rP` prints the rates; the bounds leave room for chance
+
+
+def right(found: list[Item], pick: Callable[[Item], str]) -> float:
+    return sum(pick(item) == item.question.answer for item in found) / len(found)
+
+
+def halves(found: list[Item]) -> tuple[list[Item], list[Item]]:
+    """Both with as many static as transient items."""
+    return found[::4] + found[1::4], found[2::4] + found[3::4]
+
+
+BLIND: dict[str, Callable[[tuple[str, ...]], str]] = {
+    "always A": lambda choices: choices[0],
+    "always B": lambda choices: choices[1],
+    "always C": lambda choices: choices[2],
+    "always D": lambda choices: choices[3],
+    "first in the alphabet": min,
+    "last in the alphabet": max,
+    "longest": lambda choices: max(choices, key=len),
+    "shortest": lambda choices: min(choices, key=len),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "pick",
-    [*(lambda choices, n=n: choices[n] for n in range(4)), min, max, lambda choices: max(choices, key=len), lambda choices: min(choices, key=len)],
-    ids=["A", "B", "C", "D", "first in the alphabet", "last in the alphabet", "longest", "shortest"],
-)
-def test_no_blind_rule_beats_chance(held_out: list[Item], kind: Kind, pick: Callable[[tuple[str, ...]], str]) -> None:
-    found = of_kind(held_out, kind)
-    right = sum(pick(item.question.choices) == item.question.answer for item in found) / len(found)
-    assert 0.21 < right < 0.29
+@pytest.mark.parametrize("rule", BLIND)
+def test_leak_of_the_answer_to_a_blind_rule(held_out: list[Item], kind: Kind, rule: str) -> None:
+    rate = right(of_kind(held_out, kind), lambda item: BLIND[rule](item.question.choices))
+    print(f"{kind}, {rule}: {rate:.3f}")
+    assert 0.21 < rate < 0.29
 
 
-def test_the_question_alone_does_not_tell_the_answer(held_out: list[Item]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_leak_of_the_answer_to_the_sentence(held_out: list[Item], kind: Kind) -> None:
     """The commonest answer of each sentence in one half, looked for among the choices of the other half."""
-    first, second = held_out[::4] + held_out[1::4], held_out[2::4] + held_out[3::4]
-    counts = Counter((item.question.text, item.question.answer) for item in first)
-    right = sum(max(item.question.choices, key=lambda choice, i=item: counts[i.question.text, choice]) == item.question.answer for item in second)  # type: ignore[misc]
-    assert right / len(second) < 0.30
+    learnt, asked = halves(held_out)
+    counts = Counter((item.question.text, item.question.answer) for item in learnt)
+    rate = right(of_kind(asked, kind), lambda item: max(item.question.choices, key=lambda choice: counts[item.question.text, choice]))
+    print(f"{kind}, the sentence's commonest answer: {rate:.3f}")
+    assert rate < 0.31
 
 
-@pytest.mark.parametrize(
-    "told",
-    [lambda item: item.question.text, lambda item: item.question.asked, lambda item: len(item.clip.times(1.0))],
-    ids=["sentence", "asked", "frames"],
-)
-def test_nothing_but_the_pictures_tells_the_kind(held_out: list[Item], told: Callable[[Item], object]) -> None:
-    first, second = held_out[::4] + held_out[1::4], held_out[2::4] + held_out[3::4]
-    counts = Counter((told(item), item.question.kind) for item in first)
-    right = sum((counts[told(item), "transient"] > counts[told(item), "static"]) == (item.question.kind == "transient") for item in second)
-    assert right / len(second) < 0.56
+TOLD: dict[str, Callable[[Item], object]] = {
+    "the sentence": lambda item: item.question.text,
+    "what is asked for": lambda item: item.question.asked,
+    "the number of frames": lambda item: len(item.clip.times(1.0)),
+}
+
+
+@pytest.mark.parametrize("by", TOLD)
+def test_leak_of_the_kind(held_out: list[Item], by: str) -> None:
+    """The commoner kind in one half, guessed in the other half. Half of all items are of either kind."""
+    learnt, asked = halves(held_out)
+    counts = Counter((TOLD[by](item), item.question.kind) for item in learnt)
+    guesses = ["transient" if counts[TOLD[by](item), "transient"] > counts[TOLD[by](item), "static"] else "static" for item in asked]
+    rate = sum(guess == item.question.kind for guess, item in zip(guesses, asked, strict=True)) / len(asked)
+    print(f"the kind, by {by}: {rate:.3f}")
+    assert rate < 0.56
 
 
 def in_given_frames(item: Item) -> set[str]:
@@ -133,19 +160,17 @@ def expected(item: Item, *, shown: bool) -> float:
     return (item.question.answer in left) / len(left)
 
 
-def test_a_transients_answer_cannot_be_had_by_leaving_out_what_is_shown(held_out: list[Item]) -> None:
-    """Nor by picking it. Places leak a little: two shapes are never at one place at the same time."""
-    transient = of_kind(held_out, "transient")
-
-    def rate(asked: Asked | None, shown: bool) -> float:
-        found = [item for item in transient if asked in (None, item.question.asked)]
-        return sum(expected(item, shown=shown) for item in found) / len(found)
-
-    assert 0.20 < rate(None, shown=False) < 0.28
-    assert 0.20 < rate(None, shown=True) < 0.32
-    kinds: tuple[Asked, ...] = ("colour", "shape", "place")
-    shares = {asked: sum(item.question.asked == asked for item in transient) / len(transient) for asked in kinds}
-    assert sum(shares[asked] * max(rate(asked, shown=True), rate(asked, shown=False)) for asked in kinds) < 0.37
+@pytest.mark.xfail(reason="0.341: what can be asked about a clip tells what is in it (a shape that comes twice can only be asked for)", strict=True)
+def test_leak_of_a_transients_answer_to_the_given_frames(held_out: list[Item]) -> None:
+    """Neither leaving out what they show nor picking it is a way. Places leak a little: two shapes are never at one place at once."""
+    best, transient = 0.0, of_kind(held_out, "transient")
+    for asked in ASKED:
+        found = [item for item in transient if item.question.asked == asked]
+        rates = {shown: sum(expected(item, shown=shown) for item in found) / len(found) for shown in (True, False)}
+        print(f"transient, {asked}, {len(found)} questions: what is shown {rates[True]:.3f}, what is not shown {rates[False]:.3f}")
+        best += len(found) / len(transient) * max(rates.values())
+    print(f"transient, the better of the two for each: {best:.3f}")
+    assert best < BEST_WITHOUT_A_LOOK
 
 
 # Files
@@ -169,7 +194,8 @@ def test_a_record_says_what_the_item_is(written: Path, held_out: list[Item]) -> 
         assert (record["kind"], record["asked"], record["reasoning"], record["unseen_pair"]) == (
             question.kind, question.asked, item.reasoning, item.is_unseen_pair,
         )  # fmt: skip
-        assert record["video"] == f"clips/{record['id']}.mp4"
+        assert re.fullmatch(rf"clips/{record['id']}-[0-9a-f]{{10}}\.mp4", record["video"])
+        assert (written / record["video"]).is_file()
         start, stop = record["visible_seconds"]
         assert 0 <= start < stop <= item.clip.duration_seconds
         assert all(start - 0.001 <= seconds < stop + 0.001 for seconds in question.could_see)
@@ -182,7 +208,8 @@ def test_the_files_are_h264_of_the_promised_shape(written: Path, held_out: list[
     for path, item in zip(paths, held_out, strict=False):
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            assert (stream.codec_context.name, stream.average_rate, stream.width, stream.height) == ("h264", 24, 256, 256)
+            assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 256, 256)
+            assert stream.average_rate == 24
             assert "mp4" in container.format.name
             assert stream.frames == round(item.clip.duration_seconds * 24)
             assert not container.streams.audio
@@ -215,6 +242,13 @@ def test_an_interrupted_call_is_repeated_without_writing_anything_twice(written:
     assert again[:1] == first
     assert clip.stat().st_mtime_ns == before
     assert contents(tmp_path) == contents(written)  # byte for byte what an uninterrupted call wrote, and nothing left over
+
+
+def test_a_clip_of_an_older_world_is_not_taken_for_this_ones(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "held-out-0-00000-0123456789.mp4").write_bytes(b"older")
+    (record,) = dataset.write(tmp_path, "held-out", 1)
+    assert (tmp_path / record["video"]).read_bytes() == (written / record["video"]).read_bytes()
 
 
 # As a benchmark

@@ -1,4 +1,4 @@
-"""Questions: one right answer by brute force over the clip, a kind by definition, words that do not tell it, and a teacher that never knows what it cannot see."""
+"""Questions: one right answer by brute force, a kind by definition, words that do not tell it, and a teacher that knows only what it sees."""
 
 import random
 import re

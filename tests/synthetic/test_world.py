@@ -39,7 +39,8 @@ def drawn(clip: Clip, actors: Sequence[Actor], seconds: float) -> NDArray[np.boo
     """The pixels that differ from the empty backdrop."""
     empty = Clip(clip.duration_seconds, (), clip.background, clip.noise_seed).draw(0)
     picture = Clip(clip.duration_seconds, tuple(actors), clip.background, clip.noise_seed).draw(seconds)
-    return np.any(np.asarray(picture) != np.asarray(empty), axis=-1)
+    differs: NDArray[np.bool_] = np.any(np.asarray(picture) != np.asarray(empty), axis=-1)
+    return differs
 
 
 # Making clips
@@ -84,7 +85,7 @@ def test_something_flashes_in_almost_every_clip(clips: list[Clip]) -> None:
 
 def test_nothing_covers_anything_and_nothing_leaves_the_picture(clips: list[Clip]) -> None:
     close = []
-    for clip, seconds in ((clip, seconds) for clip in clips for seconds in every_frame(clip)):
+    for clip, seconds in [(one, seconds) for one in clips for seconds in every_frame(one)]:
         there = clip.visible(seconds)
         for actor in there:
             assert all(actor.radius * REACH <= at <= SIZE - actor.radius * REACH for at in actor.centre(seconds))

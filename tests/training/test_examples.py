@@ -1,4 +1,4 @@
-"""Training examples: the ids that decoding would hold, labels on the model's own words alone, and a packed loss that is the sum of the unpacked ones."""
+"""Training examples: the ids that decoding would hold, labels on the model's own words alone, a packed loss that is the sum of its parts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +142,6 @@ def test_examples_of_different_lengths_do_not_disturb_each_other(model: Any, enc
     assert together.tolist() == pytest.approx([losses(model, [example]).item() for example in examples], rel=1e-5)
 
 
-@pytest.mark.xfail(reason="the second branch's first word is scored after the first branch's last one", strict=True)
 def test_two_traces_of_one_question_are_packed_exactly(model: Any, encoder: Encoder) -> None:
     """Their prompts are the same up to the model's first word."""
     sequences = [encoded(encoder, LOOKS), encoded(encoder, FAILS), encoded(encoder, KNOWN)]

@@ -39,8 +39,8 @@ def pieces_of(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encod
 def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:
     """Pack sequences of pieces that begin alike. One sequence alone is simply itself."""
     common = min(shared_pieces(sequences[0], other) for other in sequences)
-    # What is trained on must stand after something in its own branch.
-    common = min([common, *[n for n, piece in enumerate(sequences[0]) if piece.own][:1]]) if len(sequences) > 1 else common
+    # A branch begins with a piece that is not trained on: its first token would be scored after the last one of the branch before.
+    common = min([common, *[number - 1 for number, piece in enumerate(sequences[0]) if piece.own][:1]]) if len(sequences) > 1 else common
     prompt = list(sequences[0][:common])
     rows, after = positions(prompt, merge)
     parts, placed, branches = [prompt], [rows], [np.zeros(rows.shape[1], np.int64)]

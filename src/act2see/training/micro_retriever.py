@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import SiglipConfig, SiglipModel, Trainer, TrainingArguments
+from transformers import SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.questions import PLACE_WORDS
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip
+from act2see.training.fitting import fit
 from act2see.training.micro_model import make_tokenizer, use_plain_attention
 
 _TEXT_LENGTH = 16
@@ -136,38 +137,25 @@ def make_retriever(vocabulary: int) -> SiglipModel:
 
 
 def train(config: MicroRetrieverConfig) -> Path:
-    """Train, resuming from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
+    """Train, going on from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
     torch.manual_seed(config.seed)
     tokenizer = make_tokenizer()
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
-    model = make_retriever(len(tokenizer))
-    if config.start_from:
-        model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32)
+    model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32) if config.start_from else make_retriever(len(tokenizer))
     if not torch.cuda.is_available():
         use_plain_attention(model)
-    arguments = TrainingArguments(
-        output_dir=str(config.out / "checkpoints"),
-        max_steps=config.steps,
-        per_device_train_batch_size=1,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=50,
-        weight_decay=0.05,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=20,
-        save_steps=config.save_every,
-        save_total_limit=2,
+    is_first = fit(
+        WithTruth(model),
+        lambda batches: Batches(config, tokenizer, processor, batches),
+        lambda items: items[0],
+        out=config.out,
+        steps=config.steps,
         seed=config.seed,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        report_to=[],
+        learning_rate=config.learning_rate,
+        save_every=config.save_every,
     )
-    dataset = Batches(config, tokenizer, processor, config.steps * arguments.world_size)
-    trainer = Trainer(model=WithTruth(model), args=arguments, train_dataset=dataset, data_collator=lambda items: items[0])
-    trainer.train(resume_from_checkpoint=any((config.out / "checkpoints").glob("checkpoint-*")) or None)
     finished = config.out / "model"
-    if trainer.is_world_process_zero():
+    if is_first:
         tokenizer.save_pretrained(finished)
         processor.save_pretrained(finished)
         model.half().save_pretrained(finished)

@@ -1,0 +1,86 @@
+"""What the trainings of the embedded models share: transformers' Trainer over batches that are made on the fly, resumable at any step."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+def fit(
+    model: nn.Module,
+    make_dataset: Callable[[int], Dataset[Any]],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    *,
+    out: Path,
+    steps: int,
+    seed: int,
+    learning_rate: float,
+    save_every: int,
+    workers: int = 0,
+    warmup: int = 50,
+) -> bool:
+    """Train to `steps`, going on from the last checkpoint in `out` if there is one; whether this process is the one to save the result.
+
+    `make_dataset` is given how many batches all processes need together; item `i` must be the same whenever it is asked for. On Ctrl-C a checkpoint is
+    written before `KeyboardInterrupt` is raised.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=1,  # an item is a whole batch
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.03},
+        warmup_steps=warmup,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=save_every,
+        save_total_limit=2,
+        seed=seed,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_num_workers=workers,
+        dataloader_prefetch_factor=4 if workers else None,
+        dataloader_persistent_workers=workers > 0,
+        report_to=[],
+    )
+    interrupt = _SaveOnInterrupt()
+    dataset = make_dataset(steps * arguments.world_size)
+    trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collate, callbacks=[interrupt])
+    trainer.train(resume_from_checkpoint=any((out / "checkpoints").glob("checkpoint-*")) or None)
+    if interrupt.asked:
+        raise KeyboardInterrupt
+    return bool(trainer.is_world_process_zero())
+
+
+class _SaveOnInterrupt(TrainerCallback):
+    """Ctrl-C ends the training after the step that it falls into, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Listen."""
+        self._before = signal.signal(signal.SIGINT, self._hear)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop if asked to."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Listen no more."""
+        signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
