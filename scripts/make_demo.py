@@ -1,6 +1,6 @@
-"""Write the demo's bundled clips: the first three held-out questions of a seed that the benchmark's default does not use, one static and two transient.
+"""Write the demo's bundled clips: the first held-out questions of another seed than the benchmark's, one static, two transient.
 
-    python scripts/make_demo.py [SEED]
+python scripts/make_demo.py [SEED]
 """
 
 import json

@@ -148,7 +148,8 @@ def test_a_generated_frame_is_shown_without_a_time() -> None:
     ("answer", "index"),
     [
         ("B", 1), ("b", 1), (" B. ", 1), ("(B)", 1), ("B. blue", 1), ("B) blue", 1), ("b: Blue.", 1), ("blue", 1), ("Blue.", 1),
-        ("A man in blue, so C", None), ("A B", None), ("B. red", None), ("E", None), ("", None), ("the blue one", None), (None, None), ("A or B", None),
+        ("A man in blue, so C", None), ("A B", None), ("B. red", None), ("E", None), ("", None), ("the blue one", None), (None, None),
+        ("A or B", None),
     ],
 )  # fmt: skip
 def test_chosen_is_strict(answer: str | None, index: int | None) -> None:

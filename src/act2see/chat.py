@@ -189,7 +189,7 @@ def question_text(question: str, choices: Sequence[str]) -> str:
     if not choices:
         return f"Question: {question}"
     options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(letters(len(choices)), choices, strict=True))
-    return f"Question: {question}\n{options}\nAnswer with the letter of the right option."
+    return f"Question: {question}\n{options}\nAnswer with the right option."
 
 
 def letters(count: int) -> str:

@@ -128,7 +128,7 @@ class SyntheticConfig:
     """The synthetic world as a data set on disk."""
 
     split: Literal["train", "held-out"] = "train"
-    """Clips and colour-shape pairs of the two never meet."""
+    """No clip is in both, and six colour-shape pairs are held-out alone."""
     n: Positive = 1000
     """How many questions, each with a clip of its own."""
     seed: int = 0

@@ -95,8 +95,8 @@ def reason(
         steps, problem = chat.parse_chunk(continuation.text)
         if problem is not None:
             steps.append(Observation(error=problem))
-        elif continuation.stopped == "tag" and not any(isinstance(step, Retrieve | Generate | Answer) for step in steps):
-            raise BackendError("the backend stopped at a closing tag, but its text holds none: it must return its text with the tag")
+        elif continuation.stopped == "tag" and not isinstance(steps[-1] if steps else None, Retrieve | Generate | Answer):
+            raise BackendError("the backend stopped at a closing tag, but its text does not end with one: it must return its text up to the tag")
         ended: dict[str, Finish] = {"end": "end", "length": "length"}
         finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
         # All at once before the first is yielded: whoever stops listening in between still holds a trace that can go on.

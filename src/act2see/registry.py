@@ -160,6 +160,7 @@ def _third_party(what: str, spec: str, config: ModelConfig, members: tuple[str, 
 def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
     from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 
+    _hush(model)
     return HuggingFaceBackend.load(
         HuggingFaceSettings(
             model=model,
@@ -202,7 +203,19 @@ def _openai(model: str, config: ModelConfig) -> Backend:
 def _siglip(model: str, config: ModelConfig) -> Retriever:
     from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
 
+    _hush(model)
     return SiglipRetriever.load(SiglipSettings(model=model, fps=config.retrieve_fps, device=config.device, dtype=config.dtype))
+
+
+def _hush(model: str) -> None:
+    """Keep transformers' warnings about defaults off the terminal, and its loading bars where there is nothing to wait for."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    if Path(model).is_relative_to(MICRO):
+        logging.disable_progress_bar()
+    else:
+        logging.enable_progress_bar()
 
 
 def _given(config: ModelConfig, greedy: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The local backend on a tiny random Qwen3-VL: continuing over frames is exact, text comes out whole, and stops are kept."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def full_logits(backend: HuggingFaceBackend, pieces: list[Piece]) -> torch.Tenso
             inputs[grid] = torch.tensor([piece.grid for piece in shown])
     backend.model.model.rope_deltas = None
     with torch.no_grad():
-        return backend.model(**inputs).logits[0, -1].float()
+        logits: torch.Tensor = backend.model(**inputs).logits[0, -1].float()
+    return logits
 
 
 SEVERAL_LOOKS: list[Step] = [
@@ -92,7 +94,9 @@ def test_continuing_after_a_native_video_equals_a_full_prefill(tiny_vlm: Path, f
     clip = list(encoder.video_pieces(pixels, (patches, 8, 8), [n / 2 for n in range(frames)]))
     times = [encoder.tokenizer.decode(piece.ids) for piece in clip if piece.pixels is None]
     assert times == (["<0.2 seconds>", "<1.2 seconds>"] if frames == 4 else ["<0.2 seconds>", "<1.2 seconds>", "<2.0 seconds>"])
-    look = encoder.encode(chat.segments([chat.Turn("assistant", (chat.Picture(Frame(picture(128, 64), 1.0)), chat.Text("</frame>"), chat.Text("And")))]))
+    look = encoder.encode(
+        chat.segments([chat.Turn("assistant", (chat.Picture(Frame(picture(128, 64), 1.0)), chat.Text("</frame>"), chat.Text("And")))])
+    )
     conversation = CachedConversation(backend.model, encoder.merge)
     conversation.feed(clip)
     logits, _, reused = conversation.feed([*clip, *look])
@@ -158,7 +162,7 @@ def test_ids_after_a_stop_inside_a_token_are_those_of_the_cut_text(merging_encod
     trained = joined(encoder.encode(flat))
     decoded: list[int] = []
     for count in (2, 5):  # the prompt of each call, and the words that were decoded after it
-        before = [item for item in chat.segments(chat.turns(trace_with(steps[: 3 if count == 5 else 0], frames=0), (), chat.Style()))]
+        before = chat.segments(chat.turns(trace_with(steps[: 3 if count == 5 else 0], frames=0), (), chat.Style()))
         own = "".join(piece for piece in chat.render(steps[3 if count == 5 else 0 : count]) if isinstance(piece, str))
         decoded = [*joined(encoder.encode(before)), *encoder.own_words(own)]
         assert trained[: len(decoded)] == decoded
@@ -189,8 +193,10 @@ def test_a_lora_adapter_changes_what_the_model_says(tiny_vlm: Path, tmp_path: Pa
     from transformers import AutoModelForImageTextToText
 
     torch.manual_seed(0)
-    tuned = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_vlm), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
-    tuned.save_pretrained(tmp_path)
+    tuned: Any = get_peft_model(
+        AutoModelForImageTextToText.from_pretrained(tiny_vlm), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    tuned.save_pretrained(str(tmp_path))
     plain, adapted = (
         HuggingFaceBackend.load(HuggingFaceSettings(str(tiny_vlm), adapter=adapter, temperature=0)) for adapter in (None, str(tmp_path))
     )

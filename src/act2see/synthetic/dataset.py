@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act2see.synthetic.questions import Kind, Look, Question, ask, explain
+from act2see.synthetic.questions import WORDINGS, Kind, Look, Question, ask, explain
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
 from act2see.trace import Retrieve, Thought
 
@@ -37,9 +37,11 @@ def items(split: Split, count: int, seed: int = 0) -> Iterator[Item]:
     """`count` items, static and transient in turn. Held-out clips have random numbers of their own, and may show the unseen pairs."""
     for index in range(count):
         rng = random.Random(f"{split} {seed} {index}")
+        # Drawn before the clip: what can be asked about a clip tells something of what is in it.
+        asked = rng.choice(tuple(WORDINGS))
         while True:
             clip = make_clip(rng, unseen=split == "held-out")
-            wanted = [question for question in ask(rng, clip) if question.kind == KINDS[index % len(KINDS)]]
+            wanted = [question for question in ask(rng, clip) if question.kind == KINDS[index % len(KINDS)] and question.asked == asked]
             if wanted:
                 break
         yield Item(index, clip, wanted[0], _told(rng, clip, wanted[0]))

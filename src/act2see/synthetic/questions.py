@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from act2see.chat import letters
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Actor, Clip
 from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought
 
@@ -59,11 +58,6 @@ class Question:
     def kind(self) -> Kind:
         """Whether the 1 fps frames are enough."""
         return "static" if self.seen else "transient"
-
-    @property
-    def letter(self) -> str:
-        """The right choice's letter."""
-        return letters(len(self.choices))[self.choices.index(self.answer)]
 
 
 def ask(rng: random.Random, clip: Clip) -> list[Question]:
@@ -125,10 +119,13 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
     """
     thing = f"the {question.actor.shape}" if question.asked != "shape" else f"the {question.actor.colour} thing"
     text = "<think>" + rng.choice(("I look for {0}.", "The question is about {0}.", "I need to find {0}.", "Let me find {0}.")).format(thing)
+    # Frame by frame, because a small model learns many easy decisions sooner than one that hangs on all frames.
+    given = clip.times(INPUT_FPS)
     if question.seen:
         first = question.seen[0]
-        text += rng.choice((" At {:.1f} seconds I see it", " The frame at {:.1f} seconds shows it", " It is there at {:.1f} seconds")).format(first)
-        return [*_conclude(rng, text + _fact(clip, question, first), question.answer, question)]
+        text += "".join(f" {seconds:.1f} no," for seconds in given if seconds < first) + f" {first:.1f}"
+        return _conclude(rng, text + _fact(clip, question, first), question.answer)
+    text += ",".join(f" {seconds:.1f} no" for seconds in given) + "."
     text += rng.choice((" None of these frames shows it.", " No frame that I was given shows it.", " I cannot see it in these frames."))
     steps: list[Step] = []
     for look in looks if can_look else ():
@@ -141,10 +138,10 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
         steps.append(Observation(frames=(Frame(clip.draw(look.seconds), look.seconds),)))
         if question.actor.is_there(look.seconds):
             text = rng.choice((" Now I see it", " Here it is", " This frame shows it"))
-            return [*steps, *_conclude(rng, text + _fact(clip, question, look.seconds), question.answer, question)]
+            return [*steps, *_conclude(rng, text + _fact(clip, question, look.seconds), question.answer)]
         text = rng.choice((" This frame does not show it.", " It is not in this frame."))
     text += rng.choice((" I can only guess.", " So I have to guess."))
-    return [*steps, *_conclude(rng, text, rng.choice(question.choices), question)]
+    return [*steps, *_conclude(rng, text, rng.choice(question.choices))]
 
 
 def _query(rng: random.Random, question: Question) -> str:
@@ -160,10 +157,9 @@ def _fact(clip: Clip, question: Question, seconds: float) -> str:
     return f": {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
 
 
-def _conclude(rng: random.Random, text: str, answer: str, question: Question) -> list[Step]:
-    letter = letters(len(question.choices))[question.choices.index(answer)]
-    end = rng.choice((" So the answer is {0}: {1}.", " The answer is {0}, option {1}.", " That makes it {0}, so {1}.")).format(answer, letter)
-    return [Thought(text + end + "</think>"), Answer(letter)]
+def _conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
+    end = rng.choice((" So the answer is {}.", " The answer is {}.", " That makes it {}.")).format(answer)
+    return [Thought(text + end + "</think>"), Answer(f" {answer}")]
 
 
 # Captions: the dense supervision that teaches seeing

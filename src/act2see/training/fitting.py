@@ -27,8 +27,8 @@ def fit(
 ) -> bool:
     """Train to `steps`, going on from the last checkpoint in `out` if there is one; whether this process is the one to save the result.
 
-    `make_dataset` is given how many batches all processes need together; item `i` must be the same whenever it is asked for. On Ctrl-C a checkpoint is
-    written before `KeyboardInterrupt` is raised.
+    `make_dataset` is given how many batches all processes need together; item `i` must be the same whenever it is asked for. On Ctrl-C a
+    checkpoint is written before `KeyboardInterrupt` is raised.
     """
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
@@ -56,7 +56,11 @@ def fit(
     interrupt = _SaveOnInterrupt()
     dataset = make_dataset(steps * arguments.world_size)
     trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collate, callbacks=[interrupt])
-    trainer.train(resume_from_checkpoint=any((out / "checkpoints").glob("checkpoint-*")) or None)
+    before = signal.signal(signal.SIGINT, interrupt.hear)
+    try:
+        trainer.train(resume_from_checkpoint=any((out / "checkpoints").glob("checkpoint-*")) or None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     if interrupt.asked:
         raise KeyboardInterrupt
     return bool(trainer.is_world_process_zero())
@@ -67,20 +71,12 @@ class _SaveOnInterrupt(TrainerCallback):
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: Any = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Listen."""
-        self._before = signal.signal(signal.SIGINT, self._hear)
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler."""
+        self.asked = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop if asked to."""
         if self.asked:
             control.should_save = control.should_training_stop = True
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Listen no more."""
-        signal.signal(signal.SIGINT, self._before)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True

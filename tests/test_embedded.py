@@ -1,0 +1,53 @@
+"""The models that come with the package do the main job, through the command line, on real files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from act2see.registry import MICRO
+
+
+def act2see(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "act2see", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_both_models_together_are_small() -> None:
+    sizes = {path.parent.name: path.stat().st_size for path in MICRO.glob("*/model.safetensors")}
+    assert set(sizes) == {"vlm", "retriever"}
+    assert sum(sizes.values()) <= 25_000_000
+
+
+def test_the_demo_looks_again_and_writes_its_report(tmp_path: Path) -> None:
+    done = act2see("demo", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line[:2] in ("1.", "2.", "3.")]) == 3
+    assert "looked again at" in done.stdout
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Held-out questions' summaries by what a look brings. So few only catch a broken path: docs/micro.md has the figures."""
+    folder = tmp_path_factory.mktemp("eval")
+    found = {}
+    for name, flags in {"real": [], "random": ["--frames", "random"], "none": ["--max-looks", "0"]}.items():
+        done = act2see("eval", "synthetic", "--n", "40", "--json", *flags, folder=folder)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_embedded_models_call_where_they_have_to(scores: dict[str, dict[str, Any]]) -> None:
+    rate = scores["real"]["call_rate"]
+    assert rate["transient"] - rate["static"] > 0.5
+    assert scores["none"]["call_rate"]["all"] < 0.1
+
+
+def test_the_retrieved_frame_makes_the_difference(scores: dict[str, dict[str, Any]]) -> None:
+    transient = {name: summary["accuracy"]["transient"] for name, summary in scores.items()}
+    assert transient["real"] > 0.5
+    assert transient["real"] > max(transient["random"], transient["none"]) + 0.15
