@@ -41,10 +41,8 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     return found
 
 
-def test_the_embedded_models_call_where_they_have_to(scores: dict[str, dict[str, Any]]) -> None:
-    rate = scores["real"]["call_rate"]
-    assert rate["transient"] - rate["static"] > 0.5
-    assert scores["none"]["call_rate"]["all"] < 0.1
+def test_the_embedded_model_looks_where_it_has_to(scores: dict[str, dict[str, Any]]) -> None:
+    assert scores["real"]["call_rate"]["transient"] > 0.9
 
 
 def test_the_retrieved_frame_makes_the_difference(scores: dict[str, dict[str, Any]]) -> None:
