@@ -185,7 +185,10 @@ def test_a_static_question_is_answered_without_a_call(askings: list[Asking]) -> 
         steps = explain(rng, *asking, [a_hit(asking)])
         assert [type(step) for step in steps] == [Thought, Answer]
         assert answered(steps, asking.question) == asking.question.answer
-        assert f"{asking.question.seen[0]:.1f} seconds" in said(steps)
+        # The frames before the first that shows it are said not to.
+        before = [f" {seconds:.1f} no" for seconds in asking.clip.times(1.0) if seconds < asking.question.seen[0]]
+        assert re.findall(r" [\d.]+ no", said(steps)) == before
+        assert f" {asking.question.seen[0]:.1f}: " in said(steps)
         assert not GUESSED.search(said(steps))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import SiglipConfig, SiglipModel
+from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.config import MicroRetrieverConfig
@@ -139,9 +139,13 @@ def make_retriever(vocabulary: int) -> SiglipModel:
 def train(config: MicroRetrieverConfig) -> Path:
     """Train, going on from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
     torch.manual_seed(config.seed)
-    tokenizer = make_tokenizer()
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
-    model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32) if config.start_from else make_retriever(len(tokenizer))
+    if config.start_from:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(config.start_from)
+        model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32)
+    else:
+        tokenizer = make_tokenizer()
+        model = make_retriever(len(tokenizer))
     if not torch.cuda.is_available():
         use_plain_attention(model)
     is_first = fit(
