@@ -58,10 +58,6 @@ class Encoder:
         """The ids of plain text; what looks like a special token in it stays text."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
-    def own_words(self, text: str) -> tuple[int, ...]:
-        """The ids of the model's own words as every prompt and every training example holds them: cut after closing tags first."""
-        return tuple(token for words in chat.split_words(text) for token in self.words(words))
-
     def encode(self, segments: Iterable[chat.Segment]) -> list[Piece]:
         """Pieces in order. Their ids joined are the prompt's (or the training example's) ids."""
         return [piece for segment in segments for piece in self._encode(segment)]

@@ -164,7 +164,7 @@ def test_ids_after_a_stop_inside_a_token_are_those_of_the_cut_text(merging_encod
     for count in (2, 5):  # the prompt of each call, and the words that were decoded after it
         before = chat.segments(chat.turns(trace_with(steps[: 3 if count == 5 else 0], frames=0), (), chat.Style()))
         own = "".join(piece for piece in chat.render(steps[3 if count == 5 else 0 : count]) if isinstance(piece, str))
-        decoded = [*joined(encoder.encode(before)), *encoder.own_words(own)]
+        decoded = [*joined(encoder.encode(before)), *(token for words in chat.split_words(own) for token in encoder.words(words))]
         assert trained[: len(decoded)] == decoded
 
 

@@ -152,6 +152,11 @@ def test_two_traces_of_one_question_are_packed_exactly(model: Any, encoder: Enco
 # Labels
 
 
+def own_ids(encoder: Encoder, text: str) -> list[int]:
+    """The ids of words that a model wrote: each run up to a closing tag on its own, as decoding leaves them in the cache."""
+    return [token for words in chat.split_words(text) for token in encoder.words(words)]
+
+
 def own_text(steps: Sequence[Step]) -> str:
     return "".join(piece for piece in chat.render(steps) if isinstance(piece, str))
 
@@ -189,7 +194,7 @@ def decoded_ids(encoder: Encoder, trace: Trace, style: chat.Style) -> list[list[
     ends = [*[n for n, step in enumerate(trace.steps) if isinstance(step, Observation)], len(trace.steps)]
     for begin, end in zip(begins, ends, strict=True):
         prompt = encoder.encode(chat.segments(chat.turns(trace_of(trace.steps[:begin], trace.question, trace.frames), ("retrieve",), style)))
-        found += [joined(prompt), [*joined(prompt), *encoder.own_words(own_text(trace.steps[begin:end]))]]
+        found += [joined(prompt), [*joined(prompt), *own_ids(encoder, own_text(trace.steps[begin:end]))]]
     return found
 
 
