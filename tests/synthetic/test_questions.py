@@ -165,6 +165,10 @@ def a_hit(asking: Asking) -> Look:
     return Look(asking.question.could_see[-1])
 
 
+def marked(text: str) -> list[str]:
+    return re.findall(r"(\w+)!", text)
+
+
 NOTHING = Look(None, "no frame was found: answer from what you have seen")
 
 
@@ -185,10 +189,12 @@ def test_a_static_question_is_answered_without_a_call(askings: list[Asking]) -> 
         steps = explain(rng, *asking, [a_hit(asking)])
         assert [type(step) for step in steps] == [Thought, Answer]
         assert answered(steps, asking.question) == asking.question.answer
-        # The frames before the first that shows it are said not to.
-        before = [f" {seconds:.1f} no" for seconds in asking.clip.times(1.0) if seconds < asking.question.seen[0]]
-        assert re.findall(r" [\d.]+ no", said(steps)) == before
-        assert f" {asking.question.seen[0]:.1f}: " in said(steps)
+        # The frames are gone through up to the first that shows it, and only there the asked word is marked.
+        read = [f"{seconds:.1f} seconds" for seconds in asking.clip.times(1.0) if seconds <= asking.question.seen[0]]
+        assert re.findall(r"[\d.]+ seconds", said(steps)) == read
+        last = said(steps).partition(f"{read[-1]}: ")[2].partition(".")[0]
+        assert marked(said(steps)) == marked(said(steps).partition("!")[0] + "!") * 2
+        assert marked(last) == marked(said(steps))[1:]
         assert not GUESSED.search(said(steps))
 
 
@@ -204,6 +210,9 @@ def test_a_transient_question_is_answered_by_the_look_that_shows_it(askings: lis
         assert asking.question.answer not in call.query
         assert observation.frames[0].seconds == a_hit(asking).seconds
         assert observation.frames[0].image.tobytes() == asking.clip.draw(a_hit(asking).seconds or 0.0).tobytes()
+        # What is looked for is marked once at the beginning and once in the frame that shows it: in none of the first frames.
+        before, after = (marked(step.text) for step in (steps[0], steps[3]) if isinstance(step, Thought))
+        assert before == after == [wording_of(asking.question.text)[1]]
         assert answered(steps, asking.question) == asking.question.answer
         assert not MISSED.search(said(steps))
         assert not GUESSED.search(said(steps))

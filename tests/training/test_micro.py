@@ -21,7 +21,9 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.config import MicroRetrieverConfig, MicroVlmConfig
-from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
+from act2see.encoders.loading import EncoderSettings
+from act2see.encoders.siglip import SiglipEncoder
+from act2see.retrievers.search import SearchRetriever
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip
 from act2see.tokens import Encoder
 from act2see.trace import Frame, Trace
@@ -30,10 +32,11 @@ from act2see.training.examples import IGNORED, Example
 from act2see.training.fitting import fit
 from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_image_processor, make_tokenizer, make_vlm
 from act2see.training.micro_retriever import Batches, Wanted, make_retriever, random_wish
-from act2see.training.micro_vlm import PARTS, Curriculum, Stage
+from act2see.training.micro_vlm import FRAMES, PARTS, Curriculum, Stage, word_example
 from act2see.video import Video
 
-SEE, ASK = Stage("see", 0.5, (4.0, 12.0), 4, 0, 0.0), Stage("ask", 0.5, (2.0, 4.0), 2, 4, 0.5)
+SEE = Stage("see", 0.5, frames=10)
+ASK = Stage("ask", 0.5, frames=0, seconds=(2.0, 4.0), clips=2, questions=4, captions=0.5, words=1)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def test_a_batch_is_the_same_whenever_it_is_made_and_no_two_are_alike(encoder: E
     made = [content(curriculum[index]) for index in range(4)]
     assert content(Curriculum(encoder, 3, 4, (SEE, ASK))[2]) == made[2]
     examples = [example for batch in [*made, content(Curriculum(encoder, 4, 4, (SEE, ASK))[2])] for example in batch]
-    assert len(set(examples)) == len(examples) == 2 * 4 + 3 * 2
+    assert len(set(examples)) == len(examples) == 2 * FRAMES + 3 * 3
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -117,7 +120,7 @@ def branches(encoder: Encoder, example: Example) -> list[tuple[str, str]]:
 
 def test_seeing_is_taught_by_one_frame_and_its_caption(encoder: Encoder) -> None:
     listed = rf"(nothing|({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(PLACES)}))"
-    for example in Curriculum(encoder, 0, 1, (Stage("see", 1.0, (4.0, 12.0), 40, 0, 0.0),))[0]:
+    for example in Curriculum(encoder, 0, 1, (SEE,))[0]:
         ((_, caption),) = branches(encoder, example)
         assert re.fullmatch(rf" {listed}(, {listed})*", caption)
         assert sum(piece.grid is not None for piece in example.pieces) == 1
@@ -125,7 +128,7 @@ def test_seeing_is_taught_by_one_frame_and_its_caption(encoder: Encoder) -> None
 
 def test_asking_is_taught_by_traces_that_obey_their_own_prompt(encoder: Encoder) -> None:
     """No call where no tool was told, an answer at the end of each, and no pair that training must not show."""
-    curriculum = Curriculum(encoder, 0, 1, (Stage("ask", 1.0, (2.0, 8.0), 60, 4, 0.35),))
+    curriculum = Curriculum(encoder, 0, 1, (Stage("ask", 1.0, frames=0, seconds=(2.0, 8.0), clips=60, questions=4, captions=0.35, words=0),))
     told = [branch for example in curriculum[0] for branch in branches(encoder, example)]
     calls = [("<retrieve>" in own, "<retrieve>" in prompt) for prompt, own in told]
     assert (True, False) not in calls
@@ -133,6 +136,23 @@ def test_asking_is_taught_by_traces_that_obey_their_own_prompt(encoder: Encoder)
     assert all(re.search(r"<answer>.+</answer><\|im_end\|>$", own) for _, own in told)
     assert not any(f"{colour} {shape}" in own for _, own in told for colour, shape in UNSEEN_PAIRS)
     assert any("red circle" in own for _, own in told)  # captions do list such pairs
+
+
+def test_the_exercise_in_words_trains_on_what_follows_a_word_that_can_be_asked_for(encoder: Encoder) -> None:
+    """The mark where the word is the one looked for, else the next word; about half of each, and no pair that training must not show."""
+    for seed in range(20):
+        example = word_example(random.Random(seed), encoder)
+        text = encoder.tokenizer.decode(example.ids)
+        assert not any(f"{colour} {shape}" in text or f"{colour}! {shape}" in text for colour, shape in UNSEEN_PAIRS)
+        for number in sorted(set(example.branch.tolist()) - {0}):
+            tokens = example.ids[example.branch == number]
+            labels = example.labels[example.branch == number]
+            sought, *listed = re.findall(r"(\w+)!", encoder.tokenizer.decode(tokens))
+            assert set(listed) <= {sought}
+            own = [encoder.tokenizer.decode([token]) for token in labels if token != IGNORED]
+            assert 0 <= len(listed) - own.count("!") <= 1  # what follows the first word is not trained on
+            assert len(set(own) - {"!"}) <= 1
+            assert len(own) == 7
 
 
 # The retriever's batches
@@ -229,8 +249,8 @@ def trained_retriever(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_trained_retriever_is_a_folder_that_the_retriever_loads(trained_retriever: Path, write_video: Callable[..., Path]) -> None:
-    retriever = SiglipRetriever.load(SiglipSettings(str(trained_retriever / "model")))
-    scores = retriever.scores(Video(write_video("clip.mp4", [n / 24 for n in range(30)])), "the red star")
+    retriever = SearchRetriever(SiglipEncoder.load(EncoderSettings(str(trained_retriever / "model"))))
+    scores = retriever.curve(Video(write_video("clip.mp4", [n / 24 for n in range(30)])), "the red star").scores
     assert len(scores) == 4
     assert all(0 < score < 1 for score in scores)
     assert {tensor.dtype for tensor in weights(trained_retriever / "model").values()} == {torch.float16}

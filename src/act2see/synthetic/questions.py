@@ -117,15 +117,15 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
     A look whose frame does not show the asked thing is said to miss, and the next one follows. The guess is a random choice, never the truth:
     a model must not learn to know what it cannot have seen.
     """
-    thing = f"the {question.actor.shape}" if question.asked != "shape" else f"the {question.actor.colour} thing"
-    text = "<think>" + rng.choice(("I look for {0}.", "The question is about {0}.", "I need to find {0}.", "Let me find {0}.")).format(thing)
-    # Frame by frame, because a small model learns many easy decisions sooner than one that hangs on all frames.
+    text = wanted(rng, question)
+    # Each frame is put into words first, and the asked word marked where it is written: whether a frame shows the thing is then a match between
+    # two words, which a small model learns; one that had to decide it from the pictures never did.
     given = clip.times(INPUT_FPS)
     if question.seen:
         first = question.seen[0]
-        text += "".join(f" {seconds:.1f} no," for seconds in given if seconds < first) + f" {first:.1f}"
-        return _conclude(rng, text + _fact(clip, question, first), question.answer)
-    text += ",".join(f" {seconds:.1f} no" for seconds in given) + "."
+        text += _read(clip, question, [seconds for seconds in given if seconds <= first])
+        return _conclude(rng, text + _fact(rng, clip, question, first), question.answer)
+    text += _read(clip, question, given)
     text += rng.choice((" None of these frames shows it.", " No frame that I was given shows it.", " I cannot see it in these frames."))
     steps: list[Step] = []
     for look in looks if can_look else ():
@@ -136,12 +136,23 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
             text = rng.choice((" No frame came back.", " I did not get a frame."))
             continue
         steps.append(Observation(frames=(Frame(clip.draw(look.seconds), look.seconds),)))
+        text = _read(clip, question, [look.seconds])
         if question.actor.is_there(look.seconds):
-            text = rng.choice((" Now I see it", " Here it is", " This frame shows it"))
-            return [*steps, *_conclude(rng, text + _fact(clip, question, look.seconds), question.answer)]
-        text = rng.choice((" This frame does not show it.", " It is not in this frame."))
+            return [*steps, *_conclude(rng, text + _fact(rng, clip, question, look.seconds), question.answer)]
+        text += rng.choice((" This frame does not show it.", " It is not in this frame."))
     text += rng.choice((" I can only guess.", " So I have to guess."))
     return [*steps, *_conclude(rng, text, rng.choice(question.choices))]
+
+
+def wanted(rng: random.Random, question: Question) -> str:
+    """How the reasoning begins: with what is looked for, marked as it will be where it is found, so that finding is repeating what stood before."""
+    thing = f"the {question.actor.shape}!" if question.asked != "shape" else f"something {question.actor.colour}!"
+    return "<think>" + rng.choice(("I look for {0}", "The question is about {0}", "I need to find {0}", "Let me find {0}")).format(thing)
+
+
+def _read(clip: Clip, question: Question, seconds: Sequence[float]) -> str:
+    """What each frame shows, what is asked for marked: ` 0.0 seconds: blue ring left; 1.0 seconds: red star! top.`"""
+    return f" {describe(clip, seconds, question)}."
 
 
 def _query(rng: random.Random, question: Question) -> str:
@@ -150,11 +161,12 @@ def _query(rng: random.Random, question: Question) -> str:
     return rng.choice(("the {0}", "a {0}", "the {0} appears", "a frame with the {0}")).format(question.actor.shape)
 
 
-def _fact(clip: Clip, question: Question, seconds: float) -> str:
+def _fact(rng: random.Random, clip: Clip, question: Question, seconds: float) -> str:
     actor = question.actor
     colour = actor.colour_at(seconds)
     place = f" {PLACE_WORDS[actor.place]}" if actor.target is None else ""
-    return f": {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
+    start = rng.choice((" There it is", " I see it", " This frame shows it"))
+    return f"{start}: {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
 
 
 def _conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
@@ -165,14 +177,23 @@ def _conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
 # Captions: the dense supervision that teaches seeing
 
 
-def describe(clip: Clip, seconds: Sequence[float]) -> str:
-    """What each frame shows, a clause a frame: `0.0 seconds: red star top, blue ring left; 1.0 seconds: nothing`."""
-    return "; ".join(f"{t:.1f} seconds: {_listing(clip, t)}" for t in seconds)
+def describe(clip: Clip, seconds: Sequence[float], question: Question | None = None) -> str:
+    """What each frame shows, a clause a frame: `0.0 seconds: red star top, blue ring left; 1.0 seconds: nothing`.
+
+    With a question, the word in it that is asked about is marked where it stands: `red star! top`.
+    """
+    return "; ".join(f"{t:.1f} seconds: {_listing(clip, t, question)}" for t in seconds)
 
 
-def _listing(clip: Clip, seconds: float) -> str:
-    there = clip.visible(seconds)
-    return ", ".join(f"{a.colour_at(seconds)} {a.shape} {_nearest_place(a, seconds)}" for a in there) or "nothing"
+def _listing(clip: Clip, seconds: float, question: Question | None) -> str:
+    there = [(actor.colour_at(seconds), actor.shape, _nearest_place(actor, seconds)) for actor in clip.visible(seconds)]
+    return listing(there, question) or "nothing"
+
+
+def listing(things: Sequence[tuple[str, str, str]], question: Question | None = None) -> str:
+    """Colours, shapes and places as `describe` writes them."""
+    asked = None if question is None else question.actor.colour if question.asked == "shape" else question.actor.shape
+    return ", ".join(" ".join(f"{word}!" if word == asked else word for word in thing) for thing in things)
 
 
 def _nearest_place(actor: Actor, seconds: float) -> str:

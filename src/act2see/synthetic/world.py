@@ -25,6 +25,8 @@ COLOURS = {
     "purple": (155, 50, 205),
     "white": (245, 245, 245),
 }
+NAMELESS = "nameless"
+"""The colour of a shape whose `tint` is none of `COLOURS`: only for training, no question asks for it."""
 PLACES = {"top": (128, 48), "left": (48, 128), "middle": (128, 128), "right": (208, 128), "bottom": (128, 208)}
 """Where a shape can be, with the centre of the place in pixels, in reading order."""
 UNSEEN_PAIRS = frozenset({("red", "ring"), ("yellow", "circle"), ("green", "star"), ("blue", "triangle"), ("purple", "square"), ("white", "cross")})
@@ -48,6 +50,8 @@ class Actor:
     phase: float = 0.0
     later_colour: str | None = None
     change_seconds: float = math.inf
+    tint: tuple[int, int, int] | None = None
+    """Its RGB where the colour is `NAMELESS`."""
 
     def is_there(self, seconds: float) -> bool:
         """Whether it is on screen."""
@@ -98,7 +102,7 @@ class Clip:
         image = self._backdrop.copy()
         pen = ImageDraw.Draw(image)
         for actor in self.visible(seconds):
-            _draw_shape(pen, actor.shape, *actor.centre(seconds), actor.radius, COLOURS[actor.colour_at(seconds)])
+            _draw_shape(pen, actor.shape, *actor.centre(seconds), actor.radius, actor.tint or COLOURS[actor.colour_at(seconds)])
         return image
 
     def times(self, fps: float) -> list[float]:
@@ -157,16 +161,20 @@ def colour_for(rng: random.Random, shape: str, *, unseen: bool, avoid: Sequence[
     return rng.choice(allowed)
 
 
-def make_clip(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0)) -> Clip:
+def make_clip(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0), busy: bool = False) -> Clip:
     """A random clip: up to three shapes that last and one to two that are there for 0.2-0.6 s.
 
     `seconds` bounds the duration; `unseen` allows the colour-shape pairs that training never shows. Shapes and colours may stand in a clip
-    several times: were they all different, a question could be answered by leaving out what is seen.
+    several times: were they all different, a question could be answered by leaving out what is seen. `busy` gives many shapes that come and go
+    instead, none of them askable as a rule: only for training to tell the frames of a clip apart.
     """
     duration = math.floor(rng.uniform(*seconds) * FRAME_RATE) / FRAME_RATE
     actors: list[Actor] = []
-    for _ in range(rng.choice((0, 1, 1, 2, 2, 3))):
+    for _ in range(0 if busy else rng.choice((0, 1, 1, 2, 2, 3))):
         _place(rng, actors, *_lasting(rng, duration), unseen=unseen, moves=True)
+    for _ in range(round(1.4 * duration) if busy else 0):
+        start = rng.uniform(-0.5, duration)
+        _place(rng, actors, start, start + rng.uniform(0.5, 2.0), unseen=unseen, moves=False)
     for _ in range(rng.choice((1, 1, 2, 2))):
         length = rng.uniform(0.2, 0.6)
         start = rng.uniform(0.0, max(0.05, duration - length))

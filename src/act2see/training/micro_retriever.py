@@ -1,11 +1,13 @@
 """Train the embedded retriever, a SigLIP of about 1.3 million parameters, from nothing on the synthetic world."""
 
+import math
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
@@ -13,12 +15,14 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.questions import PLACE_WORDS
-from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip
+from act2see.synthetic.world import COLOURS, NAMELESS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip
 from act2see.training.fitting import fit
 from act2see.training.micro_model import make_tokenizer, use_plain_attention
 
 _TEXT_LENGTH = 16
 _SIDE, _PATCH = 96, 12
+_FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+_NAMELESS = 70.0  # distance in RGB from which a colour is taken for none of the named ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Batches(Dataset[dict[str, Any]]):
         rng = random.Random(f"retriever {self.config.seed} {index}")
         shown: list[tuple[Clip, float]] = []
         while len(shown) < self.config.images:
-            clip = make_clip(rng)
+            clip = _tinted(rng, make_clip(rng))
             moments = [rng.uniform(0, clip.duration_seconds - 0.05)]
             # Flashes are short: without this they would hardly ever be seen.
             moments += [rng.uniform(a.start, min(a.stop, clip.duration_seconds) - 0.01) for a in clip.actors if a.stop - a.start <= 0.6]
@@ -89,9 +93,23 @@ class Batches(Dataset[dict[str, Any]]):
         shown = shown[: self.config.images]
         wishes = [random_wish(rng) for _ in range(self.config.texts)]
         text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
-        pixels = self.processor(images=[clip.draw(seconds) for clip, seconds in shown], return_tensors="pt")["pixel_values"]
+        # Decoders scale pictures down in ways of their own: none of them may be the only one that is known.
+        pictures = [clip.draw(seconds).resize((_SIDE, _SIDE), rng.choice(_FILTERS)) for clip, seconds in shown]
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         truth = torch.tensor([[wish.shows(clip, seconds) for wish in wishes] for clip, seconds in shown])
         return {"pixel_values": pixels, "input_ids": text["input_ids"], "truth": truth}
+
+
+def _tinted(rng: random.Random, clip: Clip) -> Clip:
+    """The clip, in a third of all cases with one shape in a colour that has no name: a shape is known by its outline, whatever its colour."""
+    if not clip.actors or rng.random() > 0.33:
+        return clip
+    actor = rng.choice(clip.actors)
+    tint = (rng.randrange(90, 256), rng.randrange(90, 256), rng.randrange(90, 256))
+    if min(math.dist(tint, named) for named in COLOURS.values()) < _NAMELESS:
+        return clip
+    changed = replace(actor, colour=NAMELESS, later_colour=None, tint=tint)
+    return replace(clip, actors=tuple(changed if other is actor else other for other in clip.actors))
 
 
 def _mutant(rng: random.Random, clip: Clip, seconds: float) -> Clip:
@@ -104,7 +122,7 @@ def _mutant(rng: random.Random, clip: Clip, seconds: float) -> Clip:
         allowed = [shape for shape in SHAPES if not {(actor.colour, shape), (actor.later_colour, shape)} & UNSEEN_PAIRS]
         changed = replace(actor, shape=rng.choice(allowed))
     else:
-        changed = replace(actor, colour=colour_for(rng, actor.shape, unseen=False), later_colour=None)
+        changed = replace(actor, colour=colour_for(rng, actor.shape, unseen=False), later_colour=None, tint=None)
     return replace(clip, actors=tuple(changed if other is actor else other for other in clip.actors))
 
 

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneratio
 
 from act2see import chat
 from act2see.config import MicroVlmConfig
-from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain
-from act2see.synthetic.world import Clip, make_clip
+from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain, wanted
+from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
 from act2see.tokens import Encoder, Piece
 from act2see.trace import Answer, Frame, Step, Thought, Trace
 from act2see.training.examples import Example, collate, pack, pieces_of
@@ -23,30 +23,39 @@ from act2see.training.micro_model import make_image_processor, make_tokenizer, m
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum: `share` of all steps, `clips` clips of `seconds` a batch, each with captions and `questions`."""
+    """A part of the curriculum: `share` of all steps. A batch holds clips with questions, or, in `frames` of 10 batches, single frames."""
 
     name: str
     share: float
-    seconds: tuple[float, float]
-    clips: int
-    questions: int
-    captions: float
+    frames: int
+    """In how many of 10 batches `FRAMES` single frames are captioned."""
+    seconds: tuple[float, float] = (4.0, 12.0)
+    """Bounds of a clip's duration."""
+    clips: int = 5
+    questions: int = 3
+    captions: float = 0.1
     """The probability of each of the two captions of a clip."""
+    busy: float = 0.0
+    """The share of clips that show something else in every frame, so that nothing can be said of one by repeating what was said of another."""
+    words: int = 1
+    """Examples of `word_example` a batch."""
 
 
+FRAMES = 64
 PARTS: dict[str, tuple[Stage, ...]] = {
     "see": (
-        Stage("frames", 0.74, (4.0, 12.0), 64, 0, 0.0),
-        Stage("short clips", 0.14, (2.0, 7.0), 5, 3, 0.7),
-        Stage("clips", 0.12, (4.0, 12.0), 5, 4, 0.35),
+        Stage("frames", 0.74, frames=10),
+        Stage("short clips", 0.14, frames=0, seconds=(2.0, 7.0), captions=0.7, words=0),
+        Stage("clips", 0.12, frames=0, questions=4, captions=0.35, words=0),
     ),
     "ask": (
-        Stage("short clips", 0.4, (2.0, 6.0), 5, 5, 0.1),
-        Stage("clips", 0.6, (4.0, 12.0), 4, 5, 0.1),
+        Stage("words", 0.12, frames=0, clips=0, words=5),
+        Stage("short clips", 0.22, frames=2, seconds=(2.0, 6.0), clips=7, busy=0.4),
+        Stage("clips", 0.66, frames=2, busy=0.4),
     ),
 }
-"""What was found to learn: seeing before asking, few frames before many, and the learning rate raised again for the asking. A stage without questions
-captions one frame a clip and nothing else."""
+"""What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
+the asking."""
 
 
 class Curriculum(Dataset[list[Example]]):
@@ -70,8 +79,11 @@ class Curriculum(Dataset[list[Example]]):
     def __getitem__(self, index: int) -> list[Example]:
         rng = random.Random(f"train {self.seed} {self.stages[0].name} {index}")
         stage = self.stage(index)
-        make = clip_example if stage.questions else frame_example
-        return [make(rng, stage, self.encoder) for _ in range(stage.clips)]
+        # Halved: two processes take batches of the same kind at the same time.
+        if index // 2 % 10 < stage.frames:
+            return [frame_example(rng, stage, self.encoder) for _ in range(FRAMES)]
+        clips = [clip_example(rng, stage, self.encoder) for _ in range(stage.clips)]
+        return clips + [word_example(rng, self.encoder) for _ in range(stage.words)]
 
 
 def frame_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
@@ -84,18 +96,55 @@ def frame_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example
     return pack([encoder.encode([chat.Text(chat.seconds_tag(seconds)), chat.Picture(frame), caption])], encoder.merge)
 
 
+def word_example(rng: random.Random, encoder: Encoder, count: int = 6) -> Example:
+    """Questions with listings in words, without any picture; only what follows the words that can be asked for is trained on.
+
+    Whether a word is the one that is asked for is a skill of its own, and without pictures it is far cheaper to exercise: half of the words are, and
+    what follows the others is always the same, so that nothing else has to be learnt here.
+    """
+    sequences: list[list[Piece]] = []
+    while len(sequences) < count:
+        for question in ask(rng, make_clip(rng))[:2]:
+            parts = [chat.Text("assistant\n"), chat.Text(chat.question_text(question.text, question.choices) + wanted(rng, question))]
+            for second, words in enumerate(_some_things(rng, question)):
+                begin, after = f" {second}.0 seconds: {words[0]}", words[1:]
+                # What follows the first word cannot be known yet.
+                parts += [chat.Text(begin), chat.Text(after[0], own=second > 0), chat.Text("".join(after[1:]) + ";")]
+            sequences.append(encoder.encode(parts))
+    return pack(sequences, encoder.merge)
+
+
+def _some_things(rng: random.Random, question: Question) -> list[list[str]]:
+    """Random shapes, half of them the asked one, each cut where the mark can stand: `blue ring`, ` left`; `red star`, `!`, ` left`."""
+    actor, things = question.actor, []
+    shape, place = rng.choice(SHAPES), rng.choice(list(PLACES))
+    if question.asked == "shape":
+        shape = rng.choice([shape for shape in SHAPES if (actor.colour, shape) not in UNSEEN_PAIRS])
+    for _ in range(8):
+        is_asked = rng.random() < 0.5
+        if question.asked == "shape":
+            colour = actor.colour if is_asked else colour_for(rng, shape, unseen=False, avoid=(actor.colour,))
+            words = [colour, f" {shape}", f" {place}"]
+        else:
+            shape = actor.shape if is_asked else rng.choice([other for other in SHAPES if other != actor.shape])
+            words = [f"{colour_for(rng, shape, unseen=False)} {shape}", f" {place}"]
+        things.append([words[0], *(["!"] if is_asked else []), *words[1:]])
+    return things
+
+
 def clip_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
     """One clip with its captions and questions, packed."""
+    busy = rng.random() < stage.busy
     while True:
-        clip = make_clip(rng, seconds=stage.seconds)
+        clip = make_clip(rng, seconds=stage.seconds, busy=busy)
         questions = _choose(rng, ask(rng, clip), stage.questions)
-        if questions:
+        if questions or busy:
             break
     times = clip.times(INPUT_FPS)
     frames = tuple(Frame(clip.draw(seconds), seconds) for seconds in times)
     tools: tuple[chat.Tool, ...] = ("retrieve",) if rng.random() > 0.08 else ()
     traces: list[tuple[Trace, chat.Style]] = []
-    if rng.random() < stage.captions:
+    if busy or rng.random() < stage.captions:
         traces.append((_caption(clip, frames, times, "Describe every frame."), chat.Style()))
     if rng.random() < stage.captions:
         one = rng.choice(times)
