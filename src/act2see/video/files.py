@@ -1,0 +1,113 @@
+"""Opening a file as a video: what is refused, and which of its streams is the video."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from act2see.errors import VideoError
+
+MAX_PIXELS = 8192 * 4320
+"""Larger pictures are refused: a file of a few bytes can claim 65535x65535. Our choice: the largest common format, 8K DCI."""
+
+# Formats that hold pictures themselves. Left out on purpose: playlists (hls, dash, concat), which name other files and addresses to open, and
+# `tty` and the still-image formats, which make a "video" of any text or picture. Sound formats are here for a clearer message.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,gif,apng,asf,h264,hevc,vvc,obu,av1,ivf,dv,mxf,nut,rm,yuv4mpegpipe,"
+    "mp3,wav,flac,aac,aiff,amr"
+)
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells that a file is still the one that was opened."""
+
+    size_bytes: int
+    modified_nanoseconds: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """The file's state now. Raises `VideoError` for a file that cannot be read any more."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise VideoError(f"cannot read {path}: {error.strerror}") from error
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def refuse_change(self, path: Path, *, is_open: bool = False) -> None:
+        """Raise `VideoError` unless the file is still as it was: frames of two states must not be mixed.
+
+        While it is open, another file may have taken its name: what is open stays as it was.
+        """
+        if is_open and not path.exists():
+            return
+        now = FileState.of(path)
+        if now == self or (is_open and now.inode != self.inode):
+            return
+        how = f"it had {self.size_bytes:,} bytes and has {now.size_bytes:,}" if now.size_bytes != self.size_bytes else "it was written anew"
+        raise VideoError(f"{path} was changed after it was opened ({how}): open it again when it is complete")
+
+
+def refuse_no_file(path: Path) -> None:
+    """Raise `VideoError` for what is no ordinary file with something in it."""
+    try:
+        if not path.exists():
+            raise VideoError(f"no such file: {path}")
+        if path.is_dir():
+            raise VideoError(f"{path} is a folder: give a video file")
+        if not path.is_file():
+            raise VideoError(f"{path} is no ordinary file: give a video file")
+        if path.stat().st_size == 0:
+            raise VideoError(f"{path} is empty (0 bytes): give a video file")
+    except (OSError, ValueError) as error:
+        raise VideoError(f"cannot read {path}: {error}") from error
+
+
+def digest_of(path: Path) -> str:
+    """A sha256 over the file's size, first and last MiB: it identifies the content for caches, but does not vouch for every byte."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            found = hashlib.sha256(f"{size}\n".encode() + file.read(_MEBIBYTE))
+            file.seek(max(0, size - _MEBIBYTE))
+            found.update(file.read(_MEBIBYTE))
+    except OSError as error:
+        raise VideoError(f"cannot read {path}: {error.strerror}") from error
+    return found.hexdigest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The open container and its video stream. Raises `VideoError` where there is none, or where its pictures are too large."""
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
+    try:
+        # "file:" keeps a file called "http:x" or "pipe:0" a file.
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore")
+    except FFmpegError as error:
+        raise VideoError(f"{path} cannot be read as a video ({error.strerror}): give a video file, such as an mp4") from error
+    with container:
+        stream = _video_stream(container, path)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise VideoError(f"{path} has pictures of {width}x{height} pixels; at most {MAX_PIXELS:,} pixels are read: give a smaller video")
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        yield container, stream
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not streams:
+        held = "only sound" if container.streams.audio else "no video"
+        raise VideoError(f"{path} holds {held}: give a file with a video in it")
+    return next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])

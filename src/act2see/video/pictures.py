@@ -1,0 +1,68 @@
+"""Decoded frames as upright RGB pictures."""
+
+import struct
+from collections.abc import Mapping
+from typing import cast
+
+from av.buffer import Buffer
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from PIL import Image
+
+# A display matrix maps the stored point (p, q), q downwards, to (a p + c q, b p + d q); keys are the signs of (a, b, c, d).
+_UPRIGHT = {
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+_SIDEWAYS = {Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE}
+_INTERPOLATION = Interpolation.BICUBIC
+
+
+class Painter:
+    """Makes pictures of one size from decoded frames.
+
+    `short_side` in pixels: larger ones are scaled down so that their shorter side has it, by libswscale's bicubic filter, which is widened by the
+    scale and so does not alias; smaller ones stay as they are. None: all stay.
+    """
+
+    def __init__(self, short_side: int | None = None) -> None:
+        self.short_side = short_side
+        self._reformatter = VideoReformatter()  # keeps its tables while the sizes stay the same
+
+    def image(self, frame: VideoFrame) -> Image.Image:
+        """The frame as an upright RGB picture."""
+        width, height = scaled_size(frame.width, frame.height, self.short_side)
+        # One thread: starting more costs more than so small a picture takes.
+        rgb = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=_INTERPOLATION, threads=1)
+        image = Image.fromarray(rgb.to_ndarray())
+        transposition = _transposition(frame)
+        return image if transposition is None else image.transpose(transposition)
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Width and height of a picture when its shorter side is to have at most so many pixels."""
+    shorter = min(width, height)
+    if short_side is None or shorter <= short_side:
+        return width, height
+    return max(1, round(width * short_side / shorter)), max(1, round(height * short_side / shorter))
+
+
+def upright_size(frame: VideoFrame) -> tuple[int, int]:
+    """Width and height of the frame's picture in pixels, upright. Pixels are taken as square."""
+    return (frame.height, frame.width) if _transposition(frame) in _SIDEWAYS else (frame.width, frame.height)
+
+
+def _transposition(picture: VideoFrame) -> Image.Transpose | None:
+    """How a stored picture is turned upright; None where nothing is to be done, or where the file asks for an angle between the right ones."""
+    found = cast(Mapping[SideDataType, Buffer], picture.side_data).get(SideDataType.DISPLAYMATRIX)
+    if found is None:
+        return None
+    matrix = struct.unpack("=9i", bytes(found)[:36])
+    a, b, c, d = (matrix[at] / max(abs(number) for number in (*matrix[0:2], *matrix[3:5], 1)) for at in (0, 1, 3, 4))
+    return _UPRIGHT.get((round(a), round(b), round(c), round(d)))
