@@ -1,10 +1,14 @@
-"""The four plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
+"""The five plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from act2see.chat import Tool
 from act2see.trace import Cost, Frame, Trace
@@ -37,6 +41,45 @@ class Backend(Protocol):
 
         Yields text as it is decoded; returns it whole, with what it cost. Does not change the trace. Raises `BackendError`.
         """
+        ...
+
+
+class FrameEncoder(Protocol):
+    """Puts frames and texts into one space, where near means alike: what a retriever searches with.
+
+    A frame is one or several unit vectors (a BLIP-2 frame has 32, most others one), a text is one.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model's name, for `Trace.made_with`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of weights and preprocessing. Equal fingerprints give equal vectors: an index on disk is kept under it."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """The shorter side in pixels at which frames are wanted; larger ones are scaled down to it while they are decoded."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """A score above this means that the frame shows something like the query. Calibrated for each encoder: see `docs/retrieval.md`."""
+        ...
+
+    def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Unit vectors of shape (images, vectors, width)."""
+        ...
+
+    def encode_text(self, text: str) -> NDArray[np.float32]:
+        """A unit vector of shape (width,)."""
+        ...
+
+    def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How well each of the encoded frames (frames, vectors, width) fits the encoded text, in the encoder's own units, of shape (frames,)."""
         ...
 
 

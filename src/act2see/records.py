@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, TypeVar, assert_never, get_args
 
 from PIL import Image
 
 from act2see.errors import StoreError
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.trace import Answer, Cost, Finish, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 FORMAT_VERSION = 1
 """Stands in every record; another version is refused."""
@@ -31,7 +31,8 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
 
     def encode_frame(frame: Frame) -> dict[str, Any]:
         made = None if frame.provenance is None else encode_provenance(frame.provenance)
-        return {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "provenance": made}
+        match = None if frame.match is None else asdict(frame.match)
+        return {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
 
     def encode_step(step: Step) -> dict[str, Any]:
         match step:
@@ -79,7 +80,12 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         strength=number,
         scores=map_of(read_number),
     )
-    read_frame = read_object(make_frame, file=_read_frame_file, seconds=number, score=number, provenance=optional(read_provenance))
+    read_match = read_object(
+        Match, frame_index=read_integer, span_seconds=optional(read_pair), runners_up=tuple_of(read_pair), is_fallback=read_truth
+    )
+    read_frame = read_object(
+        make_frame, file=_read_frame_file, seconds=number, score=number, match=optional(read_match), provenance=optional(read_provenance)
+    )
     steps: Mapping[str, Reader[Step]] = {
         "thought": read_object(Thought, text=read_text),
         "retrieve": read_object(Retrieve, query=read_text),
@@ -199,6 +205,21 @@ def read_number(value: Any, where: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _TOO_LARGE:
         raise StoreError(f"{where} is {shown(value)} where a number is expected")
     return float(value)
+
+
+def read_truth(value: Any, where: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise StoreError(f"{where} is {shown(value)} where true or false is expected")
+    return value
+
+
+def read_pair(value: Any, where: str) -> tuple[float, float]:
+    """Two numbers."""
+    numbers = tuple_of(read_number)(value, where)
+    if len(numbers) != 2:
+        raise StoreError(f"{where} is {shown(value)} where two numbers are expected")
+    return numbers[0], numbers[1]
 
 
 def optional(read: Reader[_T]) -> Reader[_T | None]:

@@ -20,6 +20,20 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """How a retriever came to choose a frame."""
+
+    frame_index: int
+    """Which frame of the video it is, in order of presentation, from 0."""
+    span_seconds: tuple[float, float] | None = None
+    """The stretch of the video that fits the query best, where the retriever looks for one."""
+    runners_up: tuple[tuple[float, float], ...] = ()
+    """Seconds and score of the next best frames, best first."""
+    is_fallback: bool = False
+    """Nothing in the video passed the retriever's threshold: this is merely the best there was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One RGB picture. `seconds` is its presentation time since the first frame of the video; None means that it was never in the video."""
 
@@ -27,6 +41,8 @@ class Frame:
     seconds: float | None
     score: float | None = None
     """The retriever's score, in the retriever's own units; None for a frame that nobody searched for."""
+    match: Match | None = None
+    """What else the retriever tells about its choice; None where it tells nothing."""
     provenance: Provenance | None = None
     """Set for generated frames only."""
 

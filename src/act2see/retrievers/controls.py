@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from act2see.errors import ToolError
+from act2see.retrievers.selection import SAME_TIME_SECONDS
 from act2see.trace import Frame
 from act2see.video import Video
 
@@ -23,7 +24,7 @@ class RandomFrames:
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """`count` random frames at times not in `shown`. Raises `ToolError` when there are none left."""
-        free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > 0.02 for other in shown)]
+        free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
         if not free:
             raise ToolError("every frame has been shown: answer from what you have seen")
         rng = random.Random(f"{self.seed} {video.digest} {query} {sorted(shown)}")

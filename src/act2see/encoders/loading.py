@@ -1,0 +1,263 @@
+"""What all encoders share: their settings, a model's folder and what lies in it, batches, and the digest that an index is kept under."""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from act2see.errors import ConfigError
+
+_FORMAT = "act2see-encoder-1"
+"""Counts up when our own part of the way from a picture to its vectors changes, so that old indexes are made anew."""
+_KIND_OF = {
+    "siglip": "siglip",
+    "siglip2": "siglip",
+    "clip": "clip",
+    "metaclip_2": "clip",
+    "chinese_clip": "clip",
+    "altclip": "clip",
+    "blip-2": "blip2",
+    "qwen3_vl": "embedding",
+}
+"""Which encoder takes a model type of transformers."""
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_HUB_LEFT = ["open_clip*", "onnx/*", "openvino/*"]
+"""The same weights once more, for other programs."""
+_OWN_FILE = "act2see.json"
+_WHOLE_BYTES = 64 << 20
+_SAMPLE_BYTES = 4096
+_MESSAGE_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """Which encoder, and how it runs."""
+
+    model: str
+    """A folder, or a name on the hub. Weights are read from safetensors only, and code that comes with a model is never run."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+    dtype: str = "auto"
+    """auto (float32 on a CPU, a half type elsewhere), float32, bfloat16, float16."""
+    batch: int = 32
+    """Frames encoded at once."""
+    compile: bool = False
+    """Compile the picture's part with torch.compile: half a minute or more at the first batch, so for many hours of video only."""
+    threshold: float | None = None
+    """The score above which a frame shows something like the query; if not given, the one in the folder's act2see.json, or else the class's own."""
+    width: int | None = None
+    """Keep this many of a vector's first numbers. For `embedding:` models that were trained for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A loaded dual encoder and what was found about it."""
+
+    folder: Path
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    dtype: torch.dtype
+    side: int
+    fingerprint: str
+
+
+def load_parts(settings: EncoderSettings, kind: str, model_class: Any) -> Parts:
+    """Load model, tokenizer and image processor of the encoder `kind`. Raises `ConfigError` with one line for what cannot be used."""
+    if settings.width is not None:
+        raise ConfigError(f"{kind}:{settings.model} has vectors of one width only: leave width out, or name an embedding:DIR")
+    folder = open_folder(settings, kind)
+    device, dtype = placement(settings, torch.float16)
+    here = {"local_files_only": True, "trust_remote_code": False}
+    with reading(f"the weights of {kind}:{settings.model}"):
+        model, report = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **here)
+        # What a file lacks, transformers fills with random numbers.
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"{len(missing)} tensors of a {type(model).__name__} are missing, {missing[0]} for one")
+        model = model.to(device).eval().requires_grad_(False)
+    with reading(f"the tokenizer of {kind}:{settings.model}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+    with reading(f"the image processor of {kind}:{settings.model}"):
+        # Pillow's, because torchvision need not be there; the same everywhere, so that vectors are.
+        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **here)
+        side = _wanted_side(image_processor)
+    return Parts(folder, model, tokenizer, image_processor, dtype, side, fingerprint([folder], kind, dtype, side))
+
+
+def open_folder(settings: EncoderSettings, kind: str) -> Path:
+    """The model's folder, downloaded if it is a name on the hub, with a model inside that the encoder `kind` takes. Raises `ConfigError`."""
+    if settings.batch < 1:
+        raise ConfigError(f"batch is {settings.batch}; it must be 1 or more")
+    folder = Path(settings.model).expanduser()
+    if not settings.model or not folder.is_dir():
+        if not _HUB_NAME.fullmatch(settings.model):
+            raise ConfigError(
+                f"{kind}:{settings.model}: no folder {settings.model!r}; give a model's folder or its name on the hub, such as google/NAME"
+            )
+        with reading(f"{kind}:{settings.model}, which is no folder here, from the hub"):
+            folder = Path(snapshot_download(settings.model, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_LEFT))
+    with reading(f"the config.json of {kind}:{settings.model}"):
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model_type = content["model_type"]
+    taken = _KIND_OF.get(model_type) if isinstance(model_type, str) else None
+    if taken != kind:
+        hint = f"name it {taken}:{settings.model}" if taken else f"{kind} takes {', '.join(name for name, of in _KIND_OF.items() if of == kind)}"
+        raise ConfigError(f"{kind}:{settings.model} is a model of type {model_type!r}: {hint}")
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(f"{kind}:{settings.model} has no weights in safetensors (other formats are not read: they can run code)")
+    return folder
+
+
+def placement(settings: EncoderSettings, half: torch.dtype) -> tuple[torch.device, torch.dtype]:
+    """Where the model runs and in which number format; `half` is what auto means off the CPU. Raises `ConfigError`."""
+    name = settings.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    # torch raises whichever of these: for a name that it does not know, a library built without that device, a number beyond the last one.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here ({_first_line(error)}); auto and cpu always can") from error
+    if settings.dtype != "auto" and settings.dtype not in _DTYPES:
+        raise ConfigError(f"dtype is {settings.dtype!r}; allowed are auto, {', '.join(_DTYPES)}")
+    # Half types are slow on CPUs, and some operations miss there.
+    return device, (torch.float32 if device.type == "cpu" else half) if settings.dtype == "auto" else _DTYPES[settings.dtype]
+
+
+def threshold(settings: EncoderSettings, folder: Path, default: float) -> float:
+    """The settings' threshold, or that of the folder's act2see.json (`{"threshold": 0.3}`), or the default. Raises `ConfigError`."""
+    if settings.threshold is not None:
+        return settings.threshold
+    path = folder / _OWN_FILE
+    if not path.exists():
+        return default
+    with reading(str(path)):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        value = content.get("threshold", default) if isinstance(content, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError('its "threshold" must be a number')
+    return float(value)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what the libraries raise over a bad folder into one line. Their first line is kept, cut where they list all that they know."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
+        raise ConfigError(f"cannot load {what}: {_first_line(error)}") from error
+    except Exception as error:
+        if type(error) is not Exception:  # tokenizers raises the base class itself, over a tokenizer.json that is too new for it, say
+            raise
+        raise ConfigError(f"cannot load {what}: {_first_line(error)}") from error
+
+
+def in_batches(images: Sequence[Image.Image], settings: EncoderSettings, encode: Callable[[list[Image.Image]], torch.Tensor]) -> NDArray[np.float32]:
+    """Unit vectors (images, vectors, width) of all the images, a batch at a time. `encode` gives (batch, vectors, width) of any length."""
+    if not images:
+        raise ValueError("no images to encode")
+    size = settings.batch
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), size):
+            batch = list(images[start : start + size])
+            # Compiled code is made for one size of batch, and making it is what takes long: the last batch is filled up.
+            filling = [batch[-1]] * (size - len(batch)) if settings.compile else []
+            parts.append(unit(encode(batch + filling)[: len(batch)]))
+    return np.concatenate(parts)
+
+
+def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
+    """The vectors at length 1, in float32."""
+    made: NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+    return made
+
+
+def cosines(frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The highest cosine of each frame's vectors (frames, vectors, width) with the text's (width,), as (frames,).
+
+    Goes through the frames in pieces, which fit a processor's cache, and with torch: numpy takes ten times as long to widen half numbers.
+    """
+    count, vectors, width = frames.shape
+    made = torch.empty(count)
+    wanted = torch.from_numpy(text)
+    rows = max(1, (1 << 18) // (vectors * width))
+    for start in range(0, count, rows):
+        piece = torch.from_numpy(np.array(frames[start : start + rows]))  # a copy: torch warns of arrays that cannot be written to, as mapped ones
+        made[start : start + rows] = (piece.float() @ wanted).amax(dim=1)
+    return made.numpy()
+
+
+def fingerprint(folders: Sequence[Path], *more: object) -> str:
+    """A digest of all that determines a picture's and a text's vectors: the folders' weights, configs, tokenizers, and `more`.
+
+    Weights count by content, not by name: a file of up to 64 MiB as a whole, of a larger one its header (names, shapes and places of all tensors)
+    and the first and last 4 KiB of every tensor, so that many gigabytes take no minutes. A change inside a tensor that leaves both its ends as
+    they were is not seen; training leaves no tensor's ends as they were. The folder's act2see.json does not count: a threshold moves no vector.
+    """
+    found = hashlib.sha256("\n".join([_FORMAT, *map(str, more)]).encode())
+    for number, folder in enumerate(folders):
+        for path in sorted(path for pattern in _HUB_FILES for path in folder.glob(pattern) if path.name != _OWN_FILE):
+            facts = path.stat()
+            of_weights = path.suffix == ".safetensors"
+            digest = (
+                _weights_digest(path.resolve(), facts.st_size, facts.st_mtime_ns) if of_weights else hashlib.sha256(path.read_bytes()).hexdigest()
+            )
+            found.update(f"\n{number} {path.name} {digest}".encode())
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _weights_digest(path: Path, size: int, _modified_ns: int) -> str:
+    """Of one safetensors file; remembered while it keeps its size and time. See `fingerprint`."""
+    with path.open("rb") as file:
+        if size <= _WHOLE_BYTES:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        start = file.read(8)
+        header = file.read(struct.unpack("<Q", start)[0])
+        found = hashlib.sha256(str(size).encode() + header)
+        data_starts = len(start) + len(header)
+        spans = sorted(entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__")
+        for begin, end in spans:
+            for place in (begin, max(begin, end - _SAMPLE_BYTES)):
+                file.seek(data_starts + place)
+                found.update(file.read(min(_SAMPLE_BYTES, end - begin)))
+    return found.hexdigest()
+
+
+def _wanted_side(image_processor: Any) -> int:
+    """The shorter side in pixels that is worth decoding: more would only be thrown away by the image processor."""
+    patches = getattr(image_processor, "max_num_patches", None)
+    if patches:  # NaFlex keeps the picture's shape within a number of patches: a square one has the longest shorter side
+        return math.isqrt(patches) * int(image_processor.patch_size)
+    size = dict(image_processor.size)
+    sides = [int(size[name]) for name in ("height", "width", "shortest_edge") if size.get(name)]
+    if not sides:
+        raise ValueError(f"its size {size} names no height, width or shortest_edge")
+    return max(sides)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).split("\n")
+    told = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+    told = f"no {told}" if isinstance(error, KeyError) else told
+    return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"
