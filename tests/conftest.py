@@ -1,6 +1,6 @@
 """Small videos whose every frame says its own number, so that a test knows which frame it got."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,15 @@ from act2see.trace import Frame
 # A machine may be busy: no test fails for being slow.
 settings.register_profile("act2see", deadline=None)
 settings.load_profile("act2see")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test run keeps is not the user's, nor is the user's its: processes that tests start inherit this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACT2SEE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 BITS = 12
 WIDTH, HEIGHT = 8 * BITS + 32, 64  # the barcode, then a margin that keeps the picture's sides apart

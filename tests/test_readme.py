@@ -14,7 +14,7 @@ from act2see import cli
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN_IN_THE_TREE = (".py", ".jinja", ".j2")
-OTHERS = {"vllm", "transformers", "export"}
+OTHERS = {"vllm", "transformers", "export", "echo"}
 
 
 def _blocks(language: str, text: str = README) -> list[str]:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from act2see import registry
-from act2see.config import ModelConfig
+from act2see.config import ModelConfig, SearchConfig
 from act2see.errors import ConfigError
+from act2see.retrievers.search import SearchRetriever
+from act2see.retrievers.selection import Random
+from tiny_encoder import Grey
 
 PLUGIN = """
 from act2see.interfaces import Continuation
@@ -34,6 +37,14 @@ class Finder:
 
     def find(self, video, query, *, shown, count=1):
         return []
+
+
+class HalfEncoder:
+    def __init__(self, config):
+        pass
+
+    def encode_frames(self, images):
+        pass
 
 
 class NoBackend:
@@ -67,6 +78,37 @@ def test_a_third_partys_class_is_made_from_the_config(plugin: str) -> None:
     found = registry.retriever(f"{plugin}:Finder", config)
     assert found is not None
     assert found.name == "finder"
+
+
+def test_a_third_partys_encoder_becomes_a_retriever_as_the_config_says(tmp_path: Path) -> None:
+    config = SearchConfig(retrieve_fps=2.0, select="argmax", cache=False, skip_duplicates=True)
+    found = registry.retriever("tiny_encoder:Grey", config)
+    assert isinstance(found, SearchRetriever)
+    assert isinstance(found.encoder, Grey)
+    assert found.name == "grey@2fps+argmax+skip-duplicates"
+    assert found.cache is None
+    kept = registry.retriever("tiny_encoder:Grey", SearchConfig())
+    assert isinstance(kept, SearchRetriever)
+    assert (kept.name, kept.cache is not None) == ("grey@3fps+grounding", True)
+
+
+def test_a_random_choice_is_drawn_by_the_seed() -> None:
+    found = registry.retriever("tiny_encoder:Grey", SearchConfig(select="random", seed=7))
+    assert isinstance(found, SearchRetriever)
+    assert found.select == Random(7)
+
+
+def test_the_embedded_encoder_is_a_siglip() -> None:
+    found = registry.encoder("micro")
+    assert type(found).__name__ == "SiglipEncoder"
+    assert found.encode_text("the red star").ndim == 1
+
+
+def test_an_encoder_that_lacks_something_is_refused(plugin: str) -> None:
+    with pytest.raises(ConfigError, match="encoder 'registry_plugin:Finder' is none: it has no 'encode_frames'"):
+        registry.encoder(f"{plugin}:Finder")
+    with pytest.raises(ConfigError, match="retriever 'registry_plugin:HalfEncoder' is none: it has no 'encode_text'"):
+        registry.retriever(f"{plugin}:HalfEncoder", SearchConfig())
 
 
 def test_none_is_no_retriever() -> None:
@@ -121,7 +163,9 @@ def test_folders_and_hub_names_are_accepted(tmp_path: Path) -> None:
     registry.check_backend(f"huggingface:{tmp_path}")
     registry.check_backend("huggingface:Qwen/Qwen3-VL-8B-Thinking")
     registry.check_backend("openai:Qwen/Qwen3-VL-8B-Thinking")
-    registry.check_retriever(f"siglip:{tmp_path}")
+    for kind in ("siglip", "clip", "blip2", "embedding"):
+        registry.check_retriever(f"{kind}:{tmp_path}")
+        registry.check_retriever(f"{kind}:Some/model-name")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from act2see.cache import Cache
+    from act2see.config import SearchConfig
     from act2see.engine import Delta, reason
     from act2see.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
-    from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+    from act2see.index import Index, Progress
+    from act2see.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
+    from act2see.moments import retrieve
+    from act2see.registry import encoder
     from act2see.store import Run
-    from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+    from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
     from act2see.video import Video
 
 __version__ = "0.1.0"
@@ -22,19 +27,25 @@ __all__ = [
     "Backend",
     "BackendError",
     "Benchmark",
+    "Cache",
     "ConfigError",
     "Continuation",
     "Cost",
     "Delta",
     "Frame",
+    "FrameEncoder",
     "Generate",
     "Generator",
+    "Index",
+    "Match",
     "Observation",
+    "Progress",
     "Provenance",
     "Retrieve",
     "Retriever",
     "Run",
     "Sample",
+    "SearchConfig",
     "Step",
     "StoreError",
     "Thought",
@@ -43,15 +54,22 @@ __all__ = [
     "Video",
     "VideoError",
     "__version__",
+    "encoder",
     "reason",
+    "retrieve",
 ]
 
 _MODULE_OF = {
+    "cache": ("Cache",),
+    "config": ("SearchConfig",),
     "engine": ("Delta", "reason"),
     "errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
-    "interfaces": ("Backend", "Benchmark", "Continuation", "Generator", "Retriever", "Sample"),
+    "index": ("Index", "Progress"),
+    "interfaces": ("Backend", "Benchmark", "Continuation", "FrameEncoder", "Generator", "Retriever", "Sample"),
+    "moments": ("retrieve",),
+    "registry": ("encoder",),
     "store": ("Run",),
-    "trace": ("Answer", "Cost", "Frame", "Generate", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
+    "trace": ("Answer", "Cost", "Frame", "Generate", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
     "video": ("Video",),
 }
 

@@ -6,7 +6,7 @@ A file's top-level keys hold for every command that has them, those in a table (
 import difflib
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,9 @@ Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
 Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())]
+SettingsFile = Annotated[
+    Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
+]
 
 
 _LOOKS, _WRITES, _LOCAL, _SERVER = (
@@ -30,18 +33,44 @@ _LOOKS, _WRITES, _LOCAL, _SERVER = (
 
 
 @dataclass(frozen=True, slots=True)
-class ModelConfig:
+class IndexedConfig:
+    """What a video's frames are encoded with, and which of them. Equal settings share an index in the cache."""
+
+    retriever: str = "micro"
+    """What finds frames by a text: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, none, or package.module:Class."""
+    retrieve_fps: Annotated[Rate, Parameter(group=_LOOKS)] = 3.0
+    """Frames a second that the retriever looks through (3 in the paper)."""
+    skip_duplicates: Annotated[bool, Parameter(group=_LOOKS)] = False
+    """Do not encode a frame that looks like the one before it: faster on slides and screens, but small changes are missed."""
+    keyframes_first: Annotated[bool, Parameter(group=_LOOKS)] = False
+    """Encode the video's keyframes only, and more at each query about the best of them: faster on long videos, but short events are missed."""
+    device: Annotated[str, Parameter(group=_LOCAL)] = "auto"
+    """Where local models run: auto, cpu, cuda, cuda:1, mps."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=_LOCAL)] = "auto"
+    """Their number format."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig(IndexedConfig):
+    """How frames are found by a text. Retrievers and encoders of third parties are made from it, or from one of the configs that extend it."""
+
+    select: Annotated[Literal["grounding", "argmax", "top_k", "uniform", "random"], Parameter(group=_LOOKS)] = "grounding"
+    """How frames are chosen by their scores: grounding (the paper's), argmax, top_k, or for comparison uniform and random."""
+    cache: Annotated[bool, Parameter(group=_LOOKS)] = True
+    """Keep what is computed of a video in the cache, for the next time."""
+    seed: int | None = None
+    """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig(SearchConfig):
     """Which models look and think, and how. Everything that asks a model shares it, and backends of third parties are made from it."""
 
     backend: str = "micro"
     """The model that reasons: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
-    retriever: str = "micro"
-    """What finds frames by a text: micro (embedded), siglip:DIR, none, or package.module:Class."""
 
     fps: Annotated[Rate, Parameter(group=_LOOKS)] = 1.0
     """Initial frames a second (1 in the paper)."""
-    retrieve_fps: Annotated[Rate, Parameter(group=_LOOKS)] = 3.0
-    """Frames a second that the retriever looks through (3 in the paper)."""
     max_looks: Annotated[Count, Parameter(group=_LOOKS)] = 3
     """How many frames the model may ask for (1 in the paper; 3 is our choice)."""
     rendering: Annotated[Literal["auto", "same_turn", "user_turn", "tool_turn"], Parameter(group=_LOOKS)] = "auto"
@@ -59,13 +88,7 @@ class ModelConfig:
     """Sample from this many of the likeliest tokens."""
     greedy: Annotated[bool, Parameter(group=_WRITES)] = False
     """Always take the likeliest token; temperature, top-p and top-k are then not read."""
-    seed: Annotated[int | None, Parameter(group=_WRITES)] = None
-    """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
 
-    device: Annotated[str, Parameter(group=_LOCAL)] = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1, mps."""
-    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=_LOCAL)] = "auto"
-    """Their number format."""
     adapter: Annotated[Path | None, Parameter(group=_LOCAL)] = None
     """Folder of a LoRA adapter for the model that reasons."""
 
@@ -97,6 +120,28 @@ class AskConfig(ModelConfig):
     """Write a self-contained HTML report to this file."""
     json: bool = False
     """Print one line of JSON instead of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveConfig(SearchConfig):
+    """Frames of one video by a text, without a model that reasons."""
+
+    top: Positive = 1
+    """How many frames, best first."""
+    out: Path | None = None
+    """Write the frames into this folder, as files named by their time."""
+    plot: Path | None = None
+    """Draw the scores over time, with the picks marked, into this file (.png, .svg or .pdf)."""
+    json: bool = False
+    """Print one line of JSON instead of a line a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig(IndexedConfig):
+    """The indexes of videos, made ahead of the first query."""
+
+    json: bool = False
+    """Print one line of JSON instead of a line a video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +220,11 @@ class MicroRetrieverConfig:
     """Texts a batch."""
     save_every: Positive = 250
     """Steps between checkpoints."""
+
+
+def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
+    """The settings as a run keeps them, without those that only say where results go."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in leave_out}
 
 
 def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:

@@ -5,13 +5,15 @@ Loaded for every command, so it loads nothing heavy itself.
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from act2see.config import AskConfig
 
 if TYPE_CHECKING:
+    from act2see.index import Progress
     from act2see.trace import Trace
 
 T = TypeVar("T")
@@ -87,6 +89,60 @@ def progressing(items: Iterable[T], description: str, count: int | None) -> Iter
             yield item
             speed = progress.tasks[0].speed
             progress.update(task, advance=1, rate=f"{speed:.2f}/s" if speed else "")
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for; gone again when it is done."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(plain(what))):
+        yield
+
+
+@contextmanager
+def index_progress(name: str, *, always: bool = False) -> "Iterator[Callable[[Progress], None]]":
+    """What shows how far an index has come, with rate and time left, on stderr; gone again when it is made.
+
+    Nothing is shown where stderr is no terminal; with `always`, the end is. An index that is there already shows nothing.
+    """
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.fields[said]}", markup=False),
+    )
+    shown = rich_progress.Progress(*columns, console=console, transient=console.is_terminal, disable=not (console.is_terminal or always))
+    task = shown.add_task(plain(f"indexing {name}"), total=None, start=True, visible=True, said="")
+
+    def show(now: "Progress") -> None:
+        said = f"{now.done} frames" if now.total is None else f"{now.done}/{now.total} frames"
+        said += "" if now.frames_per_second is None else f", {now.frames_per_second:.1f}/s"
+        said += "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
+        shown.update(task, completed=now.done, total=now.total, said=said)
+        shown.start()
+        if now.done == now.total:
+            shown.stop()
+
+    try:
+        yield show
+    finally:
+        if shown.live.is_started:  # stopping what never began would print an empty line
+            shown.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Names become objects here, and nowhere else: `micro`, `huggingface:DIR`, `openai:MODEL`, or a third party's `package.module:Class`.
+"""Names become objects here, and nowhere else: `micro`, `siglip:DIR`, `openai:MODEL`, or a third party's `package.module:Class`.
 
 A name comes from the command line or the user's own settings, never from a model or a data file: `package.module:Class` runs code. What is named is
 imported only then, so a missing extra is one line that says what to install.
@@ -8,23 +8,30 @@ import difflib
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-from act2see.config import EvalConfig, ModelConfig
+from act2see.cache import Cache
+from act2see.config import EvalConfig, IndexedConfig, ModelConfig, SearchConfig
 from act2see.errors import ConfigError
-from act2see.interfaces import Backend, Benchmark, Retriever
+from act2see.interfaces import Backend, Benchmark, FrameEncoder, Retriever
+
+if TYPE_CHECKING:
+    from act2see.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
 """The embedded models: `vlm` and `retriever`, loaded by the same classes as the full-size ones."""
 
 _BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
-_RETRIEVERS = ("micro", "siglip:DIR", "none", "package.module:Class")
+_ENCODERS = {"siglip": "SiglipEncoder", "clip": "ClipEncoder", "blip2": "Blip2Encoder", "embedding": "EmbeddingEncoder"}
+_RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "none", "package.module:Class")
+_RETRIEVER_MEMBERS = ("find", "name")
+_ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
 _BENCHMARKS = ("synthetic", "package.module:Class")
 SYNTHETIC_QUESTIONS = 300
-_EXTRA_OF = {"torch": "local", "transformers": "local", "safetensors": "local", "peft": "local", "openai": "openai"}
+_EXTRA_OF = {"torch": "local", "transformers": "local", "peft": "local", "openai": "openai", "sentence_transformers": "embedding"}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -61,16 +68,37 @@ def backend(spec: str, config: ModelConfig) -> Backend:
         )
 
 
-def retriever(spec: str, config: ModelConfig) -> Retriever | None:
-    """The retriever that a name means, loaded; None for `none`. Third parties and errors as for `backend`."""
-    name, rest = _split("retriever", spec, _RETRIEVERS)
+def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], None] | None" = None) -> Retriever | None:
+    """The retriever that a name means, loaded; None for `none`. Third parties and errors as for `backend`.
+
+    What names an encoder becomes a `SearchRetriever` with it; so does a third party's encoder. `progress` hears of an index that is being made.
+    """
+    name, _ = _split("retriever", spec, _RETRIEVERS)
     if name == "none":
         return None
-    if name not in ("micro", "siglip"):
-        made: Retriever = _third_party("retriever", spec, config, ("find", "name"))
+    if name == "micro" or name in _ENCODERS:
+        return _searcher(encoder(spec, config), config, progress)
+    made: Any = _third_party("retriever", spec, config, _RETRIEVER_MEMBERS, or_members=_ENCODER_MEMBERS)
+    return _searcher(made, config, progress) if hasattr(made, _ENCODER_MEMBERS[0]) else made
+
+
+def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
+    """The encoder that a retriever's name means, loaded: for `Index.build`. Third parties and errors as for `backend`."""
+    config = config or IndexedConfig()
+    name, rest = _split("retriever", spec, _RETRIEVERS)
+    if name == "none":
+        raise ConfigError("retriever 'none' encodes nothing: name one, such as micro or siglip:DIR")
+    if name != "micro" and name not in _ENCODERS:
+        made: FrameEncoder = _third_party("encoder", spec, config, _ENCODER_MEMBERS)
         return made
+    kind, model = ("siglip", str(MICRO / "retriever")) if name == "micro" else (name, rest)
     with _importing(f"retriever {name!r}"):
-        return _siglip(str(MICRO / "retriever") if name == "micro" else rest, config)
+        from act2see.encoders.loading import EncoderSettings
+
+        _hush(model)
+        found = getattr(importlib.import_module(f"act2see.encoders.{kind}"), _ENCODERS[kind])
+        loaded: FrameEncoder = found.load(EncoderSettings(model=model, device=config.device, dtype=config.dtype))
+        return loaded
 
 
 def looker(config: EvalConfig) -> Retriever | None:
@@ -138,7 +166,8 @@ def _importing(what: str) -> Iterator[None]:
         raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{_EXTRA_OF[missing]}]'") from error
 
 
-def _third_party(what: str, spec: str, config: ModelConfig, members: tuple[str, ...]) -> Any:
+def _third_party(what: str, spec: str, config: IndexedConfig, members: tuple[str, ...], or_members: tuple[str, ...] = ()) -> Any:
+    """What the class makes of the config; it must have `members`, or else, where it has the first of `or_members`, all of these."""
     module_name, _, attribute = spec.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -150,8 +179,8 @@ def _third_party(what: str, spec: str, config: ModelConfig, members: tuple[str, 
     try:
         made = factory(config)
     except TypeError as error:
-        raise ConfigError(f"{what} {spec!r} cannot be made from a ModelConfig alone: {error}") from error
-    for member in members:
+        raise ConfigError(f"{what} {spec!r} cannot be made from a {type(config).__name__} alone: {error}") from error
+    for member in or_members if or_members and hasattr(made, or_members[0]) else members:
         if not hasattr(made, member):
             raise ConfigError(f"{what} {spec!r} is none: it has no {member!r} (see act2see.interfaces)")
     return made
@@ -200,11 +229,19 @@ def _openai(model: str, config: ModelConfig) -> Backend:
     )
 
 
-def _siglip(model: str, config: ModelConfig) -> Retriever:
-    from act2see.retrievers.siglip import SiglipRetriever, SiglipSettings
+def _searcher(made: FrameEncoder, config: SearchConfig, progress: "Callable[[Progress], None] | None") -> Retriever:
+    from act2see.retrievers.search import SearchRetriever
+    from act2see.retrievers.selection import Random
 
-    _hush(model)
-    return SiglipRetriever.load(SiglipSettings(model=model, fps=config.retrieve_fps, device=config.device, dtype=config.dtype))
+    return SearchRetriever(
+        made,
+        select=Random(config.seed or 0) if config.select == "random" else config.select,
+        fps=config.retrieve_fps,
+        cache=Cache() if config.cache else None,
+        progress=progress,
+        skip_duplicates=config.skip_duplicates,
+        keyframes_only=config.keyframes_first,
+    )
 
 
 def _hush(model: str) -> None:

@@ -29,6 +29,7 @@ def act2see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Runs the command line in this process, in an empty folder and without anybody's settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.setenv("ACT2SEE_CACHE", str(tmp_path / "cache"))
 
     def run(*arguments: str | Path) -> Done:
         capsys.readouterr()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from act2see import cli, registry
+from act2see import registry
+from act2see.cli.demo import answer_demo
 from act2see.config import ModelConfig
 from act2see.store import Run
 from cli_fakes import Act2See, Done, fakes
@@ -90,15 +91,13 @@ def test_an_eval_that_cannot_be_done_is_one_line(act2see: Act2See, arguments: tu
 
 
 def test_the_demo_answers_every_question_and_writes_a_report(
-    act2see: Act2See, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    act2see: Act2See, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-
     item = {"video": str(clip), "question": "What colour is the star?", "choices": ["blue", "red"], "answer": "red"}
     (tmp_path / "questions.json").write_text(json.dumps([item, {**item, "answer": "blue"}]), encoding="utf-8")
-    monkeypatch.setattr(cli, "DEMO", tmp_path)
     how = ModelConfig()
     act2see("--version")  # the fixture's folder and fakes
-    code = cli.answer_demo(Path("demo.html"), registry.backend("cli_fakes:Looker", how), registry.retriever("cli_fakes:Finder", how), how)
+    code = answer_demo(tmp_path, Path("demo.html"), registry.backend("cli_fakes:Looker", how), registry.retriever("cli_fakes:Finder", how), how)
     out = capsys.readouterr().out.splitlines()
     assert code == 0
     assert out == [

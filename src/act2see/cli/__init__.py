@@ -1,0 +1,144 @@
+"""The command line: flags and settings become values, values become objects, errors become one line. Only here is anything exited.
+
+stdout carries the answer alone, stderr all the rest. Exit codes: 0 answered, 1 an error that the user can mend, 2 usage, 3 no answer, 130 interrupted
+(141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for nothing heavy.
+"""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from cyclopts import App, CycloptsError
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Dict
+from platformdirs import user_config_path
+
+from act2see import __version__
+from act2see.cli import ask, cache, demo, evaluate, index, retrieve, synthetic, train
+from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
+from act2see.cli.opening import DEMO
+from act2see.config import (
+    AskConfig,
+    DemoConfig,
+    EvalConfig,
+    IndexConfig,
+    MicroRetrieverConfig,
+    MicroVlmConfig,
+    RetrieveConfig,
+    SyntheticConfig,
+    read_settings,
+)
+from act2see.errors import Act2SeeError
+from act2see.output import complain
+
+__all__ = ["DEMO", "app", "entry", "main"]
+
+# The commands that take settings from a file; those of `act2see train` are named by both words, as in the table ["train micro-vlm"].
+SETTINGS_OF: dict[str, type] = {
+    "ask": AskConfig,
+    "retrieve": RetrieveConfig,
+    "index": IndexConfig,
+    "demo": DemoConfig,
+    "eval": EvalConfig,
+    "synthetic": SyntheticConfig,
+    "train micro-vlm": MicroVlmConfig,
+    "train micro-retriever": MicroRetrieverConfig,
+}
+
+
+def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill what the command line left open from the file that --config names, or from the user's own."""
+    command = " ".join(commands)
+    named = [argument for argument in arguments if argument.name == "--config"]
+    if command not in SETTINGS_OF or not named:
+        return
+    tokens = named[0].tokens
+    path = Path(tokens[-1].value).expanduser() if tokens else user_config_path("act2see") / "config.toml"
+    if not tokens and not path.exists():
+        return
+    keys_of = {name: {field.name.replace("_", "-") for field in fields(settings)} for name, settings in SETTINGS_OF.items()}
+    settings = read_settings(path, keys_of)[command]
+    Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
+
+
+app = App(
+    name="act2see",
+    help="Ask a vision-language model about a video; it looks again where it has not seen enough.",
+    version=__version__,
+    config=_settings_from_file,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    help_formatter="default",
+)
+app.command(ask.ask)
+app.command(retrieve.retrieve)
+app.command(index.index)
+app.command(demo.demo)
+app.command(evaluate.evaluate, name="eval")
+app.command(synthetic.synthetic)
+app.command(train.train)
+app.command(cache.cache)
+
+
+@app.command
+def template() -> None:
+    """Print the chat template that lets a server continue the assistant's turn after a picture: vllm serve MODEL --chat-template FILE."""
+    print(files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8"), end="")
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print a completion script for your shell: act2see completion bash > ~/.local/share/bash-completion/completions/act2see."""
+    print(app.generate_completion(shell=shell))
+
+
+def entry() -> NoReturn:
+    """The `act2see` script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is no UTF-8 can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with _notes_on_stderr():
+            result = app(list(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        complain(f"{error} (act2see --help tells more)")
+        return USAGE
+    except Act2SeeError as error:
+        complain(str(error))
+        return MENDABLE
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; without this, Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return result if isinstance(result, int) else ANSWERED
+
+
+class _Note(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"note: {record.getMessage()}")
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """What the library warns of is told as notes: that a cache cannot be written, that another process is waited for."""
+    log, handler = logging.getLogger("act2see"), _Note(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

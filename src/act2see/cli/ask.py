@@ -1,0 +1,102 @@
+"""`act2see ask`: one question about one video."""
+
+import os
+import sys
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from act2see.cli.checks import check_file_to_write, check_question
+from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
+from act2see.cli.opening import note_what_micro_knows, open_video
+from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
+from act2see.errors import Act2SeeError
+from act2see.output import complain, index_progress, tell_answer
+
+if TYPE_CHECKING:
+    from act2see.interfaces import Backend, Retriever
+    from act2see.store import Run
+    from act2see.trace import Trace
+    from act2see.video import Video
+
+
+def ask(
+    video: Annotated[str, Parameter(help="Video file, or its http(s) address.")],
+    question: Annotated[str, Parameter(help="What to ask about it.")],
+    /,
+    *,
+    settings: Annotated[AskConfig, Parameter(name="*")] = AskConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Ask a question about a video.
+
+    The answer goes to stdout, the reasoning to stderr. Exit codes: 0 answered, 1 error, 2 usage, 3 no answer, 130 interrupted.
+    """
+    del config  # read before this function was called
+    from act2see import registry
+    from act2see.engine import new_trace
+
+    check_question(question, settings.choices)
+    check_file_to_write(settings.report)
+    registry.check_backend(settings.backend)
+    registry.check_retriever(settings.retriever)
+    opened = open_video(video, cached=settings.cache)
+    trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex)
+    run = _open_run(settings) if settings.save else None
+    backend = registry.backend(settings.backend, settings)
+    with index_progress(opened.path.name) as progress:
+        retriever = registry.retriever(settings.retriever, settings, progress) if settings.max_looks else None
+        _notice(backend, opened, settings)
+        try:
+            reason_aloud(trace, opened, backend, retriever, settings)
+        except KeyboardInterrupt:
+            complain("interrupted" + (f"; what was thought so far is kept in {settings.save}" if run and trace.steps else ""))
+            return INTERRUPTED
+        finally:
+            if run and (trace.steps or trace.finish):
+                run.append(trace)
+    if settings.report:
+        from act2see.report import write_report
+
+        write_report(trace, settings.report)
+    return ANSWERED if tell_answer(trace, settings) else NO_ANSWER
+
+
+def reason_aloud(trace: "Trace", video: "Video", backend: "Backend", retriever: "Retriever | None", how: ModelConfig) -> None:
+    """Run the loop to its end, showing every step on stderr as it happens."""
+    from act2see.engine import Delta, reason
+    from act2see.terminal import Printer
+
+    printer = Printer.for_stream(sys.stderr, os.environ)
+    line_open = False
+    try:
+        for event in reason(trace, video, backend, retriever, max_looks=how.max_looks, seed=how.seed or 0):
+            line_open = True
+            if isinstance(event, Delta):
+                printer.delta(event.text)
+            else:
+                printer.step(event)
+    except (Act2SeeError, KeyboardInterrupt):
+        if line_open:  # what is said next begins on a line of its own
+            print(file=sys.stderr)
+        raise
+    printer.finish(trace)
+
+
+def _open_run(settings: AskConfig) -> "Run":
+    from act2see.store import Run
+
+    assert settings.save is not None
+    return Run.create_or_open(
+        settings.save, command="ask", config=recorded(settings, leave_out={"choices", "save", "report", "json", "cache"}), seed=settings.seed
+    )
+
+
+def _notice(backend: "Backend", video: "Video", settings: AskConfig) -> None:
+    """Say what a backend wants said about what it does not know, and what the embedded retriever does not."""
+    notice = getattr(backend, "notice", None)
+    if notice:
+        complain(f"note: {notice}")
+    if settings.backend != "micro" and settings.max_looks:  # the embedded model says as much of itself
+        note_what_micro_knows(settings.retriever, video)

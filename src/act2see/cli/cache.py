@@ -1,0 +1,86 @@
+"""`act2see cache`: what is kept between runs, and how to be rid of it."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, Token
+
+from act2see.cache import Cache, Entry
+from act2see.cli.exits import ANSWERED
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+cache = App(name="cache", help="What is kept of videos between runs: list it, or remove it. All of it can be made again.")
+
+
+def _bytes(_kind: type, tokens: Sequence[Token]) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", tokens[0].value.strip())
+    unit = found.group(2).upper() if found else "?"
+    unit = unit if unit in _UNITS or unit == "B" else unit + "B"
+    if not found or (unit != "B" and unit not in _UNITS):
+        raise ValueError("write a size such as 5GB, 500MB or 1.5GiB")
+    return int(float(found.group(1)) * _UNITS.get(unit, 1))
+
+
+Size = Annotated[int, Parameter(converter=_bytes)]
+Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
+
+
+@cache.command(name="ls")
+def list_entries(*, json: Json = False) -> int:
+    """List what is kept, the least recently used first, with its size and the time of its last use."""
+    kept = Cache()
+    entries = kept.entries()
+    total = sum(entry.size_bytes for entry in entries)
+    if json:
+        _print_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries)})
+        return ANSWERED
+    for entry in entries:
+        print(f"{_size(entry.size_bytes):>9}  {datetime.fromtimestamp(entry.used_at):%Y-%m-%d %H:%M}  {entry.name}")
+    print(f"{_entries(len(entries))}, {_size(total)} of at most {_size(kept.max_bytes)}, in {kept.folder}")
+    return ANSWERED
+
+
+@cache.command
+def prune(*, max_size: Annotated[Size, Parameter(help="How much may stay, such as 5GB or 500MB.")], json: Json = False) -> int:
+    """Remove the least recently used entries until the rest is no larger than --max-size."""
+    return _tell_removed(Cache(), max_size, as_json=json)
+
+
+@cache.command
+def clear(*, json: Json = False) -> int:
+    """Remove everything that is kept."""
+    return _tell_removed(Cache(), -1, as_json=json)
+
+
+def _tell_removed(kept: Cache, max_bytes: int, *, as_json: bool) -> int:
+    removed = kept.prune(max_bytes)
+    freed = sum(entry.size_bytes for entry in removed)
+    left = sum(entry.size_bytes for entry in kept.entries())
+    if as_json:
+        _print_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed)})
+    else:
+        print(f"removed {_entries(len(removed))}, {_size(freed)}; {_size(left)} left in {kept.folder}")
+    return ANSWERED
+
+
+def _print_json(told: dict[str, Any]) -> None:
+    print(json.dumps(told))
+
+
+def _records(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [{"name": entry.name, "size_bytes": entry.size_bytes, "used_at": entry.used_at} for entry in entries]
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
+def _size(count: int) -> str:
+    for unit in ("GB", "MB", "kB"):
+        if count >= _UNITS[unit.upper()]:
+            return f"{count / _UNITS[unit.upper()]:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,55 @@
+"""`act2see demo`: the embedded models on the bundled clips."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from act2see.cli.ask import reason_aloud
+from act2see.cli.checks import check_file_to_write
+from act2see.cli.exits import ANSWERED
+from act2see.cli.opening import DEMO
+from act2see.config import DemoConfig, ModelConfig, SettingsFile
+from act2see.output import looks_of
+
+if TYPE_CHECKING:
+    from act2see.interfaces import Backend, Retriever
+
+
+def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(), config: SettingsFile = None) -> int:
+    """Answer questions about three bundled clips with the embedded models.
+
+    Needs no GPU, account or download. Writes a report of the first answer for which the model looked again.
+    """
+    del config
+    from act2see import registry
+
+    check_file_to_write(settings.report)
+    how = ModelConfig()
+    return answer_demo(DEMO, settings.report, registry.backend("micro", how), registry.retriever("micro", how), how)
+
+
+def answer_demo(folder: Path, report: Path, backend: "Backend", retriever: "Retriever | None", how: ModelConfig) -> int:
+    """Answer a folder's questions one after the other, print a line about each, and write one report."""
+    from act2see.chat import chosen
+    from act2see.engine import new_trace
+    from act2see.report import write_report
+    from act2see.video import Video
+
+    traces = []
+    for number, item in enumerate(json.loads((folder / "questions.json").read_text(encoding="utf-8")), 1):
+        video = Video(folder / item["video"])
+        trace = new_trace(video, item["question"], item["choices"], fps=how.fps, id=f"demo-{number}")
+        reason_aloud(trace, video, backend, retriever, how)
+        traces.append(trace)
+        index = chosen(trace.answer, trace.choices)
+        said = "-" if index is None else trace.choices[index]
+        verdict = "no answer" if index is None else "right" if said == item["answer"] else f"wrong: it is {item['answer']}"
+        times = [f"{look['seconds']:.2f} s" for look in looks_of(trace) if look["seconds"] is not None]
+        seen = f"looked again at {', '.join(times)}" if times else "the first frames were enough"
+        print(f"{number}. {trace.question} {said} ({verdict}; {seen})", flush=True)
+    best = next((trace for trace in traces if trace.looks), traces[0])
+    write_report(best, report)
+    print(f"report: {report}")
+    return ANSWERED

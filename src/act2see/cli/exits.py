@@ -1,0 +1,3 @@
+"""What the exit codes mean."""
+
+ANSWERED, MENDABLE, USAGE, NO_ANSWER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141

@@ -1,0 +1,75 @@
+"""`act2see index`: the frames of videos are encoded ahead of the first query."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
+from act2see.cli.opening import open_video
+from act2see.config import IndexConfig, SettingsFile
+from act2see.errors import ConfigError, VideoError
+from act2see.output import complain, index_progress
+
+if TYPE_CHECKING:
+    from act2see.cache import Cache
+    from act2see.interfaces import FrameEncoder
+    from act2see.video import Video
+
+
+def index(
+    *videos: Annotated[str, Parameter(help="Video files, or their http(s) addresses.")],
+    settings: Annotated[IndexConfig, Parameter(name="*")] = IndexConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Encode videos' frames ahead of the first query and keep them in the cache.
+
+    What is there already is not made again, and Ctrl-C keeps what is done. A line for each video goes to stdout. Exit code 1 when one failed.
+    """
+    del config
+    from act2see import registry
+    from act2see.cache import Cache
+
+    if not videos:
+        raise ConfigError("no video: name one or several to be indexed")
+    registry.check_retriever(settings.retriever)
+    cache = Cache()
+    if not cache.is_usable():
+        raise ConfigError(f"an index cannot be kept in {cache.folder}: name a folder that can be written with ACT2SEE_CACHE")
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    encoder: FrameEncoder | None = None
+    begun = time.monotonic()
+    try:
+        for video in dict.fromkeys(videos):
+            try:
+                opened = open_video(video)
+                encoder = encoder or registry.encoder(settings.retriever, settings)
+                done.append(_indexed(opened, encoder, cache, settings, as_named=video))
+            except VideoError as error:
+                complain(str(error))
+                failed.append({"video": video, "error": str(error)})
+    except KeyboardInterrupt:
+        complain("interrupted; what was encoded is kept, and the same command goes on from there")
+        return INTERRUPTED
+    if done and settings.json:
+        print(json.dumps({"videos": done, "failed": failed}))
+    elif done:
+        frames = sum(one["frames"] for one in done)
+        several = "videos" if len(done) > 1 else "video"
+        print(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
+    return MENDABLE if failed else ANSWERED
+
+
+def _indexed(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> dict[str, Any]:
+    from act2see.index import Index
+
+    begun = time.monotonic()
+    options = {"skip_duplicates": settings.skip_duplicates, "keyframes_only": settings.keyframes_first}
+    with index_progress(video.path.name, always=True) as progress:
+        made = Index.build(video, encoder, settings.retrieve_fps, cache, progress, **options)
+    told = {"video": as_named, "frames": len(made.seconds), "duration_seconds": video.duration_seconds, "damage": video.damage}
+    if not settings.json:
+        print(f"{as_named}: {told['frames']} frames of {video.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s", flush=True)
+    return told

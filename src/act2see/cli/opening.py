@@ -1,0 +1,59 @@
+"""What is named on the command line becomes a video; what is known of its gaps is said."""
+
+import atexit
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from act2see.output import complain, working
+
+if TYPE_CHECKING:
+    from act2see.cache import Cache
+    from act2see.video import Video
+
+DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
+"""The bundled clips, and `questions.json`: a list of {video, question, choices, answer}."""
+
+
+def open_video(named: str, *, cached: bool = True) -> "Video":
+    """Open a video file, or fetch one by its http(s) address. The file and what its packets say are kept in the cache. Raises `VideoError`.
+
+    For what a person names on the command line alone: what a data file or a model names is never an address.
+    """
+    from act2see.cache import Cache
+    from act2see.video import Video
+    from act2see.video.remote import is_url
+
+    cache = Cache() if cached else None
+    opened = Video(_fetched(named, cache) if is_url(named) else named, cache)
+    if opened.damage:
+        complain(f"note: {opened.damage}")
+    return opened
+
+
+def _fetched(url: str, cache: "Cache | None") -> Path:
+    """The file that an address gave: now, or at an earlier time and kept since."""
+    from act2see.video.remote import fetch
+
+    with working(f"fetching {url}"):
+        if cache is None or not cache.is_usable():
+            folder = tempfile.TemporaryDirectory(prefix="act2see-")
+            atexit.register(folder.cleanup)
+            return fetch(url, Path(folder.name))
+        pointer = f"downloads/{hashlib.sha256(url.encode()).hexdigest()[:32]}.address"
+        with cache.lock(pointer):
+            name = (cache.read(pointer) or b"").decode()
+            kept = cache.find(f"downloads/{name}") if name else None
+            if kept is not None:
+                return kept
+            path = fetch(url, cache.path("downloads"))
+            cache.write(pointer, path.name.encode())
+        cache.prune(cache.max_bytes)
+        return path
+
+
+def note_what_micro_knows(retriever: str, video: "Video") -> None:
+    """Say that the embedded retriever knows only the synthetic world, unless the video is known to be of it."""
+    if retriever == "micro" and video.path.absolute().parent != DEMO:
+        complain("note: the embedded retriever knows only the synthetic world; name another one with --retriever")

@@ -1,0 +1,82 @@
+"""How well each frame of a video fits a text, drawn over time."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from act2see.errors import ConfigError
+from act2see.output import plain
+from act2see.retrievers.selection import Curve
+from act2see.trace import Frame
+
+_LINE, _PICK, _SPAN, _THRESHOLD = "#1f5fa8", "#c2410c", "#f6c453", "#555555"
+_MINUTE_SECONDS = 60
+_TITLE_LETTERS = 90
+_TIMES_SHOWN = 4  # more would lie over each other
+
+
+def draw(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
+    """Write the scores over time with the picks marked in their order, their spans shaded and the threshold as a line. Raises `ConfigError`."""
+    with rc_context({"svg.hashsalt": "act2see", "font.size": 9}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a query may be in letters that the font lacks
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        _curve(axes, curve)
+        _picks(axes, frames)
+        _labels(axes, curve, plain(title))
+        try:
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _curve(axes: Axes, curve: Curve) -> None:
+    marker = "." if len(curve.seconds) == 1 else None
+    axes.plot(curve.seconds, curve.scores, color=_LINE, linewidth=1, marker=marker, label="score", zorder=2)
+    axes.axhline(curve.threshold, color=_THRESHOLD, linewidth=0.9, linestyle="--", label=f"threshold {curve.threshold:g}", zorder=1)
+
+
+def _picks(axes: Axes, frames: Sequence[Frame]) -> None:
+    spans = sorted({frame.match.span_seconds for frame in frames if frame.match and frame.match.span_seconds})
+    for number, (start, stop) in enumerate(spans):
+        axes.axvspan(start, stop, color=_SPAN, alpha=0.35, linewidth=0, label="span" if number == 0 else None, zorder=0)
+    for number, frame in enumerate(frames, 1):
+        at = (frame.seconds or 0.0, frame.score or 0.0)
+        axes.plot(*at, "o", color=_PICK, markersize=5, label="picked" if number == 1 else None, zorder=3)
+        time = _clock(at[0])
+        text = time if len(frames) == 1 else f"{number}: {time}" if len(frames) <= _TIMES_SHOWN else str(number)
+        axes.annotate(text, at, xytext=(0, 6), textcoords="offset points", ha="center", color=_PICK, zorder=4)
+
+
+def _labels(axes: Axes, curve: Curve, title: str) -> None:
+    short = title if len(title) <= _TITLE_LETTERS else title[: _TITLE_LETTERS - 1] + "…"
+    axes.set_title(short, loc="left", parse_math=False)
+    end = float(curve.seconds[-1])
+    axes.set_xlabel("time" if end >= _MINUTE_SECONDS else "time (s)")
+    axes.set_ylabel("score")
+    axes.set_xlim(0, max(end, 1e-3))
+    axes.margins(y=0.18)  # room for the picks' times
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 2, 3, 6, 10] if end >= _MINUTE_SECONDS else [1, 2, 5, 10]))
+    if end >= _MINUTE_SECONDS:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _minutes(seconds)))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False)
+
+
+def _clock(seconds: float) -> str:
+    """As `12.34 s`, or from a minute on as `1:12.3`."""
+    return f"{seconds:.2f} s" if seconds < _MINUTE_SECONDS else _minutes(seconds, ".1f")
+
+
+def _minutes(seconds: float, form: str = ".0f") -> str:
+    minutes, rest = divmod(float(format(seconds, form)), _MINUTE_SECONDS)
+    hours, minutes = divmod(int(minutes), _MINUTE_SECONDS)
+    text = f"{rest:{form}}"
+    two = text if rest >= 10 else f"0{text}"
+    return f"{hours}:{minutes:02d}:{two}" if hours else f"{minutes}:{two}"

@@ -1,0 +1,34 @@
+"""`act2see synthetic`: the synthetic world as files."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED
+from act2see.config import SettingsFile, SyntheticConfig
+from act2see.errors import ConfigError
+from act2see.output import progressing
+
+
+def synthetic(
+    folder: Annotated[Path, Parameter(help="Folder for clips/*.mp4 and questions.jsonl.")],
+    /,
+    *,
+    settings: Annotated[SyntheticConfig, Parameter(name="*")] = SyntheticConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Write the synthetic world as a data set: real mp4 files, questions, answers and reasoning.
+
+    What is there already is not made again, so an interrupted call can simply be repeated.
+    """
+    del config
+    from act2see.synthetic import dataset
+
+    try:
+        for _ in progressing(dataset.write(folder, settings.split, settings.n, settings.seed), "clips", settings.n):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}; give a folder that can be written") from error
+    print(f"{settings.n} questions in {folder / dataset.QUESTIONS}")
+    return ANSWERED

@@ -1,0 +1,122 @@
+"""`index`: several videos, progress, Ctrl-C, and what is said of those that fail; `cache`: what is kept, and how to be rid of it."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from act2see.cache import Cache
+from act2see.index import Index
+from act2see.video import Video
+from cli_fakes import Act2See, start
+from tiny_encoder import Grey
+
+GREY = ("--retriever", "tiny_encoder:Grey", "--retrieve-fps", "10")
+
+
+@pytest.fixture
+def other(clip: Path, tmp_path: Path) -> Path:
+    """The same frames in a file of other content."""
+    path = tmp_path / "other.mp4"
+    path.write_bytes(clip.read_bytes() + b"\0\0\0\x08free")
+    return path
+
+
+def test_several_videos_with_progress_and_a_summary(act2see: Act2See, clip: Path, other: Path) -> None:
+    done = act2see("index", clip, other, clip, *GREY)
+    assert done.code == 0
+    first, second, last = done.out.splitlines()
+    assert first.startswith(f"{clip}: 20 frames of 2.0 s in ")
+    assert second.startswith(f"{other}: 20 frames of 2.0 s in ")
+    assert last.startswith("2 videos, 40 frames in ")
+    assert "indexing clip.mp4" in done.err
+    assert "20/20 frames" in done.err
+    assert "/s, 0:00:00 left" in done.err
+    again = act2see("index", clip, other, *GREY, "--json")
+    assert (again.code, again.err) == (0, "")
+    assert [one["frames"] for one in json.loads(again.out)["videos"]] == [20, 20]
+
+
+def test_one_that_fails_does_not_stop_the_others(act2see: Act2See, clip: Path) -> None:
+    done = act2see("index", "nowhere.mp4", clip, *GREY, "--json")
+    told = json.loads(done.out)
+    assert done.code == 1
+    assert [one["video"] for one in told["videos"]] == [str(clip)]
+    assert told["failed"] == [{"video": "nowhere.mp4", "error": "no such file: nowhere.mp4"}]
+    assert "act2see: no such file: nowhere.mp4\n" in done.err
+
+
+def test_what_cannot_be_indexed_with_is_one_line(act2see: Act2See, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no video" in act2see("index").complaint
+    assert "encodes nothing" in act2see("index", clip, "--retriever", "none").complaint
+    assert "has no 'encode_frames'" in act2see("index", clip, "--retriever", "cli_fakes:Finder").complaint
+    monkeypatch.setenv("ACT2SEE_CACHE", "/proc/not-there")
+    done = act2see("index", clip, *GREY)
+    assert (done.code, done.out) == (1, "")
+    assert "act2see: an index cannot be kept in /proc/not-there: name a folder" in done.err
+
+
+def test_control_c_keeps_what_is_done(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("ACT2SEE_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("ACT2SEE_TEST_LOG", str(log))
+    monkeypatch.setenv("ACT2SEE_TEST_HOLD", "2")
+    shutil.copy(clip, tmp_path / "first.mp4")
+    (tmp_path / "second.mp4").write_bytes(clip.read_bytes() + b"\0\0\0\x08free")
+    with start(tmp_path, "index", tmp_path / "first.mp4", tmp_path / "second.mp4", *GREY) as process:
+        while not (log.exists() and "held" in log.read_text(encoding="utf-8")):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.startswith(f"{tmp_path / 'first.mp4'}: 20 frames")
+    assert err.endswith("act2see: interrupted; what was encoded is kept, and the same command goes on from there\n")
+    encoder = Grey()
+    Index.build(Video(tmp_path / "first.mp4"), encoder, 10.0, Cache(tmp_path / "kept"))
+    assert encoder.calls == 0
+
+
+# The cache
+
+
+def test_the_cache_is_listed_pruned_and_cleared(act2see: Act2See, clip: Path, other: Path, tmp_path: Path) -> None:
+    assert act2see("cache", "ls").out == f"0 entries, 0 B of at most 10.7 GB, in {tmp_path / 'cache'}\n"
+    for number, video in enumerate((clip, other)):
+        act2see("index", video, *GREY)
+        for entry in Cache().entries():
+            if number == 0:
+                os.utime(Cache().path(entry.name), (1000, 1000))
+    told = json.loads(act2see("cache", "ls", "--json").out)
+    frames = [entry for entry in told["entries"] if entry["name"].startswith("frames/")]
+    assert len(frames) == 2
+    assert told["total_bytes"] == sum(entry["size_bytes"] for entry in told["entries"])
+    assert (tmp_path / "cache" / frames[0]["name"]).stat().st_size == frames[0]["size_bytes"]
+    listed = act2see("cache", "ls").out.splitlines()
+    assert len(listed) == len(told["entries"]) + 1
+    assert "1970-01-01" in listed[0]
+    newest = frames[1]["size_bytes"]
+    removed = json.loads(act2see("cache", "prune", "--max-size", f"{newest + 1000}B", "--json").out)
+    assert frames[0]["name"] in [entry["name"] for entry in removed["removed"]]
+    assert removed["total_bytes"] <= newest + 1000
+    assert act2see("cache", "clear").out.endswith(f"0 B left in {tmp_path / 'cache'}\n")
+    assert Cache().entries() == []
+
+
+@pytest.mark.parametrize(
+    ("size", "left"), [("2kB", 2), ("2.5KB", 2), ("0", 0), ("1 KiB", 1), ("999", 0), ("1000 b", 1), ("5GB", 3), ("0.002mb", 2), ("3kib", 3)]
+)
+def test_sizes(act2see: Act2See, tmp_path: Path, size: str, left: int) -> None:
+    for name in "abc":
+        Cache(tmp_path / "cache").write(name, bytes(1000))
+    assert act2see("cache", "prune", "--max-size", size).code == 0
+    assert len(Cache().entries()) == left
+
+
+@pytest.mark.parametrize("size", ["", "much", "5XB", "-1GB", "1e9", "nan", "5GB5"])
+def test_sizes_that_are_none(act2see: Act2See, size: str) -> None:
+    done = act2see("cache", "prune", "--max-size", size)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert act2see("cache", "prune").code == 2
