@@ -25,10 +25,9 @@ lint: $(STAMP)
 # The embedded models from nothing, into runs/micro; going on where an interrupted call stopped.
 micro: export OMP_NUM_THREADS = 1
 micro: $(STAMP)
-	$(RUN)/act2see train micro-retriever --out runs/micro/retriever-1
-	$(RUN)/act2see train micro-retriever --out runs/micro/retriever-2 --start-from runs/micro/retriever-1/model --steps 1600 --seed 1
+	$(RUN)/act2see train micro-retriever --out runs/micro/retriever --steps 4000
 	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-1 --part see
-	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-2 --part ask --start-from runs/micro/vlm-1/model --steps 1255 --learning-rate 1.2e-3
+	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-2 --part ask --start-from runs/micro/vlm-1/model --steps 1600 --learning-rate 1.0e-3
 
 # torch comes first and by its exact version, so that no other package brings in a larger build of it. The environment is made without pip and
 # pip put into it from outside: a Debian without python3.11-venv has no ensurepip.
