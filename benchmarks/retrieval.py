@@ -304,8 +304,10 @@ class Noise:
         return self.text
 
     def scores(self, frames: Any, text: Any) -> Any:
-        """Cosines."""
-        return frames[:, 0] @ text
+        """Cosines, as all encoders compute them."""
+        from act2see.encoders.loading import cosines
+
+        return cosines(frames, text)
 
 
 def hot_query(folder: Path, width: int, select: str, rng: np.random.Generator) -> dict[str, float]:

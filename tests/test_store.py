@@ -20,7 +20,7 @@ from PIL import Image
 
 from act2see.errors import StoreError
 from act2see.store import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 CONFIG: dict[str, Any] = {"fps": 1, "backend": {"name": "micro", "temperature": 0.6}, "choices": ["a", "b"]}
 
@@ -45,7 +45,7 @@ def trace(name: str = "one", seed: int = 0) -> Trace:
         steps=[
             Thought("<think>hm\u2028</think>"),
             Retrieve(" the cup "),
-            Observation((Frame(picture(seed + 2), 1.25, score=0.5),)),
+            Observation((Frame(picture(seed + 2), 1.25, score=0.5, match=Match(30, (1.0, 2.0), ((4.5, 0.25),), is_fallback=True)),)),
             Generate("a star"),
             Observation((generated(seed + 3),)),
             Retrieve("x"),
@@ -63,7 +63,7 @@ def same(left: Trace, right: Trace) -> bool:
 
     def seen(item: Trace) -> list[object]:
         frames = [*item.frames, *(frame for step in item.steps if isinstance(step, Observation) for frame in step.frames)]
-        return [(frame.image.size, frame.image.tobytes(), frame.seconds, frame.score, frame.provenance) for frame in frames]
+        return [(frame.image.size, frame.image.tobytes(), frame.seconds, frame.score, frame.provenance, frame.match) for frame in frames]
 
     def record(item: Trace) -> object:
         return encode_trace(item, lambda frame: "")
@@ -82,7 +82,9 @@ def run(tmp_path: Path) -> Run:
 def frames_for(provenance: st.SearchStrategy[Provenance]) -> st.SearchStrategy[Frame]:
     images = st.builds(picture, st.integers(0, 3), st.sampled_from([(1, 1), (5, 3)]))
     number = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
-    real = st.builds(Frame, images, st.none() | number, st.none() | number)
+    pairs = st.tuples(number, number)
+    match = st.builds(Match, st.integers(0, 2**40), st.none() | pairs, st.lists(pairs, max_size=2).map(tuple), st.booleans())
+    real = st.builds(Frame, images, st.none() | number, st.none() | number, match=st.none() | match)
     return real | st.builds(Frame, images, st.none(), st.none() | number, provenance)
 
 
@@ -153,7 +155,19 @@ def test_the_record_is_what_other_programs_read() -> None:
     assert record["steps"][:4] == [
         {"type": "thought", "text": "<think>hm\u2028</think>"},
         {"type": "retrieve", "query": " the cup "},
-        {"type": "observation", "frames": [{"file": "1.25", "seconds": 1.25, "score": 0.5, "provenance": None}], "error": None},
+        {
+            "type": "observation",
+            "frames": [
+                {
+                    "file": "1.25",
+                    "seconds": 1.25,
+                    "score": 0.5,
+                    "provenance": None,
+                    "match": {"frame_index": 30, "span_seconds": (1.0, 2.0), "runners_up": ((4.5, 0.25),), "is_fallback": True},
+                }
+            ],
+            "error": None,
+        },
         {"type": "generate", "prompt": "a star"},
     ]
     assert record["steps"][4]["frames"][0]["provenance"] == {

@@ -29,7 +29,6 @@ from act2see.video import Video
 PART_FRAMES = 32
 """Frames that are encoded, and then kept, at once."""
 _FORMAT = 1
-_BLOCK_FRAMES = 1024  # converted from 16 to 32 bits at once: 2 MiB of 512 numbers, which stay in the processor's cache
 
 
 _log = logging.getLogger(__name__)
@@ -119,11 +118,7 @@ class Index:
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """How well each frame fits the text, in the encoder's own units, of shape (frames,)."""
-        query = self.encoder.encode_text(text)
-        vectors = self._table.vectors
-        blocks = (vectors[start : start + _BLOCK_FRAMES].astype(np.float32) for start in range(0, len(vectors), _BLOCK_FRAMES))
-        scores = np.concatenate([self.encoder.scores(block, query) for block in blocks])
-        return scores[self._table.rows]
+        return self.encoder.scores(self._table.vectors, self.encoder.encode_text(text))[self._table.rows]
 
     def refined(self, video: Video, text: str, fps: float = 3.0, around: int = 4) -> "Index":
         """This index with the frames at `fps` added between the neighbours of the `around` frames that fit the text best. Nothing of it is kept.

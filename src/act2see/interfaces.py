@@ -79,7 +79,10 @@ class FrameEncoder(Protocol):
         ...
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How well each of the encoded frames (frames, vectors, width) fits the encoded text, in the encoder's own units, of shape (frames,)."""
+        """How well each of the encoded frames (frames, vectors, width) fits the encoded text, in the encoder's own units, of shape (frames,).
+
+        The frames may be an hour of 16-bit numbers mapped from a file: widen them piece by piece.
+        """
         ...
 
 

@@ -30,7 +30,7 @@ class Match:
     runners_up: tuple[tuple[float, float], ...] = ()
     """Seconds and score of the next best frames, best first."""
     is_fallback: bool = False
-    """Nothing in the video passed the retriever's threshold: this is merely the best there was."""
+    """Its score does not pass the retriever's threshold: this is merely the best of what was left to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Frame:
     seconds: float | None
     score: float | None = None
     """The retriever's score, in the retriever's own units; None for a frame that nobody searched for."""
-    match: Match | None = None
-    """What else the retriever tells about its choice; None where it tells nothing."""
     provenance: Provenance | None = None
     """Set for generated frames only."""
+    match: Match | None = None
+    """What else the retriever tells about its choice; None where it tells nothing."""
 
     def __post_init__(self) -> None:
         if self.provenance is not None and self.seconds is not None:

@@ -55,8 +55,7 @@ class Grey:
         return _unit(grey)
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
-        assert frames.dtype == np.float32
-        found: NDArray[np.float32] = (frames @ text).max(axis=1)
+        found: NDArray[np.float32] = (frames.astype(np.float32) @ text).max(axis=1)
         return found
 
     def _report(self, means: Sequence[float]) -> None:

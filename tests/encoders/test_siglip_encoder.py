@@ -65,7 +65,7 @@ def test_the_embedded_retriever_finds_what_is_there() -> None:
     shades = {"red": (220, 40, 40), "blue": (50, 80, 220), "green": (50, 170, 70)}
     pictures = []
     for shade in shades.values():
-        pictures.append(Image.new("RGB", (96, 96), (235, 235, 235)))
+        pictures.append(Image.new("RGB", (96, 96), (40, 40, 40)))
         ImageDraw.Draw(pictures[-1]).ellipse((30, 30, 62, 62), fill=shade)
     frames = encoder.encode_frames(pictures)
     for number, name in enumerate(shades):
