@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --without-pip $(VENV)
 	$(PYTHON) -m pip --python $(RUN)/python install --quiet pip
 	$(RUN)/python -m pip install --quiet torch==2.13.0
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[local,openai,train,embedding,plot,dev]'
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[local,openai,train,embedding,plot,export,dev]'
 	touch $@
 
 clean:

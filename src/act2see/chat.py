@@ -7,8 +7,8 @@ Decoding and training build token ids from the same segments, so that a training
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_never, get_args
 
 from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
@@ -235,6 +235,29 @@ def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:
             current = _opening(style)
             call += 1
     return [*done, Turn("assistant", tuple(current))]
+
+
+def opened(trace: Trace, opening: str) -> Trace:
+    """The trace as a model with this opening would have written it: what its chat template writes (`<think>\\n`) is not among its own words.
+
+    A trace of a model without an opening begins with `<think>`, one of a model with it does not. Where neither wrote one, nothing is added.
+    """
+    first = trace.steps[0] if trace.steps else None
+    if not isinstance(first, Thought):
+        return trace
+    mark, text = opening.strip(), first.text
+    if mark and text.lstrip().startswith(mark):
+        text = text.lstrip().removeprefix(mark).removeprefix(opening.removeprefix(mark))
+    elif not mark and "<think>" not in text and "</think>" in "".join(step.text for step in trace.steps if isinstance(step, Thought)):
+        text = "<think>" + text
+    return replace(trace, steps=[*([Thought(text)] if text else []), *trace.steps[1:]])
+
+
+def tools_of(trace: Trace) -> tuple[Tool, ...]:
+    """The tools that the model was told of when the trace was made; retrieve where the trace does not say."""
+    known: tuple[Tool, ...] = get_args(Tool)
+    said = trace.made_with.get("tools", "retrieve").split(",")
+    return tuple(tool for tool in known if tool in said)
 
 
 def split_words(text: str) -> list[str]:

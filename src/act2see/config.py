@@ -222,6 +222,34 @@ class MicroRetrieverConfig:
     """Steps between checkpoints."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """A run's traces for other trainers."""
+
+    format: Literal["trl", "llamafactory", "swift", "parquet"]
+    """What reads them: TRL, LLaMA-Factory, ms-swift, or anything that reads tables (parquet; needs act2see[export])."""
+    out: Path
+    """Folder to write; it is there whole or not at all."""
+    rendering: Literal["auto", "same_turn", "user_turn", "tool_turn"] = "auto"
+    """Where an inserted frame stands: in the assistant's own turn (the paper's), the user's or the tool's; auto is the format's first choice."""
+    opening: str = ""
+    """What the model's chat template puts at the start of its turn, where it does: for Qwen3-VL-Thinking its mark of thinking and a line end."""
+    overwrite: bool = False
+    """Replace an earlier export in --out; any other folder with something in it is refused all the same."""
+    json: bool = False
+    """Print one line of JSON, with every trace that was left out and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeConfig:
+    """A LoRA adapter and its base, as one model."""
+
+    out: Path
+    """Folder of the merged model; new or empty, and there whole or not at all."""
+    json: bool = False
+    """Print one line of JSON instead of the folder."""
+
+
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
     """The settings as a run keeps them, without those that only say where results go."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in leave_out}
@@ -240,16 +268,17 @@ def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[st
         raise ConfigError(f"{path} is no TOML: {error}") from error
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    _refuse_unknown(path, "table", tables, keys_of)
-    _refuse_unknown(path, "key", everywhere, {key for keys in keys_of.values() for key in keys})
+    refuse_unknown(path, "table", tables, keys_of)
+    refuse_unknown(path, "key", everywhere, {key for keys in keys_of.values() for key in keys})
     for command, table in tables.items():
-        _refuse_unknown(path, f"key in [{command}]", table, keys_of[command])
+        refuse_unknown(path, f"key in [{command}]", table, keys_of[command])
     return {command: {key: value for key, value in everywhere.items() if key in keys} | tables.get(command, {}) for command, keys in keys_of.items()}
 
 
-def _refuse_unknown(path: Path, what: str, given: Collection[str], known: Collection[str]) -> None:
+def refuse_unknown(path: Path, what: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise `ConfigError` for the first key of a file that is not known, naming the nearest that is."""
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+            near = difflib.get_close_matches(key.replace("_", "-"), known, n=1) or difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "allowed are " + ", ".join(sorted(known))
             raise ConfigError(f"{path}: unknown {what} {key!r}; {hint}")

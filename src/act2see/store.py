@@ -19,6 +19,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -44,7 +45,7 @@ from act2see.records import (
 )
 from act2see.trace import Frame, Trace
 
-__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "Run", "decode_trace", "encode_trace"]
+__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "Place", "Run", "decode_trace", "encode_trace"]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -55,6 +56,14 @@ PACKAGES = ("av", "numpy", "pillow", "torch", "transformers", "peft", "diffusers
 
 _RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json"
 _BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a trace stands in its run's traces.jsonl: the line's number, from 1, and the byte at which it begins."""
+
+    line: int
+    offset: int
 
 
 class Run:
@@ -149,6 +158,27 @@ class Run:
                 trace = decode_trace(record, self._load)
             yield trace
 
+    def places(self) -> Iterator[Place]:
+        """Where each trace stands, for whoever reads them in another order than the file's. No trace is read."""
+        for number, offset, _ in self._lines():
+            yield Place(number, offset)
+
+    def trace_at(self, place: Place, *, blank: bool = False) -> Trace:
+        """The trace at a place. `blank`: of its pictures only the sizes are true, which is quick and enough to count tokens."""
+        path = self.folder / _TRACES
+        with _reading(path), path.open("rb") as file:
+            file.seek(place.offset)
+            line = file.readline()
+        with _placed(f"{path}:{place.line}"):
+            return decode_trace(parse_json(line), self._load_blank if blank else self._load)
+
+    def digest_of_traces(self) -> str:
+        """sha256 over the lines of all traces. Frames' names in them are digests too: equal digests are equal traces."""
+        found = hashlib.sha256()
+        for _, _, line in self._lines():
+            found.update(line)
+        return found.hexdigest()
+
     def ids(self) -> set[str]:
         """The ids of all traces, without loading a picture."""
         found = set()
@@ -168,25 +198,34 @@ class Run:
             _replace(self.folder / _SCORES, b"".join(_line(plain(score)) for score in scores))
 
     def _records(self) -> Iterator[tuple[str, Any]]:
+        for number, _, line in self._lines():
+            where = f"{self.folder / _TRACES}:{number}"
+            with _placed(where):
+                record = parse_json(line)
+            yield where, record
+
+    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Each whole line with its number and where it begins."""
         path = self.folder / _TRACES
         with _reading(path), path.open("rb") as file:
             # Up to here nothing ever changes; behind it another process may be writing.
             end = _end_of_last_line(file)
             file.seek(0)
+            at = 0
             for number, line in enumerate(file, start=1):
-                end -= len(line)
-                if end < 0:
+                if at + len(line) > end:
                     return
-                where = f"{path}:{number}"
-                with _placed(where):
-                    record = parse_json(line)
-                yield where, record
+                yield number, at, line
+                at += len(line)
 
-    def _load(self, name: str) -> Image.Image:
+    def _load_blank(self, name: str) -> Image.Image:
+        return self._load(name, blank=True)
+
+    def _load(self, name: str, *, blank: bool = False) -> Image.Image:
         path = self.folder / _FRAMES / name
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as image:
-                loaded = image.convert("RGB")
+                loaded = Image.new("RGB", image.size) if blank else image.convert("RGB")
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing: the trace cannot be read without it") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

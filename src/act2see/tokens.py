@@ -34,13 +34,15 @@ class Piece:
 class Encoder:
     """Turns segments into pieces with the model's own tokenizer and image processor.
 
-    Only `Text.marks` may become special tokens. A native video needs `video_processor` (and so torchvision).
+    Only `Text.marks` may become special tokens. A native video needs `video_processor` (and so torchvision). The patches of the last `remembered`
+    pictures are kept: decoding feeds the same frames again at every look, training does not.
     """
 
-    def __init__(self, tokenizer: Any, image_processor: Any, video_processor: Any = None) -> None:
+    def __init__(self, tokenizer: Any, image_processor: Any, video_processor: Any = None, remembered: int = _REMEMBERED_PICTURES) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.video_processor = video_processor
+        self.remembered = remembered
         self.merge = int(image_processor.merge_size)
         self.image_id = self._id("<|image_pad|>")
         self.video_id = self._id("<|video_pad|>")
@@ -79,7 +81,7 @@ class Encoder:
         key = tuple(id(frame.image) for frame in frames)
         if key not in self._pictures:
             self._pictures[key] = (tuple(frame.image for frame in frames), tuple(make(frames)))
-            if len(self._pictures) > _REMEMBERED_PICTURES:
+            if len(self._pictures) > max(1, self.remembered):
                 self._pictures.popitem(last=False)
         self._pictures.move_to_end(key)
         return self._pictures[key][1]

@@ -148,9 +148,8 @@ class HuggingFaceBackend:
         device = settings.device if settings.device != "auto" else _best_device()
         # Half precision is slow and, for some operations, missing on CPUs.
         dtype = "float32" if settings.dtype == "auto" and device == "cpu" else settings.dtype
+        encoder, style, notice = reader(settings.model, settings.rendering, settings.frames_as)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(settings.model)
-            image_processor = AutoImageProcessor.from_pretrained(settings.model)
             model: Any = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype)
             if settings.adapter:
                 model = _with_adapter(model, settings.adapter)
@@ -159,14 +158,7 @@ class HuggingFaceBackend:
             raise BackendError(f"cannot load {settings.model}: {(str(error).splitlines() or [''])[0]}") from error
         if model.config.model_type not in MODEL_TYPES:
             raise BackendError(f"{settings.model} is of type {model.config.model_type!r}; this backend runs {' and '.join(MODEL_TYPES)}")
-        own = _own_settings(settings.model)
-        frames_as = settings.frames_as if settings.frames_as != "auto" else own.get("frames_as", "auto")
-        video_processor = _video_processor(settings.model) if frames_as != "images" else None
-        if frames_as == "auto":
-            frames_as = "video" if video_processor is not None else "images"
-        rendering = settings.rendering if settings.rendering != "auto" else own.get("rendering", "same_turn")
-        style = chat.Style(rendering=rendering, frames_as=frames_as, opening=read_opening(tokenizer, settings.model))
-        return cls(settings, model, Encoder(tokenizer, image_processor, video_processor), style, own.get("notice"))
+        return cls(settings, model, encoder, style, notice)
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -262,6 +254,28 @@ class _Words:
         ends = [at + len(stop) for stop in chat.STOPS if (at := longer.find(stop, max(0, len(self.text) - len(stop)))) >= 0]
         before, self.text = self.text, longer[: min(ends)] if ends else longer
         return self.text[len(before) :], bool(ends)
+
+
+def reader(
+    model: str, rendering: Literal["auto"] | chat.Rendering = "auto", frames_as: Literal["auto"] | chat.FramesAs = "auto"
+) -> tuple[Encoder, chat.Style, str | None]:
+    """How a model reads, without its weights: its encoder, how conversations are written for it, and its notice. For decoding and for training.
+
+    Raises `BackendError` as `HuggingFaceBackend.load` does.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        image_processor = AutoImageProcessor.from_pretrained(model)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise BackendError(f"cannot load {model}: {(str(error).splitlines() or [''])[0]}") from error
+    own = _own_settings(model)
+    seen_as = frames_as if frames_as != "auto" else own.get("frames_as", "auto")
+    video_processor = _video_processor(model) if seen_as != "images" else None
+    if seen_as == "auto":
+        seen_as = "video" if video_processor is not None else "images"
+    written = rendering if rendering != "auto" else own.get("rendering", "same_turn")
+    style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model))
+    return Encoder(tokenizer, image_processor, video_processor), style, own.get("notice")
 
 
 def read_opening(tokenizer: Any, model: str) -> str:

@@ -21,14 +21,16 @@ from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.cli import ask, cache, demo, evaluate, index, retrieve, synthetic, train
+from act2see.cli import ask, cache, demo, evaluate, export, index, merge, retrieve, synthetic, train
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
     AskConfig,
     DemoConfig,
     EvalConfig,
+    ExportConfig,
     IndexConfig,
+    MergeConfig,
     MicroRetrieverConfig,
     MicroVlmConfig,
     RetrieveConfig,
@@ -48,6 +50,8 @@ SETTINGS_OF: dict[str, type] = {
     "demo": DemoConfig,
     "eval": EvalConfig,
     "synthetic": SyntheticConfig,
+    "export": ExportConfig,
+    "merge": MergeConfig,
     "train micro-vlm": MicroVlmConfig,
     "train micro-retriever": MicroRetrieverConfig,
 }
@@ -84,6 +88,8 @@ app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(synthetic.synthetic)
 app.command(train.train)
+app.command(export.export)
+app.command(merge.merge)
 app.command(cache.cache)
 
 

@@ -1,16 +1,17 @@
 """Traces to training examples: the ids that decoding would have produced, and labels on the model's own words only."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from act2see import chat
 from act2see.tokens import Encoder, Piece, joined, positions, shared_pieces
-from act2see.trace import Trace
+from act2see.trace import Frame, Observation, Trace
 
 IGNORED = -100
 """The label of a token that is not trained on."""
@@ -57,27 +58,103 @@ def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:
     return Example(ids, np.where(own, ids, IGNORED), np.concatenate([order[None], np.concatenate(placed, axis=1)]), np.concatenate(branches), pieces)
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What makes a long trace fit: only every `every`-th initial frame, all pictures with their sides times `scale`."""
+
+    every: int = 1
+    scale: float = 1.0
+
+    def apply(self, trace: Trace) -> Trace:
+        """The trace with fewer or smaller pictures; what the model wrote stays."""
+        if self == Fit():
+            return trace
+        steps = [
+            replace(step, frames=tuple(self._smaller(frame) for frame in step.frames)) if isinstance(step, Observation) else step
+            for step in trace.steps
+        ]
+        return replace(trace, frames=tuple(self._smaller(frame) for frame in trace.frames[:: self.every]), steps=steps)
+
+    def _smaller(self, frame: Frame) -> Frame:
+        if self.scale == 1.0:
+            return frame
+        size = [max(1, round(side * self.scale)) for side in frame.image.size]
+        return replace(frame, image=frame.image.resize((size[0], size[1])))
+
+
+def counts(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder: Encoder) -> tuple[int, int, int]:
+    """How many tokens `pieces_of` would give, how many of them are labelled, and how many patches the pictures have.
+
+    An image's pixels are not looked at: its size is enough.
+    """
+    tokens = labelled = patches = 0
+    for segment in chat.segments(chat.turns(trace, tools, style), ended=True):
+        match segment:
+            case chat.Picture(frame):
+                seen = int(encoder.image_processor.get_number_of_image_patches(frame.image.height, frame.image.width))
+                patches += seen
+                tokens += 2 + seen // encoder.merge**2
+            case _:
+                for piece in encoder.encode([segment]):
+                    tokens += len(piece.ids)
+                    labelled += len(piece.ids) if piece.own else 0
+                    patches += len(piece.pixels) if piece.pixels is not None else 0
+    return tokens, labelled, patches
+
+
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """A batch for `Qwen3VLForConditionalGeneration`: right-padded, with the mask that keeps branches apart. Never truncates."""
-    longest = max(len(example.ids) for example in examples)
-
-    def padded(rows: Sequence[NDArray[np.int64]], value: int) -> torch.Tensor:
-        width = [[(0, 0)] * (row.ndim - 1) + [(0, longest - row.shape[-1])] for row in rows]
-        return torch.from_numpy(np.stack([np.pad(row, pads, constant_values=value) for row, pads in zip(rows, width, strict=True)]))
-
-    branch = padded([example.branch for example in examples], -1)
+    batch, longest = _rows(examples, pad)
+    branch = _padded([example.branch for example in examples], -1, longest)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     mask = same & torch.ones(longest, longest, dtype=torch.bool).tril()
+    return {**batch, "attention_mask": mask[:, None]}
+
+
+def collate_single(examples: Sequence[Example], pad: int) -> dict[str, Any]:
+    """A batch of examples of one trace each: without a mask of tokens by tokens, and with logits only where a label needs them.
+
+    A trace of thousands of picture tokens has a few hundred labels: logits of all its tokens over Qwen's 151,936 words would take more memory than
+    everything else. `logits_to_keep` is (examples, tokens) bool; `token_loss` reads the logits that it leaves.
+    """
+    if any(example.branch.max(initial=0) > 1 for example in examples):
+        raise ValueError("packed traces need the mask that `collate` makes")
+    batch, longest = _rows(examples, pad)
+    labels = batch["labels"]
+    keep = torch.zeros(labels.shape, dtype=torch.bool)
+    keep[:, :-1] = labels[:, 1:] != IGNORED
+    batch["logits_to_keep"] = keep
+    if len({len(example.ids) for example in examples}) > 1:
+        batch["attention_mask"] = _padded([np.ones(len(example.ids), np.int64) for example in examples], 0, longest)
+    return batch
+
+
+def token_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    """The negative log-likelihood of all labels of a batch made by `collate_single`, over the number of labels in all batches of a step."""
+    wanted = labels[:, 1:][labels[:, 1:] != IGNORED]
+    total = functional.cross_entropy(outputs.logits.float().view(len(wanted), -1), wanted, reduction="sum")
+    return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)
+
+
+def _rows(examples: Sequence[Example], pad: int) -> tuple[dict[str, Any], int]:
+    longest = max(len(example.ids) for example in examples)
     batch = {
-        "input_ids": padded([example.ids for example in examples], pad),
-        "labels": padded([example.labels for example in examples], IGNORED),
-        "position_ids": padded([example.positions for example in examples], 0).transpose(0, 1).contiguous(),
-        "attention_mask": mask[:, None],
+        "input_ids": _padded([example.ids for example in examples], pad, longest),
+        "labels": _padded([example.labels for example in examples], IGNORED, longest),
+        "position_ids": _padded([example.positions for example in examples], 0, longest).transpose(0, 1).contiguous(),
     }
-    seen = [piece for example in examples for piece in example.pieces if piece.pixels is not None]
+    return batch | dict(_pictures(piece for example in examples for piece in example.pieces)), longest
+
+
+def _padded(rows: Sequence[NDArray[np.int64]], value: int, longest: int) -> torch.Tensor:
+    width = [[(0, 0)] * (row.ndim - 1) + [(0, longest - row.shape[-1])] for row in rows]
+    return torch.from_numpy(np.stack([np.pad(row, pads, constant_values=value) for row, pads in zip(rows, width, strict=True)]))
+
+
+def _pictures(pieces: Iterable[Piece]) -> Iterator[tuple[str, torch.Tensor]]:
+    seen = [piece for piece in pieces if piece.pixels is not None]
     for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
         chosen = [piece for piece in seen if piece.is_video is is_video]
         if chosen:
-            batch[pixels_name] = torch.from_numpy(np.concatenate([piece.pixels for piece in chosen if piece.pixels is not None]))
-            batch[grid_name] = torch.tensor([piece.grid for piece in chosen])
-    return batch
+            yield pixels_name, torch.from_numpy(np.concatenate([piece.pixels for piece in chosen if piece.pixels is not None]))
+            yield grid_name, torch.tensor([piece.grid for piece in chosen])

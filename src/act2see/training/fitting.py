@@ -1,7 +1,8 @@
 """What the trainings of the embedded models share: transformers' Trainer over batches that are made on the fly, resumable at any step."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -53,30 +54,39 @@ def fit(
         dataloader_persistent_workers=workers > 0,
         report_to=[],
     )
-    interrupt = _SaveOnInterrupt()
+    interrupt = SaveOnInterrupt()
     dataset = make_dataset(steps * arguments.world_size)
     trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collate, callbacks=[interrupt])
-    before = signal.signal(signal.SIGINT, interrupt.hear)
-    try:
+    with interrupt.listening():
         trainer.train(resume_from_checkpoint=any((out / "checkpoints").glob("checkpoint-*")) or None)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupt.asked:
-        raise KeyboardInterrupt
     return bool(trainer.is_world_process_zero())
 
 
-class _SaveOnInterrupt(TrainerCallback):
+class SaveOnInterrupt(TrainerCallback):
     """Ctrl-C ends the training after the step that it falls into, with a checkpoint."""
 
     def __init__(self) -> None:
         self.asked = False
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
-        """The signal's handler."""
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear of Ctrl-C in here; `KeyboardInterrupt` is raised at the end if there was one."""
+        before = signal.signal(signal.SIGINT, self._hear)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop if asked to."""
+        """Stop if asked to: all processes after the same step, whichever of them heard first."""
+        if args.world_size > 1:
+            asked = torch.tensor([int(self.asked)], device=args.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+            self.asked = bool(asked.item())
         if self.asked:
             control.should_save = control.should_training_stop = True

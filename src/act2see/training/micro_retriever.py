@@ -145,7 +145,7 @@ class WithTruth(nn.Module):
     def __init__(self, model: SiglipModel) -> None:
         super().__init__()
         self.model = model
-        self.outline = nn.Linear(model.config.vision_config.hidden_size, len(SHAPES) + 1)
+        self.outline = nn.Linear(model.vision_model.config.hidden_size, len(SHAPES) + 1)
 
     def forward(self, pixel_values: torch.Tensor, input_ids: torch.Tensor, truth: torch.Tensor, outlines: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss and logits (pictures, texts); `outlines` is (pictures, patches)."""

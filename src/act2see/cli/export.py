@@ -1,0 +1,56 @@
+"""`act2see export`: a run's traces for other trainers."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED
+from act2see.config import ExportConfig, SettingsFile
+from act2see.output import complain, progressing
+
+if TYPE_CHECKING:
+    from act2see.export import Exported
+
+NAMED_SKIPS = 10
+"""So many left-out traces are named on the terminal; export.json names all."""
+
+
+def export(
+    run: Annotated[Path, Parameter(help="Run folder whose traces to export.")],
+    /,
+    *,
+    settings: Annotated[ExportConfig, Parameter(name="*")],
+    config: SettingsFile = None,
+) -> int:
+    """Write a run's answered traces as another trainer's data, pictures beside.
+
+    Traces without an answer, and those that the format cannot hold, are left out, counted and named. Ctrl-C leaves nothing behind.
+    """
+    del config
+    from act2see import export as exporting
+    from act2see.store import Run
+
+    exporting.rendering_of(settings.format, settings.rendering)
+    opened = Run.open(run)
+    traces = progressing(exporting.stored(opened), "traces", exporting.count(opened))
+    done = exporting.export(
+        opened, traces, settings.out, settings.format, rendering=settings.rendering, opening=settings.opening, overwrite=settings.overwrite
+    )
+    _tell(done, settings)
+    return ANSWERED
+
+
+def _tell(done: "Exported", settings: ExportConfig) -> None:
+    if settings.json:
+        print(json.dumps({**asdict(done), "folder": str(done.folder), "format": settings.format}))
+        return
+    for one in done.skipped[:NAMED_SKIPS]:
+        complain(f"note: trace {one.id} is left out: {one.reason}")
+    if len(done.skipped) > NAMED_SKIPS:
+        complain(f"note: {len(done.skipped) - NAMED_SKIPS} more are left out; {done.folder / 'export.json'} names them all")
+    rendered = f", rendered as {done.rendering}" if done.rendering else ""
+    left_out = f", {len(done.skipped)} left out" if done.skipped else ""
+    print(f"{done.traces} traces{rendered}{left_out}, in {done.folder}")

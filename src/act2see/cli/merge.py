@@ -1,0 +1,41 @@
+"""`act2see merge`: a LoRA adapter and its base become one model."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED
+from act2see.config import MergeConfig, SettingsFile
+from act2see.errors import ConfigError
+
+
+def merge(
+    base: Annotated[str, Parameter(help="Folder of the model that the adapter was trained on, or its name on the hub.")],
+    adapter: Annotated[Path, Parameter(help="Folder of the LoRA adapter.")],
+    /,
+    *,
+    settings: Annotated[MergeConfig, Parameter(name="*")],
+    config: SettingsFile = None,
+) -> int:
+    """Merge a LoRA adapter into its base, with tokenizer, processors, chat template and a model card.
+
+    The folder is taken by `act2see ask --backend huggingface:DIR` and by vLLM. Ctrl-C leaves nothing behind.
+    """
+    del config
+    from act2see.folders import check_new
+
+    check_new(settings.out)
+    try:
+        from act2see.training import merge as merging
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "transformers", "peft"):
+            raise
+        raise ConfigError(f"merging needs {error.name}: pip install 'act2see[local]'") from error
+    merged = merging.merge(base, adapter, settings.out)
+    if settings.json:
+        print(json.dumps({"folder": str(merged.folder), "dtype": merged.dtype, "layers": merged.layers}))
+    else:
+        print(merged.folder)
+    return ANSWERED

@@ -1,0 +1,104 @@
+"""What a merged model's README.md says of it: from the files that training left, and nothing that stands in none of them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from act2see.errors import StoreError
+from act2see.records import parse_json
+from act2see.store import Run
+
+_LONGEST_SCORES = 4000
+
+
+def model_card(base: str, adapter: Path, layers: int, config: Any) -> str:
+    """The card, in Markdown. `config` is peft's of the adapter."""
+    trained = _training_run(adapter)
+    hub = [f"base_model: {base}"] if _is_hub_name(base) else []
+    lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", *hub, "tags:", "- act2see", "---", ""]
+    lines += [f"# {_name(base)} with the adapter {_adapter_name(adapter)}", ""]
+    lines += [
+        f"A LoRA adapter (rank {config.r}, alpha {config.lora_alpha:g}, {layers} layers) merged into its base, {_name(base)}, by `act2see merge`.",
+        "It is a vision-language model that reasons about a video and may ask for frames that it has not seen.",
+        "",
+        "```bash",
+        'act2see ask clip.mp4 "What does she drop?" --backend huggingface:FOLDER',
+        "vllm serve FOLDER --chat-template FOLDER/chat_template.jinja",
+        "```",
+        "",
+        "## Training",
+        "",
+    ]
+    lines += (
+        _training(trained) if trained else ["The adapter's folder does not lie in a training run of act2see: how it was trained is not recorded."]
+    )
+    lines += ["", "## Scores", "", *(_scores(trained.folder / "metrics.jsonl") if trained else ["None recorded."])]
+    return "\n".join(lines) + "\n"
+
+
+def _training_run(adapter: Path) -> Run | None:
+    """The run whose result (`RUN/adapter`) or checkpoint (`RUN/checkpoints/checkpoint-N`) the adapter is."""
+    folder = adapter.resolve()
+    for one in (folder.parent, folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent):
+        if (one / "run.json").is_file():
+            try:
+                run = Run.open(one)
+            except StoreError:
+                return None
+            return run if run.command == "train" else None
+    return None
+
+
+def _training(run: Run) -> list[str]:
+    lines = []
+    config = dict(run.config)
+    if isinstance(digest := config.get("data"), str):
+        lines.append(f"- data: {config.get('traces', 'an unknown number of')} traces, digest `{_plain(digest)}`")
+    if "processes" in config:
+        lines.append(f"- processes: {_plain(str(config['processes']))}")
+    lines.append(f"- run: digest `{_plain(run.digest)}`, seed {run.seed}")
+    lines.append("- versions: " + ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in run.versions.items()))
+    if isinstance(recipe := config.get("recipe"), dict):
+        shown = {**recipe, **({"model": _name(recipe["model"])} if isinstance(recipe.get("model"), str) else {})}
+        lines += ["", "The recipe:", "", "```json", json.dumps(shown, indent=2).replace("```", "'''"), "```"]
+    return lines
+
+
+def _scores(metrics: Path) -> list[str]:
+    """The last loss and the last held-out scores that training wrote."""
+    last: dict[str, tuple[Any, Any]] = {}
+    if metrics.is_file():
+        for line in metrics.read_bytes().splitlines():
+            try:
+                record = parse_json(line)
+            except StoreError:  # cut off when the process was
+                continue
+            if isinstance(record, dict):
+                last |= {name: (record.get("step"), record[name]) for name in ("loss", "probe") if name in record}
+    lines = []
+    if "loss" in last:
+        lines.append(f"- training loss {_plain(json.dumps(last['loss'][1]))} at step {_plain(json.dumps(last['loss'][0]))}")
+    if "probe" in last:
+        scores = json.dumps(last["probe"][1], indent=2)[:_LONGEST_SCORES].replace("```", "'''")
+        lines += [f"- held-out questions, answered by decoding at step {_plain(json.dumps(last['probe'][0]))}:", "", "```json", scores, "```"]
+    return lines or ["None recorded."]
+
+
+def _name(model: str) -> str:
+    """A hub's name as it is, a folder's without where it lies."""
+    return _plain(model if _is_hub_name(model) else Path(model).name)
+
+
+def _adapter_name(adapter: Path) -> str:
+    folder = adapter.resolve()
+    return _plain(f"{folder.parent.name}/{folder.name}")
+
+
+def _is_hub_name(model: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", model) is not None and not Path(model).exists()
+
+
+def _plain(text: str) -> str:
+    """On one line, and no Markdown or HTML of its own."""
+    return re.sub(r"[`<>\[\]\n\r|*#]", " ", text)

@@ -1,0 +1,107 @@
+"""The model that is trained: loaded as the recipe says, with adapters or with the chosen parts unfrozen."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers.utils import is_bitsandbytes_available
+
+from act2see.backends.huggingface import MODEL_TYPES
+from act2see.errors import BackendError, ConfigError
+from act2see.training.recipe import Part, Recipe
+
+_PARTS: tuple[tuple[re.Pattern[str], Part], ...] = (
+    (re.compile(r"\bvisual\.(merger|deepstack_merger_list)\b"), "projector"),
+    (re.compile(r"\bvisual\b"), "vision"),
+    (re.compile(r"\b(language_model|lm_head)\b"), "language"),
+)
+
+
+def part_of(name: str) -> Part:
+    """The part of a Qwen3-VL that a parameter or module belongs to, by its name."""
+    for pattern, part in _PARTS:
+        if pattern.search(name):
+            return part
+    raise ConfigError(f"the model's {name} belongs to none of language, projector, vision: a Qwen3-VL-class model is needed")
+
+
+def load(recipe: Recipe) -> nn.Module:
+    """The base with its weights. Raises `BackendError` with one line for what cannot be loaded, `ConfigError` for what is not installed."""
+    options: dict[str, Any] = {"attn_implementation": recipe.attention, "dtype": base_dtype(recipe)}
+    if recipe.method == "qlora":
+        if not is_bitsandbytes_available():
+            raise ConfigError("method 'qlora' needs bitsandbytes: pip install bitsandbytes, or take method 'lora'")
+        if not torch.cuda.is_available():
+            raise ConfigError("method 'qlora' needs a GPU: take method 'lora'")
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+        )
+        options["device_map"] = {"": torch.cuda.current_device()}
+    try:
+        model: nn.Module = AutoModelForImageTextToText.from_pretrained(recipe.model, **options)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise BackendError(f"cannot load {recipe.model}: {(str(error).splitlines() or [''])[0]}") from error
+    return model
+
+
+def outline(recipe: Recipe) -> nn.Module:
+    """The base without weights, on the meta device: its config is enough. Raises `BackendError`."""
+    try:
+        config = AutoConfig.from_pretrained(recipe.model)
+    except (OSError, ValueError) as error:
+        raise BackendError(f"cannot load the config of {recipe.model}: {(str(error).splitlines() or [''])[0]}") from error
+    if config.model_type not in MODEL_TYPES:
+        raise BackendError(f"{recipe.model} is of type {config.model_type!r}; trained are {' and '.join(MODEL_TYPES)}")
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForImageTextToText.from_config(config)
+    return model
+
+
+def base_dtype(recipe: Recipe) -> torch.dtype:
+    """Of the base's weights: what is not trained is kept in half precision, what is trained in full."""
+    return torch.bfloat16 if recipe.precision == "bf16" and recipe.method != "full" else torch.float32
+
+
+def prepare(model: Any, recipe: Recipe, seed: int | None = None) -> nn.Module:
+    """Adapters on the chosen parts, or the chosen parts alone unfrozen. Adapters begin with the same numbers for the same seed."""
+    if recipe.method == "full":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(part_of(name) in recipe.parts)
+        return model  # type: ignore[no-any-return]
+    if recipe.method == "qlora" and model.device.type != "meta":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    torch.manual_seed(recipe.seed if seed is None else seed)
+    lora = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=targets(model, recipe.parts),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=recipe.model if not Path(recipe.model).is_dir() else str(Path(recipe.model).resolve()),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it is going to drop
+        # A sharded unit holds one number format only.
+        adapted: nn.Module = get_peft_model(model, lora, autocast_adapter_dtype=not recipe.sharded)
+    return adapted
+
+
+def targets(model: nn.Module, parts: tuple[Part, ...]) -> list[str]:
+    """The linear layers that get adapters: by their last names where these tell the parts apart, as servers expect, else by their full ones."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and not name.endswith("lm_head")]
+    chosen = [name for name in linear if part_of(name) in parts]
+    if not chosen:
+        raise ConfigError(f"parts {', '.join(parts)} have no linear layer to adapt")
+    last = {name.rpartition(".")[2] for name in chosen}
+    return sorted(last if all(name in set(chosen) for name in linear if name.rpartition(".")[2] in last) else chosen)
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """All parameters and those that are trained."""
+    counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, _ in counted), sum(count for count, trains in counted if trains)
