@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from act2see.errors import VideoError
@@ -35,6 +36,20 @@ def test_nothing_stays_open(write_video: Write) -> None:
         Video(path.with_name("none.mp4"))
     gc.collect()
     assert str(path) not in open_files()
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.h264"])  # by the plan, and plainly
+def test_decoded_frames_are_let_go(name: str, write_video: Write) -> None:
+    kind = {"clock": 24, "file_format": "h264"} if name == "clip.h264" else {}
+    video = Video(write_video(name, [Fraction(number, 24) for number in range(120)], **kind))
+    gc.collect()
+    gc.disable()  # what waits for the collector may wait for hundreds of frames, of megabytes each
+    try:
+        for number, _ in enumerate(video.sample(24, short_side=32)):
+            if number % 40 == 39:
+                assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) < 20
+    finally:
+        gc.enable()
 
 
 def test_a_file_that_went_away(write_video: Write) -> None:

@@ -77,7 +77,7 @@ def write_texture(path: Path, codec: str, options: dict[str, str], numbers: rang
 def decoded(path: Path, width: int = WIDTH, height: int = HEIGHT) -> list[Array]:
     """The oracle: every frame, decoded one after the other."""
     with av.open(path) as container:
-        options: dict[str, Any] = {"format": "rgb24", "interpolation": Interpolation.BICUBIC, "threads": 1}
+        options: dict[str, Any] = {"format": "rgb24", "interpolation": Interpolation.AREA, "threads": 1}
         return [np.asarray(frame.reformat(width, height, **options).to_ndarray(), np.uint8) for frame in container.decode(video=0)]
 
 

@@ -79,7 +79,7 @@ def packets_of(packets: Iterator["Packet[Any]"]) -> Iterator["Packet[Any]"]:
     """The packets that hold something; a read error ends them, as the end of the file would."""
     try:
         yield from (packet for packet in packets if packet.size)
-    except FFmpegError:
+    except (FFmpegError, IndexError):  # at the end of the file PyAV stumbles over a stream that began in its middle
         return
 
 

@@ -21,28 +21,38 @@ _UPRIGHT = {
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
 _SIDEWAYS = {Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE}
-_INTERPOLATION = Interpolation.BICUBIC
+# Half the time of bicubic. Against Pillow's bicubic, which filters as widely as the scale asks, both come to 42 to 45 dB (bicubic 0.5 dB more).
+_INTERPOLATION = Interpolation.AREA
 
 
 class Painter:
     """Makes pictures of one size from decoded frames.
 
-    `short_side` in pixels: larger ones are scaled down so that their shorter side has it, by libswscale's bicubic filter, which is widened by the
-    scale and so does not alias; smaller ones stay as they are. None: all stay.
+    `short_side` in pixels: larger ones are scaled down so that their shorter side has it, by the mean over the area that each new pixel covers;
+    smaller ones stay as they are. None: all stay.
     """
 
     def __init__(self, short_side: int | None = None) -> None:
         self.short_side = short_side
         self._reformatter = VideoReformatter()  # keeps its tables while the sizes stay the same
+        self._turns: dict[int, Image.Transpose | None] = {}
 
     def image(self, frame: VideoFrame) -> Image.Image:
         """The frame as an upright RGB picture."""
         width, height = scaled_size(frame.width, frame.height, self.short_side)
         # One thread: starting more costs more than so small a picture takes.
         rgb = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=_INTERPOLATION, threads=1)
-        image = Image.fromarray(rgb.to_ndarray())
-        transposition = _transposition(frame)
-        return image if transposition is None else image.transpose(transposition)
+        plane = rgb.planes[0]
+        pixels = cast("bytes", plane)  # anything with a buffer will do; the picture is a copy of it
+        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", plane.line_size, 1)
+        turn = self._turn(frame)
+        return image if turn is None else image.transpose(turn)
+
+    def _turn(self, frame: VideoFrame) -> Image.Transpose | None:
+        # A frame whose side data was looked at is part of a cycle, so that its memory is freed late: look once for each angle that occurs.
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = _transposition(frame)
+        return self._turns[frame.rotation]
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
