@@ -83,14 +83,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter files")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="", help="only cases with this text in their title or file name")
+    parser.add_argument("--only", action="append", help="only cases with this text in their title or file name; may be given again")
     parser.add_argument("--peer", action="append", help="only these beside act2see and ffmpeg")
     parser.add_argument("--json", type=Path, help="also write everything here")
     parser.add_argument("--folder", type=Path, default=user_cache_path("act2see-benchmark"), help="where the videos are kept")
     options = parser.parse_args()
     folder = options.folder / f"video-{VERSION}"
     known = clips(options.quick)
-    cases = [case for case in (QUICK if options.quick else FULL) if options.only in case.title or options.only in case.clip]
+    cases = [case for case in (QUICK if options.quick else FULL) if any(text in case.title + " " + case.clip for text in options.only or [""])]
     paths = {name: _made(name, known[name], folder, "quick" if options.quick else "full") for name in {case.clip: None for case in cases}}
     versions = {peer: version_of(peer) for peer in PEERS if peer in (LIMIT, OURS) or not options.peer or peer in options.peer}
     measured: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
