@@ -66,6 +66,7 @@ def write_texture(path: Path, codec: str, options: dict[str, str], numbers: rang
         stream: Any = container.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         stream.codec_context.time_base = Fraction(1, clock)
+        stream.codec_context.thread_count = 1  # the same file on every machine
         for place, number in enumerate(numbers):
             frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = place * clock // FPS, Fraction(1, clock)
