@@ -36,7 +36,7 @@ from act2see.retrievers import grounding
 from act2see.retrievers.search import SearchRetriever
 from act2see.retrievers.selection import SELECTIONS, Oracle, Random, Select
 from act2see.synthetic import dataset
-from act2see.synthetic.questions import Question, _query, ask
+from act2see.synthetic.questions import Question, ask, query_for
 from act2see.synthetic.world import FRAME_RATE, SIZE, Clip, make_clip
 from act2see.trace import Frame
 from act2see.video import Video
@@ -140,7 +140,7 @@ def long_events(folder: Path, n: int, seed: int) -> Iterator[Event]:
 
 def asked(path: Path, clip: Clip, question: Question, seed: str) -> Event:
     """A question's event, in the scripted teacher's words."""
-    return Event(path, _query(random.Random(seed), question), question.actor.start, min(question.actor.stop, clip.duration_seconds))
+    return Event(path, query_for(random.Random(seed), question), question.actor.start, min(question.actor.stop, clip.duration_seconds))
 
 
 def labelled_events(path: Path) -> Iterator[Event]:

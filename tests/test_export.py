@@ -368,7 +368,7 @@ def test_datasets_reads_the_table_with_pictures(run: Run, tmp_path: Path) -> Non
 
 
 def test_what_is_no_table_of_traces_is_refused_in_one_line(tmp_path: Path) -> None:
-    from pyarrow import Table, parquet  # type: ignore[import-untyped]
+    from pyarrow import Table, parquet
 
     (tmp_path / "text.parquet").write_text("no table")
     parquet.write_table(Table.from_pydict({"a": [1]}), tmp_path / "other.parquet")

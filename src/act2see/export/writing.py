@@ -184,7 +184,7 @@ def _place(one: Stored, used: dict[str, Path], frame: Frame) -> str:
 
 def _write_table(path: Path, traces: Iterable[Stored], skipped: list[Skipped]) -> int:
     try:
-        from act2see.export.parquet import write  # noqa: PLC0415 - here: only those who want a table need pyarrow
+        from act2see.export.parquet import write
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise

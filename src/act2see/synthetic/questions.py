@@ -130,7 +130,7 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
     steps: list[Step] = []
     for look in looks if can_look else ():
         text += rng.choice((" I should look again.", " I want to see it.", " I need another frame."))
-        steps += [Thought(text), Retrieve(f" {_query(rng, question)} ")]
+        steps += [Thought(text), Retrieve(f" {query_for(rng, question)} ")]
         if look.seconds is None:
             steps.append(Observation(error=look.error))
             text = rng.choice((" No frame came back.", " I did not get a frame."))
@@ -155,7 +155,8 @@ def _read(clip: Clip, question: Question, seconds: Sequence[float]) -> str:
     return f" {describe(clip, seconds, question)}."
 
 
-def _query(rng: random.Random, question: Question) -> str:
+def query_for(rng: random.Random, question: Question) -> str:
+    """What the teacher asks the retriever for: the thing, never the answer."""
     if question.asked == "shape":
         return rng.choice(("something {0}", "the {0} thing", "a {0} shape", "the {0} shape")).format(question.actor.colour)
     return rng.choice(("the {0}", "a {0}", "the {0} appears", "a frame with the {0}")).format(question.actor.shape)
@@ -186,14 +187,9 @@ def describe(clip: Clip, seconds: Sequence[float], question: Question | None = N
 
 
 def _listing(clip: Clip, seconds: float, question: Question | None) -> str:
-    there = [(actor.colour_at(seconds), actor.shape, _nearest_place(actor, seconds)) for actor in clip.visible(seconds)]
-    return listing(there, question) or "nothing"
-
-
-def listing(things: Sequence[tuple[str, str, str]], question: Question | None = None) -> str:
-    """Colours, shapes and places as `describe` writes them."""
     asked = None if question is None else question.actor.colour if question.asked == "shape" else question.actor.shape
-    return ", ".join(" ".join(f"{word}!" if word == asked else word for word in thing) for thing in things)
+    there = [(actor.colour_at(seconds), actor.shape, _nearest_place(actor, seconds)) for actor in clip.visible(seconds)]
+    return ", ".join(" ".join(f"{word}!" if word == asked else word for word in thing) for thing in there) or "nothing"
 
 
 def _nearest_place(actor: Actor, seconds: float) -> str:

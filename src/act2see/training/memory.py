@@ -71,7 +71,7 @@ def plan(model: nn.Module, found: Survey, recipe: Recipe, world: int = 1) -> Pla
 
 
 def estimate(model: Any, found: Survey, recipe: Recipe, world: int = 1) -> dict[str, float]:
-    """The peak memory of one process, in GiB, by what takes it. Checked on no GPU yet; meant to be right within a third.
+    """The peak memory of one process, in GiB, by what takes it. It has been compared with no GPU yet.
 
     With P parameters in all, T trained, L tokens and K labels of the longest batch, H hidden, I intermediate size, N layers, V words, and b bytes a
     number of activations (2 in bf16, 4 in float32):

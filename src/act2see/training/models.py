@@ -72,7 +72,8 @@ def prepare(model: Any, recipe: Recipe, seed: int | None = None) -> nn.Module:
     if recipe.method == "full":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(part_of(name) in recipe.parts)
-        return model  # type: ignore[no-any-return]
+        unfrozen: nn.Module = model
+        return unfrozen
     if recipe.method == "qlora" and model.device.type != "meta":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(recipe.seed if seed is None else seed)
