@@ -159,7 +159,7 @@ def test_a_retrieved_frame_has_its_time_and_score() -> None:
 
 def test_a_generated_frame_is_marked_and_says_where_it_came_from() -> None:
     figure = parsed(render_report(trace())).one("figure", "imagined")
-    assert figure.one("p", "badge").text == "imagined — not in the video"
+    assert figure.one("p", "badge").text == "IMAGINED, not in the video"
     facts = {row.one("dt").text: row.one("dd").text for row in figure.one("dl").all("div")}
     assert facts == {
         "prompt": "a green square",
@@ -169,7 +169,67 @@ def test_a_generated_frame_is_marked_and_says_where_it_came_from() -> None:
         "strength": "0.6",
         "agreement": "0.83",
     }
-    assert "not in the video" in figure.one("svg").attributes["aria-label"]
+    assert figure.one("div", "made").one("svg").attributes["aria-label"] == "Imagined picture, not in the video: a green square"
+
+
+def test_the_frame_that_it_was_made_from_stands_beside_it_where_the_trace_holds_it() -> None:
+    page = parsed(render_report(trace()))
+    figure = page.one("figure", "imagined")
+    beside = figure.one("div", "made-from")
+    assert beside.one("p").text == "Made from this frame of the video, at 3.0 s"
+    assert beside.one("svg").attributes["aria-label"] == "Frame of the video at 3.0 s, from which the imagined picture was made"
+    shown = embedded(page)
+    assert shown[name_in(beside)].convert("RGB").getpixel((10, 10)) == (3, 100, 0)
+    assert shown[name_in(figure.one("div", "made"))].convert("RGB").getpixel((10, 10)) == (200, 0, 200)
+
+
+@pytest.mark.parametrize("seconds", [2.0, 2.998])
+def test_no_other_frame_is_shown_for_one_that_the_trace_does_not_hold(seconds: float) -> None:
+    page = parsed(render_report(trace(frames=(Frame(picture((3, 100, 0)), seconds),))))
+    figure = page.one("figure", "imagined")
+    assert figure.all("div", "made-from") == []
+    assert len(figure.all("svg")) == 1
+    assert "the frame at 3.0 s" in figure.one("dl").text
+
+
+def test_a_retrieved_frame_can_be_the_one_that_it_was_made_from() -> None:
+    steps = (Retrieve("x"), Observation(frames=(Frame(picture((9, 9, 9)), 3.0),)), Generate("y"), Observation(frames=(IMAGINED,)))
+    page = parsed(render_report(trace(frames=(), steps=steps)))
+    assert embedded(page)[name_in(page.one("div", "made-from"))].convert("RGB").getpixel((10, 10)) == (9, 9, 9)
+
+
+def test_an_imagined_frame_has_a_border_of_its_own() -> None:
+    style = parsed(render_report(trace())).one("style").text
+    assert re.search(r"\.inserted\.imagined \{ border: 3px dashed var\(--imagined\);", style)
+    assert re.search(r"\.inserted\.real \{ border-color: var\(--real\); \}", style)
+    assert re.search(r"\.pair p\.badge \{ background: var\(--imagined\); color: var\(--on\);", style)
+
+
+def test_an_imagined_frame_is_nowhere_on_the_timeline() -> None:
+    page = parsed(render_report(trace(frames=(), steps=(Generate("y"), Observation(frames=(IMAGINED,))))))
+    assert page.all(css_class="timeline") == []
+    line = parsed(render_report(trace())).one(css_class="timeline")
+    made = name_in(parsed(render_report(trace())).one("div", "made"))
+    assert made not in {use.attributes["href"].removeprefix("#") for use in line.all("use")}
+
+
+def test_an_imagined_frame_among_the_first_ones_is_marked_there_too() -> None:
+    page = parsed(render_report(trace(frames=(*initial(1), IMAGINED), steps=())))
+    assert [figure.one("figcaption").text for figure in page.one(css_class="gallery").all("figure")] == ["0.0 s", "IMAGINED, not in the video"]
+    assert len(page.one(css_class="gallery").all("figure", "imagined")) == 1
+
+
+def test_the_embedded_file_of_an_imagined_frame_says_so_and_that_of_an_equal_real_one_does_not() -> None:
+    noise = Image.merge("RGB", [Image.effect_noise((64, 36), 40) for _ in range(3)])
+    for pixels, kind in ((picture((7, 7, 7)), "PNG"), (noise, "JPEG")):
+        imagined = Frame(pixels, None, provenance=Provenance("x" * 100_000, None, "some-model", 7))
+        steps = (Retrieve("x"), Observation(frames=(Frame(pixels, 1.0),)), Generate("y"), Observation(frames=(imagined,)))
+        page = parsed(render_report(trace(frames=(), steps=steps)))
+        files = embedded(page)
+        made, real = files[name_in(page.one("div", "made"))], files[name_in(page.one("figure", "real"))]
+        assert made.format == kind
+        assert b"digitalsourcetype/trainedAlgorithmicMedia" in made.info["xmp"]
+        assert "xmp" not in real.info
 
 
 def test_a_frame_without_time_and_provenance_is_marked_as_imagined_too() -> None:
@@ -185,7 +245,6 @@ def test_the_timeline_marks_every_frame_at_its_time() -> None:
     pins = [(pin.attributes["class"], pin.style["left"], pin.attributes["href"], pin.attributes["title"]) for pin in line.all(css_class="pin")]
     assert pins == [
         ("pin retrieved", "25.00%", "#look-1", "look 1: frame at 2.5 s, score 0.91"),
-        ("pin anchor", "30.00%", "#look-2", "look 2: imagined from the frame at 3.0 s, not in the video"),
     ]
     assert [tick.text for tick in line.one(css_class="axis").all("span")] == ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]
     slots = [slot.style for slot in line.all(css_class="slot")]
@@ -338,6 +397,11 @@ def embedded(page: Element) -> dict[str, Image.Image]:
         assert symbol.attributes["viewbox"] == f"0 0 {image.width} {image.height}"
         found[symbol.attributes["id"]] = image
     return found
+
+
+def name_in(element: Element) -> str:
+    """The name of the one picture that an element shows."""
+    return element.one("use").attributes["href"].removeprefix("#")
 
 
 def test_every_picture_shown_is_embedded_and_is_the_frames_own() -> None:

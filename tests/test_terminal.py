@@ -188,7 +188,7 @@ No star  yet, 1 < 2 and <b>.
   ⟵ frame at 4.3 s (score 0.91)
 Now what if
   ⟶ generate: a green square
-  ⟵ imagined frame (never in the video), made from the frame at 3.0 s by some-model
+  ⟵ imagined (not in the video): from 3.00 s, seed 7, by some-model
   ⟶ retrieve: x
   ⟵ error: no look is left
 So it is yellow.

@@ -22,6 +22,7 @@ Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
 Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())]
+Kinds = Annotated[tuple[Literal["static", "transient", "hypothetical"], ...], Parameter(consume_multiple=True, negative_iterable=())]
 SettingsFile = Annotated[
     Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
 ]
@@ -63,7 +64,29 @@ class SearchConfig(IndexedConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelConfig(SearchConfig):
+class ImagineConfig(SearchConfig):
+    """How pictures of what never happened are made and checked. Generators of third parties are made from it, or from a config that extends it."""
+
+    generator: str = "auto"
+    """What makes them: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
+    generator_url: Annotated[str | None, Parameter(group=_SERVER)] = None
+    """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
+    strengths: Annotated[tuple[float, ...], Parameter(group=_LOOKS, consume_multiple=True, negative_iterable=())] = ()
+    """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
+    tries: Annotated[Positive, Parameter(group=_LOOKS)] = 2
+    """Seeds that are tried before the model is told that no faithful picture could be made."""
+    verify: Annotated[bool, Parameter(group=_LOOKS)] = True
+    """Have the retriever's encoder check each picture against the prompt and the anchor."""
+    margin: Annotated[float, Parameter(group=_LOOKS)] = 0.0
+    """By how much a picture must fit the prompt better than its anchor, in the encoder's units."""
+    floor: Annotated[float, Parameter(group=_LOOKS)] = 0.0
+    """How alike picture and anchor must be at least, as a cosine."""
+    memory: Annotated[Literal["auto", "none", "model-offload", "group-offload", "nf4"], Parameter(group=_LOCAL)] = "auto"
+    """How a large generator fits: whole, a part at a time, a few layers at a time, or with 4-bit weights; auto looks at what is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig(ImagineConfig):
     """Which models look and think, and how. Everything that asks a model shares it, and backends of third parties are made from it."""
 
     backend: str = "micro"
@@ -137,6 +160,20 @@ class RetrieveConfig(SearchConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class GenerateConfig(ImagineConfig):
+    """One picture of what never happened in a video, without a model that reasons."""
+
+    generator: str = "micro"
+    """What makes it: micro (embedded), diffusers:MODEL (a preset, a folder or a hub name), openai:MODEL, package.module:Class."""
+    at: Annotated[NotNegative | None, Parameter()] = None
+    """Seconds of the frame to change; if not given, the frame that the retriever finds for the prompt."""
+    out: Path = Path("imagined.png")
+    """Where the picture goes; the frame it was made from and both side by side go beside it, as NAME-anchor and NAME-pair."""
+    json: bool = False
+    """Print one line of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexConfig(IndexedConfig):
     """The indexes of videos, made ahead of the first query."""
 
@@ -158,8 +195,10 @@ class EvalConfig(ModelConfig):
 
     n: Positive | None = None
     """How many questions; all that there are if not given (300 for synthetic)."""
-    frames: Literal["real", "random", "withheld"] = "real"
-    """What a look brings: the retrieved frame, a random one, or nothing."""
+    kind: Kinds = ("static", "transient")
+    """Which kinds of questions the synthetic benchmark asks, in turn."""
+    frames: Literal["real", "random", "withheld", "unedited"] = "real"
+    """What a look brings: the frame that was asked for, a random one, nothing, or for an imagined picture the frame that it would be made from."""
     out: Path | None = None
     """Run folder for the videos that are made, the traces and the summary."""
     resume: bool = False
@@ -176,6 +215,8 @@ class SyntheticConfig:
     """No clip is in both, and six colour-shape pairs are held-out alone."""
     n: Positive = 1000
     """How many questions, each with a clip of its own."""
+    kind: Kinds = ("static", "transient")
+    """Which kinds of questions, in turn."""
     seed: int = 0
     """Another seed gives other clips."""
 
@@ -186,10 +227,10 @@ class MicroVlmConfig:
 
     out: Path
     """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
-    part: Literal["see", "ask"] = "see"
-    """The curriculum's first or second part."""
+    part: Literal["see", "ask", "imagine"] = "see"
+    """The curriculum's first, second or third part."""
     start_from: Path | None = None
-    """Folder of a finished model whose weights to begin with, instead of random ones: the first part's, for the second."""
+    """Folder of a finished model whose weights to begin with, instead of random ones: the part's before."""
     steps: Positive = 1400
     """Batches of this part."""
     seed: int = 0
@@ -218,6 +259,26 @@ class MicroRetrieverConfig:
     """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
     texts: Positive = 40
     """Texts a batch."""
+    save_every: Positive = 250
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroGeneratorConfig:
+    """How the embedded generator is trained. All numbers are our choice."""
+
+    out: Path
+    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    part: Literal["codec", "edits"] = "codec"
+    """What is trained: the codec between pixels and cells, or, on top of one, the edits."""
+    start_from: Path | None = None
+    """Folder of a finished model whose weights to begin with: one with a codec, for the edits."""
+    steps: Positive = 800
+    """Batches of this part."""
+    seed: int = 0
+    """Seed of weights and data."""
+    learning_rate: float = 2.0e-3
+    """Of AdamW, at its peak."""
     save_every: Positive = 250
     """Steps between checkpoints."""
 

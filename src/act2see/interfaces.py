@@ -115,6 +115,50 @@ class Generator(Protocol):
         ...
 
 
+class Painter(Protocol):
+    """Makes one picture from another and a text: what a `VerifiedGenerator` paints with."""
+
+    @property
+    def name(self) -> str:
+        """What a reader must know to compare two traces."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model's name, for a picture's provenance."""
+        ...
+
+    @property
+    def strengths(self) -> tuple[float | None, ...]:
+        """The strengths to try, from the weakest, each above 0 and at most 1; (None,) for a model that knows no strength."""
+        ...
+
+    def paint(self, prompt: str, anchor: Image.Image, *, seed: int, strength: float | None) -> Image.Image:
+        """An RGB picture of the anchor's size that shows what the prompt describes. Raises `ToolError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a picture may be shown, and the scores that say so, by name."""
+
+    passes: bool
+    scores: Mapping[str, float]
+
+
+class PictureJudge(Protocol):
+    """Says whether a picture that was made from an anchor shows what it should."""
+
+    @property
+    def name(self) -> str:
+        """What a reader must know to compare two traces."""
+        ...
+
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
+        """The verdict on one picture."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One question of a benchmark. `answer` is the right choice's text; `kind` what it is reported under; `groups` further ones that cut across."""

@@ -50,7 +50,8 @@ def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> dict[str
 
 
 def looks_of(trace: "Trace") -> list[dict[str, Any]]:
-    """Every call and what it brought: a frame's time (null for a generated one) and score, or an error."""
+    """Every call and what it brought: a frame's time (null for an imagined one) and score, or an error; for an imagined one also its provenance."""
+    from act2see.records import encode_provenance
     from act2see.trace import Generate, Observation, Retrieve
 
     looks: list[dict[str, Any]] = []
@@ -60,8 +61,10 @@ def looks_of(trace: "Trace") -> list[dict[str, Any]]:
         kind, query = ("retrieve", call.query) if isinstance(call, Retrieve) else ("generate", call.prompt)
         look: dict[str, Any] = {"kind": kind, "query": query.strip()}
         if brought.error is not None:
-            looks.append({**look, "seconds": None, "score": None, "error": brought.error})
-        looks.extend({**look, "seconds": frame.seconds, "score": frame.score} for frame in brought.frames)
+            looks.append({**look, "imagined": False, "seconds": None, "score": None, "error": brought.error})
+        for frame in brought.frames:
+            made = {} if frame.provenance is None else encode_provenance(frame.provenance)
+            looks.append({**look, "imagined": frame.seconds is None, "seconds": frame.seconds, "score": frame.score, **made})
     return looks
 
 

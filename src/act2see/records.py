@@ -261,6 +261,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
+def canonical_json(value: Any) -> str:
+    """The one spelling of a value, in ASCII: equal values have equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def plain(value: Any) -> Any:
     """Settings in one spelling: 1 and 1.0, a tuple and a list, are the same."""
     if isinstance(value, Mapping):

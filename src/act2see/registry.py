@@ -14,24 +14,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from act2see.cache import Cache
-from act2see.config import EvalConfig, IndexedConfig, ModelConfig, SearchConfig
+from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig
 from act2see.errors import ConfigError
-from act2see.interfaces import Backend, Benchmark, FrameEncoder, Retriever
+from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, Retriever
 
 if TYPE_CHECKING:
     from act2see.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
-"""The embedded models: `vlm` and `retriever`, loaded by the same classes as the full-size ones."""
+"""The embedded models: `vlm`, `retriever` and `generator`, loaded by the same classes as the full-size ones."""
 
 _BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
 _ENCODERS = {"siglip": "SiglipEncoder", "clip": "ClipEncoder", "blip2": "Blip2Encoder", "embedding": "EmbeddingEncoder"}
 _RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "none", "package.module:Class")
 _RETRIEVER_MEMBERS = ("find", "name")
 _ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
+_GENERATORS = ("auto", "micro", "diffusers:MODEL", "openai:MODEL", "none", "package.module:Class")
 _BENCHMARKS = ("synthetic", "package.module:Class")
 SYNTHETIC_QUESTIONS = 300
-_EXTRA_OF = {"torch": "local", "transformers": "local", "peft": "local", "openai": "openai", "sentence_transformers": "embedding"}
+_EXTRA_OF = {
+    "torch": "local",
+    "transformers": "local",
+    "peft": "local",
+    "diffusers": "local",
+    "openai": "openai",
+    "sentence_transformers": "embedding",
+}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -44,6 +52,11 @@ def check_backend(spec: str) -> None:
 def check_retriever(spec: str) -> None:
     """Refuse a name that `retriever` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
     _split("retriever", spec, _RETRIEVERS)
+
+
+def check_generator(spec: str) -> None:
+    """Refuse a name that `generator` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+    _split("generator", spec, _GENERATORS)
 
 
 def check_benchmark(spec: str) -> None:
@@ -101,12 +114,63 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
         return loaded
 
 
+def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> Generator | None:
+    """The generator that a name means, loaded; None for `none`. Third parties and errors as for `backend`.
+
+    `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked with the encoder of `found_by` where it
+    has one, else with that of the retriever which the config names.
+    """
+    name, rest = _split("generator", spec, _GENERATORS)
+    if name == "auto":
+        name = "micro" if getattr(config, "backend", "micro") == "micro" and (MICRO / "generator").is_dir() else "none"
+    if name == "none" or found_by is None:
+        return None
+    if name == "micro" and not (MICRO / "generator").is_dir():
+        raise ConfigError(
+            "no generator lies in this version of the package: name one, such as diffusers:flux2-klein, or train one with train micro-generator"
+        )
+    if name not in ("micro", "diffusers", "openai"):
+        made: Generator = _third_party("generator", spec, config, ("generate", "name"))
+        return made
+    with _importing(f"generator {name!r}"):
+        painter = _remote_painter(rest, config) if name == "openai" else _painter(str(MICRO / "generator") if name == "micro" else rest, config)
+    from act2see.generators.verified import EncoderJudge, VerifiedGenerator
+
+    if not config.verify:
+        return VerifiedGenerator(painter, None)
+    looks_with = getattr(found_by, "encoder", None) or encoder(config.retriever, config)
+    return VerifiedGenerator(painter, EncoderJudge(looks_with, config.margin, config.floor), tries=config.tries)
+
+
+def _painter(model: str, config: ImagineConfig) -> Painter:
+    from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
+
+    _hush(model)
+    strengths = config.strengths or None
+    return DiffusionPainter.load(DiffusionSettings(model=model, device=config.device, dtype=config.dtype, strengths=strengths, memory=config.memory))
+
+
+def _remote_painter(model: str, config: ImagineConfig) -> Painter:
+    from act2see.generators.remote import RemotePainter, RemoteSettings
+
+    return RemotePainter(RemoteSettings(model, base_url=config.generator_url))
+
+
+def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:
+    """What brings pictures in an evaluation: the generator that the config names, or the anchor as it is."""
+    if config.frames == "unedited":
+        from act2see.generators.controls import UneditedAnchor
+
+        return UneditedAnchor()
+    return generator(config.generator, config, found_by)
+
+
 def looker(config: EvalConfig) -> Retriever | None:
     """What brings frames in an evaluation: the retriever that the config names, or one of those that show whether its frames matter."""
     from act2see.retrievers.controls import RandomFrames, WithheldFrames
 
     match config.frames:
-        case "real":
+        case "real" | "unedited":
             return retriever(config.retriever, config)
         case "random":
             return RandomFrames(fps=config.retrieve_fps, seed=config.seed or 0)
@@ -127,7 +191,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
         return made
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
-    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0)
+    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind)
 
 
 def _split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:

@@ -320,9 +320,10 @@ def frame_line(frame: Frame) -> str:
         return f"frame at {frame.seconds:.1f} s{score}"
     made = frame.provenance
     if made is None:
-        return "imagined frame (never in the video)"
-    anchor = "" if made.anchor_seconds is None else f" from the frame at {made.anchor_seconds:.1f} s"
-    return f"imagined frame (never in the video), made{anchor} by {_one_line(made.model)}"
+        return "imagined (not in the video)"
+    anchor = "" if made.anchor_seconds is None else f"from {made.anchor_seconds:.2f} s, "
+    strength = "" if made.strength is None else f", strength {made.strength:g}"
+    return f"imagined (not in the video): {anchor}seed {made.seed}{strength}, by {_one_line(made.model)}"
 
 
 def cost_line(cost: Cost, looks: int) -> str:

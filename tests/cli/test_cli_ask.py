@@ -39,7 +39,7 @@ def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path, tmp_path
     assert told["answer"] == "B"
     assert told["choice"] == 1
     assert told["finish"] == "answer"
-    assert told["looks"] == [{"kind": "retrieve", "query": "the red star", "seconds": pytest.approx(0.5), "score": 0.75}]
+    assert told["looks"] == [{"kind": "retrieve", "query": "the red star", "imagined": False, "seconds": pytest.approx(0.5), "score": 0.75}]
     assert told["cost"]["tokens_in"] == 20
     assert told["cost"]["seconds"]["decode"] == 1.0
     assert told["made_with"]["backend"] == "scripted"
@@ -51,7 +51,7 @@ def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path, tmp_path
 def test_a_tools_failure_is_told_to_the_model_and_in_the_json(act2see: Act2See, clip: Path) -> None:
     done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker", "Blind"), "--json")
     assert done.code == 0
-    look = {"kind": "retrieve", "query": "the red star", "seconds": None, "score": None, "error": "no frame left to show"}
+    look = {"kind": "retrieve", "query": "the red star", "imagined": False, "seconds": None, "score": None, "error": "no frame left to show"}
     assert json.loads(done.out)["looks"] == [look]
     assert "no frame left to show" in done.err
 

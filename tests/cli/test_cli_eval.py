@@ -97,7 +97,7 @@ def test_the_demo_answers_every_question_and_writes_a_report(
     (tmp_path / "questions.json").write_text(json.dumps([item, {**item, "answer": "blue"}]), encoding="utf-8")
     how = ModelConfig()
     act2see("--version")  # the fixture's folder and fakes
-    code = answer_demo(tmp_path, Path("demo.html"), registry.backend("cli_fakes:Looker", how), registry.retriever("cli_fakes:Finder", how), how)
+    code = answer_demo(tmp_path, Path("demo.html"), registry.backend("cli_fakes:Looker", how), registry.retriever("cli_fakes:Finder", how), None, how)
     out = capsys.readouterr().out.splitlines()
     assert code == 0
     assert out == [

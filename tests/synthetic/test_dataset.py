@@ -15,7 +15,7 @@ from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.interfaces import Sample
 from act2see.synthetic import dataset
 from act2see.synthetic.dataset import Item, Split, items
-from act2see.synthetic.questions import Asked, Kind
+from act2see.synthetic.questions import Asked, Kind, Question
 from act2see.synthetic.world import COLOURS, PLACES, UNSEEN_PAIRS, Clip
 from act2see.trace import Answer, Thought, Trace
 from act2see.video import Video
@@ -45,7 +45,7 @@ def of_kind(found: Iterable[Item], kind: Kind) -> list[Item]:
 
 def test_static_and_transient_come_in_turn(held_out: list[Item]) -> None:
     assert [item.question.kind for item in held_out] == ["static", "transient"] * 1500
-    assert [item.index for item in held_out] == list(range(3000))
+    assert [item.name for item in held_out] == [f"held-out-0-{number:05d}" for number in range(3000)]
 
 
 def test_an_item_depends_on_its_split_seed_and_number_alone(held_out: list[Item]) -> None:
@@ -68,7 +68,8 @@ def test_held_out_asks_about_unseen_pairs_and_train_never_shows_one(held_out: li
 
     assert not any(shown(item) & UNSEEN_PAIRS for item in train)
     assert not any(item.is_unseen_pair for item in train)
-    asked = {(item.question.actor.colour, item.question.actor.shape) for item in held_out if item.is_unseen_pair}
+    unseen = [item.question for item in held_out if item.is_unseen_pair]
+    asked = {(question.actor.colour, question.actor.shape) for question in unseen if isinstance(question, Question)}
     assert asked == UNSEEN_PAIRS
     assert all(0.08 < sum(item.is_unseen_pair for item in of_kind(held_out, kind)) / 1500 < 0.17 for kind in KINDS)
 
@@ -151,6 +152,8 @@ def in_given_frames(item: Item) -> set[str]:
         case "place":
             centres = [actor.centre(seconds) for actor, seconds in shown]
             return {min(PLACES, key=lambda place: abs(PLACES[place][0] - x) + abs(PLACES[place][1] - y)) for x, y in centres}
+        case other:
+            raise AssertionError(other)
 
 
 def expected(item: Item, *, shown: bool) -> float:
@@ -197,6 +200,7 @@ def test_a_record_says_what_the_item_is(written: Path, held_out: list[Item]) -> 
         assert (written / record["video"]).is_file()
         start, stop = record["visible_seconds"]
         assert 0 <= start < stop <= item.clip.duration_seconds + 0.0005  # rounded to milliseconds
+        assert isinstance(question, Question)
         assert all(start - 0.001 <= seconds < stop + 0.001 for seconds in question.could_see)
     assert len({record["id"] for record in records}) == 2
 
@@ -217,6 +221,7 @@ def test_the_files_are_h264_of_the_promised_shape(written: Path, held_out: list[
 def test_a_look_into_the_file_shows_the_answer(written: Path, held_out: list[Item]) -> None:
     """The file, opened as any video, shows the asked shape in its colour at the times that the question promises, and only then."""
     for path, item in zip(sorted((written / "clips").iterdir()), held_out, strict=False):
+        assert isinstance(item.question, Question)
         actor, video = item.question.actor, Video(path)
         for frame in video.sample(3.0):
             assert frame.seconds is not None

@@ -12,17 +12,20 @@ from act2see.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class SyntheticBenchmark:
-    """`count` held-out questions on mp4 files that are written into `folder` as they are needed; static and transient in turn."""
+    """`count` held-out questions on mp4 files that are written into `folder` as they are needed; the kinds in turn."""
 
     folder: Path
     count: int = 300
     seed: int = 0
+    kinds: tuple[dataset.Kind, ...] = dataset.KINDS
     name: str = "synthetic"
 
     def samples(self) -> Iterator[Sample]:
         """The questions, each once its clip is written. Of the same count and seed, always the same."""
-        for record in dataset.write(self.folder, "held-out", self.count, self.seed):
-            groups = ("unseen_pairs",) if record["unseen_pair"] else ()
+        for record in dataset.write(self.folder, "held-out", self.count, self.seed, self.kinds):
+            groups: tuple[str, ...] = ("unseen_pairs",) if record["unseen_pair"] else ()
+            if record["kind"] == "hypothetical":
+                groups += (f"hypothetical: {record['asked']}",)
             video = self.folder / record["video"]
             yield Sample(record["id"], video, record["question"], tuple(record["choices"]), record["answer"], record["kind"], groups)
 

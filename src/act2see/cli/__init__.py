@@ -21,7 +21,7 @@ from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.cli import ask, cache, demo, evaluate, export, index, merge, retrieve, synthetic, train
+from act2see.cli import ask, cache, demo, evaluate, export, generate, index, merge, retrieve, synthetic, train
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
@@ -83,6 +83,7 @@ app = App(
 )
 app.command(ask.ask)
 app.command(retrieve.retrieve)
+app.command(generate.generate)
 app.command(index.index)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")

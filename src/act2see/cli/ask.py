@@ -15,7 +15,7 @@ from act2see.errors import Act2SeeError
 from act2see.output import complain, index_progress, tell_answer
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Backend, Retriever
+    from act2see.interfaces import Backend, Generator, Retriever
     from act2see.store import Run
     from act2see.trace import Trace
     from act2see.video import Video
@@ -41,15 +41,17 @@ def ask(
     check_file_to_write(settings.report)
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
+    registry.check_generator(settings.generator)
     opened = open_video(video, cached=settings.cache)
     trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex)
     run = _open_run(settings) if settings.save else None
     backend = registry.backend(settings.backend, settings)
     with index_progress(opened.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress) if settings.max_looks else None
+        generator = registry.generator(settings.generator, settings, retriever)
         _notice(backend, opened, settings)
         try:
-            reason_aloud(trace, opened, backend, retriever, settings)
+            reason_aloud(trace, opened, backend, retriever, generator, settings)
         except KeyboardInterrupt:
             complain("interrupted" + (f"; what was thought so far is kept in {settings.save}" if run and trace.steps else ""))
             return INTERRUPTED
@@ -63,7 +65,9 @@ def ask(
     return ANSWERED if tell_answer(trace, settings) else NO_ANSWER
 
 
-def reason_aloud(trace: "Trace", video: "Video", backend: "Backend", retriever: "Retriever | None", how: ModelConfig) -> None:
+def reason_aloud(
+    trace: "Trace", video: "Video", backend: "Backend", retriever: "Retriever | None", generator: "Generator | None", how: ModelConfig
+) -> None:
     """Run the loop to its end, showing every step on stderr as it happens."""
     from act2see.engine import Delta, reason
     from act2see.terminal import Printer
@@ -71,7 +75,7 @@ def reason_aloud(trace: "Trace", video: "Video", backend: "Backend", retriever: 
     printer = Printer.for_stream(sys.stderr, os.environ)
     line_open = False
     try:
-        for event in reason(trace, video, backend, retriever, max_looks=how.max_looks, seed=how.seed or 0):
+        for event in reason(trace, video, backend, retriever, generator, max_looks=how.max_looks, seed=how.seed or 0):
             line_open = True
             if isinstance(event, Delta):
                 printer.delta(event.text)

@@ -14,7 +14,7 @@ from act2see.config import DemoConfig, ModelConfig, SettingsFile
 from act2see.output import looks_of
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Backend, Retriever
+    from act2see.interfaces import Backend, Generator, Retriever
 
 
 def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(), config: SettingsFile = None) -> int:
@@ -27,10 +27,13 @@ def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(),
 
     check_file_to_write(settings.report)
     how = ModelConfig()
-    return answer_demo(DEMO, settings.report, registry.backend("micro", how), registry.retriever("micro", how), how)
+    retriever = registry.retriever("micro", how)
+    return answer_demo(DEMO, settings.report, registry.backend("micro", how), retriever, registry.generator("micro", how, retriever), how)
 
 
-def answer_demo(folder: Path, report: Path, backend: "Backend", retriever: "Retriever | None", how: ModelConfig) -> int:
+def answer_demo(
+    folder: Path, report: Path, backend: "Backend", retriever: "Retriever | None", generator: "Generator | None", how: ModelConfig
+) -> int:
     """Answer a folder's questions one after the other, print a line about each, and write one report."""
     from act2see.chat import chosen
     from act2see.engine import new_trace
@@ -41,13 +44,15 @@ def answer_demo(folder: Path, report: Path, backend: "Backend", retriever: "Retr
     for number, item in enumerate(json.loads((folder / "questions.json").read_text(encoding="utf-8")), 1):
         video = Video(folder / item["video"])
         trace = new_trace(video, item["question"], item["choices"], fps=how.fps, id=f"demo-{number}")
-        reason_aloud(trace, video, backend, retriever, how)
+        reason_aloud(trace, video, backend, retriever, generator, how)
         traces.append(trace)
         index = chosen(trace.answer, trace.choices)
         said = "-" if index is None else trace.choices[index]
         verdict = "no answer" if index is None else "right" if said == item["answer"] else f"wrong: it is {item['answer']}"
         times = [f"{look['seconds']:.2f} s" for look in looks_of(trace) if look["seconds"] is not None]
-        seen = f"looked again at {', '.join(times)}" if times else "the first frames were enough"
+        ways = [f"looked again at {', '.join(times)}"] if times else []
+        ways += ["imagined a picture"] if any(look["imagined"] for look in looks_of(trace)) else []
+        seen = " and ".join(ways) or "the first frames were enough"
         print(f"{number}. {trace.question} {said} ({verdict}; {seen})", flush=True)
     best = next((trace for trace in traces if trace.looks), traces[0])
     write_report(best, report)

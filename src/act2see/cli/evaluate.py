@@ -38,6 +38,7 @@ def evaluate(
     registry.check_benchmark(benchmark)
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
+    registry.check_generator(settings.generator)
     if settings.resume and settings.out is None:
         raise ConfigError("there is nothing to resume: name the run's folder with --out")
     run = _eval_run(benchmark, settings) if settings.out else None
@@ -46,7 +47,8 @@ def evaluate(
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
         backend = registry.backend(settings.backend, settings)
         retriever = registry.looker(settings) if settings.max_looks else None
-        evaluator = Evaluator(asked, backend, retriever, fps=settings.fps, max_looks=settings.max_looks, seed=settings.seed or 0)
+        generator = registry.imaginer(settings, retriever)
+        evaluator = Evaluator(asked, backend, retriever, generator, fps=settings.fps, max_looks=settings.max_looks, seed=settings.seed or 0)
         scored = _with_progress(evaluator, settings.n, done, run)
     summary = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks, **summarise(scored)}
     if run:

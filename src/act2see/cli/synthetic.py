@@ -26,7 +26,7 @@ def synthetic(
     from act2see.synthetic import dataset
 
     try:
-        for _ in progressing(dataset.write(folder, settings.split, settings.n, settings.seed), "clips", settings.n):
+        for _ in progressing(dataset.write(folder, settings.split, settings.n, settings.seed, settings.kind), "clips", settings.n):
             pass
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror}; give a folder that can be written") from error

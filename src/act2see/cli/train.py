@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from act2see.cli.evaluate import evaluate
 from act2see.cli.exits import ANSWERED, INTERRUPTED
-from act2see.config import EvalConfig, MicroRetrieverConfig, MicroVlmConfig, SettingsFile, Words
+from act2see.config import EvalConfig, MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SettingsFile, Words
 from act2see.errors import ConfigError
 from act2see.output import complain, working
 
@@ -81,7 +81,7 @@ def _needs_training() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in ("torch", "transformers", "peft", "accelerate"):
+        if missing not in ("torch", "transformers", "peft", "accelerate", "diffusers"):
             raise
         raise ConfigError(f"training needs {missing}: pip install 'act2see[train]'") from error
 
@@ -167,6 +167,17 @@ def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name=
     """Train the embedded retriever."""
     del config
     from act2see.training import micro_retriever as training
+
+    print(training.train(settings))
+    return ANSWERED
+
+
+@train.command
+def micro_generator(*, settings: Annotated[MicroGeneratorConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
+    """Train the embedded generator: first its codec, then, with --part edits --start-from the codec's folder, what it does."""
+    del config
+    with _needs_training():
+        from act2see.training import micro_generator as training
 
     print(training.train(settings))
     return ANSWERED

@@ -7,6 +7,8 @@ from io import BytesIO
 
 from PIL import Image
 
+from act2see.imagined import Kind, imagined_metadata
+
 _JPEG_QUALITY = 82
 _DRAWN_COLOURS = 256  # a picture with more was hardly drawn, and as a PNG, which is exact, it would be larger than as a JPEG
 
@@ -35,32 +37,36 @@ class Album:
 
     def __init__(self) -> None:
         self._names: dict[bytes, str] = {}
-        self._images: dict[str, tuple[Image.Image, int]] = {}
+        self._images: dict[str, tuple[Image.Image, int, bool]] = {}
 
-    def add(self, image: Image.Image, longest_side: int) -> Picture:
-        """Show a picture with at most `longest_side` pixels; one that is already there is kept once, at the larger of its sizes."""
+    def add(self, image: Image.Image, longest_side: int, *, imagined: bool = False) -> Picture:
+        """Show a picture with at most `longest_side` pixels; one that is already there is kept once, at the larger of its sizes.
+
+        An imagined one is never the same as a real one, and its file says inside what it is.
+        """
         image = image if image.mode == "RGB" else image.convert("RGB")
-        key = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
+        key = hashlib.sha256(f"{image.size} {imagined}".encode() + image.tobytes()).digest()
         name = self._names.setdefault(key, f"picture-{len(self._names) + 1}")
         before = self._images[name][1] if name in self._images else 0
-        self._images[name] = (image, max(before, longest_side))
+        self._images[name] = (image, max(before, longest_side), imagined)
         return Picture(name, *image.size)
 
     def embedded(self) -> tuple[Embedded, ...]:
         """All pictures, scaled and encoded, in the order in which they were first shown."""
-        return tuple(_embed(name, image, longest_side) for name, (image, longest_side) in self._images.items())
+        return tuple(_embed(name, *kept) for name, kept in self._images.items())
 
 
-def _embed(name: str, image: Image.Image, longest_side: int) -> Embedded:
+def _embed(name: str, image: Image.Image, longest_side: int, imagined: bool) -> Embedded:
     small = image.copy()
     small.thumbnail((longest_side, longest_side))
-    kind, data = "jpeg", _encoded(small, "JPEG")
-    if small.getcolors(_DRAWN_COLOURS) is not None and len(png := _encoded(small, "PNG")) <= len(data):
+    kind, data = "jpeg", _encoded(small, "JPEG", imagined)
+    if small.getcolors(_DRAWN_COLOURS) is not None and len(png := _encoded(small, "PNG", imagined)) <= len(data):
         kind, data = "png", png
     return Embedded(name, *small.size, url=f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")
 
 
-def _encoded(image: Image.Image, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: Kind, imagined: bool) -> bytes:
     file = BytesIO()
-    image.save(file, kind, quality=_JPEG_QUALITY)
+    # Where it came from stands beside it on the page; a prompt of any length would not fit into a JPEG.
+    image.save(file, kind, quality=_JPEG_QUALITY, **(imagined_metadata(kind) if imagined else {}))
     return file.getvalue()

@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 from act2see import chat
 from act2see.report.pictures import Album, Embedded, Picture
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Retrieve, Thought, Trace
+from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 
 INSERTED_PIXELS = 640
 INITIAL_PIXELS = 320
@@ -20,11 +20,13 @@ MAX_INITIAL_PICTURES = 64
 _STRIP_HEIGHTS = 16.0  # the film strip's width in heights: 11 on a desktop, and pictures may lose a third at their sides
 _PIN_PERCENT = 10.0  # a pin's width on a phone, in percent of the timeline, for a square picture: nearer pins stand one above the other
 _MAX_TICKS = 6
+_NOT_IN_THE_VIDEO = "Imagined picture, not in the video"
+_SAME_SECONDS = 1e-3  # frames of a video stand further apart
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One frame where the page shows it. `facts` are the things to know about it, by name."""
+    """One frame where the page shows it. `facts` are the things to know about it, by name; `anchor` is the real frame that it was made from."""
 
     picture: Picture
     alt: str
@@ -32,6 +34,7 @@ class Shown:
     score: str | None = None
     imagined: bool = False
     facts: tuple[tuple[str, str], ...] = ()
+    anchor: "Shown | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,8 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """An inserted frame's place on the timeline, in percent of its length; an imagined one stands where its anchor does. `lane` 0 is the highest."""
+    """A retrieved frame's place on the timeline, in percent of its length. `lane` 0 is the highest."""
 
-    kind: Literal["retrieved", "anchor"]
     percent: float
     title: str
     picture: Picture
@@ -83,7 +85,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The video's time from left to right."""
+    """The video's time from left to right, with the frames that were in it: an imagined one has no place there."""
 
     slots: tuple[Slot, ...]
     dots: tuple[Dot, ...]
@@ -165,6 +167,7 @@ def evenly(frames: Sequence[Frame], count: int) -> Sequence[Frame]:
 
 
 def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
+    known = [*trace.frames, *(frame for _, frame in _inserted_frames(trace))]
     calls = 0
     open_call: Retrieve | Generate | None = None
     for step in trace.steps:
@@ -184,7 +187,8 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
                 open_call = None
             case Observation(frames=frames):
                 wish = open_call.query.strip() if isinstance(open_call, Retrieve) else ""
-                yield Block("frames", frames=tuple(_inserted(frame, wish, album) for frame in frames), number=calls if open_call else None)
+                shown = tuple(_inserted(frame, wish, known, album) for frame in frames)
+                yield Block("frames", frames=shown, number=calls if open_call else None)
                 open_call = None
             case Answer(text):
                 yield Block("answer", text.strip())
@@ -193,19 +197,25 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
 
 
 def _initial(frame: Frame, album: Album) -> Shown:
+    if frame.provenance is not None:
+        return Shown(album.add(frame.image, INITIAL_PIXELS, imagined=True), _NOT_IN_THE_VIDEO, None, imagined=True)
     time = None if frame.seconds is None else seconds_text(frame.seconds)
     return Shown(album.add(frame.image, INITIAL_PIXELS), f"Initial frame at {time}" if time else "Initial frame without a time", time)
 
 
-def _inserted(frame: Frame, wish: str, album: Album) -> Shown:
-    picture = album.add(frame.image, INSERTED_PIXELS)
-    if frame.seconds is not None:
-        time = seconds_text(frame.seconds)
-        looked_for = f", retrieved for “{wish}”" if wish else ""
-        return Shown(picture, f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
+def _inserted(frame: Frame, wish: str, known: Sequence[Frame], album: Album) -> Shown:
+    if frame.seconds is None:
+        return _imagined(frame, known, album)
+    time = seconds_text(frame.seconds)
+    looked_for = f", retrieved for “{wish}”" if wish else ""
+    return Shown(album.add(frame.image, INSERTED_PIXELS), f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
+
+
+def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:
+    picture = album.add(frame.image, INSERTED_PIXELS, imagined=True)
     made = frame.provenance
     if made is None:
-        return Shown(picture, "Imagined picture, not in the video", None, score_text(frame.score), imagined=True)
+        return Shown(picture, _NOT_IN_THE_VIDEO, None, score_text(frame.score), imagined=True)
     facts = [("prompt", made.prompt)]
     if made.anchor_seconds is not None:
         facts.append(("made from", f"the frame at {seconds_text(made.anchor_seconds)}"))
@@ -213,7 +223,19 @@ def _inserted(frame: Frame, wish: str, album: Album) -> Shown:
     if made.strength is not None:
         facts.append(("strength", f"{made.strength:g}"))
     facts += [(name, f"{score:.2f}") for name, score in made.scores.items()]
-    return Shown(picture, f"Imagined picture, not in the video: {made.prompt}", None, score_text(frame.score), imagined=True, facts=tuple(facts))
+    alt, anchor = f"{_NOT_IN_THE_VIDEO}: {made.prompt}", _anchor(made, known, album)
+    return Shown(picture, alt, None, score_text(frame.score), imagined=True, facts=tuple(facts), anchor=anchor)
+
+
+def _anchor(made: Provenance, known: Sequence[Frame], album: Album) -> Shown | None:
+    """The frame that a picture was made from, where the trace holds it: elsewhere only its time is known."""
+    if made.anchor_seconds is None:
+        return None
+    for frame in known:
+        if frame.seconds is not None and abs(frame.seconds - made.anchor_seconds) < _SAME_SECONDS:
+            time = seconds_text(frame.seconds)
+            return Shown(album.add(frame.image, INSERTED_PIXELS), f"Frame of the video at {time}, from which the imagined picture was made", time)
+    return None
 
 
 def seconds_text(seconds: float) -> str:
@@ -232,8 +254,8 @@ def score_text(score: float | None) -> str | None:
 def _timeline(trace: Trace, album: Album) -> Timeline | None:
     """None when no frame has a time: there is nothing to draw."""
     initial = [(frame.seconds, frame) for frame in trace.frames if frame.seconds is not None]
-    inserted = [(place, number, frame) for number, frame in _inserted_frames(trace) if (place := _place(frame)) is not None]
-    times = [*(seconds for seconds, _ in initial), *(place for place, _, _ in inserted)]
+    inserted = [(frame.seconds, number, frame) for number, frame in _inserted_frames(trace) if frame.seconds is not None]
+    times = [*(seconds for seconds, _ in initial), *(seconds for seconds, _, _ in inserted)]
     if not times:
         return None
     # A frame may lie beyond what the file's header promises; then the line is as long as the frames need.
@@ -242,7 +264,7 @@ def _timeline(trace: Trace, album: Album) -> Timeline | None:
     def percent(seconds: float) -> float:
         return 100 * min(1.0, max(0.0, seconds / length)) if length > 0 else 0.0
 
-    pins = _in_lanes([_pin(number, frame, place, percent(place), album) for place, number, frame in inserted])
+    pins = _in_lanes([_pin(number, frame, seconds, percent(seconds), album) for seconds, number, frame in inserted])
     return Timeline(
         slots=tuple(_slots([(percent(seconds), frame) for seconds, frame in initial], album)),
         dots=tuple(Dot(percent(seconds), f"initial frame at {seconds_text(seconds)}") for seconds, _ in initial),
@@ -264,20 +286,10 @@ def _inserted_frames(trace: Trace) -> Iterable[tuple[int | None, Frame]]:
                 yield calls or None, frame
 
 
-def _place(frame: Frame) -> float | None:
-    """Where a frame stands on the timeline, in seconds: an imagined one where its anchor does."""
-    if frame.provenance is not None:
-        return frame.provenance.anchor_seconds
-    return frame.seconds
-
-
-def _pin(number: int | None, frame: Frame, place: float, percent: float, album: Album) -> Pin:
-    picture = album.add(frame.image, INSERTED_PIXELS)
+def _pin(number: int | None, frame: Frame, seconds: float, percent: float, album: Album) -> Pin:
     look = "" if number is None else f"look {number}: "
-    if frame.provenance is not None:
-        return Pin("anchor", percent, f"{look}imagined from the frame at {seconds_text(place)}, not in the video", picture, number)
     score = "" if frame.score is None else f", score {score_text(frame.score)}"
-    return Pin("retrieved", percent, f"{look}frame at {seconds_text(place)}{score}", picture, number)
+    return Pin(percent, f"{look}frame at {seconds_text(seconds)}{score}", album.add(frame.image, INSERTED_PIXELS), number)
 
 
 def _in_lanes(pins: Sequence[Pin]) -> tuple[Pin, ...]:

@@ -4,73 +4,105 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act2see.synthetic.questions import WORDINGS, Kind, Look, Question, ask, explain
+from act2see.synthetic.edits import apply
+from act2see.synthetic.hypothetical import Hypothetical, ask_hypothetical, explain_hypothetical, is_unseen
+from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
-from act2see.trace import Retrieve, Thought
+from act2see.trace import Frame, Generate, Retrieve, Step, Thought
 
 Split = Literal["train", "held-out"]
+Kind = Literal["static", "transient", "hypothetical"]
 KINDS: tuple[Kind, ...] = ("static", "transient")
+"""What is asked for where nothing else is said: the kinds that need no generator."""
 CLIPS, QUESTIONS = "clips", "questions.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One clip with one question. `index` and the data set's seed and split make it; nothing else does."""
+    """One clip with one question. Its name and the data set's seed and split make it; nothing else does."""
 
-    index: int
+    name: str
     clip: Clip
-    question: Question
+    question: Question | Hypothetical
     reasoning: str
 
     @property
     def is_unseen_pair(self) -> bool:
         """Whether the question asks about a colour on a shape that training never shows."""
+        if isinstance(self.question, Hypothetical):
+            return is_unseen(self.question)
         return (self.question.actor.colour, self.question.actor.shape) in UNSEEN_PAIRS
 
 
-def items(split: Split, count: int, seed: int = 0) -> Iterator[Item]:
-    """`count` items, static and transient in turn. Held-out clips have random numbers of their own, and may show the unseen pairs."""
-    for index in range(count):
-        rng = random.Random(f"{split} {seed} {index}")
-        # Drawn before the clip: what can be asked about a clip tells something of what is in it.
-        asked = rng.choice(tuple(WORDINGS))
-        while True:
-            clip = make_clip(rng, unseen=split == "held-out")
-            wanted = [question for question in ask(rng, clip) if question.kind == KINDS[index % len(KINDS)] and question.asked == asked]
-            if wanted:
-                break
-        yield Item(index, clip, wanted[0], _told(rng, clip, wanted[0]))
+def items(split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[Item]:
+    """`count` items, the kinds in turn. Held-out clips have random numbers of their own, and may show the unseen pairs.
+
+    A question depends on its kind and its number among those of its kind alone: whatever else is asked, the tenth static question is the same.
+    """
+    for number in range(count):
+        kind, place = kinds[number % len(kinds)], number // len(kinds)
+        yield _hypothetical(split, seed, place) if kind == "hypothetical" else _question(split, seed, place, kind)
 
 
-def _told(rng: random.Random, clip: Clip, question: Question) -> str:
-    """The scripted teacher's reasoning as plain text: what a person who saw the whole clip might write."""
-    steps = explain(rng, clip, question, [Look(question.could_see[0])])
-    words = [step.text if isinstance(step, Thought) else f" ({step.query.strip()})" for step in steps if isinstance(step, Thought | Retrieve)]
+def _question(split: Split, seed: int, place: int, kind: Literal["static", "transient"]) -> Item:
+    index = len(KINDS) * place + KINDS.index(kind)
+    rng = random.Random(f"{split} {seed} {index}")
+    # Drawn before the clip: what can be asked about a clip tells something of what is in it.
+    asked = rng.choice(tuple(WORDINGS))
+    while True:
+        clip = make_clip(rng, unseen=split == "held-out")
+        wanted = [question for question in ask(rng, clip) if question.kind == kind and question.asked == asked]
+        if wanted:
+            break
+    steps = explain(rng, clip, wanted[0], [Look(wanted[0].could_see[0])])
+    return Item(f"{split}-{seed}-{index:05d}", clip, wanted[0], _told(steps))
+
+
+def _hypothetical(split: Split, seed: int, place: int) -> Item:
+    rng = random.Random(f"{split} {seed} hypothetical {place}")
+    clip, question = ask_hypothetical(rng, unseen=split == "held-out")
+    seconds = question.anchors[0]
+    edited = apply(question.edit, clip, seconds)
+    assert edited is not None
+    steps = explain_hypothetical(rng, clip, question, Frame(edited.draw(seconds), None))
+    return Item(f"{split}-{seed}-hypothetical-{place:05d}", clip, question, _told(steps))
+
+
+def _told(steps: Sequence[Step]) -> str:
+    """The scripted teacher's reasoning as plain text: what a person who saw the whole clip, or could imagine, might write."""
+    words = []
+    for step in steps:
+        match step:
+            case Thought(text):
+                words.append(text)
+            case Retrieve(text) | Generate(text):
+                words.append(f" ({text.strip()})")
+            case _:
+                pass
     return "".join(words).removeprefix("<think>").removesuffix("</think>")
 
 
-def write(folder: Path, split: Split, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
     """Write clips and `questions.jsonl` into a folder, yielding each record; what is already there is kept, so an interrupted call can be repeated.
 
     A record: id, video (relative to the folder), question, choices, answer (a choice's text), kind, asked, reasoning, unseen_pair, visible_seconds.
     """
     (folder / CLIPS).mkdir(parents=True, exist_ok=True)
     records = []
-    for item in items(split, count, seed):
+    for item in items(split, count, seed, kinds):
         # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
         content = hashlib.sha256(repr(item.clip).encode()).hexdigest()[:10]
-        name = f"{split}-{seed}-{item.index:05d}"
-        path = folder / CLIPS / f"{name}-{content}.mp4"
+        path = folder / CLIPS / f"{item.name}-{content}.mp4"
         if not path.exists():
-            unfinished = path.with_name(f".{name}.{os.getpid()}.mp4")
+            unfinished = path.with_name(f".{item.name}.{os.getpid()}.mp4")
             item.clip.write(unfinished)
             unfinished.replace(path)
-        records.append({"id": name, "video": f"{CLIPS}/{path.name}", **_record(item)})
+        records.append({"id": item.name, "video": f"{CLIPS}/{path.name}", **_record(item)})
         yield records[-1]
     text = "".join(json.dumps(record) + "\n" for record in records)
     unfinished = folder / f".{QUESTIONS}.{os.getpid()}"
@@ -80,7 +112,10 @@ def write(folder: Path, split: Split, count: int, seed: int = 0) -> Iterator[dic
 
 def _record(item: Item) -> dict[str, Any]:
     question = item.question
-    visible = [question.actor.start, min(question.actor.stop, item.clip.duration_seconds)]
+    if isinstance(question, Hypothetical):
+        visible = [question.anchors[0], question.anchors[-1]]
+    else:
+        visible = [question.actor.start, min(question.actor.stop, item.clip.duration_seconds)]
     return {
         "question": question.text,
         "choices": list(question.choices),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Actor, Clip
+from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, SHAPES, Actor, Clip, place_at
 from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought
 
 Asked = Literal["colour", "shape", "place"]
@@ -39,7 +39,6 @@ WORDINGS: dict[Asked, tuple[str, ...]] = {
         "Where can the {shape} be seen?",
     ),
 }
-PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
     if question.seen:
         first = question.seen[0]
         text += _read(clip, question, [seconds for seconds in given if seconds <= first])
-        return _conclude(rng, text + _fact(rng, clip, question, first), question.answer)
+        return conclude(rng, text + _fact(rng, clip, question, first), question.answer)
     text += _read(clip, question, given)
     text += rng.choice((" None of these frames shows it.", " No frame that I was given shows it.", " I cannot see it in these frames."))
     steps: list[Step] = []
@@ -138,10 +137,10 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
         steps.append(Observation(frames=(Frame(clip.draw(look.seconds), look.seconds),)))
         text = _read(clip, question, [look.seconds])
         if question.actor.is_there(look.seconds):
-            return [*steps, *_conclude(rng, text + _fact(rng, clip, question, look.seconds), question.answer)]
+            return [*steps, *conclude(rng, text + _fact(rng, clip, question, look.seconds), question.answer)]
         text += rng.choice((" This frame does not show it.", " It is not in this frame."))
     text += rng.choice((" I can only guess.", " So I have to guess."))
-    return [*steps, *_conclude(rng, text, rng.choice(question.choices))]
+    return [*steps, *conclude(rng, text, rng.choice(question.choices))]
 
 
 def wanted(rng: random.Random, question: Question) -> str:
@@ -170,7 +169,8 @@ def _fact(rng: random.Random, clip: Clip, question: Question, seconds: float) ->
     return f"{start}: {'an' if colour[0] in 'aeiou' else 'a'} {colour} {actor.shape}{place}."
 
 
-def _conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
+def conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
+    """The last thought and the answer."""
     end = rng.choice((" So the answer is {}.", " The answer is {}.", " That makes it {}.")).format(answer)
     return [Thought(text + end + "</think>"), Answer(f" {answer}")]
 
@@ -188,10 +188,5 @@ def describe(clip: Clip, seconds: Sequence[float], question: Question | None = N
 
 def _listing(clip: Clip, seconds: float, question: Question | None) -> str:
     asked = None if question is None else question.actor.colour if question.asked == "shape" else question.actor.shape
-    there = [(actor.colour_at(seconds), actor.shape, _nearest_place(actor, seconds)) for actor in clip.visible(seconds)]
+    there = [(actor.colour_at(seconds), actor.shape, place_at(actor, seconds)) for actor in clip.visible(seconds)]
     return ", ".join(" ".join(f"{word}!" if word == asked else word for word in thing) for thing in there) or "nothing"
-
-
-def _nearest_place(actor: Actor, seconds: float) -> str:
-    x, y = actor.centre(seconds)
-    return min(PLACES, key=lambda place: (PLACES[place][0] - x) ** 2 + (PLACES[place][1] - y) ** 2)

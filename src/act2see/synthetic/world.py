@@ -32,7 +32,9 @@ PLACES = {"top": (128, 48), "left": (48, 128), "middle": (128, 128), "right": (2
 UNSEEN_PAIRS = frozenset({("red", "ring"), ("yellow", "circle"), ("green", "star"), ("blue", "triangle"), ("purple", "square"), ("white", "cross")})
 """Colour and shape that never stand together in training, so that a held-out question can ask for them."""
 
-_ROOM = 62.0  # pixels between two centres: shapes are at most 58 wide
+PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
+ROOM = 62.0
+"""The least distance between two centres in pixels: shapes are at most 58 wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Actor:
     change_seconds: float = math.inf
     tint: tuple[int, int, int] | None = None
     """Its RGB where the colour is `NAMELESS`."""
+    sway: float = 8.0
+    """How far it wanders about its place in pixels."""
 
     def is_there(self, seconds: float) -> bool:
         """Whether it is on screen."""
@@ -70,7 +74,7 @@ class Actor:
             share = min(1.0, max(0.0, (seconds - self.start) / (self.stop - self.start)))
             to_x, to_y = PLACES[self.target]
             x, y = x + share * (to_x - x), y + share * (to_y - y)
-        return x + 8 * math.sin(1.3 * seconds + self.phase), y + 8 * math.cos(1.7 * seconds + 2 * self.phase)
+        return x + self.sway * math.sin(1.3 * seconds + self.phase), y + self.sway * math.cos(1.7 * seconds + 2 * self.phase)
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,11 @@ def _around(x: float, y: float, points: Iterable[tuple[float, float]], radius: f
     return [(x + radius * f * math.cos(math.radians(a)), y + radius * f * math.sin(math.radians(a))) for a, f in points]
 
 
+def place_at(actor: Actor, seconds: float) -> str:
+    """The place that a shape is nearest to at that time."""
+    return min(PLACES, key=lambda place: math.dist(PLACES[place], actor.centre(seconds)))
+
+
 # Making clips
 
 
@@ -183,6 +192,24 @@ def make_clip(rng: random.Random, *, unseen: bool = False, seconds: tuple[float,
     return Clip(duration, tuple(actors), background, rng.randrange(2**31))
 
 
+def make_scene(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0)) -> Clip:
+    """A random clip for questions about what is not: three or four shapes that stay in their places, most of them all the time, in few colours.
+
+    Up to one more flashes. Parameters as for `make_clip`.
+    """
+    duration = math.floor(rng.uniform(*seconds) * FRAME_RATE) / FRAME_RATE
+    actors: list[Actor] = []
+    palette = rng.sample(list(COLOURS), rng.choice((2, 3, 4, 8)))
+    for _ in range(rng.choice((3, 4))):
+        start, stop = (0.0, duration + 1) if rng.random() < 0.85 else _lasting(rng, duration)
+        _place(rng, actors, start, stop, unseen=unseen, moves=False, palette=palette)
+    if rng.random() < 0.4:
+        start = rng.uniform(0.0, duration - 0.6)
+        _place(rng, actors, start, start + rng.uniform(0.2, 0.6), unseen=unseen, moves=False)
+    background = (rng.randint(20, 70), rng.randint(20, 70), rng.randint(20, 70))
+    return Clip(duration, tuple(actors), background, rng.randrange(2**31))
+
+
 def _lasting(rng: random.Random, duration: float) -> tuple[float, float]:
     """When a lasting shape is there: all the time, or for a part of it."""
     if rng.random() < 0.45:
@@ -192,11 +219,12 @@ def _lasting(rng: random.Random, duration: float) -> tuple[float, float]:
     return start, start + length
 
 
-def _place(rng: random.Random, actors: list[Actor], start: float, stop: float, *, unseen: bool, moves: bool) -> None:
-    """Add a shape where it meets nobody; leave it out when twenty tries find no room."""
+def _place(rng: random.Random, actors: list[Actor], start: float, stop: float, *, unseen: bool, moves: bool, palette: Sequence[str] = ()) -> None:
+    """Add a shape where it meets nobody, in one of the palette's colours if it may have one; leave it out when twenty tries find no room."""
     for _ in range(20):
         shape = rng.choice(SHAPES)
-        colour = colour_for(rng, shape, unseen=unseen)
+        among = [colour for colour in palette if unseen or (colour, shape) not in UNSEEN_PAIRS]
+        colour = rng.choice(among) if among else colour_for(rng, shape, unseen=unseen)
         place = rng.choice(list(PLACES))
         target = rng.choice([p for p in PLACES if p != place]) if moves and rng.random() < 0.25 else None
         later = colour_for(rng, shape, unseen=unseen, avoid=(colour,)) if moves and rng.random() < 0.2 else None
@@ -213,4 +241,4 @@ def _apart(one: Actor, other: Actor) -> bool:
         return True
     steps = max(2, round((last - first) * 4))
     times = (first + (last - first) * k / steps for k in range(steps + 1))
-    return all(math.dist(one.centre(t), other.centre(t)) >= _ROOM for t in times)
+    return all(math.dist(one.centre(t), other.centre(t)) >= ROOM for t in times)

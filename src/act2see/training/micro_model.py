@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from act2see import chat
+from act2see.synthetic.hypothetical import ask_hypothetical, explain_hypothetical
 from act2see.synthetic.questions import Look, ask, describe, explain
 from act2see.synthetic.world import make_clip
 from act2see.trace import Generate, Observation, Retrieve, Thought
@@ -34,6 +35,14 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
     for tools in ((), ("retrieve",), ("retrieve", "generate")):
         yield chat.system_prompt(tools)
     for _ in range(count):
+        clip, supposed = ask_hypothetical(rng, unseen=True)
+        yield chat.question_text(supposed.text, supposed.choices)
+        for step in explain_hypothetical(rng, clip, supposed, "no faithful picture could be made: answer from what you have seen"):
+            match step:
+                case Thought(text) | Generate(text):
+                    yield text
+                case _:
+                    pass
         clip = make_clip(rng, unseen=True)
         yield "Question: Describe every frame. " + describe(clip, clip.times(1.0)) + "<3.0 seconds>\nsystem\nuser\nassistant\n"
         for question in ask(rng, clip)[:4]:

@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from PIL import Image
@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.config import MicroRetrieverConfig
-from act2see.synthetic.questions import PLACE_WORDS
-from act2see.synthetic.world import COLOURS, NAMELESS, PLACES, SHAPES, SIZE, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip
+from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
+from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, SIZE, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
 from act2see.training.fitting import fit
 from act2see.training.micro_model import make_tokenizer, use_plain_attention
 
@@ -71,6 +71,39 @@ def random_wish(rng: random.Random) -> Wanted:
     return Wanted(shape=shape, colour=None if place else colour_for(rng, shape, unseen=False), place=place)
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An edit's prompt as a text to search with. Of a picture that shows the shapes but not as described, it is half true: such a frame is what the
+    edit is made from, so it must be found before those that show none of them, and score less than the edited picture."""
+
+    edit: Edit
+
+    def shows(self, clip: Clip, seconds: float) -> float:
+        """How true it is of the picture at that time: 0, 0.5 or 1."""
+        there = [actor for actor in clip.visible(seconds) if actor.shape in shapes_of(self.edit)]
+        match self.edit:
+            case Remove():
+                return float(not there)
+            case Recolour(_, colour):
+                fits = any(actor.colour_at(seconds) == colour for actor in there)
+            case Move(_, place):
+                fits = any(_is_at(actor, place, seconds) for actor in there)
+            case Swap(shape, place, other, other_place):
+                wanted = {shape: place, other: other_place}
+                fits = {actor.shape for actor in there if _is_at(actor, wanted[actor.shape], seconds)} == set(wanted)
+            case _:
+                assert_never(self.edit)
+        return 1.0 if fits else 0.5 * ({actor.shape for actor in there} == set(shapes_of(self.edit)))
+
+    def words(self, rng: random.Random) -> str:
+        """One of the edit's prompts."""
+        return prompt_of(self.edit, rng)
+
+
+def _is_at(actor: Actor, place: str, seconds: float) -> bool:
+    return math.dist(actor.centre(seconds), PLACES[place]) <= 24
+
+
 class Batches(Dataset[dict[str, Any]]):
     """Batch `i`, the same every time: pictures, texts and the matrix that says which text is true of which picture."""
 
@@ -91,12 +124,16 @@ class Batches(Dataset[dict[str, Any]]):
             for seconds in moments:
                 shown += [(clip, seconds), (_mutant(rng, clip, seconds), seconds)]
         shown = shown[: self.config.images]
-        wishes = [random_wish(rng) for _ in range(self.config.texts)]
+        wishes: list[Wanted | Described] = [random_wish(rng) for _ in range(self.config.texts)]
+        for place in range(0, len(shown) // 2, 2):
+            before, edit, after, seconds = _edited(rng)
+            shown[place], shown[place + 1] = (before, seconds), (after, seconds)
+            wishes.append(Described(edit))
         text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
         # Decoders scale pictures down in ways of their own: none of them may be the only one that is known.
         pictures = [clip.draw(seconds).resize((_SIDE, _SIDE), rng.choice(_FILTERS)) for clip, seconds in shown]
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
-        truth = torch.tensor([[wish.shows(clip, seconds) for wish in wishes] for clip, seconds in shown])
+        truth = torch.tensor([[float(wish.shows(clip, seconds)) for wish in wishes] for clip, seconds in shown])
         outlines = torch.tensor([_outlines(clip, seconds) for clip, seconds in shown])
         return {"pixel_values": pixels, "input_ids": text["input_ids"], "truth": truth, "outlines": outlines}
 
@@ -107,6 +144,15 @@ def _outlines(clip: Clip, seconds: float) -> list[int]:
     count = _SIDE // _PATCH
     middles = [(number + 0.5) * SIZE / count for number in range(count)]
     return [next((shape for x, y, r, shape in there if math.hypot(x - px, y - py) <= r), len(SHAPES)) for py in middles for px in middles]
+
+
+def _edited(rng: random.Random) -> tuple[Clip, Edit, Clip, float]:
+    while True:
+        clip = make_scene(rng)
+        seconds = rng.uniform(0, clip.duration_seconds - 0.05)
+        edit = random_edit(rng, clip, seconds, rng.choice(EDITS))
+        if edit is not None and (after := apply(edit, clip, seconds)) is not None:
+            return clip, edit, after, seconds
 
 
 def _tinted(rng: random.Random, clip: Clip) -> Clip:

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import ImageFilter
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 from act2see import chat
 from act2see.config import MicroVlmConfig
+from act2see.synthetic.edits import apply
+from act2see.synthetic.hypothetical import Hypothetical, ask_hypothetical, ask_more, explain_hypothetical
 from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain, wanted
 from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
 from act2see.tokens import Encoder, Piece
 from act2see.trace import Answer, Frame, Step, Thought, Trace
 from act2see.training.examples import Example, collate, pack, pieces_of
 from act2see.training.fitting import fit
-from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm, save_parts, use_plain_attention
+from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts, use_plain_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Stage:
     """The share of clips that show something else in every frame, so that nothing can be said of one by repeating what was said of another."""
     words: int = 1
     """Examples of `word_example` a batch."""
+    scenes: int = 0
+    """Clips with questions about what never happened a batch."""
 
 
 FRAMES = 64
@@ -52,6 +57,10 @@ PARTS: dict[str, tuple[Stage, ...]] = {
         Stage("words", 0.12, frames=0, clips=0, words=5),
         Stage("short clips", 0.22, frames=2, seconds=(2.0, 6.0), clips=7, busy=0.4),
         Stage("clips", 0.66, frames=2, busy=0.4),
+    ),
+    "imagine": (
+        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6),
+        Stage("all", 0.7, frames=1, clips=4, busy=0.4, scenes=2),
     ),
 }
 """What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
@@ -83,6 +92,7 @@ class Curriculum(Dataset[list[Example]]):
         if index // 2 % 10 < stage.frames:
             return [frame_example(rng, stage, self.encoder) for _ in range(FRAMES)]
         clips = [clip_example(rng, stage, self.encoder) for _ in range(stage.clips)]
+        clips += [scene_example(rng, self.encoder) for _ in range(stage.scenes)]
         return clips + [word_example(rng, self.encoder) for _ in range(stage.words)]
 
 
@@ -142,7 +152,7 @@ def clip_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
             break
     times = clip.times(INPUT_FPS)
     frames = tuple(Frame(clip.draw(seconds), seconds) for seconds in times)
-    tools: tuple[chat.Tool, ...] = ("retrieve",) if rng.random() > 0.08 else ()
+    tools = _tools(rng, generate=0.5)
     traces: list[tuple[Trace, chat.Style]] = []
     if busy or rng.random() < stage.captions:
         traces.append((_caption(clip, frames, times, "Describe every frame."), chat.Style()))
@@ -155,6 +165,38 @@ def clip_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
         traces.append((_trace(frames, question.text, question.choices, steps), style))
     sequences: list[list[Piece]] = [pieces_of(trace, tools, style, encoder) for trace, style in traces]
     return pack(sequences, encoder.merge)
+
+
+def scene_example(rng: random.Random, encoder: Encoder) -> Example:
+    """One clip with questions about what never happened in it, packed."""
+    clip, first = ask_hypothetical(rng, seconds=(2.5, 8.0))
+    questions = [first, *ask_more(rng, clip, tries=8)][:4]
+    frames = tuple(Frame(clip.draw(seconds), seconds) for seconds in clip.times(INPUT_FPS))
+    tools = _tools(rng, generate=0.88)
+    sequences = []
+    for question in questions:
+        style = chat.Style(rendering="user_turn" if rng.random() < 0.12 else "same_turn")
+        steps = explain_hypothetical(rng, clip, question, _imagined(rng, clip, question) if "generate" in tools else None)
+        sequences.append(pieces_of(_trace(frames, question.text, question.choices, steps), tools, style, encoder))
+    return pack(sequences, encoder.merge)
+
+
+def _tools(rng: random.Random, *, generate: float) -> tuple[chat.Tool, ...]:
+    """The tools that a conversation offers: none, looking, or, with that probability, imagining too."""
+    drawn = rng.random()
+    return () if drawn < 0.06 else ("retrieve", "generate") if drawn > 1 - generate else ("retrieve",)
+
+
+def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> Frame | str:
+    """What a call to imagine brings: the edited picture, as blurred as a generator may leave it, or sometimes an error."""
+    if rng.random() < 0.06:
+        reason = rng.choice(("no faithful picture could be made", "no look is left (at most 1)"))
+        return f"{reason}: answer from what you have seen"
+    seconds = question.anchors[0]
+    edited = apply(question.edit, clip, seconds)
+    assert edited is not None
+    small = edited.draw(seconds).resize((PICTURE, PICTURE)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
+    return Frame(small, None)
 
 
 def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Question]:

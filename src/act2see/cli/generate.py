@@ -1,0 +1,117 @@
+"""`act2see generate`: a picture of something that never happened, made from a frame of the video, without a model that reasons."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.checks import check_file_to_write
+from act2see.cli.exits import ANSWERED
+from act2see.cli.opening import note_what_micro_knows, open_video
+from act2see.config import GenerateConfig, SettingsFile
+from act2see.errors import ConfigError, ToolError
+from act2see.output import index_progress, working
+
+if TYPE_CHECKING:
+    from act2see.interfaces import Retriever
+    from act2see.trace import Frame
+    from act2see.video import Video
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def generate(
+    video: Annotated[str, Parameter(help="Video file, or its http(s) address.")],
+    prompt: Annotated[str, Parameter(help="What the picture shall show: what is there, not what to do.")],
+    /,
+    *,
+    settings: Annotated[GenerateConfig, Parameter(name="*")] = GenerateConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Imagine something in a video: a frame of it is found by the prompt, changed, and checked.
+
+    The picture, its anchor and both side by side are written; the scores go to stdout. Exit code 1 when no faithful picture could be made.
+    """
+    del config
+    from act2see import registry
+    from act2see.store import save_picture
+
+    _check(prompt, settings)
+    registry.check_retriever(settings.retriever)
+    registry.check_generator(settings.generator)
+    opened = open_video(video, cached=settings.cache)
+    note_what_micro_knows(settings.retriever, opened)
+    with index_progress(opened.path.name) as progress:
+        retriever = registry.retriever(settings.retriever, settings, progress)
+        anchor = _anchor(opened, prompt.strip(), retriever, settings)
+    generator = registry.generator(settings.generator, settings, retriever)
+    if generator is None:
+        raise ConfigError("nothing can be imagined with generator 'none' or retriever 'none': name both")
+    with working("imagining"):
+        try:
+            made = generator.generate(prompt.strip(), anchor, seed=settings.seed or 0)
+        except ToolError as error:
+            raise ConfigError(f"{str(error).partition(':')[0]}; try another --seed, more --tries, or --no-verify to see what came") from error
+    files = {"picture": settings.out, "anchor": _beside(settings.out, "anchor"), "pair": _beside(settings.out, "pair")}
+    save_picture(files["picture"], made)
+    save_picture(files["anchor"], anchor)
+    save_picture(files["pair"], _pair(anchor, made))
+    print(_told(video, made, files, as_json=settings.json))
+    return ANSWERED
+
+
+def _check(prompt: str, settings: GenerateConfig) -> None:
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty: say what the picture shall show")
+    if settings.out.suffix.lower() not in PICTURE_ENDINGS:
+        raise ConfigError(f"cannot write {settings.out}: its name must end in one of {', '.join(PICTURE_ENDINGS)}")
+    if any(not 0 < strength <= 1 for strength in settings.strengths):
+        raise ConfigError(f"strengths are {settings.strengths}; each must be above 0 and at most 1")
+    check_file_to_write(settings.out)
+
+
+def _anchor(video: "Video", prompt: str, retriever: "Retriever | None", settings: GenerateConfig) -> "Frame":
+    if settings.at is not None:
+        return video.frame_at(settings.at)
+    if retriever is None:
+        raise ConfigError("retriever 'none' finds no frame to change: name one, or the frame's seconds with --at")
+    return retriever.find(video, prompt, shown=())[0]
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.stem}-{what}{path.suffix}")
+
+
+def _pair(anchor: "Frame", made: "Frame") -> "Frame":
+    """Both side by side, the real one on the left; a picture that holds an imagined one says so in its file."""
+    from dataclasses import replace
+
+    from PIL import Image
+
+    width, height = anchor.image.size
+    both = Image.new("RGB", (2 * width + 8, height), "white")
+    both.paste(anchor.image, (0, 0))
+    both.paste(made.image, (width + 8, 0))
+    return replace(made, image=both)
+
+
+def _told(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -> str:
+    from act2see.output import plain
+
+    origin = made.provenance
+    assert origin is not None  # a generator's frame has one
+    facts: dict[str, Any] = {
+        "prompt": origin.prompt,
+        "anchor_seconds": origin.anchor_seconds,
+        "model": origin.model,
+        "seed": origin.seed,
+        "strength": origin.strength,
+        "scores": dict(origin.scores),
+    }
+    if as_json:
+        return json.dumps({"video": video, **facts, "files": {name: str(path) for name, path in files.items()}})
+    scores = "  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in origin.scores.items()) or "not verified"
+    at = "" if origin.anchor_seconds is None else f" from {origin.anchor_seconds:.3f} s"
+    strength = "" if origin.strength is None else f", strength {origin.strength:g}"
+    return plain(f"imagined{at} by {origin.model}, seed {origin.seed}{strength}  {scores}  {files['pair']}")

@@ -1,0 +1,1 @@
+"""What makes pictures of things that never happened."""

@@ -1,0 +1,134 @@
+"""Edits of a picture of the synthetic world: what the embedded generator learns to make, in words and as the world's own drawing."""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, ROOM, SHAPES, UNSEEN_PAIRS, Actor, Clip, place_at
+
+
+@dataclass(frozen=True, slots=True)
+class Recolour:
+    """One shape in another colour."""
+
+    shape: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One shape in the middle of another place."""
+
+    shape: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A picture without that shape."""
+
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Two shapes, each in the middle of the other's place. The places are where they go to."""
+
+    shape: str
+    place: str
+    other: str
+    other_place: str
+
+
+Edit = Recolour | Move | Remove | Swap
+EDITS: tuple[type[Edit], ...] = (Recolour, Move, Remove, Swap)
+
+
+def shapes_of(edit: Edit) -> tuple[str, ...]:
+    """The shapes that an edit is about: each must be on screen once."""
+    return (edit.shape, edit.other) if isinstance(edit, Swap) else (edit.shape,)
+
+
+def prompt_of(edit: Edit, rng: random.Random) -> str:
+    """A description of the edited picture, as an image-to-image model wants it: what is there, not what to do."""
+    match edit:
+        case Recolour(shape, colour):
+            article = "an" if colour[0] in "aeiou" else "a"
+            return rng.choice((f"{article} {colour} {shape}", f"the {colour} {shape}", f"the {shape} is {colour}"))
+        case Move(shape, place):
+            where = PLACE_WORDS[place]
+            return rng.choice((f"the {shape} {where}", f"a {shape} {where}", f"the {shape} is {where}"))
+        case Remove(shape):
+            return rng.choice((f"no {shape}", f"there is no {shape}", f"without the {shape}"))
+        case Swap(shape, place, other, other_place):
+            return f"the {shape} {PLACE_WORDS[place]} and the {other} {PLACE_WORDS[other_place]}"
+        case _:
+            assert_never(edit)
+
+
+def apply(edit: Edit, clip: Clip, seconds: float) -> Clip | None:
+    """The clip that shows the edited picture at that time; None where it cannot be made: a shape is missing or there twice, or there is no room."""
+    there = clip.visible(seconds)
+    for shape in shapes_of(edit):
+        if sum(actor.shape == shape for actor in there) != 1:
+            return None
+
+    def changed(actor: Actor) -> Actor | None:
+        match edit:
+            case Recolour(shape, colour):
+                return replace(actor, colour=colour, later_colour=None, tint=None) if actor.shape == shape else actor
+            case Move(shape, place):
+                return _at(actor, place) if actor.shape == shape else actor
+            case Remove(shape):
+                return None if actor.shape == shape else actor
+            case Swap(shape, place, other, other_place):
+                return _at(actor, place) if actor.shape == shape else _at(actor, other_place) if actor.shape == other else actor
+            case _:
+                assert_never(edit)
+
+    actors = tuple(made for actor in there if (made := changed(actor)) is not None)
+    centres = [actor.centre(seconds) for actor in actors]
+    if any(math.dist(one, two) < ROOM for number, one in enumerate(centres) for two in centres[:number]):
+        return None
+    return replace(clip, actors=actors)
+
+
+def _at(actor: Actor, place: str) -> Actor:
+    """The shape at rest in the middle of a place."""
+    return replace(actor, place=place, target=None, sway=0.0)
+
+
+def random_edit(rng: random.Random, clip: Clip, seconds: float, kind: type[Edit], *, unseen: bool = False) -> Edit | None:
+    """An edit of that kind which changes the picture at that time; None where there is none. `unseen` allows pairs that training never shows."""
+    there = clip.visible(seconds)
+    single = [actor for actor in there if sum(other.shape == actor.shape for other in there) == 1]
+    rng.shuffle(single)
+    make: dict[type[Edit], Callable[[Actor], Edit | None]] = {
+        Recolour: lambda actor: Recolour(actor.shape, colour) if (colour := _other_colour(rng, actor, seconds, unseen=unseen)) else None,
+        Move: lambda actor: Move(actor.shape, rng.choice([place for place in PLACES if place != place_at(actor, seconds)])),
+        Remove: lambda actor: Remove(actor.shape),
+        Swap: lambda actor: swap_of(actor, other, seconds) if (other := next((one for one in single if one is not actor), None)) else None,
+    }
+    for actor in single:
+        edit = make[kind](actor)
+        if edit is not None and apply(edit, clip, seconds) is not None:
+            return edit
+    return None
+
+
+def swap_of(one: Actor, other: Actor, seconds: float) -> Swap:
+    """The two in each other's places."""
+    return Swap(one.shape, place_at(other, seconds), other.shape, place_at(one, seconds))
+
+
+def _other_colour(rng: random.Random, actor: Actor, seconds: float, *, unseen: bool) -> str | None:
+    left = [colour for colour in COLOURS if colour != actor.colour_at(seconds) and (unseen or (colour, actor.shape) not in UNSEEN_PAIRS)]
+    return rng.choice(left) if left else None
+
+
+def absent_shape(rng: random.Random, clip: Clip, seconds: float) -> str:
+    """A shape that is not on screen then."""
+    there = {actor.shape for actor in clip.visible(seconds)}
+    return rng.choice([shape for shape in SHAPES if shape not in there])

@@ -1,0 +1,313 @@
+"""Questions about what never happened: *if the star were on the left, which shape would be leftmost?* The answer is read off the edited picture.
+
+A question has the same answer whichever frame that shows the shapes it speaks of is edited, and another answer in every one of these frames as it is.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
+from act2see.synthetic.questions import CHOICES, INPUT_FPS, RETRIEVE_FPS, conclude
+from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Clip, make_scene, place_at
+from act2see.trace import Frame, Generate, Observation, Step, Thought
+
+Side = Literal["leftmost", "rightmost", "highest", "lowest"]
+SIDES: tuple[Side, ...] = ("leftmost", "rightmost", "highest", "lowest")
+Seen = tuple[str, str, str]
+"""A shape in a picture: its colour, shape and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """What the outermost shape is, or what colour it has."""
+
+    side: Side
+    asked: Literal["shape", "colour"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Which shape stands nearest to a given one."""
+
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many shapes there are, of a colour or of any."""
+
+    colour: str | None
+
+
+Fact = Extreme | Nearest | Count
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothetical:
+    """A multiple-choice question about an edited picture. `anchors` are the seconds of the 3 fps frames that it can be made from."""
+
+    text: str
+    fact: Fact
+    edit: Edit
+    choices: tuple[str, ...]
+    answer: str
+    anchors: tuple[float, ...]
+
+    @property
+    def kind(self) -> Literal["hypothetical"]:
+        """As a benchmark reports it."""
+        return "hypothetical"
+
+    @property
+    def asked(self) -> str:
+        """What is asked about the edited picture."""
+        match self.fact:
+            case Extreme(_, asked):
+                return asked
+            case Nearest():
+                return "nearest"
+            case Count():
+                return "count"
+            case _:
+                assert_never(self.fact)
+
+
+def seen(clip: Clip, seconds: float) -> list[Seen]:
+    """What a picture shows, in reading order."""
+    return [(actor.colour_at(seconds), actor.shape, place_at(actor, seconds)) for actor in clip.visible(seconds)]
+
+
+def read(fact: Fact, things: Sequence[Seen]) -> str | None:
+    """The fact as a choice's text; None where it has no one answer."""
+    match fact:
+        case Count(colour):
+            return str(sum(colour in (None, thing[0]) for thing in things))
+        case Extreme(side, asked):
+            found = _outermost(side, things)
+            return None if found is None else found[1] if asked == "shape" else found[0]
+        case Nearest(shape):
+            found = _nearest(shape, things)
+            return None if found is None else found[1]
+        case _:
+            assert_never(fact)
+
+
+def _outermost(side: Side, things: Sequence[Seen]) -> Seen | None:
+    sign = 1 if side in ("leftmost", "highest") else -1
+    axis = 0 if side in ("leftmost", "rightmost") else 1
+    return _only_least(things, lambda thing: sign * PLACES[thing[2]][axis])
+
+
+def _nearest(shape: str, things: Sequence[Seen]) -> Seen | None:
+    here = [thing for thing in things if thing[1] == shape]
+    if len(here) != 1:
+        return None
+    x, y = PLACES[here[0][2]]
+    others = [thing for thing in things if thing is not here[0]]
+    return _only_least(others, lambda thing: (PLACES[thing[2]][0] - x) ** 2 + (PLACES[thing[2]][1] - y) ** 2)
+
+
+def _only_least(things: Sequence[Seen], measure: Callable[[Seen], int]) -> Seen | None:
+    if not things:
+        return None
+    best = min(measure(thing) for thing in things)
+    found = [thing for thing in things if measure(thing) == best]
+    return found[0] if len(found) == 1 else None
+
+
+# Asking
+
+
+def ask_hypothetical(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0)) -> tuple[Clip, Hypothetical]:
+    """A clip and a question about it. What is changed and asked, and how many there are to be counted, are drawn before the clip."""
+    drawn = _drawn(rng)
+    while True:
+        clip = make_scene(rng, unseen=unseen, seconds=seconds)
+        question = _question(rng, clip, drawn, unseen=unseen)
+        if question is not None:
+            return clip, question
+
+
+def ask_more(rng: random.Random, clip: Clip, tries: int) -> list[Hypothetical]:
+    """Further questions about a clip: as many of `tries` that were drawn without looking at it as can be asked."""
+    asked = (_question(rng, clip, _drawn(rng), unseen=False) for _ in range(tries))
+    return [question for question in asked if question is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What a question shall be about, before there is a clip: what can be asked about a clip would tell what is in it."""
+
+    kind: type[Edit]
+    about: str
+    count: str | None
+
+
+def _drawn(rng: random.Random) -> _Drawn:
+    kind = rng.choice(EDITS)
+    about = rng.choice(_ABOUT[kind])
+    return _Drawn(kind, about, str(rng.randint(*_COUNTS[about])) if about in _COUNTS else None)
+
+
+_COUNTS = {"new": (1, 3), "old": (0, 2), "all": (2, 3)}
+_ABOUT: dict[type[Edit], tuple[str, ...]] = {
+    Recolour: ("new", "old"),
+    Move: ("extreme", "extreme", "nearest"),
+    Remove: ("extreme", "old", "all"),
+    Swap: ("extreme", "extreme", "nearest"),
+}
+
+
+def _question(rng: random.Random, clip: Clip, drawn: _Drawn, *, unseen: bool) -> Hypothetical | None:
+    times = clip.times(RETRIEVE_FPS)
+    moment = rng.choice(times)
+    edit = random_edit(rng, clip, moment, drawn.kind, unseen=unseen)
+    if edit is None:
+        return None
+    fact = _fact(rng, clip, moment, edit, drawn.about)
+    named = shapes_of(edit)
+    anchors = tuple(t for t in times if {actor.shape for actor in clip.visible(t)} >= set(named))
+    # What is removed must be there all the time: a frame without it would answer the question as it is. Places that are swapped must be seen.
+    if (isinstance(edit, Remove) and len(anchors) < len(times)) or (isinstance(edit, Swap) and not any(t in anchors for t in clip.times(INPUT_FPS))):
+        return None
+    before = {read(fact, seen(clip, t)) for t in anchors}
+    edited = [apply(edit, clip, t) for t in anchors]
+    after = {read(fact, seen(made, t)) if made is not None else None for made, t in zip(edited, anchors, strict=True)}
+    answer = next(iter(after))
+    if len(after) != 1 or answer is None or answer in before or drawn.count not in (None, answer):
+        return None
+    if isinstance(edit, Move) and isinstance(fact, Extreme) and answer == edit.shape:
+        return None  # who moves to the left is leftmost: the sentence says it
+    choices = _choices(rng, fact, answer, before, [thing for thing in seen(clip, moment) if fact != Nearest(thing[1])])
+    return Hypothetical(_premise(rng, edit) + _wording(rng, fact), fact, edit, choices, answer, anchors)
+
+
+def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str) -> Fact:
+    match about:
+        case "new" if isinstance(edit, Recolour):
+            return Count(edit.colour)
+        case "old":
+            return Count(next(actor.colour_at(seconds) for actor in clip.visible(seconds) if actor.shape == edit.shape))
+        case "all":
+            return Count(None)
+        case "nearest":
+            return Nearest(edit.shape)
+        case _:
+            return Extreme(rng.choice(SIDES), rng.choice(("shape", "shape", "colour")))
+
+
+def _choices(rng: random.Random, fact: Fact, answer: str, before: set[str | None], things: Sequence[Seen]) -> tuple[str, ...]:
+    """The answer, what the picture would answer as it is, and then what else is in it, so that leaving out what is not there helps nobody."""
+    match fact:
+        case Count():
+            values, there = [str(number) for number in range(CHOICES + 1)], []
+        case Extreme(_, "colour"):
+            values, there = list(COLOURS), [thing[0] for thing in things]
+        case _:
+            values, there = list(SHAPES), [thing[1] for thing in things]
+    rng.shuffle(values)
+    rng.shuffle(there)
+    first = sorted(value for value in before if value is not None)
+    mixed = list(dict.fromkeys([answer, *first, *there, *values]))[:CHOICES]
+    rng.shuffle(mixed)
+    return tuple(mixed)
+
+
+def _premise(rng: random.Random, edit: Edit) -> str:
+    match edit:
+        case Recolour(shape, colour):
+            return rng.choice((f"If the {shape} were {colour}, ", f"Suppose the {shape} was {colour}: ", f"With the {shape} in {colour}, "))
+        case Move(shape, place):
+            where = PLACE_WORDS[place]
+            return rng.choice((f"If the {shape} were {where}, ", f"Suppose the {shape} was {where}: ", f"With the {shape} {where}, "))
+        case Remove(shape):
+            return rng.choice((f"If there were no {shape}, ", f"Suppose there was no {shape}: ", f"Without the {shape}, "))
+        case Swap(shape, _, other, _):
+            both = f"the {shape} and the {other}"
+            return rng.choice((f"If {both} changed places, ", f"Suppose {both} changed places: ", f"With {both} in each other's place, "))
+        case _:
+            assert_never(edit)
+
+
+def _wording(rng: random.Random, fact: Fact) -> str:
+    match fact:
+        case Extreme(side, "shape"):
+            return rng.choice((f"which shape would be {side}?", f"what shape would be the {side} one?"))
+        case Extreme(side, _):
+            return rng.choice((f"what colour would the {side} shape be?", f"which colour would the {side} one have?"))
+        case Nearest(shape):
+            return rng.choice((f"which shape would be nearest to the {shape}?", f"what shape would be next to the {shape}?"))
+        case Count(None):
+            return rng.choice(("how many shapes would there be?", "how many shapes would be left?"))
+        case Count(colour):
+            return rng.choice((f"how many shapes would be {colour}?", f"how many {colour} shapes would there be?"))
+        case _:
+            assert_never(fact)
+
+
+# The scripted teacher
+
+
+def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical, imagined: Frame | str | None) -> list[Step]:
+    """Steps that answer the question by an imagined picture: the picture that comes, the error instead of it, or None where nothing can be imagined.
+
+    Without the picture the answer is an admitted guess, never the truth, as in `questions.explain`.
+    """
+    text = "<think>" + rng.choice(("This is not so in the video.", "This never happened.", "The video does not show this."))
+    if isinstance(question.edit, Swap):
+        text += _where_they_are(clip, question.edit, question.anchors)
+    steps: list[Step] = []
+    if imagined is not None:
+        text += rng.choice((" I have to imagine it.", " I want to see what it would look like.", " I need a picture of it."))
+        steps += [Thought(text), Generate(f" {prompt_of(question.edit, rng)} ")]
+        if isinstance(imagined, Frame):
+            seconds = question.anchors[0]
+            edited = apply(question.edit, clip, seconds)
+            assert edited is not None
+            said = f" {listing(question.fact, seen(edited, seconds))}. {_reading(question.fact, seen(edited, seconds))}"
+            return [*steps, Observation(frames=(imagined,)), *conclude(rng, said, question.answer)]
+        steps.append(Observation(error=imagined))
+        text = rng.choice((" No picture came back.", " I did not get a picture."))
+    text += rng.choice((" I can only guess.", " So I have to guess."))
+    return [*steps, *conclude(rng, text, rng.choice(question.choices))]
+
+
+def _where_they_are(clip: Clip, edit: Swap, anchors: Sequence[float]) -> str:
+    """Where the two stand, read off the first frame that shows both."""
+    given = next(t for t in clip.times(INPUT_FPS) if t in anchors)
+    things = ", ".join(f"{colour} {shape}{'!' if shape in shapes_of(edit) else ''} {place}" for colour, shape, place in seen(clip, given))
+    return f" {given:.1f} seconds: {things}. The {edit.shape} is {PLACE_WORDS[edit.other_place]}, the {edit.other} is {PLACE_WORDS[edit.place]}."
+
+
+def listing(fact: Fact, things: Sequence[Seen]) -> str:
+    """What a picture shows; what is counted is marked and numbered as it comes: `red! star top 1, blue ring left, red! cross right 2`."""
+    words, number = [], 0
+    for colour, shape, place in things:
+        counted = isinstance(fact, Count) and fact.colour in (None, colour)
+        number += counted
+        marked = counted and isinstance(fact, Count) and fact.colour is not None
+        words.append(f"{colour}{'!' if marked else ''} {shape} {place}" + (f" {number}" if counted else ""))
+    return ", ".join(words) or "nothing"
+
+
+def _reading(fact: Fact, things: Sequence[Seen]) -> str:
+    match fact:
+        case Count(colour):
+            return f"I count {read(fact, things)}{' ' + colour if colour else ''}."
+        case Extreme(side, _):
+            found = _outermost(side, things)
+            assert found is not None
+            return f"The {side} is the {found[0]} {found[1]}."
+        case Nearest(shape):
+            found = _nearest(shape, things)
+            assert found is not None
+            return f"Nearest to the {shape} is the {found[0]} {found[1]}."
+        case _:
+            assert_never(fact)
+
+
+def is_unseen(question: Hypothetical) -> bool:
+    """Whether the edit makes a colour on a shape that training never shows."""
+    return isinstance(question.edit, Recolour) and (question.edit.colour, question.edit.shape) in UNSEEN_PAIRS
