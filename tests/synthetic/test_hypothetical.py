@@ -1,5 +1,6 @@
 """Hypothetical questions: one answer by brute force, not the one that the video gives, and a teacher that without a picture only guesses."""
 
+import math
 import random
 import re
 from collections import Counter
@@ -30,9 +31,6 @@ def askings() -> list[Asking]:
     return [Asking(*ask_hypothetical(random.Random(seed), unseen=True)) for seed in range(400)]
 
 
-# Reading by hand, with nothing of the module's
-
-
 def picture(clip: Clip, seconds: float) -> list[Seen]:
     return [(actor.colour_at(seconds), actor.shape, place_at(actor, seconds)) for actor in clip.actors if actor.is_there(seconds)]
 
@@ -41,16 +39,15 @@ def imagined(edit: Edit, things: list[Seen]) -> list[Seen]:
     """What stands where after the edit: the two that swap take the places in which they are found."""
     at = {shape: place for _, shape, place in things}
     assert all(sum(shape == named for _, shape, _ in things) == 1 for named in shapes_of(edit))
-    match edit:
-        case Remove(gone):
-            return [thing for thing in things if thing[1] != gone]
-        case Recolour(named, new):
-            return [(new if shape == named else colour, shape, place) for colour, shape, place in things]
-        case Move(named, new):
-            return [(colour, shape, new if shape == named else place) for colour, shape, place in things]
-        case Swap(one, _, two, _):
-            goes = {one: at[two], two: at[one]}
-            return [(colour, shape, goes.get(shape, place)) for colour, shape, place in things]
+    goes, colours = dict[str, str](), dict[str, str]()
+    if isinstance(edit, Recolour):
+        colours = {edit.shape: edit.colour}
+    elif isinstance(edit, Move):
+        goes = {edit.shape: edit.place}
+    elif isinstance(edit, Swap):
+        goes = {edit.shape: at[edit.other], edit.other: at[edit.shape]}
+    kept = [thing for thing in things if not (isinstance(edit, Remove) and thing[1] == edit.shape)]
+    return [(colours.get(shape, colour), shape, goes.get(shape, place)) for colour, shape, place in kept]
 
 
 def answer_of(fact: Fact, things: list[Seen]) -> str | None:
@@ -60,14 +57,13 @@ def answer_of(fact: Fact, things: list[Seen]) -> str | None:
 
     def off(thing: Seen) -> float:
         right, down = PLACES[thing[2]]
-        if isinstance(fact, Nearest):
-            return abs(complex(right - x, down - y))
-        return {"leftmost": right, "rightmost": -right, "highest": down, "lowest": -down}[fact.side]
+        sides = {"leftmost": right, "rightmost": -right, "highest": down, "lowest": -down}
+        return sides[fact.side] if isinstance(fact, Extreme) else math.dist((right, down), (x, y))
 
     among = sorted((thing for thing in things if not isinstance(fact, Nearest) or thing[1] != fact.shape), key=off)
     if not among or (len(among) > 1 and off(among[0]) == off(among[1])):
         return None
-    return among[0][0 if isinstance(fact, Extreme) and fact.asked == "colour" else 1]
+    return among[0][0 if isinstance(fact, Extreme) else 1]
 
 
 def test_the_answer_is_the_same_at_every_anchor_and_not_the_videos(askings: list[Asking]) -> None:
@@ -79,8 +75,6 @@ def test_the_answer_is_the_same_at_every_anchor_and_not_the_videos(askings: list
         assert question.answer not in as_it_is
         assert len(question.choices) == len(set(question.choices)) == 4
         assert set(question.choices) >= {question.answer} | (as_it_is - {None})
-        places = [place for _, _, place in imagined(question.edit, picture(clip, question.anchors[0]))]
-        assert len(set(places)) == len(places)
 
 
 def test_a_sentence_says_what_is_supposed_and_not_the_answer(askings: list[Asking]) -> None:
@@ -91,50 +85,37 @@ def test_a_sentence_says_what_is_supposed_and_not_the_answer(askings: list[Askin
         assert not isinstance(question.edit, Move) or PLACE_WORDS[question.edit.place] in premise
         assert isinstance(question.fact, Nearest) <= (getattr(question.fact, "shape", "") in asked)
         assert not isinstance(question.fact, Extreme) or question.fact.side in asked
-        if isinstance(question.edit, Move) and question.asked == "shape":
-            assert question.answer != question.edit.shape
 
 
-def test_all_is_asked_and_no_letter_pays(askings: list[Asking]) -> None:
+def test_all_is_asked_and_no_letter_pays_and_a_seed_tells_all(askings: list[Asking]) -> None:
     assert {type(question.edit) for _, question in askings} == set(EDITS)
-    assert {question.asked for _, question in askings} == {"shape", "colour", "nearest", "count"}
+    assert {question.asked for _, question in askings} == {"colour", "nearest", "count"}
     letters = Counter(question.choices.index(question.answer) for _, question in askings)
     assert all(0.15 * len(askings) <= letters[index] <= 0.35 * len(askings) for index in range(4))
-
-
-def test_questions_come_by_seed() -> None:
-    assert ask_hypothetical(random.Random(5)) == ask_hypothetical(random.Random(5))
-    assert len({ask_hypothetical(random.Random(seed))[1] for seed in range(5)}) == 5
+    assert [ask_hypothetical(random.Random(seed), unseen=True) for seed in range(5)] == askings[:5]
 
 
 TOP, LEFT, MIDDLE, BOTTOM = ("red", "star", "top"), ("blue", "ring", "left"), ("red", "cross", "middle"), ("white", "circle", "bottom")
 
 
 READINGS: list[tuple[Fact, list[Seen], str | None]] = [
-    (Extreme("leftmost", "shape"), [TOP, LEFT], "ring"),
-    (Extreme("leftmost", "shape"), [TOP, MIDDLE], None),
-    (Extreme("rightmost", "shape"), [TOP, LEFT, BOTTOM], None),
-    (Extreme("highest", "shape"), [LEFT, TOP, MIDDLE], "star"),
-    (Extreme("highest", "shape"), [LEFT, MIDDLE, BOTTOM], None),
-    (Extreme("lowest", "colour"), [TOP, LEFT, BOTTOM], "white"),
-    (Extreme("lowest", "shape"), [], None),
+    (Extreme("leftmost"), [TOP, LEFT], "blue"),
+    (Extreme("leftmost"), [TOP, MIDDLE], None),
+    (Extreme("highest"), [LEFT, MIDDLE, BOTTOM], None),
+    (Extreme("lowest"), [TOP, LEFT, BOTTOM], "white"),
+    (Extreme("lowest"), [], None),
     (Nearest("star"), [TOP, LEFT, MIDDLE], "cross"),
     (Nearest("cross"), [TOP, LEFT, MIDDLE], None),
     (Nearest("star"), [TOP], None),
-    (Nearest("star"), [LEFT, MIDDLE], None),
     (Nearest("star"), [TOP, ("cyan", "star", "right"), LEFT], None),
     (Count(None), [TOP, LEFT, MIDDLE], "3"),
     (Count("red"), [TOP, LEFT, MIDDLE], "2"),
-    (Count("cyan"), [TOP], "0"),
 ]
 
 
 @pytest.mark.parametrize(("fact", "things", "answer"), READINGS)
 def test_a_fact_is_read_or_has_no_one_answer(fact: Fact, things: list[Seen], answer: str | None) -> None:
     assert read(fact, things) == answer
-
-
-# The scripted teacher
 
 
 def answered(steps: list[Step], question: Hypothetical) -> str:
@@ -176,10 +157,7 @@ def test_without_it_the_teacher_guesses_whatever_is_true(askings: list[Asking], 
     assert 0.18 < right / len(askings) < 0.32
 
 
-# As a data set
-
-
-@pytest.mark.parametrize("kinds", [("hypothetical",), ("hypothetical", "static"), ("static", "hypothetical", "transient")])
+@pytest.mark.parametrize("kinds", [("hypothetical",), ("static", "hypothetical", "transient")])
 def test_an_item_is_the_same_whatever_else_is_asked(kinds: tuple[Kind, ...]) -> None:
     found, default = list(items("train", 12, kinds=kinds)), list(items("train", 24))
     assert [item.question.kind for item in found] == [kinds[number % len(kinds)] for number in range(12)]
@@ -189,10 +167,9 @@ def test_an_item_is_the_same_whatever_else_is_asked(kinds: tuple[Kind, ...]) -> 
         mine, theirs = ([item for item in some if item.question.kind == kind] for some in (found, alone))
         assert mine == theirs[: len(mine)]
         assert mine
-
-
-def test_training_never_shows_or_makes_an_unseen_pair_and_a_held_out_question_may() -> None:
-    train, held_out = list(items("train", 60, kinds=("hypothetical",))), list(items("held-out", 60, kinds=("hypothetical",)))
-    assert not any(item.is_unseen_pair for item in train)
-    assert not any((actor.colour, actor.shape) in UNSEEN_PAIRS for item in train for actor in item.clip.actors)
+    held_out = items("held-out", 60, kinds=("hypothetical",))
+    assert not any(
+        (actor.colour, actor.shape) in UNSEEN_PAIRS for item in found if item.question.kind == "hypothetical" for actor in item.clip.actors
+    )
+    assert not any(item.is_unseen_pair for item in found)
     assert any(item.is_unseen_pair for item in held_out)

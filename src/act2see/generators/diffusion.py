@@ -86,6 +86,7 @@ class DiffusionPainter:
     def load(cls, settings: DiffusionSettings) -> "DiffusionPainter":
         """Load the pipeline and put it where there is room for it. Raises `ConfigError` with one line for what cannot be used."""
         logging.set_verbosity_error()
+        logging.disable_progress_bar()
         preset = PRESETS.get(settings.model)
         folder = Path(settings.model).expanduser()
         own: dict[str, Any] = {}
@@ -122,7 +123,7 @@ class DiffusionPainter:
 
     def paint(self, prompt: str, anchor: Image.Image, *, seed: int, strength: float | None) -> Image.Image:
         """An RGB picture of the anchor's size. The same seed gives the same picture, bit for bit, on a CPU. Raises `ToolError`."""
-        width, height = work_size(anchor.size, self._max_pixels)
+        width, height = work_size(anchor.size, self._max_pixels, _longest_side(self._pipeline))
         said = f"Change the picture so that it shows this: {prompt}. Keep all else as it is." if self.is_editor else prompt
         given: dict[str, Any] = dict(self._preset.options) | {"prompt": said, "num_inference_steps": self._steps, "height": height, "width": width}
         if strength is not None:
@@ -142,11 +143,18 @@ class DiffusionPainter:
         return painted
 
 
-def work_size(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
-    """Width and height to work at: the frame's own shape, at most `max_pixels`, both multiples of 16."""
-    scale = min(1.0, math.sqrt(max_pixels / (size[0] * size[1])))
+def work_size(size: tuple[int, int], max_pixels: int, longest: int | None = None) -> tuple[int, int]:
+    """Width and height to work at: the frame's own shape, at most `max_pixels`, no side above `longest`, both multiples of 16."""
+    scale = min(1.0, math.sqrt(max_pixels / (size[0] * size[1])), (longest or math.inf) / max(size))
     width, height = (max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in size)
     return width, height
+
+
+def _longest_side(pipeline: Any) -> int | None:
+    """The most pixels a side may have where the model knows its patches' places from a table, as Stable Diffusion 3 does."""
+    config: Any = getattr(getattr(pipeline, "transformer", None), "config", None)
+    places = getattr(config, "pos_embed_max_size", None)
+    return None if places is None else int(places * config.patch_size * pipeline.vae_scale_factor)
 
 
 def _left_out(folder: Path) -> dict[str, None]:

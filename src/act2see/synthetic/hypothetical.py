@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
+from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of, swap_of
 from act2see.synthetic.questions import CHOICES, INPUT_FPS, RETRIEVE_FPS, conclude
 from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Clip, make_scene, place_at
 from act2see.trace import Frame, Generate, Observation, Step, Thought
@@ -21,10 +21,9 @@ Seen = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """What the outermost shape is, or what colour it has."""
+    """What colour the outermost shape has. Which shape it is, is not asked: the sentence names those that can be."""
 
     side: Side
-    asked: Literal["shape", "colour"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,8 @@ class Hypothetical:
     def asked(self) -> str:
         """What is asked about the edited picture."""
         match self.fact:
-            case Extreme(_, asked):
-                return asked
+            case Extreme():
+                return "colour"
             case Nearest():
                 return "nearest"
             case Count():
@@ -84,9 +83,9 @@ def read(fact: Fact, things: Sequence[Seen]) -> str | None:
     match fact:
         case Count(colour):
             return str(sum(colour in (None, thing[0]) for thing in things))
-        case Extreme(side, asked):
+        case Extreme(side):
             found = _outermost(side, things)
-            return None if found is None else found[1] if asked == "shape" else found[0]
+            return None if found is None else found[0]
         case Nearest(shape):
             found = _nearest(shape, things)
             return None if found is None else found[1]
@@ -156,7 +155,7 @@ _ABOUT: dict[type[Edit], tuple[str, ...]] = {
     Recolour: ("new", "old"),
     Move: ("extreme", "extreme", "nearest"),
     Remove: ("extreme", "old", "all"),
-    Swap: ("extreme", "extreme", "nearest"),
+    Swap: ("extreme",),
 }
 
 
@@ -178,10 +177,16 @@ def _question(rng: random.Random, clip: Clip, drawn: _Drawn, *, unseen: bool) ->
     answer = next(iter(after))
     if len(after) != 1 or answer is None or answer in before or drawn.count not in (None, answer):
         return None
-    if isinstance(edit, Move) and isinstance(fact, Extreme) and answer == edit.shape:
-        return None  # who moves to the left is leftmost: the sentence says it
+    if isinstance(edit, Swap) and any(_swapped(clip, edit, t) != edit for t in anchors):
+        return None  # another shape of that name comes later, or one of them elsewhere
     choices = _choices(rng, fact, answer, before, [thing for thing in seen(clip, moment) if fact != Nearest(thing[1])])
     return Hypothetical(_premise(rng, edit) + _wording(rng, fact), fact, edit, choices, answer, anchors)
+
+
+def _swapped(clip: Clip, edit: Swap, seconds: float) -> Swap:
+    """The swap of the same two shapes as they stand at that time."""
+    there = {actor.shape: actor for actor in clip.visible(seconds)}
+    return swap_of(there[edit.shape], there[edit.other], seconds)
 
 
 def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str) -> Fact:
@@ -195,15 +200,16 @@ def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str
         case "nearest":
             return Nearest(edit.shape)
         case _:
-            return Extreme(rng.choice(SIDES), rng.choice(("shape", "shape", "colour")))
+            return Extreme(rng.choice(SIDES))
 
 
 def _choices(rng: random.Random, fact: Fact, answer: str, before: set[str | None], things: Sequence[Seen]) -> tuple[str, ...]:
     """The answer, what the picture would answer as it is, and then what else is in it, so that leaving out what is not there helps nobody."""
     match fact:
-        case Count():
-            values, there = [str(number) for number in range(CHOICES + 1)], []
-        case Extreme(_, "colour"):
+        case Count(colour):
+            first_number = 1 if colour is None else 0
+            values, there = [str(number) for number in range(first_number, first_number + CHOICES)], []
+        case Extreme():
             values, there = list(COLOURS), [thing[0] for thing in things]
         case _:
             values, there = list(SHAPES), [thing[1] for thing in things]
@@ -233,9 +239,7 @@ def _premise(rng: random.Random, edit: Edit) -> str:
 
 def _wording(rng: random.Random, fact: Fact) -> str:
     match fact:
-        case Extreme(side, "shape"):
-            return rng.choice((f"which shape would be {side}?", f"what shape would be the {side} one?"))
-        case Extreme(side, _):
+        case Extreme(side):
             return rng.choice((f"what colour would the {side} shape be?", f"which colour would the {side} one have?"))
         case Nearest(shape):
             return rng.choice((f"which shape would be nearest to the {shape}?", f"what shape would be next to the {shape}?"))
@@ -296,7 +300,7 @@ def _reading(fact: Fact, things: Sequence[Seen]) -> str:
     match fact:
         case Count(colour):
             return f"I count {read(fact, things)}{' ' + colour if colour else ''}."
-        case Extreme(side, _):
+        case Extreme(side):
             found = _outermost(side, things)
             assert found is not None
             return f"The {side} is the {found[0]} {found[1]}."

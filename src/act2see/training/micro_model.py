@@ -34,15 +34,9 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
     rng = random.Random(seed)
     for tools in ((), ("retrieve",), ("retrieve", "generate")):
         yield chat.system_prompt(tools)
-    for _ in range(count):
-        clip, supposed = ask_hypothetical(rng, unseen=True)
-        yield chat.question_text(supposed.text, supposed.choices)
-        for step in explain_hypothetical(rng, clip, supposed, "no faithful picture could be made: answer from what you have seen"):
-            match step:
-                case Thought(text) | Generate(text):
-                    yield text
-                case _:
-                    pass
+    for number in range(count):
+        if number % 20 == 0:  # there are few sentences of this kind, and finding a question takes long
+            yield from _supposed_texts(rng)
         clip = make_clip(rng, unseen=True)
         yield "Question: Describe every frame. " + describe(clip, clip.times(1.0)) + "<3.0 seconds>\nsystem\nuser\nassistant\n"
         for question in ask(rng, clip)[:4]:
@@ -55,6 +49,14 @@ def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
                         yield f"error: {error}"
                     case _:
                         pass
+
+
+def _supposed_texts(rng: random.Random) -> Iterator[str]:
+    clip, question = ask_hypothetical(rng, unseen=True)
+    yield chat.question_text(question.text, question.choices)
+    for step in explain_hypothetical(rng, clip, question, "no faithful picture could be made: answer from what you have seen"):
+        if isinstance(step, Thought | Generate):
+            yield step.text if isinstance(step, Thought) else step.prompt
 
 
 def make_tokenizer(seed: int = 0, count: int = 3000) -> PreTrainedTokenizerFast:
