@@ -124,11 +124,12 @@ class Batches(Dataset[dict[str, Any]]):
             for seconds in moments:
                 shown += [(clip, seconds), (_mutant(rng, clip, seconds), seconds)]
         shown = shown[: self.config.images]
-        wishes: list[Wanted | Described] = [random_wish(rng) for _ in range(self.config.texts)]
-        for place in range(0, len(shown) // 2, 2):
+        wishes: list[Wanted | Described] = []
+        for place in range(0, min(len(shown) // 2, self.config.texts), 2):
             before, edit, after, seconds = _edited(rng)
             shown[place], shown[place + 1] = (before, seconds), (after, seconds)
             wishes.append(Described(edit))
+        wishes += [random_wish(rng) for _ in range(self.config.texts - len(wishes))]
         text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
         # Decoders scale pictures down in ways of their own: none of them may be the only one that is known.
         pictures = [clip.draw(seconds).resize((_SIDE, _SIDE), rng.choice(_FILTERS)) for clip, seconds in shown]
