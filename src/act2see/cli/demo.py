@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(), config: SettingsFile = None) -> int:
-    """Answer questions about three bundled clips with the embedded models.
+    """Answer questions about four bundled clips with the embedded models.
 
-    Needs no GPU, account or download. Writes a report of the first answer for which the model looked again.
+    Needs no GPU, account or download. Writes a report of the answer with most of what there is to see: an imagined picture, else a second look.
     """
     del config
     from act2see import registry
@@ -54,7 +54,8 @@ def answer_demo(
         ways += ["imagined a picture"] if any(look["imagined"] for look in looks_of(trace)) else []
         seen = " and ".join(ways) or "the first frames were enough"
         print(f"{number}. {trace.question} {said} ({verdict}; {seen})", flush=True)
-    best = next((trace for trace in traces if trace.looks), traces[0])
+    imagined = [trace for trace in traces if any(look["imagined"] for look in looks_of(trace))]
+    best = next(iter([*imagined, *(trace for trace in traces if trace.looks), *traces]))
     write_report(best, report)
     print(f"report: {report}")
     return ANSWERED
