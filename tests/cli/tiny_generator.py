@@ -1,0 +1,35 @@
+"""Generators that are no models, named as a third party's: `tiny_generator:Tint`."""
+
+from PIL import Image
+
+from act2see.config import ImagineConfig
+from act2see.errors import ToolError
+from act2see.generators.verified import UNFAITHFUL
+from act2see.trace import Frame, Provenance
+
+
+class Tint:
+    """Paints everything red."""
+
+    name = "tint"
+
+    def __init__(self, config: ImagineConfig) -> None:
+        self._strength = config.strengths[0] if config.strengths else None
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        made = Provenance(prompt, anchor.seconds, "tint-1", seed, self._strength, {"gain": 0.25, "picture_anchor": 0.5})
+        return Frame(Image.new("RGB", anchor.image.size, "red"), None, provenance=made)
+
+
+class Unlooked(Tint):
+    """Has no scores, for nobody looked."""
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        return Frame(anchor.image, None, provenance=Provenance(prompt, anchor.seconds, "tint-1", seed))
+
+
+class Unfaithful(Tint):
+    """Makes no picture that may be shown."""
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        raise ToolError(UNFAITHFUL)
