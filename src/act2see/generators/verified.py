@@ -48,7 +48,7 @@ class VerifiedGenerator:
 class EncoderJudge:
     """The retriever's encoder as the judge: the picture must fit the prompt better than its anchor does, and still look like the anchor.
 
-    Both bounds are in the encoder's own units (cosines) and calibrated for the embedded one; see docs/generators.md.
+    Both bounds are in the encoder's own units and calibrated for none yet; see docs/generators.md.
     """
 
     encoder: FrameEncoder
