@@ -26,7 +26,7 @@ def colour(path: str, x: int = 5) -> tuple[int, ...]:
 
 def texts(path: str) -> dict[str, str]:
     with Image.open(path) as image:
-        return {name: value for name, value in image.info.items() if isinstance(value, str)}
+        return {str(name): value for name, value in image.info.items() if isinstance(value, str)}
 
 
 def test_the_picture_its_anchor_and_both_side_by_side_are_written(act2see: Act2See, clip: Path) -> None:
