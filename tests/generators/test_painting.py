@@ -190,3 +190,12 @@ def test_the_control_shows_the_anchor_as_it_is() -> None:
     assert made.seconds is None
     assert made.provenance is not None
     assert made.provenance.anchor_seconds == 1.5
+
+
+@pytest.mark.parametrize("own", ['{"steps": 0}', '{"strengths": ["a"]}', '{"strengths": [2]}', '{"guidance": "x"}', '{"max_pixels": "many"}'])
+def test_a_folders_settings_that_cannot_be_used_are_said_in_one_line(tmp_path: Path, own: str) -> None:
+    (tmp_path / "act2see.json").write_text(own, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot load the generator") as error:
+        DiffusionPainter.load(DiffusionSettings(str(tmp_path), device="cpu"))
+    assert "model_index" not in str(error.value)
+    assert "\n" not in str(error.value)

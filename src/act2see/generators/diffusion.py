@@ -90,10 +90,12 @@ class DiffusionPainter:
         preset = PRESETS.get(settings.model)
         folder = Path(settings.model).expanduser()
         own: dict[str, Any] = {}
+        pixels = DEFAULT_PIXELS
         if preset is None:
             with _reading(settings.model):
                 own = json.loads((folder / "act2see.json").read_text(encoding="utf-8")) if (folder / "act2see.json").is_file() else {}
-                preset = Preset(settings.model, int(own.get("steps", 28)), own.get("guidance"), tuple(own.get("strengths", ())))
+                preset = _own_preset(settings.model, own)
+                pixels = int(own.get("max_pixels", DEFAULT_PIXELS))
         device = _device(settings.device)
         if settings.dtype != "auto" and settings.dtype not in _DTYPES:
             raise ConfigError(f"dtype is {settings.dtype!r}; allowed are auto, {', '.join(_DTYPES)}")
@@ -103,8 +105,7 @@ class DiffusionPainter:
             name = str(folder) if folder.is_dir() else preset.model
             pipeline = AutoPipelineForImage2Image.from_pretrained(name, dtype=dtype, use_safetensors=True, **more, **_left_out(folder))
         _place(pipeline, device, settings.memory)
-        pixels = settings.max_pixels or int(own.get("max_pixels", DEFAULT_PIXELS))
-        return cls(pipeline, settings, preset, pixels, own.get("notice"))
+        return cls(pipeline, settings, preset, settings.max_pixels or pixels, own.get("notice"))
 
     @property
     def name(self) -> str:
@@ -148,6 +149,14 @@ def work_size(size: tuple[int, int], max_pixels: int, longest: int | None = None
     scale = min(1.0, math.sqrt(max_pixels / (size[0] * size[1])), (longest or math.inf) / max(size))
     width, height = (max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in size)
     return width, height
+
+
+def _own_preset(model: str, own: Mapping[str, Any]) -> Preset:
+    """What a folder's act2see.json says of itself. Raises `ValueError` or `TypeError` for numbers that cannot be used."""
+    steps, guidance, strengths = int(own.get("steps", 28)), own.get("guidance"), tuple(float(one) for one in own.get("strengths", ()))
+    if steps < 1 or not all(0 < one <= 1 for one in strengths):
+        raise ValueError(f"its act2see.json has steps {steps} and strengths {strengths}; at least 1, and each above 0 and at most 1")
+    return Preset(model, steps, None if guidance is None else float(guidance), strengths)
 
 
 def _longest_side(pipeline: Any) -> int | None:
