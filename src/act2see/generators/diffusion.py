@@ -72,8 +72,8 @@ class DiffusionSettings:
 class DiffusionPainter:
     """One picture from another and a text. A pipeline that takes a `strength` wants the target described, any other an instruction."""
 
-    def __init__(self, pipeline: Any, settings: DiffusionSettings, preset: Preset, max_pixels: int, notice: str | None = None) -> None:
-        self._pipeline, self._settings, self._preset, self._max_pixels, self.notice = pipeline, settings, preset, max_pixels, notice
+    def __init__(self, pipeline: Any, settings: DiffusionSettings, preset: Preset, max_pixels: int) -> None:
+        self._pipeline, self._settings, self._preset, self._max_pixels = pipeline, settings, preset, max_pixels
         takes = inspect.signature(pipeline.__call__).parameters
         self.is_editor = "strength" not in takes
         self._guidance_name = "guidance_scale" if "guidance_scale" in takes else None
@@ -105,7 +105,7 @@ class DiffusionPainter:
             name = str(folder) if folder.is_dir() else preset.model
             pipeline = AutoPipelineForImage2Image.from_pretrained(name, dtype=dtype, use_safetensors=True, **more, **_left_out(folder))
         _place(pipeline, device, settings.memory)
-        return cls(pipeline, settings, preset, settings.max_pixels or pixels, own.get("notice"))
+        return cls(pipeline, settings, preset, settings.max_pixels or pixels)
 
     @property
     def name(self) -> str:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from act2see.synthetic.edits import Edit, shapes_of
-from act2see.synthetic.world import COLOURS, SHAPES, SIZE, Actor, Clip
+from act2see.synthetic.world import COLOURS, SHAPES, SIZE, Actor, Clip, draw_shape
 
 _HALF = 36
 """Half the side of the window about a shape's centre, in pixels."""
@@ -52,16 +52,16 @@ def _is_near(actor: Actor, others: list[Actor], seconds: float) -> bool:
 
 def label_at(image: Image.Image, clip: Clip, actor: Actor, seconds: float) -> Label:
     """The shape and colour whose drawing at the actor's place and size is nearest to the picture there, or None if the bare ground is."""
-    x, y = (round(value) for value in actor.centre(seconds))
-    box = (x - _HALF, y - _HALF, x + _HALF, y + _HALF)
+    x, y = actor.centre(seconds)
+    box = (round(x) - _HALF, round(y) - _HALF, round(x) + _HALF, round(y) + _HALF)
     seen = _pixels(image.crop(box))
-    best: tuple[float, Label] = (_distance(seen, _pixels(replace(clip, actors=()).draw(seconds).crop(box))), None)
-    there = replace(actor, start=seconds - 1, stop=seconds + 1, later_colour=None, tint=None, target=None)
-    # Where it is, whatever its place and sway: a drawing of it alone, at rest.
+    ground = replace(clip, actors=()).draw(seconds)
+    best: tuple[float, Label] = (_distance(seen, _pixels(ground.crop(box))), None)
     for shape in SHAPES:
-        for colour in COLOURS:
-            one = replace(clip, actors=(replace(there, shape=shape, colour=colour, target=actor.target, start=actor.start, stop=actor.stop),))
-            best = min(best, (_distance(seen, _pixels(one.draw(seconds).crop(box))), (shape, colour)), key=lambda pair: pair[0])
+        for colour, rgb in COLOURS.items():
+            drawn = ground.copy()
+            draw_shape(ImageDraw.Draw(drawn), shape, x, y, actor.radius, rgb)
+            best = min(best, (_distance(seen, _pixels(drawn.crop(box))), (shape, colour)), key=lambda pair: pair[0])
     return best[1]
 
 

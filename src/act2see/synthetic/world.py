@@ -106,7 +106,7 @@ class Clip:
         image = self._backdrop.copy()
         pen = ImageDraw.Draw(image)
         for actor in self.visible(seconds):
-            _draw_shape(pen, actor.shape, *actor.centre(seconds), actor.radius, actor.tint or COLOURS[actor.colour_at(seconds)])
+            draw_shape(pen, actor.shape, *actor.centre(seconds), actor.radius, actor.tint or COLOURS[actor.colour_at(seconds)])
         return image
 
     def times(self, fps: float) -> list[float]:
@@ -129,7 +129,8 @@ class Clip:
             container.mux(stream.encode())
 
 
-def _draw_shape(pen: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
+def draw_shape(pen: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
+    """Draw one shape about a centre, in pixels."""
     r = radius
     match shape:
         case "circle":

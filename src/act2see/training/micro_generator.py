@@ -31,8 +31,7 @@ _STRENGTHS = (0.12, 0.3)
 _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
-NOTICE = "the embedded generator knows only the synthetic world of coloured shapes; name another one with --generator"
-SETTINGS = {"steps": 8, "guidance": 1.0, "strengths": [0.25, 0.375], "max_pixels": SIDE**2, "notice": NOTICE}
+SETTINGS = {"steps": 8, "guidance": 1.0, "strengths": [0.25, 0.375], "max_pixels": SIDE**2}
 """What lies in the model's act2see.json: at these strengths the pipeline takes one real step, or two."""
 
 
