@@ -1,5 +1,6 @@
 """`export` and `merge` as commands: what goes to stdout and stderr, one-line errors, and Ctrl-C."""
 
+import errno
 import json
 import os
 import shutil
@@ -56,16 +57,30 @@ def test_what_cannot_be_exported_is_one_line(act2see: Act2See, run: Path) -> Non
     assert act2see("export", run, "--format", "csv", "--out", "other").code == 2
 
 
+def _opened(pipe: Path) -> int | None:
+    """The pipe's other end, once somebody waits to read it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+
+
 def test_an_interrupted_export_leaves_nothing(tmp_path: Path, run: Path) -> None:
     (first,) = (json.loads(line)["frames"] for line in (run / "traces.jsonl").read_text().splitlines()[:1])
     (run / "frames" / first[0]["file"]).unlink()
-    os.mkfifo(run / "frames" / first[0]["file"])  # whoever reads it waits
+    pipe = run / "frames" / first[0]["file"]
+    os.mkfifo(pipe)  # whoever reads it waits
     process = start(tmp_path, "export", run, "--format", "trl", "--out", tmp_path / "data")
-    while not list(tmp_path.glob(".data.*")):
+    # Not before it reads: Python dies of a SIGINT that falls into the import of some extension modules, whatever the program then does.
+    while (writer := _opened(pipe)) is None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+    assert list(tmp_path.glob(".data.*"))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
+    os.close(writer)
     assert (process.returncode, out) == (130, "")
     assert "act2see: interrupted" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
