@@ -13,7 +13,19 @@ from PIL import Image
 from act2see import chat
 from act2see.synthetic.dataset import Kind, items
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, prompt_of, shapes_of
-from act2see.synthetic.hypothetical import Count, Extreme, Fact, Hypothetical, Nearest, Seen, ask_hypothetical, explain_hypothetical, read
+from act2see.synthetic.hypothetical import (
+    Count,
+    Extreme,
+    Fact,
+    Hypothetical,
+    Imagined,
+    Nearest,
+    Seen,
+    ask_hypothetical,
+    explain_hypothetical,
+    listing,
+    read,
+)
 from act2see.synthetic.world import PLACE_WORDS, PLACES, UNSEEN_PAIRS, Clip, place_at
 from act2see.trace import Answer, Frame, Generate, Observation, Step, Thought
 
@@ -52,7 +64,7 @@ def imagined(edit: Edit, things: list[Seen]) -> list[Seen]:
 
 def answer_of(fact: Fact, things: list[Seen]) -> str | None:
     if isinstance(fact, Count):
-        return str(len([thing for thing in things if fact.colour is None or thing[0] == fact.colour]))
+        return str(len([thing for thing in things if thing[0] == fact.colour]))
     x, y = PLACES[next(place for _, shape, place in things if shape == fact.shape)] if isinstance(fact, Nearest) else (0, 0)
 
     def off(thing: Seen) -> float:
@@ -63,7 +75,7 @@ def answer_of(fact: Fact, things: list[Seen]) -> str | None:
     among = sorted((thing for thing in things if not isinstance(fact, Nearest) or thing[1] != fact.shape), key=off)
     if not among or (len(among) > 1 and off(among[0]) == off(among[1])):
         return None
-    return among[0][0 if isinstance(fact, Extreme) else 1]
+    return among[0][0]
 
 
 def test_the_answer_is_the_same_at_every_anchor_and_not_the_videos(askings: list[Asking]) -> None:
@@ -104,11 +116,11 @@ READINGS: list[tuple[Fact, list[Seen], str | None]] = [
     (Extreme("highest"), [LEFT, MIDDLE, BOTTOM], None),
     (Extreme("lowest"), [TOP, LEFT, BOTTOM], "white"),
     (Extreme("lowest"), [], None),
-    (Nearest("star"), [TOP, LEFT, MIDDLE], "cross"),
+    (Nearest("star"), [TOP, LEFT, MIDDLE], "red"),
     (Nearest("cross"), [TOP, LEFT, MIDDLE], None),
     (Nearest("star"), [TOP], None),
     (Nearest("star"), [TOP, ("cyan", "star", "right"), LEFT], None),
-    (Count(None), [TOP, LEFT, MIDDLE], "3"),
+    (Count("cyan"), [TOP, LEFT, MIDDLE], "0"),
     (Count("red"), [TOP, LEFT, MIDDLE], "2"),
 ]
 
@@ -116,6 +128,22 @@ READINGS: list[tuple[Fact, list[Seen], str | None]] = [
 @pytest.mark.parametrize(("fact", "things", "answer"), READINGS)
 def test_a_fact_is_read_or_has_no_one_answer(fact: Fact, things: list[Seen], answer: str | None) -> None:
     assert read(fact, things) == answer
+
+
+LISTINGS: list[tuple[Fact, str]] = [
+    (Extreme("leftmost"), "red star top 2, blue ring left 1, red cross middle 2, white circle bottom 2"),
+    (Extreme("rightmost"), "red star top 2, blue ring left 3, red cross middle 2, white circle bottom 2"),
+    (Extreme("lowest"), "red star top 3, blue ring left 2, red cross middle 2, white circle bottom 1"),
+    (Nearest("ring"), "The ring is on the left: red star top 2, blue ring left, red cross middle 1, white circle bottom 2"),
+    (Nearest("star"), "The star is at the top: red star top, blue ring left 2, red cross middle 1, white circle bottom 3"),
+    (Count("red"), "red! star top 1, blue ring left, red! cross middle 2, white circle bottom"),
+]
+
+
+@pytest.mark.parametrize(("fact", "text"), LISTINGS)
+def test_what_decides_is_written_after_each_thing(fact: Fact, text: str) -> None:
+    assert listing(fact, [TOP, LEFT, MIDDLE, BOTTOM]) == text
+    assert listing(fact, []) == "nothing"
 
 
 def answered(steps: list[Step], question: Hypothetical) -> str:
@@ -130,7 +158,8 @@ def answered(steps: list[Step], question: Hypothetical) -> str:
 
 def test_with_the_picture_the_teacher_is_right(askings: list[Asking]) -> None:
     for seed, (clip, question) in enumerate(askings):
-        steps = explain_hypothetical(random.Random(seed), clip, question, PICTURE)
+        shown = imagined(question.edit, picture(clip, question.anchors[0]))
+        steps = explain_hypothetical(random.Random(seed), clip, question, Imagined(PICTURE, shown))
         assert [type(step) for step in steps] == [Thought, Generate, Observation, Thought, Answer]
         assert steps[2] == Observation(frames=(PICTURE,))
         call, text = steps[1], "".join(step.text for step in steps if isinstance(step, Thought))
@@ -138,9 +167,21 @@ def test_with_the_picture_the_teacher_is_right(askings: list[Asking]) -> None:
         assert call.prompt.strip() in {prompt_of(question.edit, random.Random(one)) for one in range(40)}
         assert answered(steps, question) == question.answer
         assert "guess" not in text
-        for thing in imagined(question.edit, picture(clip, question.anchors[0])):
+        for thing in shown:
             assert " ".join(thing) in text.replace("!", "")
         assert chat.parse(chat.render(steps)) == steps
+
+
+def test_a_picture_that_is_not_what_was_asked_for_is_read_as_it_is(askings: list[Asking]) -> None:
+    wrong = 0
+    for clip, question in askings:
+        shown = picture(clip, question.anchors[0])
+        as_it_is = answer_of(question.fact, shown)
+        if as_it_is is not None:
+            steps = explain_hypothetical(random.Random(0), clip, question, Imagined(PICTURE, shown))
+            assert answered(steps, question) == as_it_is != question.answer
+            wrong += 1
+    assert wrong > len(askings) / 2
 
 
 @pytest.mark.parametrize("came", [ERROR, None])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from act2see.synthetic.edits import apply
-from act2see.synthetic.hypothetical import Hypothetical, ask_hypothetical, explain_hypothetical, is_unseen
+from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, explain_hypothetical, is_unseen, seen
 from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
 from act2see.trace import Frame, Generate, Retrieve, Step, Thought
@@ -69,7 +69,7 @@ def _hypothetical(split: Split, seed: int, place: int) -> Item:
     seconds = question.anchors[0]
     edited = apply(question.edit, clip, seconds)
     assert edited is not None
-    steps = explain_hypothetical(rng, clip, question, Frame(edited.draw(seconds), None))
+    steps = explain_hypothetical(rng, clip, question, Imagined(Frame(edited.draw(seconds), None), seen(edited, seconds)))
     return Item(f"{split}-{seed}-hypothetical-{place:05d}", clip, question, _told(steps))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, ROOM, SHAPES, UNSEEN_PAIRS, Actor, Clip, place_at
+from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, ROOM, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip, make_scene, place_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +132,23 @@ def absent_shape(rng: random.Random, clip: Clip, seconds: float) -> str:
     """A shape that is not on screen then."""
     there = {actor.shape for actor in clip.visible(seconds)}
     return rng.choice([shape for shape in SHAPES if shape not in there])
+
+
+def random_prompts(rng: random.Random, kinds: tuple[type[Edit], ...] = EDITS) -> tuple[Clip, float, list[tuple[Edit, str, Clip]]]:
+    """A picture (a clip and a time), and edits of it: what is changed, its prompt, and the clip that shows the result at that time.
+
+    Some prompts ask for what is so already, or for what cannot be done because the shape is not there: nothing must change then.
+    """
+    clip = make_scene(rng) if rng.random() < 0.75 else make_clip(rng)
+    seconds = rng.uniform(0, clip.duration_seconds - 0.05)
+    made: list[tuple[Edit, str, Clip]] = []
+    # What goes elsewhere is the hardest to learn.
+    for kind in rng.choices(kinds, [2 if kind in (Move, Swap) else 1 for kind in kinds], k=4):
+        edit = random_edit(rng, clip, seconds, kind)
+        edited = apply(edit, clip, seconds) if edit is not None else None
+        if edit is None or edited is None or rng.random() < 0.05:
+            shape = absent_shape(rng, clip, seconds)
+            edit = rng.choice((Recolour(shape, rng.choice(list(COLOURS))), Move(shape, rng.choice(list(PLACES))), Remove(shape)))
+            edited = clip
+        made.append((edit, prompt_of(edit, rng), edited))
+    return clip, seconds, made

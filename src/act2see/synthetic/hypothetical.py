@@ -1,16 +1,17 @@
-"""Questions about what never happened: *if the star were on the left, which shape would be leftmost?* The answer is read off the edited picture.
+"""Questions about what never happened: *if the star were on the left, what colour would the rightmost shape be?* The edited picture answers them.
 
 A question has the same answer whichever frame that shows the shapes it speaks of is edited, and another answer in every one of these frames as it is.
 """
 
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of, swap_of
 from act2see.synthetic.questions import CHOICES, INPUT_FPS, RETRIEVE_FPS, conclude
-from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Clip, make_scene, place_at
+from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, UNSEEN_PAIRS, Clip, make_scene, place_at
 from act2see.trace import Frame, Generate, Observation, Step, Thought
 
 Side = Literal["leftmost", "rightmost", "highest", "lowest"]
@@ -21,26 +22,34 @@ Seen = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """What colour the outermost shape has. Which shape it is, is not asked: the sentence names those that can be."""
+    """What colour the outermost shape has."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """Which shape stands nearest to a given one."""
+    """What colour the shape has that stands nearest to a given one."""
 
     shape: str
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many shapes there are, of a colour or of any."""
+    """How many shapes of a colour there are."""
 
-    colour: str | None
+    colour: str
 
 
 Fact = Extreme | Nearest | Count
+
+
+@dataclass(frozen=True, slots=True)
+class Imagined:
+    """A picture that a call brought in a scripted trace, and what it shows."""
+
+    frame: Frame
+    shows: Sequence[Seen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,38 +91,45 @@ def read(fact: Fact, things: Sequence[Seen]) -> str | None:
     """The fact as a choice's text; None where it has no one answer."""
     match fact:
         case Count(colour):
-            return str(sum(colour in (None, thing[0]) for thing in things))
-        case Extreme(side):
-            found = _outermost(side, things)
+            return str(sum(colour == thing[0] for thing in things))
+        case Extreme() | Nearest():
+            found = _found(fact, things)
             return None if found is None else found[0]
-        case Nearest(shape):
-            found = _nearest(shape, things)
-            return None if found is None else found[1]
         case _:
             assert_never(fact)
 
 
-def _outermost(side: Side, things: Sequence[Seen]) -> Seen | None:
-    sign = 1 if side in ("leftmost", "highest") else -1
-    axis = 0 if side in ("leftmost", "rightmost") else 1
-    return _only_least(things, lambda thing: sign * PLACES[thing[2]][axis])
-
-
-def _nearest(shape: str, things: Sequence[Seen]) -> Seen | None:
-    here = [thing for thing in things if thing[1] == shape]
-    if len(here) != 1:
+def _found(fact: Extreme | Nearest, things: Sequence[Seen]) -> Seen | None:
+    """The one thing with the least number; None where there is none or more than one."""
+    numbers = [number for number in _numbers(fact, things) if number is not None]
+    if not numbers or numbers.count(min(numbers)) > 1:
         return None
-    x, y = PLACES[here[0][2]]
-    others = [thing for thing in things if thing is not here[0]]
-    return _only_least(others, lambda thing: (PLACES[thing[2]][0] - x) ** 2 + (PLACES[thing[2]][1] - y) ** 2)
+    return things[_numbers(fact, things).index(min(numbers))]
 
 
-def _only_least(things: Sequence[Seen], measure: Callable[[Seen], int]) -> Seen | None:
-    if not things:
-        return None
-    best = min(measure(thing) for thing in things)
-    found = [thing for thing in things if measure(thing) == best]
-    return found[0] if len(found) == 1 else None
+def _numbers(fact: Fact, things: Sequence[Seen]) -> list[int | None]:
+    """What decides, for each thing: its number among the counted, or how far it is from there (1 to 3); None where it is not meant."""
+    match fact:
+        case Count(colour):
+            return [sum(other[0] == colour for other in things[: place + 1]) if thing[0] == colour else None for place, thing in enumerate(things)]
+        case Extreme(side):
+            axis = 0 if side in ("leftmost", "rightmost") else 1
+            steps = sorted({place[axis] for place in PLACES.values()}, reverse=side in ("rightmost", "lowest"))
+            return [1 + steps.index(PLACES[thing[2]][axis]) for thing in things]
+        case Nearest(shape):
+            here = [thing for thing in things if thing[1] == shape]
+            if len(here) != 1:
+                return [None] * len(things)
+            return [None if thing is here[0] else 1 + _GAPS.index(_gap(thing[2], here[0][2])) for thing in things]
+        case _:
+            assert_never(fact)
+
+
+def _gap(one: str, other: str) -> float:
+    return round(math.dist(PLACES[one], PLACES[other]), 3)
+
+
+_GAPS = sorted({_gap(one, other) for one in PLACES for other in PLACES if one != other})
 
 
 # Asking
@@ -150,11 +166,11 @@ def _drawn(rng: random.Random) -> _Drawn:
     return _Drawn(kind, about, str(rng.randint(*_COUNTS[about])) if about in _COUNTS else None)
 
 
-_COUNTS = {"new": (1, 3), "old": (0, 2), "all": (2, 3)}
+_COUNTS = {"new": (1, 3), "old": (0, 2)}
 _ABOUT: dict[type[Edit], tuple[str, ...]] = {
     Recolour: ("new", "old"),
     Move: ("extreme", "extreme", "nearest"),
-    Remove: ("extreme", "old", "all"),
+    Remove: ("extreme", "old"),
     Swap: ("extreme",),
 }
 
@@ -179,7 +195,7 @@ def _question(rng: random.Random, clip: Clip, drawn: _Drawn, *, unseen: bool) ->
         return None
     if isinstance(edit, Swap) and any(_swapped(clip, edit, t) != edit for t in anchors):
         return None  # another shape of that name comes later, or one of them elsewhere
-    choices = _choices(rng, fact, answer, before, [thing for thing in seen(clip, moment) if fact != Nearest(thing[1])])
+    choices = _choices(rng, fact, answer, before, seen(clip, moment))
     return Hypothetical(_premise(rng, edit) + _wording(rng, fact), fact, edit, choices, answer, anchors)
 
 
@@ -195,8 +211,6 @@ def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str
             return Count(edit.colour)
         case "old":
             return Count(next(actor.colour_at(seconds) for actor in clip.visible(seconds) if actor.shape == edit.shape))
-        case "all":
-            return Count(None)
         case "nearest":
             return Nearest(edit.shape)
         case _:
@@ -206,13 +220,12 @@ def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str
 def _choices(rng: random.Random, fact: Fact, answer: str, before: set[str | None], things: Sequence[Seen]) -> tuple[str, ...]:
     """The answer, what the picture would answer as it is, and then what else is in it, so that leaving out what is not there helps nobody."""
     match fact:
-        case Count(colour):
-            first_number = 1 if colour is None else 0
-            values, there = [str(number) for number in range(first_number, first_number + CHOICES)], []
-        case Extreme():
+        case Count():
+            values, there = [str(number) for number in range(CHOICES)], []
+        case Extreme() | Nearest():
             values, there = list(COLOURS), [thing[0] for thing in things]
         case _:
-            values, there = list(SHAPES), [thing[1] for thing in things]
+            assert_never(fact)
     rng.shuffle(values)
     rng.shuffle(there)
     first = sorted(value for value in before if value is not None)
@@ -242,9 +255,7 @@ def _wording(rng: random.Random, fact: Fact) -> str:
         case Extreme(side):
             return rng.choice((f"what colour would the {side} shape be?", f"which colour would the {side} one have?"))
         case Nearest(shape):
-            return rng.choice((f"which shape would be nearest to the {shape}?", f"what shape would be next to the {shape}?"))
-        case Count(None):
-            return rng.choice(("how many shapes would there be?", "how many shapes would be left?"))
+            return rng.choice((f"what colour would be nearest to the {shape}?", f"what colour would the shape nearest to the {shape} have?"))
         case Count(colour):
             return rng.choice((f"how many shapes would be {colour}?", f"how many {colour} shapes would there be?"))
         case _:
@@ -254,10 +265,11 @@ def _wording(rng: random.Random, fact: Fact) -> str:
 # The scripted teacher
 
 
-def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical, imagined: Frame | str | None) -> list[Step]:
+def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical, imagined: Imagined | str | None) -> list[Step]:
     """Steps that answer the question by an imagined picture: the picture that comes, the error instead of it, or None where nothing can be imagined.
 
-    Without the picture the answer is an admitted guess, never the truth, as in `questions.explain`.
+    What the picture shows is read off it and concluded from, also where it is not what was asked for: a picture that is not looked at is worth
+    nothing. Without one the answer is an admitted guess, never the truth, as in `questions.explain`.
     """
     text = "<think>" + rng.choice(("This is not so in the video.", "This never happened.", "The video does not show this."))
     if isinstance(question.edit, Swap):
@@ -266,12 +278,11 @@ def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical,
     if imagined is not None:
         text += rng.choice((" I have to imagine it.", " I want to see what it would look like.", " I need a picture of it."))
         steps += [Thought(text), Generate(f" {prompt_of(question.edit, rng)} ")]
-        if isinstance(imagined, Frame):
-            seconds = question.anchors[0]
-            edited = apply(question.edit, clip, seconds)
-            assert edited is not None
-            said = f" {listing(question.fact, seen(edited, seconds))}. {_reading(question.fact, seen(edited, seconds))}"
-            return [*steps, Observation(frames=(imagined,)), *conclude(rng, said, question.answer)]
+        if not isinstance(imagined, str):
+            said = f" {listing(question.fact, imagined.shows)}. {_reading(question.fact, imagined.shows)}"
+            answer = read(question.fact, imagined.shows)
+            assert answer in question.choices
+            return [*steps, Observation(frames=(imagined.frame,)), *conclude(rng, said, answer)]
         steps.append(Observation(error=imagined))
         text = rng.choice((" No picture came back.", " I did not get a picture."))
     text += rng.choice((" I can only guess.", " So I have to guess."))
@@ -286,30 +297,27 @@ def _where_they_are(clip: Clip, edit: Swap, anchors: Sequence[float]) -> str:
 
 
 def listing(fact: Fact, things: Sequence[Seen]) -> str:
-    """What a picture shows; what is counted is marked and numbered as it comes: `red! star top 1, blue ring left, red! cross right 2`."""
-    words, number = [], 0
-    for colour, shape, place in things:
-        counted = isinstance(fact, Count) and fact.colour in (None, colour)
-        number += counted
-        marked = counted and isinstance(fact, Count) and fact.colour is not None
-        words.append(f"{colour}{'!' if marked else ''} {shape} {place}" + (f" {number}" if counted else ""))
-    return ", ".join(words) or "nothing"
+    """What a picture shows, and after each thing what decides: `red! star top 1, blue ring left, red! cross right 2` when red ones are counted.
+
+    Where something outermost or nearest is asked for, the number says how far each is from there; the answer is then the least number.
+    """
+    start = ""
+    if isinstance(fact, Nearest):
+        start = "".join(f"The {shape} is {PLACE_WORDS[place]}: " for _, shape, place in things if shape == fact.shape)
+    words = []
+    for (colour, shape, place), number in zip(things, _numbers(fact, things), strict=True):
+        mark = "!" if number is not None and isinstance(fact, Count) else ""
+        words.append(f"{colour}{mark} {shape} {place}" + (f" {number}" if number is not None else ""))
+    return start + (", ".join(words) or "nothing")
 
 
 def _reading(fact: Fact, things: Sequence[Seen]) -> str:
-    match fact:
-        case Count(colour):
-            return f"I count {read(fact, things)}{' ' + colour if colour else ''}."
-        case Extreme(side):
-            found = _outermost(side, things)
-            assert found is not None
-            return f"The {side} is the {found[0]} {found[1]}."
-        case Nearest(shape):
-            found = _nearest(shape, things)
-            assert found is not None
-            return f"Nearest to the {shape} is the {found[0]} {found[1]}."
-        case _:
-            assert_never(fact)
+    if isinstance(fact, Count):
+        return f"I count {read(fact, things)} {fact.colour}."
+    found = _found(fact, things)
+    assert found is not None
+    asked = f"The {fact.side}" if isinstance(fact, Extreme) else f"Nearest to the {fact.shape}"
+    return f"{asked} is the {found[0]} {found[1]}."
 
 
 def is_unseen(question: Hypothetical) -> bool:

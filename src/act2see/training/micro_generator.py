@@ -17,8 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrained
 
 from act2see.config import MicroGeneratorConfig
 from act2see.errors import ConfigError
-from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, absent_shape, apply, prompt_of, random_edit
-from act2see.synthetic.world import COLOURS, PLACES, Clip, make_clip, make_scene
+from act2see.synthetic.edits import random_prompts
+from act2see.synthetic.world import make_clip
 from act2see.training.fitting import fit
 from act2see.training.micro_model import make_tokenizer
 
@@ -158,26 +158,6 @@ def make_transformer() -> SD3Transformer2DModel:
     )
 
 
-def example(rng: random.Random, kinds: tuple[type[Edit], ...] = EDITS) -> tuple[Clip, float, list[tuple[Edit, str, Clip]]]:
-    """A picture (a clip and a time), and edits of it: what is changed, its prompt, and the clip that shows the result at that time.
-
-    Some prompts ask for what is so already, or for what cannot be done because the shape is not there: nothing must change then.
-    """
-    clip = make_scene(rng) if rng.random() < 0.75 else make_clip(rng)
-    seconds = rng.uniform(0, clip.duration_seconds - 0.05)
-    made: list[tuple[Edit, str, Clip]] = []
-    # Moves are the hardest to learn.
-    for kind in rng.choices(kinds, [2 if kind in (Move,) else 1 for kind in kinds], k=4):
-        edit = random_edit(rng, clip, seconds, kind)
-        edited = apply(edit, clip, seconds) if edit is not None else None
-        if edit is None or edited is None or rng.random() < 0.05:
-            shape = absent_shape(rng, clip, seconds)
-            edit = rng.choice((Recolour(shape, rng.choice(list(COLOURS))), Move(shape, rng.choice(list(PLACES))), Remove(shape)))
-            edited = clip
-        made.append((edit, prompt_of(edit, rng), edited))
-    return clip, seconds, made
-
-
 class Edits(Dataset[dict[str, torch.Tensor]]):
     """Batch `i` of pictures before and after an edit, with the edit's prompt, the same every time."""
 
@@ -193,7 +173,7 @@ class Edits(Dataset[dict[str, torch.Tensor]]):
         after: list[NDArray[np.float32]] = []
         prompts: list[str] = []
         while len(prompts) < _EDITS:
-            clip, seconds, made = example(rng)
+            clip, seconds, made = random_prompts(rng)
             source = pixels_of(clip.draw(seconds), rng)
             for _, prompt, edited in made:
                 before.append(source)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import ImageFilter
+from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 from act2see import chat
 from act2see.config import MicroVlmConfig
-from act2see.synthetic.edits import apply
-from act2see.synthetic.hypothetical import Hypothetical, ask_hypothetical, ask_more, explain_hypothetical
+from act2see.generators import asking
+from act2see.synthetic.checking import explain_check
+from act2see.synthetic.edits import apply, random_prompts
+from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, ask_more, explain_hypothetical, read, seen
 from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain, wanted
 from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
 from act2see.tokens import Encoder, Piece
@@ -44,6 +46,8 @@ class Stage:
     """Examples of `word_example` a batch."""
     scenes: int = 0
     """Clips with questions about what never happened a batch."""
+    checks: int = 0
+    """Examples of `check_example` a batch."""
 
 
 FRAMES = 64
@@ -59,8 +63,8 @@ PARTS: dict[str, tuple[Stage, ...]] = {
         Stage("clips", 0.66, frames=2, busy=0.4),
     ),
     "imagine": (
-        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6),
-        Stage("all", 0.7, frames=1, clips=4, busy=0.4, scenes=2),
+        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6, checks=2),
+        Stage("all", 0.7, frames=1, clips=4, busy=0.4, scenes=2, checks=1),
     ),
 }
 """What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
@@ -93,6 +97,7 @@ class Curriculum(Dataset[list[Example]]):
             return [frame_example(rng, stage, self.encoder) for _ in range(FRAMES)]
         clips = [clip_example(rng, stage, self.encoder) for _ in range(stage.clips)]
         clips += [scene_example(rng, self.encoder) for _ in range(stage.scenes)]
+        clips += [check_example(rng, self.encoder) for _ in range(stage.checks)]
         return clips + [word_example(rng, self.encoder) for _ in range(stage.words)]
 
 
@@ -181,22 +186,43 @@ def scene_example(rng: random.Random, encoder: Encoder) -> Example:
     return pack(sequences, encoder.merge)
 
 
+def check_example(rng: random.Random, encoder: Encoder, count: int = 10) -> Example:
+    """Single pictures, each with the question whether it shows what a prompt describes: of half of them that is so."""
+    sequences: list[list[Piece]] = []
+    while len(sequences) < count:
+        clip, seconds, made = random_prompts(rng)
+        (edit, prompt, edited), (_, _, other) = rng.sample(made, 2)
+        shown = edited if rng.random() < 0.5 else rng.choice((clip, other))
+        picture = _painted(rng, shown.draw(seconds))
+        trace = _trace((picture,), asking.question(prompt), asking.CHOICES, explain_check(rng, edit, seen(shown, seconds)))
+        sequences.append(pieces_of(trace, (), chat.Style(), encoder))
+    return pack(sequences, encoder.merge)
+
+
+def _painted(rng: random.Random, picture: Image.Image) -> Frame:
+    """A picture without a time, as blurred as a generator may leave it."""
+    small = picture.resize((PICTURE, PICTURE)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
+    return Frame(small, None)
+
+
 def _tools(rng: random.Random, *, generate: float) -> tuple[chat.Tool, ...]:
     """The tools that a conversation offers: none, looking, or, with that probability, imagining too."""
     drawn = rng.random()
     return () if drawn < 0.06 else ("retrieve", "generate") if drawn > 1 - generate else ("retrieve",)
 
 
-def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> Frame | str:
-    """What a call to imagine brings: the edited picture, as blurred as a generator may leave it, or sometimes an error."""
+def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> Imagined | str:
+    """What a call to imagine brings: the edited picture, as blurred as a generator may leave it, sometimes a frame as it is, or an error."""
     if rng.random() < 0.06:
         reason = rng.choice(("no faithful picture could be made", "no look is left (at most 1)"))
         return f"{reason}: answer from what you have seen"
-    seconds = question.anchors[0]
+    seconds = rng.choice(question.anchors)
     edited = apply(question.edit, clip, seconds)
     assert edited is not None
-    small = edited.draw(seconds).resize((PICTURE, PICTURE)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
-    return Frame(small, None)
+    # A model that only ever gets what it asked for learns to answer from the sentence.
+    if rng.random() < 0.15 and read(question.fact, seen(clip, seconds)) in question.choices:
+        edited = clip
+    return Imagined(_painted(rng, edited.draw(seconds)), seen(edited, seconds))
 
 
 def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Question]:
