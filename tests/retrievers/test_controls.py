@@ -1,13 +1,14 @@
 """Retrievers that bring what was not asked for: by seed, never what was shown, and nothing at all."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from act2see.errors import ToolError
-from act2see.retrievers.controls import RandomFrames, WithheldFrames
+from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.trace import Frame
 from act2see.video import Video
 
@@ -65,3 +66,67 @@ def test_withheld_frames_never_come(video: Video) -> None:
     with pytest.raises(ToolError, match="no frame was found: answer from what you have seen"):
         WithheldFrames().find(video, "the star", shown=())
     assert WithheldFrames().name == "withheld"
+
+
+class Finds:
+    """A retriever that finds the frame at a given time, whatever is asked."""
+
+    name = "finds"
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = seconds
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        if not self.seconds:
+            raise ToolError("no frame was found")
+        return list(video.frames_at(self.seconds[:count]))
+
+
+def test_a_wrong_time_is_far_from_the_right_one_and_was_not_shown(video: Video, number_of: Callable[[Frame], int]) -> None:
+    for seed in range(12):
+        for right in video.times(3.0):
+            (frame,) = WrongTimeFrames(Finds(right), seed=seed).find(video, "the star", shown=(0.0,))
+            assert frame.seconds is not None
+            assert abs(frame.seconds - right) >= video.duration_seconds / 4
+            assert frame.seconds in set(video.times(3.0)) - {0.0}
+            assert number_of(frame) == round(frame.seconds * 24)
+
+
+def test_where_nothing_is_far_the_furthest_is_taken(video: Video) -> None:
+    times = video.times(3.0)
+    shown = [seconds for seconds in times if abs(seconds - times[2]) >= video.duration_seconds / 4]
+    left = [seconds for seconds in times if seconds not in (*shown, times[2])]
+    (frame,) = WrongTimeFrames(Finds(times[2])).find(video, "the star", shown=shown)
+    assert frame.seconds == max(left, key=lambda seconds: abs(seconds - times[2]))
+
+
+def test_several_wrong_times_differ(video: Video) -> None:
+    found = WrongTimeFrames(Finds(0.0, 1 / 3)).find(video, "the star", shown=(), count=2)
+    assert len({frame.seconds for frame in found}) == 2
+
+
+def test_a_wrong_time_depends_on_the_seed_alone(video: Video) -> None:
+    def drawn(seed: int) -> float | None:
+        return WrongTimeFrames(Finds(0.0), seed=seed).find(video, "the star", shown=())[0].seconds
+
+    assert [drawn(seed) for seed in range(9)] == [drawn(seed) for seed in range(9)]
+    assert len({drawn(seed) for seed in range(9)}) > 1
+
+
+def test_what_the_real_retriever_cannot_find_no_control_brings(video: Video) -> None:
+    for control in (WrongTimeFrames(Finds()), BlurredFrames(Finds())):
+        with pytest.raises(ToolError, match="no frame was found"):
+            control.find(video, "the star", shown=())
+    with pytest.raises(ToolError, match="every other frame"):
+        WrongTimeFrames(Finds(0.0)).find(video, "the star", shown=video.times(3.0)[1:])
+
+
+def test_a_blurred_frame_keeps_its_time_and_its_mean_and_loses_its_detail(video: Video) -> None:
+    right = video.times(3.0)[1]
+    (frame,) = BlurredFrames(Finds(right)).find(video, "the star", shown=())
+    sharp, soft = (np.asarray(image, np.float32) for image in (video.frame_at(right).image, frame.image))
+    assert frame.seconds == right
+    assert soft.shape == sharp.shape
+    assert abs(soft.mean() - sharp.mean()) < 3
+    assert np.abs(np.diff(soft, axis=1)).max() < 0.2 * np.abs(np.diff(sharp, axis=1)).max()
+    assert [WrongTimeFrames(Finds()).name, BlurredFrames(Finds()).name] == ["wrong time@3fps of finds", "blurred of finds"]

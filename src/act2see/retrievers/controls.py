@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from PIL import ImageFilter
 
 from act2see.errors import ToolError
+from act2see.interfaces import Retriever
 from act2see.retrievers.selection import SAME_TIME_SECONDS
 from act2see.trace import Frame
 from act2see.video import Video
@@ -40,3 +43,55 @@ class WithheldFrames:
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """Raises `ToolError`."""
         raise ToolError("no frame was found: answer from what you have seen")
+
+
+@dataclass(frozen=True, slots=True)
+class WrongTimeFrames:
+    """For each frame that the real retriever finds, one from another time: a quarter of the video away where there is such a one, else the furthest.
+
+    How far is our choice. It is drawn by seed, video and query, and has its own true time.
+    """
+
+    real: Retriever
+    fps: float = 3.0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """For `Trace.made_with`."""
+        return f"wrong time@{self.fps:g}fps of {self.real.name}"
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """At most `count` frames at times not in `shown`. Raises `ToolError` where the real retriever does, and when there are none left."""
+        rng = random.Random(f"{self.seed} {video.digest} {query} {sorted(shown)}")
+        free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
+        wrong: list[float] = []
+        for found in self.real.find(video, query, shown=shown, count=count):
+            right = found.seconds or 0.0
+            left = [seconds for seconds in free if seconds not in wrong and abs(seconds - right) > SAME_TIME_SECONDS]
+            if not left:
+                raise ToolError("every other frame has been shown: answer from what you have seen")
+            far = [seconds for seconds in left if abs(seconds - right) >= video.duration_seconds / 4]
+            wrong.append(rng.choice(far) if far else max(left, key=lambda seconds: abs(seconds - right)))
+        return list(video.frames_at(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class BlurredFrames:
+    """What the real retriever finds, too blurred to read."""
+
+    real: Retriever
+
+    @property
+    def name(self) -> str:
+        """For `Trace.made_with`."""
+        return f"blurred of {self.real.name}"
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """The real frames, blurred, at their own times. Raises `ToolError` where the real retriever does."""
+        return [blurred(frame) for frame in self.real.find(video, query, shown=shown, count=count)]
+
+
+def blurred(frame: Frame) -> Frame:
+    """The frame with its picture blurred by a Gaussian of a sixteenth of its longer side: light and main colours stay. Our choice."""
+    return replace(frame, image=frame.image.filter(ImageFilter.GaussianBlur(max(frame.image.size) / 16)))
