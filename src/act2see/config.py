@@ -75,8 +75,8 @@ class ImagineConfig(SearchConfig):
     """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
     tries: Annotated[Positive, Parameter(group=_LOOKS)] = 2
     """Seeds that are tried before the model is told that no faithful picture could be made."""
-    verify: Annotated[bool, Parameter(group=_LOOKS)] = True
-    """Have the retriever's encoder check each picture against the prompt and the anchor."""
+    judge: Annotated[str, Parameter(group=_LOOKS)] = "auto"
+    """What checks each picture: encoder (the retriever's), a model that is asked (micro, huggingface:DIR, openai:MODEL), none; auto: see docs."""
     margin: Annotated[float, Parameter(group=_LOOKS)] = 0.0
     """By how much a picture must fit the prompt better than its anchor, in the encoder's units."""
     floor: Annotated[float, Parameter(group=_LOOKS)] = 0.0

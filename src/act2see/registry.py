@@ -10,13 +10,14 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from act2see.cache import Cache
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig
 from act2see.errors import ConfigError
-from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, Retriever
+from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever
 
 if TYPE_CHECKING:
     from act2see.index import Progress
@@ -30,6 +31,7 @@ _RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "none", "package
 _RETRIEVER_MEMBERS = ("find", "name")
 _ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
 _GENERATORS = ("auto", "micro", "diffusers:MODEL", "openai:MODEL", "none", "package.module:Class")
+_JUDGES = ("auto", "encoder", "none", *_BACKENDS)
 _BENCHMARKS = ("synthetic", "package.module:Class")
 SYNTHETIC_QUESTIONS = 300
 _EXTRA_OF = {
@@ -54,9 +56,10 @@ def check_retriever(spec: str) -> None:
     _split("retriever", spec, _RETRIEVERS)
 
 
-def check_generator(spec: str) -> None:
-    """Refuse a name that `generator` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+def check_generator(spec: str, judge: str = "auto") -> None:
+    """Refuse names that `generator` cannot know, of itself and of what checks its pictures, before anything is loaded. Raises `ConfigError`."""
     _split("generator", spec, _GENERATORS)
+    _split("judge", judge, _JUDGES)
 
 
 def check_benchmark(spec: str) -> None:
@@ -117,8 +120,7 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
 def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> Generator | None:
     """The generator that a name means, loaded; None for `none`. Third parties and errors as for `backend`.
 
-    `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked with the encoder of `found_by` where it
-    has one, else with that of the retriever which the config names.
+    `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked as `judge` of the config says.
     """
     name, rest = _split("generator", spec, _GENERATORS)
     if name == "auto":
@@ -130,13 +132,31 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> G
         return made
     with _importing(f"generator {name!r}"):
         painter = _remote_painter(rest, config) if name == "openai" else _painter(str(MICRO / "generator") if name == "micro" else rest, config)
-    from act2see.generators.verified import EncoderJudge, VerifiedGenerator
+    from act2see.generators.verified import VerifiedGenerator
 
-    # The embedded retriever cannot tell a shape's place in a picture, so it would refuse right moves: see docs/generators.md.
-    if not config.verify or name == "micro":
-        return VerifiedGenerator(painter, None)
-    looks_with = getattr(found_by, "encoder", None) or encoder(config.retriever, config)
-    return VerifiedGenerator(painter, EncoderJudge(looks_with, config.margin, config.floor), tries=config.tries)
+    return VerifiedGenerator(painter, _judge(config, found_by, of_micro=name == "micro"), tries=config.tries)
+
+
+def _judge(config: ImagineConfig, found_by: Retriever, *, of_micro: bool) -> PictureJudge | None:
+    """What checks the pictures. `auto` is the retriever's encoder, but nothing for the embedded generator: its retriever knows no places.
+
+    The encoder is that of `found_by` where it has one, else that of the retriever which the config names.
+    """
+    spec = ("none" if of_micro else "encoder") if config.judge == "auto" else config.judge
+    name, _ = _split("judge", spec, _JUDGES)
+    if name == "none":
+        return None
+    if name == "encoder":
+        from act2see.generators.verified import EncoderJudge
+
+        return EncoderJudge(getattr(found_by, "encoder", None) or encoder(config.retriever, config), config.margin, config.floor)
+    if name not in ("micro", "huggingface", "openai"):
+        made: PictureJudge = _third_party("judge", spec, config, ("judge", "name"))
+        return made
+    from act2see.generators.asking import ModelJudge
+
+    asked = config if isinstance(config, ModelConfig) else ModelConfig(**{one.name: getattr(config, one.name) for one in fields(ImagineConfig)})
+    return ModelJudge(backend(spec, replace(asked, adapter=None)))
 
 
 def _painter(model: str, config: ImagineConfig) -> Painter:

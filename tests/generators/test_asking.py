@@ -1,15 +1,19 @@
 """A model as the judge of a picture: what it is asked, what counts as yes, and what becomes of a model that does not answer."""
 
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from act2see import chat
-from act2see.errors import BackendError, ToolError
+from act2see import chat, registry
+from act2see.config import ImagineConfig, ModelConfig
+from act2see.errors import BackendError, ConfigError, ToolError
 from act2see.generators.asking import CHOICES, ModelJudge, question
-from act2see.interfaces import Continuation
+from act2see.generators.verified import VerifiedGenerator
+from act2see.interfaces import Continuation, Verdict
 from act2see.trace import Cost, Trace
+from cli_fakes import Finder
 
 ANCHOR, PICTURE = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
 
@@ -31,6 +35,16 @@ class Says:
             raise text
         yield text
         return Continuation(text, "tag" if text.endswith(chat.STOPS) else "end", Cost())
+
+
+class Never:
+    name = "never"
+
+    def __init__(self, config: ImagineConfig) -> None:
+        pass
+
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
+        return Verdict(False, {})
 
 
 @pytest.mark.parametrize(
@@ -85,3 +99,26 @@ def test_a_dead_server_is_a_tools_error() -> None:
 
 def test_the_name_says_who_judged() -> None:
     assert ModelJudge(Says()).name == "verified by says"
+
+
+def test_a_judge_is_named_as_a_backend_is(pipeline_folder: Path) -> None:
+    config = ImagineConfig(device="cpu", judge="micro", tries=3)
+    made = registry.generator(f"diffusers:{pipeline_folder}", config, Finder(ModelConfig()))
+    assert isinstance(made, VerifiedGenerator)
+    assert isinstance(made.judge, ModelJudge)
+    assert made.judge.backend.made_with["decoding"] == "greedy"
+    assert (made.tries, made.name) == (3, "model(8 steps), verified by vlm")
+
+
+def test_a_third_partys_judge_is_its_own(pipeline_folder: Path) -> None:
+    made = registry.generator(f"diffusers:{pipeline_folder}", ImagineConfig(device="cpu", judge=f"{__name__}:Never"), Finder(ModelConfig()))
+    assert isinstance(made, VerifiedGenerator)
+    assert isinstance(made.judge, Never)
+    with pytest.raises(ConfigError, match="it has no 'judge'"):
+        registry.generator(f"diffusers:{pipeline_folder}", ImagineConfig(device="cpu", judge="cli_fakes:Finder"), Finder(ModelConfig()))
+
+
+@pytest.mark.parametrize(("spec", "says"), [("yes", "no judge 'yes'"), ("huggingface", "not complete"), ("none:x", "takes nothing")])
+def test_a_judge_that_cannot_be_is_refused_before_anything_is_loaded(spec: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        registry.check_generator("micro", spec)

@@ -140,7 +140,7 @@ def test_a_named_model_is_checked_with_the_retrievers_encoder(pipeline_folder: P
     assert isinstance(made, VerifiedGenerator)
     assert made.name == "model(8 steps), verified by grey(margin=0.5, floor=0.25)"
     assert (made.tries, made.painter.strengths) == (3, (0.125,))
-    unverified = registry.generator(f"diffusers:{pipeline_folder}", ImagineConfig(device="cpu", verify=False), found_by)
+    unverified = registry.generator(f"diffusers:{pipeline_folder}", ImagineConfig(device="cpu", judge="none"), found_by)
     assert unverified is not None
     assert unverified.name == "model(8 steps), unverified"
 

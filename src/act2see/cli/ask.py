@@ -41,7 +41,7 @@ def ask(
     check_file_to_write(settings.report)
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
-    registry.check_generator(settings.generator)
+    registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
     trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex)
     run = _open_run(settings) if settings.save else None

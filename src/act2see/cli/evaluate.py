@@ -38,7 +38,7 @@ def evaluate(
     registry.check_benchmark(benchmark)
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
-    registry.check_generator(settings.generator)
+    registry.check_generator(settings.generator, settings.judge)
     if settings.resume and settings.out is None:
         raise ConfigError("there is nothing to resume: name the run's folder with --out")
     run = _eval_run(benchmark, settings) if settings.out else None

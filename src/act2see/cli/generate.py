@@ -39,7 +39,7 @@ def generate(
 
     _check(prompt, settings)
     registry.check_retriever(settings.retriever)
-    registry.check_generator(settings.generator)
+    registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
     note_what_micro_knows(settings.retriever, opened)
     with index_progress(opened.path.name) as progress:
@@ -52,7 +52,7 @@ def generate(
         try:
             made = generator.generate(prompt.strip(), anchor, seed=settings.seed or 0)
         except ToolError as error:
-            raise ConfigError(f"{str(error).partition(':')[0]}; try another --seed, more --tries, or --no-verify to see what came") from error
+            raise ConfigError(f"{str(error).partition(':')[0]}; try another --seed, more --tries, or --judge none to see what came") from error
     files = {"picture": settings.out, "anchor": _beside(settings.out, "anchor"), "pair": _beside(settings.out, "pair")}
     save_picture(files["picture"], made)
     save_picture(files["anchor"], anchor)

@@ -4,13 +4,12 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from PIL import ImageFilter
-
 from act2see.errors import ToolError
 from act2see.interfaces import Retriever
 from act2see.retrievers.selection import SAME_TIME_SECONDS
 from act2see.trace import Frame
 from act2see.video import Video
+from act2see.video.pictures import blurred
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +88,4 @@ class BlurredFrames:
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """The real frames, blurred, at their own times. Raises `ToolError` where the real retriever does."""
-        return [blurred(frame) for frame in self.real.find(video, query, shown=shown, count=count)]
-
-
-def blurred(frame: Frame) -> Frame:
-    """The frame with its picture blurred by a Gaussian of a sixteenth of its longer side: light and main colours stay. Our choice."""
-    return replace(frame, image=frame.image.filter(ImageFilter.GaussianBlur(max(frame.image.size) / 16)))
+        return [replace(frame, image=blurred(frame.image)) for frame in self.real.find(video, query, shown=shown, count=count)]
