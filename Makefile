@@ -26,9 +26,7 @@ lint: $(STAMP)
 micro: export OMP_NUM_THREADS = 1
 micro: $(STAMP)
 	$(RUN)/act2see train micro-retriever --out runs/micro/retriever --steps 4000
-	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-1 --part see
-	$(RUN)/torchrun --nproc-per-node 2 -m act2see train micro-vlm --out runs/micro/vlm-2 --part ask --start-from runs/micro/vlm-1/model --steps 1600 --learning-rate 1.0e-3
-	$(RUN)/act2see train micro-vlm --out runs/micro/vlm-3 --part imagine --start-from runs/micro/vlm-2/model --steps 700 --learning-rate 1.0e-3
+	$(RUN)/torchrun --nproc-per-node 2 -m act2see train recipes/micro.toml --out runs/micro/vlm --resume
 	$(RUN)/act2see train micro-generator --out runs/micro/codec --part codec --steps 900 --learning-rate 3.0e-3
 	$(RUN)/act2see train micro-generator --out runs/micro/generator --part edits --start-from runs/micro/codec/model --steps 4200 --learning-rate 1.2e-3
 

@@ -43,10 +43,15 @@ def sft(
 
     On several GPUs: torchrun --nproc-per-node N -m act2see train RECIPE.toml …. Ctrl-C saves a checkpoint; --resume goes on from it.
     """
+    from act2see.training.curriculum import is_curriculum
     from act2see.training.recipe import read_recipe
 
     if out is None and not dry_run:
         raise ConfigError("where shall it go? Name a folder with --out, or only look with --dry-run")
+    if is_curriculum(recipe):
+        if data or model:
+            raise ConfigError(f"{recipe} makes the embedded model from nothing: it takes no --data and no --model")
+        return _from_nothing(recipe, None if dry_run else out, resume=resume)
     wanted = read_recipe(recipe, {**({"model": model} if model else {}), **({"data": data} if data else {})})
     with _needs_training():
         from act2see.training import sft as training
@@ -73,6 +78,31 @@ def sft(
     if is_first:
         print(json.dumps({"folder": str(made)}) if as_json else made)
     return ANSWERED
+
+
+def _from_nothing(recipe: Path, out: Path | None, *, resume: bool) -> int:
+    """The embedded model by its curriculum, then how well it answers held-out questions; without a folder only what would be done."""
+    from act2see.training import curriculum
+
+    parts = curriculum.read_curriculum(recipe)
+    if out is None:
+        for part in parts:
+            print(f"{part.part}: {part.steps:,} batches at a learning rate of {part.learning_rate:g}")
+        return ANSWERED
+    with _needs_training():
+        from act2see.training import micro_vlm as training
+    is_first = os.environ.get("RANK", "0") == "0"
+    try:
+        tell = complain if is_first else lambda line: None
+        made = curriculum.train(parts, out, resume=resume, fit=training.train, tell=tell, is_first=is_first)
+    except KeyboardInterrupt:
+        if is_first:
+            complain(f"interrupted; what was trained is kept in {out}: go on with --resume")
+        return INTERRUPTED
+    if not is_first:
+        return ANSWERED
+    print(made)
+    return evaluate("synthetic", settings=EvalConfig(backend=f"huggingface:{made}", greedy=True, n=100))
 
 
 @contextmanager

@@ -288,4 +288,6 @@ def train(config: MicroVlmConfig) -> Path:
     if is_first:
         save_parts(finished, tokenizer, processor)
         model.half().save_pretrained(finished)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # whoever goes on finds the model there
     return finished

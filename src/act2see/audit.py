@@ -1,0 +1,192 @@
+"""The audit: what a model's looking is worth. Each question is answered again with something else in the place of the frame that was asked for.
+
+Up to its first call a question is thought through once; from there every arm goes on with tools of its own, so that the arms differ in what they are
+shown and in nothing else. A backend that keeps its cache, or a server that caches prompts, computes what is before the call once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never, get_args
+
+from act2see.chat import Tool
+from act2see.engine import new_trace, reason
+from act2see.errors import BackendError, VideoError
+from act2see.evaluation import Evaluator, Outcome
+from act2see.generators.controls import BlurredPictures, UneditedAnchor
+from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
+from act2see.trace import Cost, Generate, Retrieve, Step, Trace
+from act2see.video import Video
+
+Arm = Literal["real", "off", "withheld", "random", "wrong_time", "blurred", "unedited"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+MEANINGS: Mapping[Arm, str] = {
+    "real": "what was asked for",
+    "off": "no tool is offered",
+    "withheld": "the call is made, and nothing comes",
+    "random": "a frame from anywhere in the video",
+    "wrong_time": "a frame from another time; a picture made from such a frame",
+    "blurred": "the right frame or picture, too blurred to read",
+    "unedited": "in a picture's place, the frame that it would be made from",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """One question in one arm: how it ended, and what it cost beyond what the arms share."""
+
+    outcome: Outcome
+    cost: Cost
+    answer: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One question in all arms. Where there was no call an arm has nothing to change: its outcome is the real one, at no cost."""
+
+    sample: Sample
+    call: Tool | None
+    """What was asked for first; None when nothing was."""
+    looks: int
+    frames: int
+    arms: Mapping[Arm, Armed]
+
+    def is_right(self, arm: Arm) -> bool:
+        """Whether the question was answered rightly in that arm."""
+        return self.arms[arm].outcome == "correct"
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """What stays the same over all questions."""
+
+    benchmark: Benchmark
+    backend: Backend
+    retriever: Retriever
+    generator: Generator | None = None
+    fps: float = 1.0
+    retrieve_fps: float = 3.0
+    max_looks: int = 1
+    seed: int = 0
+
+    def audit(self, sample: Sample, done: Mapping[Arm, Trace] | None = None, keep: Callable[[Arm, Trace], None] = lambda arm, trace: None) -> Audited:
+        """One question in all arms. `keep` is given each trace as it ends; traces that are `done` already are not made again, only scored.
+
+        A video, a tool or a backend that fails in one arm ends that arm, in an outcome of its own.
+        """
+        try:
+            video = Video(sample.video)
+            start = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+        except VideoError as error:
+            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed("video_error", Cost(), error=str(error))))
+        asked = _Asked(self, sample, video, start, dict(done or {}), keep)
+        real = asked.real()
+        arms: dict[Arm, Armed] = {"real": real}
+        for arm in ARMS:
+            # The last one: its prompt names no tool, so nothing of what a backend has cached is of use to it.
+            if arm not in ("real", "off"):
+                arms[arm] = asked.other(arm) if asked.changes(arm) else Armed(real.outcome, Cost(), real.answer, real.error)
+        arms["off"] = asked.off()
+        call = asked.shared.steps[-1] if asked.shared else None
+        tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
+        return Audited(sample, tool, asked.looks, len(start.frames), {arm: arms[arm] for arm in ARMS})
+
+    def tools(self, arm: Arm, video: Video) -> tuple[Retriever, Generator | None]:
+        """What brings frames and pictures in an arm that goes on from a call."""
+        pictures = self.generator
+        match arm:
+            case "withheld":
+                return WithheldFrames(), pictures
+            case "random":
+                return RandomFrames(fps=self.retrieve_fps, seed=self.seed), pictures and UneditedAnchor()
+            case "wrong_time":
+                return WrongTimeFrames(self.retriever, fps=self.retrieve_fps, seed=self.seed), pictures
+            case "blurred":
+                return BlurredFrames(self.retriever), pictures and BlurredPictures(pictures, video)
+            case "unedited":
+                return self.retriever, pictures and UneditedAnchor()
+            case "real" | "off":
+                return self.retriever, pictures
+            case _:
+                assert_never(arm)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One question while it is audited."""
+
+    auditor: Auditor
+    sample: Sample
+    video: Video
+    start: Trace
+    done: dict[Arm, Trace]
+    keep: Callable[[Arm, Trace], None]
+    shared: Trace | None = None
+    """The real trace up to its first call, the call included; None when there is none."""
+    looks: int = 0
+
+    def real(self) -> Armed:
+        """The question as `eval` asks it. What the others go on from is split off on the way."""
+        if "real" in self.done:
+            trace = self.done["real"]
+            first = next((number for number, step in enumerate(trace.steps) if isinstance(step, Retrieve | Generate)), None)
+            self.shared = None if first is None else _copy(trace, trace.steps[: first + 1])
+            self.looks = trace.looks
+            return self._armed(trace)
+        trace = _copy(self.start, ())
+
+        def split(step: object) -> None:
+            if self.shared is None and isinstance(step, Retrieve | Generate):
+                self.shared = _copy(trace, trace.steps)
+
+        ended = self._end("real", trace, self.auditor.retriever, self.auditor.generator, self.auditor.max_looks, split)
+        self.looks = trace.looks
+        return ended
+
+    def changes(self, arm: Arm) -> bool:
+        """Whether the arm has anything to change in this question."""
+        return self.shared is not None and (arm != "unedited" or isinstance(self.shared.steps[-1], Generate))
+
+    def other(self, arm: Arm) -> Armed:
+        """The question as it goes on from the first call with the arm's tools."""
+        assert self.shared is not None
+        if arm in self.done:
+            return self._armed(self.done[arm])
+        retriever, generator = self.auditor.tools(arm, self.video)
+        return self._end(arm, _copy(self.shared, self.shared.steps), retriever, generator, self.auditor.max_looks)
+
+    def off(self) -> Armed:
+        """The question without any tool."""
+        if "off" in self.done:
+            return self._armed(self.done["off"])
+        return self._end("off", _copy(self.start, ()), None, None, 0)
+
+    def _end(
+        self,
+        arm: Arm,
+        trace: Trace,
+        retriever: Retriever | None,
+        generator: Generator | None,
+        max_looks: int,
+        hear: Callable[[object], None] = lambda step: None,
+    ) -> Armed:
+        backend, seed = self.auditor.backend, self.auditor.seed
+        try:
+            for step in reason(trace, self.video, backend, retriever, generator, max_looks=max_looks, seed=seed):
+                hear(step)
+        except VideoError as error:
+            return Armed("video_error", trace.cost, error=str(error))
+        except BackendError as error:
+            return Armed("backend_error", trace.cost, error=str(error))
+        self.keep(arm, trace)
+        return self._armed(trace)
+
+    def _armed(self, trace: Trace) -> Armed:
+        scored = Evaluator(self.auditor.benchmark, self.auditor.backend, None).score(self.sample, trace)
+        return Armed(scored.outcome, trace.cost, trace.answer)
+
+
+def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
+    """The trace with these steps, still to be continued and at no cost: what arms share is counted in the real one."""
+    return replace(trace, steps=list(steps), finish=None, cost=Cost(), made_with=dict(trace.made_with))
