@@ -68,6 +68,8 @@ class Recipe:
     """Memory of each device that the run has to fit into; 0 is what the device has."""
     workers: int = 2
     """Processes that prepare pictures while the model computes."""
+    keep_patches_gib: float = 2.0
+    """At most so much of the disk for pictures as the model takes them, so that one that comes again is not made again; deleted at the end."""
 
     log_every: int = 10
     save_every: int = 200
@@ -93,7 +95,17 @@ class Recipe:
         for name in ("lora_rank", "lora_alpha", "epochs", "batch_size", "accumulation", "max_tokens", "log_every", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("workers", "probe_every", "probe_max_looks", "max_pixels", "memory_gib", "warmup", "weight_decay", "lora_dropout"):
+        for name in (
+            "workers",
+            "probe_every",
+            "probe_max_looks",
+            "max_pixels",
+            "memory_gib",
+            "keep_patches_gib",
+            "warmup",
+            "weight_decay",
+            "lora_dropout",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.learning_rate <= 0:
@@ -127,7 +139,7 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 def recorded(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a run keeps it: without what changes nothing of the result."""
-    leave_out = {"data", "workers", "log_every", "save_every", "keep_checkpoints", "tensorboard", "wandb", "memory_gib"}
+    leave_out = {"data", "workers", "log_every", "save_every", "keep_checkpoints", "tensorboard", "wandb", "memory_gib", "keep_patches_gib"}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items() if name not in leave_out}
 
 

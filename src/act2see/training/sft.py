@@ -22,7 +22,7 @@ from act2see.backends.huggingface import SETTINGS_FILE, HuggingFaceBackend, Hugg
 from act2see.errors import ConfigError, StoreError
 from act2see.store import Run
 from act2see.tokens import Encoder
-from act2see.training import memory, models
+from act2see.training import memory, models, patches
 from act2see.training.examples import collate_single, token_loss
 from act2see.training.fitting import SaveOnInterrupt
 from act2see.training.memory import Plan, schedule
@@ -104,7 +104,7 @@ def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | No
     trainer = _Trainer(
         model=model,
         args=_arguments(recipe, out, ready.found),
-        train_dataset=Examples(ready.found.items, schedule(ready.found, recipe, world_size()), ready.encoder, ready.style),
+        train_dataset=Examples(ready.found.items, schedule(ready.found, recipe, world_size()), _keeping(ready, out), ready.style),
         data_collator=lambda examples: collate_single(examples, ready.encoder.tokenizer.pad_token_id),
         compute_loss_func=token_loss,
         callbacks=callbacks,
@@ -119,7 +119,17 @@ def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | No
         except StoreError as error:
             # From a process that prepares pictures it comes with that process's whole traceback in its text.
             raise StoreError(str(error).strip().splitlines()[-1].removeprefix("act2see.errors.StoreError: ")) from error
-    return _finish(trainer, ready, out)
+    made = _finish(trainer, ready, out)
+    shutil.rmtree(out / patches.FOLDER, ignore_errors=True)
+    return made
+
+
+def _keeping(ready: Prepared, out: Path) -> Encoder:
+    """The encoder, which makes each picture once as long as there is room for it."""
+    read = ready.encoder
+    limit = int(ready.recipe.keep_patches_gib * 2**30)
+    seen_by = patches.KeptPatches(read.image_processor, out / patches.FOLDER, limit) if limit else read.image_processor
+    return Encoder(read.tokenizer, seen_by, read.video_processor, remembered=0)
 
 
 class _Trainer(Trainer):
