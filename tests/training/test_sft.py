@@ -105,6 +105,8 @@ def test_adapters_are_trained_and_the_loss_falls(base: Path, data: Path, tmp_pat
     found = [loss for _, loss in losses(tmp_path / "out")]
     assert len(found) == 3 * TRACES
     assert np.mean(found[-4:]) < np.mean(found[:4]) - 0.2
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tokens_per_second"] > 0 for line in lines if "loss" in line)
     adapters = load_file(folder / "adapter_model.safetensors")
     assert {part_of(name) for name in adapters} == {"language"}
     assert all(tensor.abs().max() > 0 for name, tensor in adapters.items() if "lora_B" in name)  # they begin at 0
@@ -136,6 +138,8 @@ def test_full_training_lowers_the_loss(base: Path, data: Path, tmp_path: Path) -
     trained(base, data, tmp_path / "out", method="full", parts=("language", "projector", "vision"), epochs=2, precision="bf16")
     found = [loss for _, loss in losses(tmp_path / "out")]
     assert np.mean(found[-4:]) < np.mean(found[:4]) - 0.2
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tokens_per_second"] > 0 for line in lines if "loss" in line)
 
 
 # Resuming

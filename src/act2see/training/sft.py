@@ -29,6 +29,7 @@ from act2see.training.memory import Plan, schedule
 from act2see.training.probing import Plateau, Probe
 from act2see.training.recipe import Recipe, recorded
 from act2see.training.sources import Examples, Survey, limit_pixels, survey
+from act2see.training.speed import Speed, peak_of, work_of
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 _WHOLE = "whole"
@@ -97,14 +98,15 @@ def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | No
     checkpoint = last_checkpoint(out) if resume else None
     model = models.prepare(models.load(recipe), recipe)
     interrupt = SaveOnInterrupt()
-    metrics = _Metrics(out / METRICS, tell)
+    indices = schedule(ready.found, recipe, world_size())
+    metrics = _Metrics(out / METRICS, tell, _speed(ready, indices, model))
     callbacks: list[TrainerCallback] = [interrupt, metrics]
     if probe is not None and recipe.probe_every:
         callbacks.append(_Probing(probe, ready, run, metrics))
     trainer = _Trainer(
         model=model,
         args=_arguments(recipe, out, ready.found),
-        train_dataset=Examples(ready.found.items, schedule(ready.found, recipe, world_size()), _keeping(ready, out), ready.style),
+        train_dataset=Examples(ready.found.items, indices, _keeping(ready, out), ready.style),
         data_collator=lambda examples: collate_single(examples, ready.encoder.tokenizer.pad_token_id),
         compute_loss_func=token_loss,
         callbacks=callbacks,
@@ -122,6 +124,12 @@ def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | No
     made = _finish(trainer, ready, out)
     shutil.rmtree(out / patches.FOLDER, ignore_errors=True)
     return made
+
+
+def _speed(ready: Prepared, indices: Sequence[int], model: nn.Module) -> Speed:
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    per_step = ready.recipe.batch_size * ready.recipe.accumulation * world_size()
+    return Speed([ready.found.items[index] for index in indices], per_step, work_of(model), peak_of(device), world_size())
 
 
 def _keeping(ready: Prepared, out: Path) -> Encoder:
@@ -262,8 +270,8 @@ def _finish(trainer: Trainer, ready: Prepared, out: Path) -> Path:
 class _Metrics(TrainerCallback):
     """Every line of logs into metrics.jsonl, and to whoever listens. A resumed run's lines go on after its checkpoint's."""
 
-    def __init__(self, path: Path, tell: Tell) -> None:
-        self.path, self.tell = path, tell
+    def __init__(self, path: Path, tell: Tell, speed: Speed) -> None:
+        self.path, self.tell, self.speed = path, tell, speed
         self.losses: list[float] = []
         """Since the last probe."""
         self._last: float | None = None
@@ -272,6 +280,7 @@ class _Metrics(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Drop the lines of steps that are going to be done again."""
         self._began = time.monotonic()
+        self.speed.begin()
         if state.is_world_process_zero and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
@@ -281,6 +290,7 @@ class _Metrics(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tell of the step."""
+        self.speed.step(state.global_step)
         if state.is_world_process_zero:
             self.tell(Event("step", state.global_step, state.max_steps, {"loss": self._last}))
 
@@ -291,6 +301,7 @@ class _Metrics(TrainerCallback):
         if logs and "loss" in logs:
             self._last = float(logs["loss"])
             self.losses.append(self._last)
+            logs = {**logs, **self.speed.read()}
         if logs:
             self.write(state, {"seconds": round(time.monotonic() - self._began, 2), **logs})
 
