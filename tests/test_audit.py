@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.audit import ARMS, Arm, Auditor
+from act2see.audit import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
 from act2see.chat import STOPS, Tool, chosen
 from act2see.errors import BackendError, ToolError
 from act2see.interfaces import Continuation, Sample
+from act2see.report.audit_page import chart, render_audit
+from act2see.statistics import mcnemar
 from act2see.synthetic.world import Actor, Clip
 from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Trace
 from act2see.video import Video
@@ -192,3 +194,99 @@ def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
     assert all(trace.steps[0] == Retrieve(" the star ") for arm, trace in kept.items() if arm != "off")
     assert isinstance(kept["off"].steps[0], Answer)
     assert not any(isinstance(step, Generate) for trace in kept.values() for step in trace.steps)
+
+
+# The summary
+
+
+def audited(name: str, call: Tool | None, right: str, *, kind: str = "transient", video: str = "v.mp4", looks: int = 1) -> Audited:
+    """A question that is right in the arms named in `right`."""
+    arms: dict[Arm, Armed] = {arm: Armed("correct" if arm in right.split() else "wrong", Cost(10, 2, 5, {"decode": 0.5})) for arm in ARMS}
+    return Audited(Sample(name, Path(video), "What?", ("a", "b", "c", "d"), "a", kind), call, looks if call else 0, 4, arms)
+
+
+EVERYWHERE = " ".join(ARMS)
+AUDITED = [
+    audited("1", "retrieve", "real unedited", video="a.mp4"),  # only looking solves it
+    audited("2", "retrieve", "real unedited blurred", video="a.mp4"),  # nor does a blur count against that
+    audited("3", "retrieve", EVERYWHERE, video="b.mp4"),  # called without need
+    audited("4", "retrieve", "off withheld", video="b.mp4"),  # harmed
+    audited("5", None, EVERYWHERE, kind="static", video="c.mp4"),
+    audited("6", None, "", kind="static", video="c.mp4"),  # did not call in need
+    audited("7", "generate", "real unedited", video="d.mp4"),  # the anchor was enough
+    audited("8", "generate", "real wrong_time", video="d.mp4"),
+]
+
+
+def test_gains_harms_and_needs_are_counted_by_hand() -> None:
+    summary = summarise_audit(AUDITED)
+    assert summary["n"] == 8
+    assert summary["chance"] == 0.25
+    looking = summary["looking"]
+    assert looking == {
+        "n": 8,
+        "call_rate": 0.75,
+        "gains": 0.5,
+        "harms": 0.125,
+        "only_looking_solves": 0.25,
+        "over_calling": round(2 / 3, 4),  # 3 and 4, of 3, 4, 5
+        "under_calling": 0.2,  # 6, of 1, 2, 6, 7, 8
+    }
+    assert summary["looking_by_kind"]["static"]["under_calling"] == 1.0
+    assert summary["by_looks"] == {"0": {"n": 2, "accuracy": 0.5}, "1": {"n": 6, "accuracy": round(5 / 6, 4)}}
+    assert summary["by_frames"] == {"4": {"n": 8, "accuracy": 0.75}}
+
+
+def test_an_arm_is_compared_with_the_real_one_question_by_question() -> None:
+    summary = summarise_audit(AUDITED)
+    off = summary["arms"]["off"]
+    assert (off["accuracy"], off["real_minus_arm"]) == (0.375, 0.375)
+    assert (off["only_real_right"], off["only_arm_right"]) == (4, 1)
+    assert off["mcnemar_p"] == mcnemar(4, 1)
+    low, high = off["real_minus_arm_95"]
+    assert low < 0.375 < high
+    assert off["outcomes"] == {"correct": 3, "wrong": 5}
+    assert set(summary["by_call"]) == {"retrieve", "generate", "none"}
+    assert summary["by_call"]["generate"]["unedited"]["accuracy"] == 0.5
+    assert summary["by_kind"]["static"]["real"]["accuracy"] == 0.5
+    assert summary["cost"]["off"] == {"tokens_in": 80, "tokens_reused": 40, "tokens_out": 16, "seconds": 4.0}
+
+
+def test_of_no_question_there_is_no_share() -> None:
+    summary = summarise_audit([])
+    assert summary["n"] == 0
+    assert summary["arms"]["real"]["accuracy"] is None
+    assert summary["looking"]["over_calling"] is None
+
+
+# The page
+
+
+def test_the_page_shows_every_arm_where_its_accuracy_is() -> None:
+    summary = {"benchmark": "synthetic", **summarise_audit(AUDITED)}
+    html = render_audit(summary, MEANINGS)
+    assert html.count("<section>") == 1 + 2 + 3 + 4
+    made = chart("All", summary["arms"], MEANINGS, summary["chance"])
+    assert [mark.name for mark in made.marks] == [arm.replace("_", " ") for arm in ARMS]
+    real, off = made.marks[0], made.marks[1]
+    left, right = made.ticks[0][0], made.ticks[-1][0]
+    assert off.x == pytest.approx(left + 0.375 * (right - left), abs=0.1)
+    assert left <= off.low < off.x < off.high <= right
+    assert made.chance == pytest.approx(left + 0.25 * (right - left), abs=0.1)
+    assert (real.difference, off.difference[:5]) == ("", "+37.5")
+    for words in (*MEANINGS.values(), "37.5\N{NO-BREAK SPACE}%", "did not ask"):
+        assert words.replace("'", "&#39;") in html
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_names_from_a_data_set_are_text_on_the_page() -> None:
+    evil = [audited("1", None, "real", kind="<script>alert(1)</script>"), audited("2", None, "real", kind="static")]
+    html = render_audit({"benchmark": "<b>x</b>", **summarise_audit(evil)}, MEANINGS)
+    assert "<script>" not in html
+    assert "<b>x" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_page_of_nothing_can_be_drawn() -> None:
+    assert "0 questions" in render_audit({"benchmark": "none", **summarise_audit([])}, MEANINGS)

@@ -4,9 +4,10 @@ Up to its first call a question is thought through once; from there every arm go
 shown and in nothing else. A backend that keeps its cache, or a server that caches prompts, computes what is before the call once.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
 from act2see.chat import Tool
 from act2see.engine import new_trace, reason
@@ -15,12 +16,13 @@ from act2see.evaluation import Evaluator, Outcome
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
 from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
 from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
+from act2see.statistics import clustered_interval, mcnemar
 from act2see.trace import Cost, Generate, Retrieve, Step, Trace
 from act2see.video import Video
 
 Arm = Literal["real", "off", "withheld", "random", "wrong_time", "blurred", "unedited"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
-MEANINGS: Mapping[Arm, str] = {
+MEANINGS: Mapping[str, str] = {
     "real": "what was asked for",
     "off": "no tool is offered",
     "withheld": "the call is made, and nothing comes",
@@ -190,3 +192,89 @@ class _Asked:
 def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
     """The trace with these steps, still to be continued and at no cost: what arms share is counted in the real one."""
     return replace(trace, steps=list(steps), finish=None, cost=Cost(), made_with=dict(trace.made_with))
+
+
+def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
+    """What looking is worth: each arm's accuracy and its distance from the real one, over all questions, by kind, by tool and by number of looks.
+
+    Every question stays in every denominator. Intervals are 95 %, clustered by video; a difference is real minus arm, paired by question.
+    """
+    everything = list(audited)
+    kinds = sorted({one.sample.kind for one in everything})
+    calls: tuple[Tool | None, ...] = ("retrieve", "generate", None)
+    of_kind = {kind: [one for one in everything if one.sample.kind == kind] for kind in kinds}
+    of_call = {call or "none": [one for one in everything if one.call == call] for call in calls}
+    return {
+        "n": len(everything),
+        "chance": _mean([1 / len(one.sample.choices) if one.sample.choices else 0.0 for one in everything]),
+        "arms": _arms(everything),
+        "by_kind": {kind: _arms(members) for kind, members in of_kind.items()},
+        "by_call": {call: _arms(members) for call, members in of_call.items() if members},
+        "looking": _looking(everything),
+        "looking_by_kind": {kind: _looking(members) for kind, members in of_kind.items()},
+        "by_looks": _by(everything, lambda one: one.looks),
+        "by_frames": _by(everything, lambda one: one.frames),
+        "cost": {arm: _cost([one.arms[arm].cost for one in everything]) for arm in ARMS},
+    }
+
+
+def _arms(members: Sequence[Audited]) -> dict[str, Any]:
+    clusters = [str(one.sample.video) for one in members]
+    real = [float(one.is_right("real")) for one in members]
+    found: dict[str, Any] = {}
+    for arm in ARMS:
+        right = [float(one.is_right(arm)) for one in members]
+        outcomes = Counter(one.arms[arm].outcome for one in members)
+        found[arm] = {
+            "accuracy": _mean(right),
+            "accuracy_95": clustered_interval(right, clusters),
+            "outcomes": dict(sorted(outcomes.items())),
+        }
+        if arm != "real":
+            gained, lost = (sum(one > other for one, other in zip(*pair, strict=True)) for pair in ((real, right), (right, real)))
+            found[arm] |= {
+                "real_minus_arm": _mean([one - other for one, other in zip(real, right, strict=True)]),
+                "real_minus_arm_95": clustered_interval([one - other for one, other in zip(real, right, strict=True)], clusters),
+                "only_real_right": gained,
+                "only_arm_right": lost,
+                "mcnemar_p": mcnemar(gained, lost),
+            }
+    return found
+
+
+def _looking(members: Sequence[Audited]) -> dict[str, Any]:
+    """Whether the calls were needed and what they brought. A call is needed where the question isn't answered rightly with the tools off."""
+    controls = [arm for arm in ARMS if arm not in ("real", "blurred")]
+    needed, not_needed = ([one for one in members if one.is_right("off") is right] for right in (False, True))
+    only = [one.is_right("real") and not any(one.is_right(arm) for arm in controls if arm != "unedited" or one.call == "generate") for one in members]
+    return {
+        "n": len(members),
+        "call_rate": _mean([float(one.call is not None) for one in members]),
+        "gains": _mean([float(one.is_right("real") and not one.is_right("off")) for one in members]),
+        "harms": _mean([float(one.is_right("off") and not one.is_right("real")) for one in members]),
+        "only_looking_solves": _mean([float(each) for each in only]),
+        "over_calling": _mean([float(one.call is not None) for one in not_needed]),
+        "under_calling": _mean([float(one.call is None) for one in needed]),
+    }
+
+
+def _by(members: Sequence[Audited], value: Callable[[Audited], int]) -> dict[str, Any]:
+    groups: dict[int, list[Audited]] = {}
+    for one in members:
+        groups.setdefault(value(one), []).append(one)
+    return {
+        str(number): {"n": len(group), "accuracy": _mean([float(one.is_right("real")) for one in group])} for number, group in sorted(groups.items())
+    }
+
+
+def _cost(costs: Sequence[Cost]) -> dict[str, Any]:
+    return {
+        "tokens_in": sum(cost.tokens_in for cost in costs),
+        "tokens_reused": sum(cost.tokens_reused for cost in costs),
+        "tokens_out": sum(cost.tokens_out for cost in costs),
+        "seconds": round(sum(sum(cost.seconds.values()) for cost in costs), 2),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None

@@ -20,7 +20,7 @@ _NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\
 
 def render_report(trace: Trace) -> str:
     """A trace as one HTML page that needs nothing else: pictures are embedded, there is no script and no address to load."""
-    return _template().render(page=view.page(trace), seconds=view.seconds_text)
+    return template("page.html.j2").render(page=view.page(trace), seconds=view.seconds_text)
 
 
 def write_report(trace: Trace, path: Path | str) -> None:
@@ -44,9 +44,10 @@ def write_report(trace: Trace, path: Path | str) -> None:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template, by its file's name here: everything that is put into it is escaped, and cleaned of what may not stand in a page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
-    return environment.from_string(files("act2see.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return environment.from_string(files("act2see.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _clean(value: object) -> object:

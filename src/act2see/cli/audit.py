@@ -1,0 +1,155 @@
+"""`act2see audit`: what a model's looking is worth on a benchmark."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED
+from act2see.config import EvalConfig, SettingsFile, recorded
+from act2see.errors import BackendError, ConfigError, StoreError
+from act2see.output import complain, progressing
+
+if TYPE_CHECKING:
+    from act2see.audit import Arm, Audited, Auditor
+    from act2see.interfaces import Sample
+    from act2see.store import Place, Run
+    from act2see.trace import Trace
+
+MAX_BACKEND_ERRORS_IN_A_ROW = 3
+PAGE = "audit.html"
+
+
+def audit(
+    benchmark: Annotated[str, Parameter(help="As for eval.")],
+    /,
+    *,
+    settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Answer each question again with nothing, a random, a wrong, a blurred frame in place of the right one, and count what looking gains and harms.
+
+    Up to the first call all arms share one train of thought. With --out the traces, the summary and a page with charts, audit.html, are kept.
+    """
+    del config
+    from act2see import registry
+    from act2see.audit import MEANINGS, Auditor, summarise_audit
+    from act2see.report.audit_page import render_audit
+
+    _check(benchmark, settings)
+    run = _audit_run(benchmark, settings) if settings.out else None
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
+        backend = registry.backend(settings.backend, settings)
+        retriever = registry.retriever(settings.retriever, settings)
+        if retriever is None:
+            raise ConfigError("an audit needs a retriever: name one with --retriever")
+        generator = registry.generator(settings.generator, settings, retriever)
+        auditor = Auditor(
+            asked, backend, retriever, generator, settings.fps, settings.retrieve_fps, max_looks=settings.max_looks, seed=settings.seed or 0
+        )
+        audited = _with_progress(auditor, settings.n, run)
+    summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **summarise_audit(audited)}
+    if run:
+        run.write_scores(_scores(one) for one in audited)
+        run.write_summary(summary)
+        _write(run.folder / PAGE, render_audit(summary, MEANINGS))
+    if settings.json:
+        print(json.dumps(summary))
+    else:
+        _tell(summary, None if run is None else run.folder / PAGE)
+    return ANSWERED
+
+
+def _check(benchmark: str, settings: EvalConfig) -> None:
+    from act2see import registry
+
+    registry.check_benchmark(benchmark)
+    registry.check_backend(settings.backend)
+    registry.check_retriever(settings.retriever)
+    registry.check_generator(settings.generator, settings.judge)
+    if settings.frames != "real":
+        raise ConfigError("an audit shows real frames and all the others in turn: leave --frames out")
+    if settings.max_looks < 1:
+        raise ConfigError("an audit of a model that may not look is none: --max-looks must be at least 1")
+    if settings.resume and settings.out is None:
+        raise ConfigError("there is nothing to resume: name the run's folder with --out")
+
+
+def _audit_run(benchmark: str, settings: EvalConfig) -> "Run":
+    from act2see.store import Run
+
+    assert settings.out is not None
+    make = Run.resume if settings.resume else Run.create
+    config = {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "frames"})}
+    return make(settings.out, command="audit", config=config, seed=settings.seed)
+
+
+def _with_progress(auditor: "Auditor", count: int | None, run: "Run | None") -> list["Audited"]:
+    """Every question in all arms; each trace is on the disk as soon as it ends."""
+    places = _places(run) if run else {}
+    audited: list[Audited] = []
+    for sample in progressing(auditor.benchmark.samples(), "questions", count):
+        audited.append(_audited(auditor, sample, run, places))
+        last = audited[-MAX_BACKEND_ERRORS_IN_A_ROW:]
+        if len(last) == MAX_BACKEND_ERRORS_IN_A_ROW and all(one.arms["real"].outcome == "backend_error" for one in last):
+            raise BackendError(f"stopped: the backend failed on {len(last)} questions in a row; {audited[-1].arms['real'].error}")
+    return audited
+
+
+def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"]) -> "Audited":
+    from dataclasses import replace
+
+    from act2see.audit import ARMS
+
+    done: dict[Arm, Trace] = {}
+    if run:
+        done = {arm: replace(run.trace_at(places[name]), id=sample.id) for arm in ARMS if (name := _name(sample.id, arm)) in places}
+
+    def keep(arm: "Arm", trace: "Trace") -> None:
+        if run:
+            run.append(replace(trace, id=_name(sample.id, arm)))
+
+    return auditor.audit(sample, done, keep)
+
+
+def _name(sample: str, arm: str) -> str:
+    return f"{sample}@{arm}"
+
+
+def _places(run: "Run") -> dict[str, "Place"]:
+    return {run.trace_at(place, blank=True).id: place for place in run.places()}
+
+
+def _scores(one: "Audited") -> dict[str, Any]:
+    outcomes = {arm: armed.outcome for arm, armed in one.arms.items()}
+    errors = {arm: armed.error for arm, armed in one.arms.items() if armed.error}
+    return {"id": one.sample.id, "kind": one.sample.kind, "call": one.call, "looks": one.looks, "outcomes": outcomes, "errors": errors}
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _tell(summary: dict[str, Any], page: Path | None) -> None:
+    from act2see.report.audit_page import points, share
+
+    print(f"{summary['n']} questions of {summary['benchmark']}, chance {share(summary['chance'])}")
+    for arm, found in summary["arms"].items():
+        said = f"; real is {100 * found['real_minus_arm']:+.1f} points above [{points(found['real_minus_arm_95'])}]" if arm != "real" else ""
+        print(f"{arm.replace('_', ' '):<11}{share(found['accuracy']):>8}{said}")
+    looking = summary["looking"]
+    print(f"looking gains {share(looking['gains'])} and harms {share(looking['harms'])}; only looking solves {share(looking['only_looking_solves'])}")
+    print(f"called without need {share(looking['over_calling'])}, did not call in need {share(looking['under_calling'])}")
+    if page is not None:
+        print(page)
+    failed = {name: count for name, count in summary["arms"]["real"]["outcomes"].items() if name.endswith("_error")}
+    if failed:
+        complain("note: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in failed.items()) + " count as not right")
