@@ -63,8 +63,8 @@ PARTS: dict[str, tuple[Stage, ...]] = {
         Stage("clips", 0.66, frames=2, busy=0.4),
     ),
     "imagine": (
-        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6, checks=2),
-        Stage("all", 0.7, frames=1, clips=4, busy=0.4, scenes=2, checks=1),
+        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6, checks=3),
+        Stage("all", 0.7, frames=1, clips=3, busy=0.4, scenes=3, checks=3),
     ),
 }
 """What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
