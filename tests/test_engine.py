@@ -284,6 +284,28 @@ def test_the_model_is_told_of_the_tools_that_it_has(
     assert available_tools(retriever, generator, looks) == tools
 
 
+@pytest.mark.parametrize(
+    ("offered", "call", "brings"),
+    [
+        (("generate",), "<generate> a star </generate>", True),
+        (("generate",), "<retrieve> the star </retrieve>", False),
+        (("retrieve",), "<retrieve> the star </retrieve>", True),
+        (("retrieve",), "<generate> a star </generate>", False),
+        ((), "<retrieve> the star </retrieve>", False),
+    ],
+)
+def test_only_what_is_offered_is_told_of_and_can_be_called(video: Video, offered: tuple[chat.Tool, ...], call: str, brings: bool) -> None:
+    backend = Scripted([call, ANSWER])
+    trace = new_trace(video, "What?", (), fps=1.0, id="t")
+    list(reason(trace, video, backend, Numbered(), Painter(), max_looks=2, offered=offered))
+    assert backend.told == [offered, offered]
+    assert trace.made_with["tools"] == (",".join(offered) or "none")
+    observed = trace.steps[1]
+    assert isinstance(observed, Observation)
+    assert bool(observed.frames) is brings
+    assert brings or observed.error == "this cannot be asked for here: answer from what you have seen"
+
+
 def test_a_generator_without_a_retriever_is_no_tool() -> None:
     assert available_tools(None, Painter(), 1) == ()
 

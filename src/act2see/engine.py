@@ -42,15 +42,17 @@ def reason(
     *,
     max_looks: int = 1,
     seed: int = 0,
+    offered: Collection[chat.Tool] = ("retrieve", "generate"),
 ) -> Iterator[Delta | Step]:
     """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
 
     `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. `max_looks` is 1 in the
-    paper. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
+    paper. Of the tools that there are, the model is told of those in `offered` alone, and may call no other: an imagined picture's anchor is found by
+    the retriever all the same. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
     """
     if trace.finish is not None:
         return
-    tools = available_tools(retriever, generator, max_looks)
+    tools = available_tools(retriever, generator, max_looks, offered)
     trace.made_with.update(backend.made_with)
     trace.made_with["tools"] = ",".join(tools) or "none"
     if "retrieve" in tools and retriever is not None:
@@ -63,6 +65,8 @@ def reason(
         try:
             if trace.looks >= max_looks:
                 raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
+            if ("retrieve" if isinstance(call, Retrieve) else "generate") not in offered:
+                raise ToolError("this cannot be asked for here: answer from what you have seen")
             frames = _look(call, trace, video, retriever, generator, seed)
             return Observation(frames=frames)
         except ToolError as error:
@@ -105,11 +109,14 @@ def reason(
         yield from steps
 
 
-def available_tools(retriever: Retriever | None, generator: Generator | None, max_looks: int) -> tuple[chat.Tool, ...]:
+def available_tools(
+    retriever: Retriever | None, generator: Generator | None, max_looks: int, offered: Collection[chat.Tool] = ("retrieve", "generate")
+) -> tuple[chat.Tool, ...]:
     """The tools that the model is told about: none when it may not look. A generator needs a retriever, for its anchor."""
     if max_looks <= 0 or retriever is None:
         return ()
-    return ("retrieve", "generate") if generator is not None else ("retrieve",)
+    there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
+    return tuple(tool for tool in there if tool in offered)
 
 
 def _look(
