@@ -1,24 +1,31 @@
 """How often the embedded generator, or another one, makes the right picture, and whether the check tells right pictures from wrong ones.
 
-    python benchmarks/edits.py [--n 200] [--seed 0] [--generator DIR] [--strength 0.25] [--judge micro]
+    python benchmarks/edits.py [--n 200] [--seed 0] [--generator DIR] [--strength 0.25] [--encoder micro] [--model micro]
 
 Held-out pictures of the synthetic world are edited; what became of them is read from the pixels by drawing what could be there. For each kind: the
 share that is right where it changed (for removals that is `cleared`), whose old place is clear, and of all other shapes that are what they were.
-`gain_auc` is of the encoder's gain, over the world's own drawings of the right edit and of the unedited or otherwise edited picture: 0.5 is chance.
+The two checks see the world's own drawings of the right edit, and of the picture unedited or edited otherwise: `gain_auc` is of the encoder's gain
+(0.5 is chance); `yes_to_right` and `no_to_wrong` are of a model that is asked whether the picture shows the prompt, `asked_auc` is their mean. Of the
+generator's own pictures the model takes the share `passed`, of which `right_of_passed` are right.
 """
 
 import argparse
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from act2see import registry
+from act2see.config import ModelConfig
+from act2see.generators.asking import ModelJudge
 from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
+from act2see.interfaces import FrameEncoder
 from act2see.synthetic.edits import EDITS, Edit, apply, prompt_of, random_edit
-from act2see.synthetic.judging import judge
+from act2see.synthetic.judging import Judged, judge
 from act2see.synthetic.world import Clip, make_scene
 
 
@@ -29,22 +36,75 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--generator", default=str(registry.MICRO / "generator"))
     parser.add_argument("--strength", type=float, default=0.25)
-    parser.add_argument("--judge", default="micro")
+    parser.add_argument("--encoder", default="micro", help="a retriever's name, or none")
+    parser.add_argument("--model", default="micro", help="a backend's name, or none")
     given = parser.parse_args()
     painter = DiffusionPainter.load(DiffusionSettings(model=given.generator))
-    encoder = registry.encoder(given.judge)
+    checks = Checks(
+        None if given.encoder == "none" else registry.encoder(given.encoder),
+        None if given.model == "none" else ModelJudge(registry.backend(given.model, ModelConfig(greedy=True))),
+    )
     for kind in EDITS:
         rng = random.Random(f"held-out edits {given.seed} {kind.__name__}")
-        found, right, wrong = [], [], []
+        found, checked = [], []
         for number, (clip, seconds, edit, edited) in zip(range(given.n), _edits(rng, kind), strict=False):
             prompt, source = prompt_of(edit, rng), clip.draw(seconds)
+            other = _other(rng, clip, seconds, edit)
             picture = painter.paint(prompt, source, seed=number, strength=given.strength)
             found.append(judge(edit, clip, edited, seconds, picture))
-            frames = encoder.encode_frames([source, edited.draw(seconds), _other(rng, clip, seconds, edit).draw(seconds)])
-            before, good, bad = encoder.scores(frames, encoder.encode_text(prompt))
-            right.append(good - before)
-            wrong.append(bad - before)
-        print(json.dumps({"kind": kind.__name__, **_shares(found), "gain_auc": _auc(right, wrong)}), flush=True)
+            checked.append(checks.check(prompt, source, edited.draw(seconds), other.draw(seconds), picture))
+        print(json.dumps({"kind": kind.__name__, **_shares(found), **_checks(checked, [_is_right(one) for one in found])}), flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks say of one edit: the encoder's gain of the right and the wrong drawing, the model's verdicts on both and on the painted."""
+
+    gains: tuple[float, float] | None
+    verdicts: tuple[bool, bool, bool] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The two ways to check a picture."""
+
+    encoder: FrameEncoder | None
+    model: ModelJudge | None
+
+    def check(self, prompt: str, source: Image.Image, right: Image.Image, wrong: Image.Image, painted: Image.Image) -> Checked:
+        """Both checks of one edit."""
+        gains = verdicts = None
+        if self.encoder:
+            frames = self.encoder.encode_frames([source, right, wrong])
+            before, good, bad = (float(score) for score in self.encoder.scores(frames, self.encoder.encode_text(prompt)))
+            gains = good - before, bad - before
+        if self.model:
+            says = [self.model.judge(prompt, source, picture).passes for picture in (right, wrong, painted)]
+            verdicts = says[0], says[1], says[2]
+        return Checked(gains, verdicts)
+
+
+def _is_right(judged: Judged) -> bool:
+    return judged.done and judged.cleared
+
+
+def _checks(checked: list[Checked], right: list[bool]) -> dict[str, float]:
+    result: dict[str, float] = {}
+    gains = [one.gains for one in checked if one.gains]
+    if gains:
+        result["gain_auc"] = _auc([good for good, _ in gains], [bad for _, bad in gains])
+    verdicts = [one.verdicts for one in checked if one.verdicts]
+    if verdicts:
+        yes, no = (sum(one[place] for one in verdicts) / len(verdicts) for place in (0, 1))
+        passed = [is_right for one, is_right in zip(verdicts, right, strict=True) if one[2]]
+        result |= {
+            "yes_to_right": round(yes, 4),
+            "no_to_wrong": round(1 - no, 4),
+            "asked_auc": round((yes + 1 - no) / 2, 4),
+            "passed": round(len(passed) / len(verdicts), 4),
+            "right_of_passed": round(sum(passed) / max(1, len(passed)), 4),
+        }
+    return result
 
 
 def _edits(rng: random.Random, kind: type[Edit]) -> Iterator[tuple[Clip, float, Edit, Clip]]:
