@@ -1,0 +1,95 @@
+"""A benchmark as a task of Inspect (https://inspect.aisi.org.uk): the same loop and scoring, in Inspect's runner, logs and viewer.
+
+    pip install act2see inspect-ai
+    inspect eval act2see/act2see -T benchmark=synthetic -T n=20 --model none/none
+
+The model is act2see's backend (`-T backend=huggingface:DIR`), not Inspect's: Inspect's messages carry no picture inside the assistant's turn. With -T
+goes what `act2see eval` takes, with underscores: benchmark, n, data, backend, retriever, generator, fps, max_looks, seed, …
+"""
+
+import tempfile
+import threading
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from inspect_ai import Task, task  # type: ignore[import-not-found]
+from inspect_ai.dataset import MemoryDataset  # type: ignore[import-not-found]
+from inspect_ai.dataset import Sample as InspectSample
+from inspect_ai.model import ModelOutput  # type: ignore[import-not-found]
+from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Target, accuracy, grouped, scorer, stderr  # type: ignore[import-not-found]
+from inspect_ai.solver import Generate, TaskState, solver  # type: ignore[import-not-found]
+
+from act2see import chat, registry
+from act2see.config import EvalConfig
+from act2see.errors import ConfigError
+from act2see.evaluation import Evaluator, Scored
+from act2see.interfaces import Sample
+
+
+@task  # type: ignore[untyped-decorator]
+def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
+    """The benchmark's questions, answered by act2see's loop. A setting that `act2see eval` does not know is refused."""
+    known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json"}
+    if unknown := sorted(set(settings) - known):
+        raise ConfigError(f"no setting {unknown[0]!r}; allowed are {', '.join(sorted(known))}")
+    given: dict[str, Any] = {name: Path(value) if name == "data" else value for name, value in settings.items()}
+    config = replace(EvalConfig(), **given)
+    asked = registry.benchmark(benchmark, config, Path(tempfile.mkdtemp(prefix="act2see-")))
+    samples = {sample.id: sample for sample in asked.samples()}
+    dataset = MemoryDataset([_as_inspects(sample) for sample in samples.values()], name=benchmark)
+    return Task(dataset=dataset, solver=_looking(asked, samples, config), scorer=_ours())
+
+
+def _as_inspects(sample: Sample) -> Any:
+    letter = chat.letters(len(sample.choices))[sample.choices.index(sample.answer)] if sample.answer in sample.choices else sample.answer
+    return InspectSample(
+        input=chat.question_text(sample.question, sample.choices),
+        choices=list(sample.choices) or None,
+        target=letter,
+        id=sample.id,
+        metadata={"video": str(sample.video), "kind": sample.kind, "groups": list(sample.groups)},
+    )
+
+
+@solver  # type: ignore[untyped-decorator]
+def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
+    backend = registry.backend(config.backend, config)
+    retriever = registry.looker(config) if config.max_looks else None
+    generator = registry.imaginer(config, retriever)
+    evaluator = Evaluator(benchmark, backend, retriever, generator, fps=config.fps, max_looks=config.max_looks, seed=config.seed or 0)
+    one_at_a_time = threading.Lock()  # a local model's cache belongs to one question
+
+    def answered(name: str) -> Scored:
+        with one_at_a_time:
+            return evaluator.answer(samples[name])
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        scored = await anyio.to_thread.run_sync(answered, str(state.sample_id))
+        text = "".join(piece if isinstance(piece, str) else _told(piece) for piece in chat.render(scored.trace.steps)) if scored.trace else ""
+        state.output = ModelOutput.from_content(model=config.backend, content=text)
+        state.metadata |= {"outcome": scored.outcome, "error": scored.error, "called": scored.called}
+        state.completed = True
+        return state
+
+    return solve
+
+
+def _told(observation: Any) -> str:
+    """What stands in a log in the place of a picture."""
+    if observation.error is not None:
+        return f"<frame>error: {observation.error}</frame>"
+    return "".join(f"<frame>{'imagined' if frame.seconds is None else f'{frame.seconds:.2f} s'}</frame>" for frame in observation.frames)
+
+
+@scorer(metrics=[grouped(accuracy(), "kind"), stderr()])  # type: ignore[untyped-decorator]
+def _ours() -> Any:
+    """act2see's own verdict: a question without a sure answer, cut off or failed is not right, and stays in the denominator."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        outcome = state.metadata["outcome"]
+        value = CORRECT if outcome == "correct" else NOANSWER if outcome == "no_answer" else INCORRECT
+        return Score(value=value, answer=state.output.completion[-200:], explanation=state.metadata["error"] or outcome)
+
+    return score
