@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see import chat
-from act2see.engine import MAX_ERRORS_IN_A_ROW, Delta, available_tools, new_trace, reason
+from act2see.engine import MAX_ERRORS_IN_A_ROW, Delta, available_tools, insert, new_trace, reason
 from act2see.errors import BackendError, ToolError, VideoError
 from act2see.interfaces import Backend, Continuation, Generator, Retriever
 from act2see.synthetic.world import Clip
@@ -282,6 +282,20 @@ def test_the_model_is_told_of_the_tools_that_it_has(
     retriever: Retriever | None, generator: Generator | None, looks: int, tools: tuple[chat.Tool, ...]
 ) -> None:
     assert available_tools(retriever, generator, looks) == tools
+
+
+def test_frames_are_put_in_unasked_at_their_place_in_time(video: Video) -> None:
+    trace = new_trace(video, "Where is the star?", (), fps=1.0, id="t")
+    given = [frame.seconds or 0.0 for frame in trace.frames]
+    finder = Numbered()
+    insert(trace, video, finder)
+    assert finder.asked == [("Where is the star?", tuple(given))]
+    assert [frame.seconds for frame in trace.frames] == sorted([*given, 0.1])
+    assert trace.steps == []
+    assert trace.made_with["inserted"] == "1 by numbered"
+    nothing = new_trace(video, "nothing?", (), fps=1.0, id="t")
+    insert(nothing, video, finder)
+    assert [frame.seconds for frame in nothing.frames] == given
 
 
 @pytest.mark.parametrize(

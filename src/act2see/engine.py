@@ -33,6 +33,20 @@ def new_trace(video: Video, question: str, choices: Sequence[str], *, fps: float
     )
 
 
+def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1) -> None:
+    """Put the frames that fit the question's own words among the initial ones: looking without being asked to, as ViTCoT does.
+
+    A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
+    """
+    times = tuple(frame.seconds for frame in trace.frames if frame.seconds is not None)
+    try:
+        found = retriever.find(video, trace.question, shown=times, count=count)
+    except ToolError:
+        return
+    trace.frames = tuple(sorted((*trace.frames, *found), key=lambda frame: frame.seconds or 0.0))
+    trace.made_with["inserted"] = f"{len(found)} by {retriever.name}"
+
+
 def reason(
     trace: Trace,
     video: Video,
