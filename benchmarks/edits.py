@@ -3,7 +3,7 @@
     python benchmarks/edits.py [--n 200] [--seed 0] [--generator DIR] [--strength 0.25] [--encoder micro] [--model micro]
 
 Held-out pictures of the synthetic world are edited; what became of them is read from the pixels by drawing what could be there. For each kind: the
-share that is right where it changed (for removals that is `cleared`), whose old place is clear, and of all other shapes that are what they were.
+share that is right where it changed, whose old place is clear, and of all other shapes that are what they were.
 The two checks see the world's own drawings of the right edit, and of the picture unedited or edited otherwise: `gain_auc` is of the encoder's gain
 (0.5 is chance); `yes_to_right` and `no_to_wrong` are of a model that is asked whether the picture shows the prompt, `asked_auc` is their mean. Of the
 generator's own pictures the model takes the share `passed`, of which `right_of_passed` are right.

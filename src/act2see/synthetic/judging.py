@@ -20,7 +20,7 @@ class Judged:
     """What became of an edit."""
 
     done: bool
-    """All shapes that it is about are as they should be, and where they should be."""
+    """All shapes that it is about are as they should be, and where they should be; of a removal, that there is nothing where the shape was."""
     cleared: bool
     """Where one of them was and should not be, there is nothing."""
     kept: int
@@ -37,9 +37,10 @@ def judge(edit: Edit, before: Clip, after: Clip, seconds: float, picture: Image.
     changed = [actor for actor in wanted if actor.shape in about]
     others = [actor for actor in wanted if actor.shape not in about]
     left = [actor for actor in before.visible(seconds) if actor.shape in about and not _is_near(actor, wanted, seconds)]
+    cleared = all(label_at(image, after, actor, seconds) is None for actor in left)
     return Judged(
-        done=all(right[id(actor)] for actor in changed),
-        cleared=all(label_at(image, after, actor, seconds) is None for actor in left),
+        done=all(right[id(actor)] for actor in changed) if changed else cleared,
+        cleared=cleared,
         kept=sum(right[id(actor)] for actor in others),
         others=len(others),
     )
