@@ -197,6 +197,14 @@ class EvalConfig(ModelConfig):
     """How many questions; all that there are if not given (300 for synthetic)."""
     kind: Kinds = ("static", "transient")
     """Which kinds of questions the synthetic benchmark asks, in turn."""
+    data: Path | None = None
+    """Folder of a benchmark's downloaded questions and videos, or the file of questions in it: act2see benchmarks tells what to download."""
+    subtitles: Annotated[bool, Parameter(negative="")] = False
+    """Video-MME: put what is said in the video into the question."""
+    answer_judge: str | None = None
+    """VCR-Bench: the model that compares open answers, named as a backend is; if not given, only the same words are right."""
+    judge_prompts: Path | None = None
+    """VCR-Bench: its own eval_code/prompt.py, to ask the judge in its words instead of ours."""
     frames: Literal["real", "random", "withheld", "unedited"] = "real"
     """What a look brings: the frame that was asked for, a random one, nothing, or for an imagined picture the frame that it would be made from."""
     out: Path | None = None

@@ -161,7 +161,10 @@ class PictureJudge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question of a benchmark. `answer` is the right choice's text; `kind` what it is reported under; `groups` further ones that cut across."""
+    """One question of a benchmark. `answer` is the right choice's text; `kind` what it is reported under; `groups` further ones that cut across.
+
+    An open question has no choices. Where the right answer is kept by the data set's makers, `answer` is empty: such a question is never right.
+    """
 
     id: str
     video: Path
@@ -170,6 +173,8 @@ class Sample:
     answer: str
     kind: str
     groups: tuple[str, ...] = ()
+    reasoning: str | None = None
+    """A person's reasoning to the answer, where the data set has one. No model that is evaluated sees it."""
 
 
 class Benchmark(Protocol):

@@ -14,12 +14,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
+from act2see.benchmarks.catalogue import BY_NAME
 from act2see.cache import Cache
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig
 from act2see.errors import ConfigError
 from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever
 
 if TYPE_CHECKING:
+    from act2see.benchmarks.reading import DataSet
     from act2see.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
@@ -32,7 +34,7 @@ _RETRIEVER_MEMBERS = ("find", "name")
 _ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
 _GENERATORS = ("auto", "micro", "diffusers:MODEL", "openai:MODEL", "none", "package.module:Class")
 _JUDGES = ("auto", "encoder", "none", *_BACKENDS)
-_BENCHMARKS = ("synthetic", "package.module:Class")
+_BENCHMARKS = (*BY_NAME, "package.module:Class")
 SYNTHETIC_QUESTIONS = 300
 _EXTRA_OF = {
     "torch": "local",
@@ -200,15 +202,54 @@ def looker(config: EvalConfig) -> Retriever | None:
 def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
     """The benchmark that a name means; videos that it makes are written into `folder`. A third party's class is called with the `EvalConfig` alone.
 
-    Raises `ConfigError` as `backend` does.
+    Raises `ConfigError` as `backend` does, and for data that are not there or have a fault.
     """
     name, _ = _split("benchmark", spec, _BENCHMARKS)
-    if name != "synthetic":
+    if name not in BY_NAME:
         made: Benchmark = _third_party("benchmark", spec, config, ("samples", "is_right"))
         return made
+    if name != "synthetic":
+        found = data_set(name, config)
+        next(iter(found.samples()), None)  # a file with a fault is refused before a model is loaded
+        return _with_judge(found, config)
+    for flag in ("data", "subtitles", "answer_judge", "judge_prompts"):
+        if getattr(config, flag):
+            raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave --{flag.replace('_', '-')} out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
     return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind)
+
+
+def data_set(name: str, config: EvalConfig) -> "DataSet":
+    """The benchmark of the catalogue that a name means, over the data that the config names. Nothing is read yet. Raises `ConfigError`."""
+    entry = BY_NAME.get(name)
+    if entry is None or entry.loader is None:
+        known = ", ".join(one.name for one in BY_NAME.values() if one.loader)
+        raise ConfigError(f"no benchmark {name!r} is read from a folder; those that are: {known}")
+    if config.data is None:
+        raise ConfigError(f"benchmark {name!r} needs its data: --data DIR, with {entry.download} (from {entry.source})")
+    if config.subtitles and name != "video-mme":
+        raise ConfigError(f"benchmark {name!r} has no subtitles: leave --subtitles out")
+    options = {"subtitles": config.subtitles} if name == "video-mme" else {}
+    module, _, loader = entry.loader.partition(":")
+    made: DataSet = getattr(importlib.import_module(f"act2see.benchmarks.{module}"), loader)(config.data, count=config.n, **options)
+    return made
+
+
+def _with_judge(made: "DataSet", config: EvalConfig) -> "DataSet":
+    """The data set with the judge that the config names, loaded."""
+    from act2see.benchmarks.judge_prompts import OURS, official_prompts
+    from act2see.benchmarks.vcrbench import VCRBench
+    from act2see.benchmarks.vcrbench_judge import Judge
+
+    if config.answer_judge is None:
+        if config.judge_prompts is not None:
+            raise ConfigError("--judge-prompts without a judge: name one with --answer-judge")
+        return made
+    if not isinstance(made, VCRBench):
+        raise ConfigError(f"benchmark {made.name!r} needs no judge: leave --answer-judge out")
+    prompts = official_prompts(config.judge_prompts) if config.judge_prompts else OURS
+    return replace(made, judge=Judge(backend(config.answer_judge, replace(config, adapter=None)), prompts))
 
 
 def _split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:

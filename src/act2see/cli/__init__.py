@@ -21,7 +21,7 @@ from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.cli import ask, cache, demo, evaluate, export, generate, index, merge, retrieve, synthetic, train
+from act2see.cli import ask, audit, benchmarks, cache, demo, evaluate, export, generate, index, merge, retrieve, score, synthetic, train
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
@@ -29,8 +29,10 @@ from act2see.config import (
     DemoConfig,
     EvalConfig,
     ExportConfig,
+    GenerateConfig,
     IndexConfig,
     MergeConfig,
+    MicroGeneratorConfig,
     MicroRetrieverConfig,
     MicroVlmConfig,
     RetrieveConfig,
@@ -49,11 +51,14 @@ SETTINGS_OF: dict[str, type] = {
     "index": IndexConfig,
     "demo": DemoConfig,
     "eval": EvalConfig,
+    "audit": EvalConfig,
+    "generate": GenerateConfig,
     "synthetic": SyntheticConfig,
     "export": ExportConfig,
     "merge": MergeConfig,
     "train micro-vlm": MicroVlmConfig,
     "train micro-retriever": MicroRetrieverConfig,
+    "train micro-generator": MicroGeneratorConfig,
 }
 
 
@@ -87,6 +92,9 @@ app.command(generate.generate)
 app.command(index.index)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
+app.command(audit.audit)
+app.command(benchmarks.benchmarks)
+app.command(score.score)
 app.command(synthetic.synthetic)
 app.command(train.train)
 app.command(export.export)

@@ -1,0 +1,69 @@
+"""Our own JSON lines, for any data set: what `docs/benchmarks.md` says of each field, and no others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from act2see.benchmarks import choosing
+from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.errors import ConfigError
+from act2see.interfaces import Sample
+from act2see.records import shown
+from act2see.trace import Trace
+
+FILES = ("questions.jsonl", "*.jsonl")
+FIELDS = ("id", "video", "question", "choices", "answer", "reasoning", "source", "licence")
+NEEDED = ("id", "video", "question", "answer")
+MAX_CHOICES = 26
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """A file of questions, one a line, and the videos that it names, relative to the file.
+
+    An open question (no choices) is right where the answer says the same words as the file; whether other words say the same thing is not known.
+    """
+
+    data: Path
+    count: int | None = None
+    name: str = "jsonl"
+
+    def samples(self) -> Iterator[Sample]:
+        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
+        return asked(self, self.count)
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the answer names the right choice, or says the right words; None when that is not sure."""
+        if sample.choices:
+            return choosing.is_right(sample, trace)
+        return True if trace.answer is not None and choosing.same_words(trace.answer, sample.answer) else None
+
+    def read(self, found: Findings) -> list[Sample]:
+        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        root, files = find_files(self.data, FILES)
+        return collect(files, lambda record: [_sample(record, root)], found)
+
+
+def _sample(record: Record, root: Path) -> Sample:
+    for name in record.values:
+        if name not in FIELDS:
+            raise ConfigError(f"unknown field {shown(name)}; known are {', '.join(FIELDS)}")
+    for name in NEEDED:
+        record.text(name)
+    choices = record.texts("choices") if record.has("choices") and record.values["choices"] != [] else ()
+    answer = record.text("answer")
+    if choices and not 2 <= len(choices) <= MAX_CHOICES:
+        raise ConfigError(f"{len(choices)} choices: give 2 to {MAX_CHOICES}, or none for an open question")
+    if len({choice.casefold() for choice in choices}) < len(choices):
+        raise ConfigError(f"the same choice twice: {shown(list(choices))}")
+    if choices and answer not in choices:
+        raise ConfigError(f"the answer {shown(answer)} is not among the choices {shown(list(choices))}: write a choice's whole text")
+    return Sample(
+        id=record.text("id"),
+        video=locate(root, record.text("video")),
+        question=record.text("question"),
+        choices=choices,
+        answer=answer,
+        kind=record.text("source") if record.has("source") else "questions",
+        reasoning=record.text("reasoning") if record.has("reasoning") else None,
+    )

@@ -1,0 +1,75 @@
+"""MINERVA: 1,515 questions with five options each about YouTube videos, each with a person's reasoning."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from act2see.benchmarks import choosing
+from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.errors import ConfigError
+from act2see.interfaces import Sample
+from act2see.records import shown
+from act2see.trace import Trace
+
+FILES = ("minerva.json", "minerva*.json", "*.json", "*.jsonl", "*.parquet")
+FOLDERS, ENDINGS = ("videos", "video", "data", ""), (".mp4", ".webm", ".mkv", ".mov")
+OPTIONS = 5
+
+_ADDRESS = re.compile(
+    r"https?://(?:[\w-]+\.)*(?:youtube(?:-nocookie)?\.com/(?:watch\?(?:\S*&)?v=|embed/|shorts/|live/)|youtu\.be/)([\w-]{6,20})(?:[?&#/]\S*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Minerva:
+    """`minerva.json` and videos named by their YouTube ids. An address in it is read for its id and never opened.
+
+    There is no official scorer. Questions are reported under their split; every type that a question has is a group of its own.
+    """
+
+    data: Path
+    count: int | None = None
+    name: str = "minerva"
+
+    def samples(self) -> Iterator[Sample]:
+        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
+        return asked(self, self.count)
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the answer names the right option, by letter or text; None when it names none for sure."""
+        return choosing.is_right(sample, trace)
+
+    def read(self, found: Findings) -> list[Sample]:
+        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        root, files = find_files(self.data, FILES)
+        return collect(files, lambda record: [_sample(record, root, found)], found)
+
+
+def _sample(record: Record, root: Path, found: Findings) -> Sample:
+    options = tuple(record.text(f"answer_choice_{number}") for number in range(OPTIONS))
+    right = choosing.checked_index(record.integer("answer_id"), OPTIONS)
+    if record.has("answer") and not choosing.same_words(record.text("answer"), options[right]):
+        found.note(record.where, "the answer's text is not that of the choice that answer_id names: answer_id counts")
+    types = [part.strip() for part in record.text("question_type", "question type").split(",") if part.strip()]
+    groups = [f"type: {one}" for one in types] + ([f"category: {record.text('category')}"] if record.has("category") else [])
+    return Sample(
+        id=record.text("key"),
+        video=locate(root, _video(record.text("video_id", "video_url")), folders=FOLDERS, endings=ENDINGS),
+        question=record.text("question"),
+        choices=options,
+        answer=options[right],
+        kind=record.text("split"),
+        groups=tuple(dict.fromkeys(groups)),
+        reasoning=record.text("reasoning") if record.has("reasoning") else None,
+    )
+
+
+def _video(name: str) -> str:
+    """The id of a video that is named by it or by its address."""
+    if "://" not in name:
+        return name
+    match = _ADDRESS.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"video_id is {shown(name)}: a YouTube id or address is expected")
+    return match.group(1)

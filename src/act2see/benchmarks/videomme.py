@@ -1,0 +1,99 @@
+"""Video-MME: 2,700 questions with four options each about 900 videos, with and without subtitles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from act2see.benchmarks import choosing
+from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate, refuse_outside
+from act2see.benchmarks.subtitles import as_text, read_srt
+from act2see.errors import ConfigError
+from act2see.interfaces import Sample
+from act2see.records import shown
+from act2see.trace import Trace
+
+FILES = ("videomme/test-*.parquet", "test-*.parquet", "*.parquet", "*.jsonl", "*.json")
+FOLDERS, ENDINGS = ("data", "videos", "video", ""), (".mp4", ".MP4", ".mkv", ".webm")
+SUBTITLES = ("subtitle", "subtitles")
+DURATIONS = ("short", "medium", "long")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMME:
+    """Rows as the Hub's table has them, or the official results' form with a list of questions a video.
+
+    With `subtitles`, what is said in the whole video stands after the question, each line with its time. The official scripts give only the lines
+    that fall on sampled frames, and each model's harness does it in another way: ours is said in a run's settings.
+    """
+
+    data: Path
+    subtitles: bool = False
+    count: int | None = None
+    name: str = "video-mme"
+
+    def samples(self) -> Iterator[Sample]:
+        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
+        return asked(self, self.count)
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the answer names the right option, by letter or text; None when it names none for sure."""
+        return choosing.is_right(sample, trace)
+
+    def read(self, found: Findings) -> list[Sample]:
+        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        root, files = find_files(self.data, FILES)
+
+        def parse(record: Record) -> Iterator[Sample]:
+            for row in _rows(record):
+                yield self._sample(row, root, found)
+
+        return collect(files, parse, found)
+
+    def _sample(self, row: Record, root: Path, found: Findings) -> Sample:
+        options = choosing.without_letters(row.texts("options", "candidates"))
+        choosing.refuse_count(options, 4)
+        right = choosing.right_index(row.text("answer"), len(options))
+        duration = row.text("duration", "duration_category")
+        if duration not in DURATIONS:
+            raise ConfigError(f"duration is {shown(duration)}; known are {', '.join(DURATIONS)}")
+        video = row.text("videoID", "video_id")
+        question = row.text("question")
+        if self.subtitles:
+            question = _with_subtitles(question, root, video, row.where, found)
+        groups = [f"duration: {duration}", f"domain: {row.text('domain')}", f"sub-category: {row.text('sub_category')}"]
+        return Sample(
+            id=row.text("question_id"),
+            video=locate(_root(root), video, folders=FOLDERS, endings=ENDINGS),
+            question=question,
+            choices=options,
+            answer=options[right],
+            kind=row.text("task_type", "task_category"),
+            groups=tuple(groups),
+        )
+
+
+def _root(folder: Path) -> Path:
+    """The Hub keeps the table in a folder beside the videos'; whoever names the table itself means that folder's parent."""
+    return folder.parent if folder.name == "videomme" else folder
+
+
+def _rows(record: Record) -> Iterator[Record]:
+    questions = record.values.get("questions")
+    if questions is None:
+        yield record
+        return
+    if not isinstance(questions, list) or not all(isinstance(one, dict) for one in questions):
+        raise ConfigError(f"questions is {shown(questions)} where a list of objects is expected")
+    about: dict[str, Any] = {name: value for name, value in record.values.items() if name != "questions"}
+    for question in questions:
+        yield Record(record.where, record.number, {**about, **question}, record.key)
+
+
+def _with_subtitles(question: str, root: Path, video: str, where: str, found: Findings) -> str:
+    refuse_outside(video)
+    path = next((path for folder in SUBTITLES if (path := _root(root) / folder / f"{video}.srt").is_file()), None)
+    if path is None:
+        found.note(where, "this video has no subtitles: the question is asked without")
+        return question
+    return f"{question}\nWhat is said in the video, each line after its minute and second:\n{as_text(read_srt(path))}"

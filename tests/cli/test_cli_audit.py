@@ -1,0 +1,78 @@
+"""`act2see audit` on the embedded models: its numbers, its page, and a run that was cut off."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from act2see import cli
+from act2see.audit import ARMS
+from act2see.cli.exits import ANSWERED, MENDABLE
+
+QUESTIONS = ("audit", "synthetic", "--n", "4", "--max-looks", "1", "--json")
+
+
+def audit(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    assert cli.main([*QUESTIONS, *more]) == ANSWERED
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+def without_seconds(summary: dict[str, Any]) -> dict[str, Any]:
+    return {**summary, "cost": {arm: {name: value for name, value in cost.items() if name != "seconds"} for arm, cost in summary["cost"].items()}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("audit") / "run"
+    assert cli.main([*QUESTIONS, "--out", str(out)]) == ANSWERED
+    return out
+
+
+def test_a_run_holds_every_arms_trace_the_scores_and_the_page(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["n"] == 4
+    scores = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert [set(score["outcomes"]) for score in scores] == [set(ARMS)] * 4
+    ids = [json.loads(line)["id"] for line in (run / "traces.jsonl").read_text().splitlines()]
+    called = [score["id"] for score in scores if score["call"]]
+    assert called  # the transient ones
+    assert sorted(ids) == sorted(
+        [f"{score['id']}@{arm}" for score in scores for arm in ("real", "off")]
+        + [f"{name}@{arm}" for name in called for arm in ("withheld", "random", "wrong_time", "blurred")]
+    )
+    assert "What looking is worth: synthetic" in (run / "audit.html").read_text()
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = json.loads((run / "summary.json").read_text())
+    lines = (run / "traces.jsonl").read_bytes().splitlines(keepends=True)
+    content = (run / "run.json").read_text()
+    out = tmp_path / "cut"
+    out.mkdir()
+    (out / "frames").symlink_to(run / "frames")
+    (out / "run.json").write_text(content)
+    (out / "traces.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:40])
+    resumed = audit(capsys, "--out", str(out), "--resume")
+    assert without_seconds(resumed)["arms"] == whole["arms"]
+    assert resumed["looking"] == whole["looking"]
+    assert len((out / "traces.jsonl").read_bytes().splitlines()) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--frames", "random"), "leave --frames out"),
+        (("--max-looks", "0"), "must be at least 1"),
+        (("--retriever", "none"), "needs a retriever"),
+        (("--resume",), "name the run's folder with --out"),
+        (("--generator", "nothing"), "no generator 'nothing'"),
+    ],
+)
+def test_what_cannot_be_audited_is_one_line(more: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*QUESTIONS[:4], *(() if "--max-looks" in more else QUESTIONS[4:6]), *more]
+    assert cli.main(arguments) == MENDABLE
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
