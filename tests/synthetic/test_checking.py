@@ -16,17 +16,21 @@ THINGS: list[Seen] = [("red", "star", "top"), ("blue", "ring", "left")]
 @pytest.mark.parametrize(
     ("edit", "shown", "said"),
     [
-        (Recolour("star", "red"), True, "The star is red."),
-        (Recolour("star", "blue"), False, "The star is red."),
-        (Recolour("cross", "red"), False, "There is no cross."),
-        (Move("ring", "left"), True, "The ring is on the left."),
-        (Move("ring", "top"), False, "The ring is on the left."),
-        (Move("cross", "top"), False, "There is no cross."),
-        (Remove("cross"), True, "There is no cross."),
-        (Remove("star"), False, "There is a star."),
-        (Swap("star", "top", "ring", "left"), True, "The star is at the top. The ring is on the left."),
-        (Swap("star", "left", "ring", "top"), False, "The star is at the top. The ring is on the left."),
-        (Swap("star", "top", "cross", "left"), False, "The star is at the top. There is no cross."),
+        (Recolour("star", "red"), True, "I look for red! star!: red! star! top, blue ring left. There: red! star! top."),
+        (Recolour("star", "blue"), False, "I look for blue! star!: red star! top, blue! ring left. There: red star! top."),
+        (Recolour("cross", "red"), False, "There: nothing."),
+        (Move("ring", "left"), True, "I look for ring! left!: red star top, blue ring! left!. There: blue ring! left!."),
+        (Move("ring", "top"), False, "There: blue ring! left."),
+        (Move("cross", "top"), False, "I look for cross! top!: red star top!, blue ring left. There: nothing."),
+        (Remove("cross"), True, "I look for no cross!: red star top, blue ring left. There: nothing."),
+        (Remove("star"), False, "There: red star! top."),
+        (
+            Swap("star", "top", "ring", "left"),
+            True,
+            "There: red star! top!. I look for ring! left!: red star top, blue ring! left!. There: blue ring! left!.",
+        ),
+        (Swap("star", "left", "ring", "top"), False, "I look for star! left!: red star! top, blue ring left!. There: red star! top."),
+        (Swap("star", "top", "cross", "left"), False, "There: nothing."),
     ],
 )
 def test_what_is_shown_and_how_it_is_said(edit: Edit, shown: bool, said: str) -> None:
@@ -43,7 +47,7 @@ def test_an_empty_picture_lacks_everything() -> None:
     assert not is_shown(Move("star", "top"), [])
     thought = explain_check(random.Random(0), Remove("star"), [])[0]
     assert isinstance(thought, Thought)
-    assert "I see nothing. There is no star." in thought.text
+    assert "I look for no star!: nothing. There: nothing." in thought.text
 
 
 def test_an_edit_is_shown_after_it_and_not_before() -> None:

@@ -7,7 +7,6 @@ from typing import assert_never
 from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, shapes_of
 from act2see.synthetic.hypothetical import Seen
 from act2see.synthetic.questions import conclude
-from act2see.synthetic.world import PLACE_WORDS
 from act2see.trace import Step
 
 YES, NO = "yes", "no"
@@ -29,17 +28,28 @@ def is_shown(edit: Edit, things: Sequence[Seen]) -> bool:
 
 
 def explain_check(rng: random.Random, edit: Edit, things: Sequence[Seen]) -> list[Step]:
-    """Steps that say yes or no: what is there, then what is so of the shapes in question, in the words of the prompts."""
-    named = shapes_of(edit)
-    there = ", ".join(f"{colour} {shape}{'!' if shape in named else ''} {place}" for colour, shape, place in things) or "nothing"
-    said = " ".join(_so(edit, shape, [thing for thing in things if thing[1] == shape]) for shape in named)
-    return conclude(rng, f"<think>I see {there}. {said}", YES if is_shown(edit, things) else NO)
+    """Steps that say yes or no, for each shape that the prompt is about: what is looked for, what is there, and that shape as it is there.
+
+    The words that are looked for are marked where they are found, so that comparing is repeating what stood before: the shape's colour or place has
+    its mark, or has not. Small models learn that; whether two words are the same they do not.
+    """
+    said = " ".join(_looked_for(edit, shape, things) for shape in shapes_of(edit))
+    return conclude(rng, f"<think>{said}", YES if is_shown(edit, things) else NO)
 
 
-def _so(edit: Edit, shape: str, found: Sequence[Seen]) -> str:
-    if not found:
-        return f"There is no {shape}."
-    if isinstance(edit, Remove):
-        return f"There is a {shape}."
-    facts = " and ".join(colour if isinstance(edit, Recolour) else PLACE_WORDS[place] for colour, _, place in found)
-    return f"The {shape} is {facts}."
+def _looked_for(edit: Edit, shape: str, things: Sequence[Seen]) -> str:
+    match edit:
+        case Recolour(_, colour):
+            wanted, start = {colour, shape}, f"{colour}! {shape}!"
+        case Move(_, place):
+            wanted, start = {shape, place}, f"{shape}! {place}!"
+        case Swap(first, place, _, other_place):
+            where = place if shape == first else other_place
+            wanted, start = {shape, where}, f"{shape}! {where}!"
+        case Remove():
+            wanted, start = {shape}, f"no {shape}!"
+        case _:
+            assert_never(edit)
+    words = [" ".join(f"{word}!" if word in wanted else word for word in thing) for thing in things]
+    found = [said for said, thing in zip(words, things, strict=True) if thing[1] == shape]
+    return f"I look for {start}: {', '.join(words) or 'nothing'}. There: {', '.join(found) or 'nothing'}."
