@@ -1,4 +1,4 @@
-"""Write the demo's bundled clips: the first held-out questions of another seed than the benchmark's, one static, two transient.
+"""Write the demo's bundled clips: the first held-out questions of another seed than the benchmark's, one static, two transient, one hypothetical.
 
 python scripts/make_demo.py [SEED]
 """
@@ -7,17 +7,17 @@ import json
 import sys
 from pathlib import Path
 
-from act2see.synthetic.dataset import items
+from act2see.synthetic.dataset import Kind, items
 
 DEMO = Path(__file__).parent.parent / "src" / "act2see" / "synthetic" / "demo"
-WANTED = ("static", "transient", "transient")
+WANTED: tuple[Kind, ...] = ("static", "transient", "transient", "hypothetical")
 
 
 def main() -> None:
     """Write clips and questions.json."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 2026
     DEMO.mkdir(exist_ok=True)
-    found = list(items("held-out", 8, seed))
+    found = list(items("held-out", 12, seed, ("static", "transient", "hypothetical")))
     records = []
     for number, kind in enumerate(WANTED, start=1):
         item = next(item for item in found if item.question.kind == kind)

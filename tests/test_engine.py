@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see import chat
-from act2see.engine import MAX_ERRORS_IN_A_ROW, Delta, available_tools, insert, new_trace, reason
+from act2see.engine import MAX_ERRORS_IN_A_ROW, Budget, Delta, available_tools, insert, new_trace, reason
 from act2see.errors import BackendError, ToolError, VideoError
 from act2see.interfaces import Backend, Continuation, Generator, Retriever
 from act2see.synthetic.world import Clip
@@ -282,6 +282,32 @@ def test_the_model_is_told_of_the_tools_that_it_has(
     retriever: Retriever | None, generator: Generator | None, looks: int, tools: tuple[chat.Tool, ...]
 ) -> None:
     assert available_tools(retriever, generator, looks) == tools
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (Budget(seconds=1.0), "the 1 seconds for this answer are spent"),
+        (Budget(frames=2), "the 2 frames for this answer are spent"),
+        (Budget(frames=3), None),
+        (Budget(seconds=1.5), None),
+        (Budget(), None),
+    ],
+)
+def test_when_the_budget_is_spent_nothing_more_is_brought_and_the_model_answers(video: Video, budget: Budget, says: str | None) -> None:
+    trace = new_trace(video, "What?", (), fps=1.0, id="t")
+    assert len(trace.frames) == 2
+    list(reason(trace, video, Scripted([CALL, ANSWER]), Numbered(), max_looks=3, budget=budget))
+    observed = next(step for step in trace.steps if isinstance(step, Observation))
+    assert observed.error == (None if says is None else f"{says}: answer from what you have seen")
+    assert trace.finish == "answer"
+
+
+def test_frames_that_were_brought_count_too(video: Video) -> None:
+    trace = new_trace(video, "What?", (), fps=1.0, id="t")
+    list(reason(trace, video, Scripted([CALL, CALL, ANSWER]), Numbered(), max_looks=3, budget=Budget(frames=3)))
+    brought = [step.error for step in trace.steps if isinstance(step, Observation)]
+    assert brought == [None, "the 3 frames for this answer are spent: answer from what you have seen"]
 
 
 def test_frames_are_put_in_unasked_at_their_place_in_time(video: Video) -> None:

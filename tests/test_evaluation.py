@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from act2see.chat import STOPS, Tool, chosen
+from act2see.engine import Budget
 from act2see.errors import BackendError, VideoError
 from act2see.evaluation import Evaluator, Scored, summarise
 from act2see.interfaces import Continuation, Sample
@@ -169,3 +170,20 @@ def test_another_scoring_rule_needs_no_model(clip: Path) -> None:
     corrected = Sample(sample.id, clip.with_name("gone.mp4"), sample.question, sample.choices, "red", sample.kind)
     (again,) = Evaluator(Listed([corrected]), Parrot(), OneFrame()).run({sample.id: first.trace})
     assert again == Scored(corrected, "correct", first.trace)
+
+
+def test_only_some_tools_may_be_offered_and_a_budget_ends_the_looking(clip: Path) -> None:
+    asked = [sample for sample in samples(clip) if sample.id == "right after a look"]
+    for changes, brings in (({}, True), ({"offered": ()}, False), ({"budget": Budget(frames=1)}, False)):
+        (scored,) = Evaluator(Listed(asked), Parrot(), OneFrame(), **changes).run()
+        assert scored.trace is not None
+        assert (scored.trace.looks == 1) is brings
+
+
+def test_frames_are_put_in_where_that_is_asked_for(clip: Path) -> None:
+    asked = [sample for sample in samples(clip) if sample.id == "right"]
+    (plain,), (inserted,) = (list(Evaluator(Listed(asked), Parrot(), OneFrame(), insert=count).run()) for count in (0, 1))
+    assert plain.trace is not None
+    assert inserted.trace is not None
+    assert len(inserted.trace.frames) == len(plain.trace.frames) + 1
+    assert inserted.outcome == "correct"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
 from act2see.chat import Tool
-from act2see.engine import new_trace, reason
+from act2see.engine import NO_BUDGET, Budget, insert, new_trace, reason
 from act2see.errors import BackendError, VideoError
 from act2see.evaluation import Evaluator, Outcome
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
@@ -71,6 +71,10 @@ class Auditor:
     retrieve_fps: float = 3.0
     max_looks: int = 1
     seed: int = 0
+    offered: tuple[Tool, ...] = ("retrieve", "generate")
+    budget: Budget = NO_BUDGET
+    insert: int = 0
+    """How many frames are put among the initial ones without the model's asking, in every arm."""
 
     def audit(self, sample: Sample, done: Mapping[Arm, Trace] | None = None, keep: Callable[[Arm, Trace], None] = lambda arm, trace: None) -> Audited:
         """One question in all arms. `keep` is given each trace as it ends; traces that are `done` already are not made again, only scored.
@@ -80,6 +84,8 @@ class Auditor:
         try:
             video = Video(sample.video)
             start = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+            if self.insert:
+                insert(start, video, self.retriever, self.insert)
         except VideoError as error:
             return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed("video_error", Cost(), error=str(error))))
         asked = _Asked(self, sample, video, start, dict(done or {}), keep)
@@ -173,9 +179,10 @@ class _Asked:
         max_looks: int,
         hear: Callable[[object], None] = lambda step: None,
     ) -> Armed:
-        backend, seed = self.auditor.backend, self.auditor.seed
+        told = self.auditor
+        limits: dict[str, Any] = {"max_looks": max_looks, "seed": told.seed, "offered": told.offered, "budget": told.budget}
         try:
-            for step in reason(trace, self.video, backend, retriever, generator, max_looks=max_looks, seed=seed):
+            for step in reason(trace, self.video, told.backend, retriever, generator, **limits):
                 hear(step)
         except VideoError as error:
             return Armed("video_error", trace.cost, error=str(error))

@@ -96,6 +96,14 @@ class ModelConfig(ImagineConfig):
     """Initial frames a second (1 in the paper)."""
     max_looks: Annotated[Count, Parameter(group=_LOOKS)] = 3
     """How many frames the model may ask for (1 in the paper; 3 is our choice)."""
+    tools: Annotated[Literal["both", "retrieve", "generate", "none"], Parameter(group=_LOOKS)] = "both"
+    """Which of the two ways to see more the model is told of, where there is a retriever and a generator."""
+    insert: Annotated[Count, Parameter(group=_LOOKS)] = 0
+    """So many frames that fit the question are put among the initial ones without the model's asking (ViTCoT's way; with --tools none, nothing else)."""
+    budget_seconds: Annotated[NotNegative | None, Parameter(group=_LOOKS)] = None
+    """After so many seconds for one answer nothing more is brought, and the model answers from what it has seen."""
+    budget_frames: Annotated[Positive | None, Parameter(group=_LOOKS)] = None
+    """The same, after so many frames, the initial ones included."""
     rendering: Annotated[Literal["auto", "same_turn", "user_turn", "tool_turn"], Parameter(group=_LOOKS)] = "auto"
     """Where an inserted frame stands: in the assistant's own turn (the paper's), the user's or the tool's; auto is the backend's choice."""
     frames_as: Annotated[Literal["auto", "images", "video"], Parameter(group=_LOOKS)] = "auto"

@@ -21,6 +21,28 @@ class Delta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an answer may cost before nothing more is brought: a call is then answered by an error that says so, and the model answers."""
+
+    seconds: float | None = None
+    """Of all stages so far, as the trace's cost counts them. One decoding is never cut off: the last may go beyond it."""
+    frames: int | None = None
+    """Initial frames and brought ones together."""
+
+    def spent(self, trace: Trace) -> str | None:
+        """What is spent; None while there is something left."""
+        if self.seconds is not None and sum(trace.cost.seconds.values()) >= self.seconds:
+            return f"the {self.seconds:g} seconds for this answer are spent"
+        brought = sum(len(step.frames) for step in trace.steps if isinstance(step, Observation))
+        if self.frames is not None and len(trace.frames) + brought >= self.frames:
+            return f"the {self.frames} frames for this answer are spent"
+        return None
+
+
+NO_BUDGET = Budget()
+
+
 def new_trace(video: Video, question: str, choices: Sequence[str], *, fps: float, id: str) -> Trace:
     """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper). Raises `VideoError`."""
     return Trace(
@@ -57,6 +79,7 @@ def reason(
     max_looks: int = 1,
     seed: int = 0,
     offered: Collection[chat.Tool] = ("retrieve", "generate"),
+    budget: Budget = NO_BUDGET,
 ) -> Iterator[Delta | Step]:
     """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
 
@@ -79,6 +102,8 @@ def reason(
         try:
             if trace.looks >= max_looks:
                 raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
+            if (spent := budget.spent(trace)) is not None:
+                raise ToolError(f"{spent}: answer from what you have seen")
             if ("retrieve" if isinstance(call, Retrieve) else "generate") not in offered:
                 raise ToolError("this cannot be asked for here: answer from what you have seen")
             frames = _look(call, trace, video, retriever, generator, seed)

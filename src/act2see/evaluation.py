@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-from act2see.engine import new_trace, reason
+from act2see.chat import Tool
+from act2see.engine import NO_BUDGET, Budget, insert, new_trace, reason
 from act2see.errors import BackendError, VideoError
 from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
 from act2see.trace import Generate, Retrieve, Trace
@@ -42,6 +43,10 @@ class Evaluator:
     fps: float = 1.0
     max_looks: int = 1
     seed: int = 0
+    offered: tuple[Tool, ...] = ("retrieve", "generate")
+    budget: Budget = NO_BUDGET
+    insert: int = 0
+    """How many frames are put among the initial ones without the model's asking."""
 
     def run(self, done: dict[str, Trace] | None = None) -> Iterator[Scored]:
         """Score the samples in order. Traces in `done` (by sample id) are scored again without running the model."""
@@ -53,10 +58,13 @@ class Evaluator:
         try:
             video = Video(sample.video)
             trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+            if self.insert and self.retriever is not None:
+                insert(trace, video, self.retriever, self.insert)
         except VideoError as error:
             return Scored(sample, "video_error", None, str(error))
+        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
         try:
-            for _ in reason(trace, video, self.backend, self.retriever, self.generator, max_looks=self.max_looks, seed=self.seed):
+            for _ in reason(trace, video, self.backend, self.retriever, self.generator, **limits):
                 pass
         except VideoError as error:
             return Scored(sample, "video_error", trace, str(error))

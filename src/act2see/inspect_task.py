@@ -58,7 +58,7 @@ def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> 
     backend = registry.backend(config.backend, config)
     retriever = registry.looker(config) if config.max_looks else None
     generator = registry.imaginer(config, retriever)
-    evaluator = Evaluator(benchmark, backend, retriever, generator, fps=config.fps, max_looks=config.max_looks, seed=config.seed or 0)
+    evaluator = Evaluator(benchmark, backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
     one_at_a_time = threading.Lock()  # a local model's cache belongs to one question
 
     def answered(name: str) -> Scored:

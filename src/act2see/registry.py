@@ -175,6 +175,15 @@ def _remote_painter(model: str, config: ImagineConfig) -> Painter:
     return RemotePainter(RemoteSettings(model, base_url=config.generator_url))
 
 
+def limits(config: ModelConfig) -> dict[str, Any]:
+    """What the loop (`engine.reason`) is told by a config: how many looks, of which kinds, and what an answer may cost."""
+    from act2see.engine import Budget
+
+    offered = {"both": ("retrieve", "generate"), "none": ()}.get(config.tools, (config.tools,))
+    budget = Budget(config.budget_seconds, config.budget_frames)
+    return {"max_looks": config.max_looks, "seed": config.seed or 0, "offered": offered, "budget": budget}
+
+
 def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:
     """What brings pictures in an evaluation: the generator that the config names, or the anchor as it is."""
     if config.frames == "unedited":

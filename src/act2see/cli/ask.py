@@ -35,7 +35,7 @@ def ask(
     """
     del config  # read before this function was called
     from act2see import registry
-    from act2see.engine import new_trace
+    from act2see.engine import insert, new_trace
 
     check_question(question, settings.choices)
     check_file_to_write(settings.report)
@@ -49,6 +49,8 @@ def ask(
     with index_progress(opened.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress) if settings.max_looks else None
         generator = registry.generator(settings.generator, settings, retriever)
+        if settings.insert and retriever is not None:
+            insert(trace, opened, retriever, settings.insert)
         _notice(backend, opened, settings)
         try:
             reason_aloud(trace, opened, backend, retriever, generator, settings)
@@ -70,12 +72,13 @@ def reason_aloud(
 ) -> None:
     """Run the loop to its end, showing every step on stderr as it happens."""
     from act2see.engine import Delta, reason
+    from act2see.registry import limits
     from act2see.terminal import Printer
 
     printer = Printer.for_stream(sys.stderr, os.environ)
     line_open = False
     try:
-        for event in reason(trace, video, backend, retriever, generator, max_looks=how.max_looks, seed=how.seed or 0):
+        for event in reason(trace, video, backend, retriever, generator, **limits(how)):
             line_open = True
             if isinstance(event, Delta):
                 printer.delta(event.text)

@@ -47,9 +47,8 @@ def audit(
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        auditor = Auditor(
-            asked, backend, retriever, generator, settings.fps, settings.retrieve_fps, max_looks=settings.max_looks, seed=settings.seed or 0
-        )
+        limits = registry.limits(settings)
+        auditor = Auditor(asked, backend, retriever, generator, settings.fps, settings.retrieve_fps, insert=settings.insert, **limits)
         audited = _with_progress(auditor, settings.n, run)
     summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **summarise_audit(audited)}
     if run:
@@ -72,8 +71,8 @@ def _check(benchmark: str, settings: EvalConfig) -> None:
     registry.check_generator(settings.generator, settings.judge)
     if settings.frames != "real":
         raise ConfigError("an audit shows real frames and all the others in turn: leave --frames out")
-    if settings.max_looks < 1:
-        raise ConfigError("an audit of a model that may not look is none: --max-looks must be at least 1")
+    if settings.max_looks < 1 or settings.tools == "none":
+        raise ConfigError("an audit of a model that may not look is none: --max-looks must be at least 1, and --tools not none")
     if settings.resume and settings.out is None:
         raise ConfigError("there is nothing to resume: name the run's folder with --out")
 

@@ -48,7 +48,7 @@ def evaluate(
         backend = registry.backend(settings.backend, settings)
         retriever = registry.looker(settings) if settings.max_looks else None
         generator = registry.imaginer(settings, retriever)
-        evaluator = Evaluator(asked, backend, retriever, generator, fps=settings.fps, max_looks=settings.max_looks, seed=settings.seed or 0)
+        evaluator = Evaluator(asked, backend, retriever, generator, fps=settings.fps, insert=settings.insert, **registry.limits(settings))
         scored = _with_progress(evaluator, settings.n, done, run)
     summary = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks, **summarise(scored)}
     if run:
