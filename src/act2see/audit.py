@@ -16,7 +16,7 @@ from act2see.evaluation import Evaluator, Outcome
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
 from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
 from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
-from act2see.statistics import clustered_interval, mcnemar
+from act2see.statistics import clustered_interval, mcnemar, share_interval
 from act2see.trace import Cost, Generate, Retrieve, Step, Trace
 from act2see.video import Video
 
@@ -234,7 +234,7 @@ def _arms(members: Sequence[Audited]) -> dict[str, Any]:
         outcomes = Counter(one.arms[arm].outcome for one in members)
         found[arm] = {
             "accuracy": _mean(right),
-            "accuracy_95": clustered_interval(right, clusters),
+            "accuracy_95": share_interval([each > 0 for each in right], clusters),
             "outcomes": dict(sorted(outcomes.items())),
         }
         if arm != "real":
