@@ -1,4 +1,4 @@
-"""Write the demo's bundled clips: the first held-out questions of another seed than the benchmark's, one static, two transient, one hypothetical.
+"""Write the demo's bundled clips: first held-out questions of another seed than the benchmark's, the last of what if a shape were elsewhere.
 
 python scripts/make_demo.py [SEED]
 """
@@ -8,9 +8,17 @@ import sys
 from pathlib import Path
 
 from act2see.synthetic.dataset import Kind, items
+from act2see.synthetic.edits import Move
+from act2see.synthetic.hypothetical import Hypothetical
+from act2see.synthetic.questions import Question
 
 DEMO = Path(__file__).parent.parent / "src" / "act2see" / "synthetic" / "demo"
 WANTED: tuple[Kind, ...] = ("static", "transient", "transient", "hypothetical")
+
+
+def is_wanted(question: Question | Hypothetical) -> bool:
+    """Of hypothetical questions those about a moved shape: they are the easiest to follow by eye."""
+    return not isinstance(question, Hypothetical) or isinstance(question.edit, Move)
 
 
 def main() -> None:
@@ -20,7 +28,7 @@ def main() -> None:
     found = list(items("held-out", 12, seed, ("static", "transient", "hypothetical")))
     records = []
     for number, kind in enumerate(WANTED, start=1):
-        item = next(item for item in found if item.question.kind == kind)
+        item = next(item for item in found if item.question.kind == kind and is_wanted(item.question))
         found.remove(item)
         name = f"clip-{number}.mp4"
         item.clip.write(DEMO / name)

@@ -99,7 +99,7 @@ class ModelConfig(ImagineConfig):
     tools: Annotated[Literal["both", "retrieve", "generate", "none"], Parameter(group=_LOOKS)] = "both"
     """Which of the two ways to see more the model is told of, where there is a retriever and a generator."""
     insert: Annotated[Count, Parameter(group=_LOOKS)] = 0
-    """So many frames that fit the question are put among the initial ones without the model's asking (ViTCoT's way; with --tools none, nothing else)."""
+    """So many frames that fit the question are put among the initial ones unasked (ViTCoT's way; with --tools none, nothing else)."""
     budget_seconds: Annotated[NotNegative | None, Parameter(group=_LOOKS)] = None
     """After so many seconds for one answer nothing more is brought, and the model answers from what it has seen."""
     budget_frames: Annotated[Positive | None, Parameter(group=_LOOKS)] = None
@@ -221,6 +221,22 @@ class EvalConfig(ModelConfig):
     """Go on with the run in --out; refused if its settings differ."""
     json: bool = False
     """End with one line of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingConfig:
+    """How `act2see eval` goes through the questions. All but the order of the options changes nothing of what is answered."""
+
+    limit: Positive | None = None
+    """Only the first so many questions; --resume without it goes on with the others."""
+    shard: str | None = None
+    """i/n: only every n-th question from the i-th on. Several processes with one --out share a run; the last to end writes its summary."""
+    workers: Positive = 1
+    """How many questions are asked at once, where the backend waits for a server."""
+    shuffle_options: int | None = None
+    """Seed of an order of the choices that is drawn for each question, instead of the benchmark's own."""
+    patience_seconds: NotNegative = 120.0
+    """After so long without a single answer from the backend the evaluation stops (our choice)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,23 @@
 """Evaluation: the same loop over a benchmark's samples, every one of which ends as exactly one outcome."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, Literal
+import hashlib
+import random
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator as Yields
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from act2see.chat import Tool
 from act2see.engine import NO_BUDGET, Budget, insert, new_trace, reason
-from act2see.errors import BackendError, VideoError
-from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
-from act2see.trace import Generate, Retrieve, Trace
+from act2see.errors import Act2SeeError, BackendError, ToolError, VideoError
+from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+from act2see.records import canonical_json
+from act2see.scores import Outcome, Score, right_guesses, summarise_scores
+from act2see.trace import Frame, Generate, Observation, Retrieve, Trace
 from act2see.video import Video
 
-Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "backend_error"]
+__all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,40 @@ class Scored:
         """Whether the model asked to see more, whatever came of it."""
         return self.trace is not None and any(isinstance(step, Retrieve | Generate) for step in self.trace.steps)
 
+    def score(self, number: int = 0) -> Score:
+        """What is kept of it: no frame, no text."""
+        sample = self.sample
+        steps = [] if self.trace is None else self.trace.steps
+        observed = [step for step in steps if isinstance(step, Observation)]
+        options, guesses = right_guesses(sample)
+        return Score(
+            sample.id,
+            sample.kind,
+            self.outcome,
+            self.error,
+            number,
+            str(sample.video),
+            sample.groups,
+            content=_content_of(sample),
+            calls=sum(isinstance(step, Retrieve | Generate) for step in steps),
+            served=sum(step.error is None for step in observed),
+            refused=sum(step.error is not None for step in observed),
+            frames=0 if self.trace is None else len(self.trace.frames) + sum(len(step.frames) for step in observed),
+            tokens_in=0 if self.trace is None else self.trace.cost.tokens_in,
+            tokens_out=0 if self.trace is None else self.trace.cost.tokens_out,
+            options=options,
+            guesses=guesses,
+        )
+
+
+def _content_of(sample: Sample) -> str:
+    content = [sorted(sample.choices), sample.answer, sample.video.name]
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """What stays the same over all samples."""
+    """What stays the same over all samples. `answer` and `score` may be called from several threads, if the backend can be."""
 
     benchmark: Benchmark
     backend: Backend
@@ -47,6 +80,12 @@ class Evaluator:
     budget: Budget = NO_BUDGET
     insert: int = 0
     """How many frames are put among the initial ones without the model's asking."""
+    _tools: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Retrievers and generators compute: one call at a time."""
+    _rule: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """A benchmark promises nothing about threads, and its rule may ask a judge."""
+    turns: threading.Semaphore | None = None
+    """How many may ask the backend at once, where more are at work: the others open videos and write traces meanwhile."""
 
     def run(self, done: dict[str, Trace] | None = None) -> Iterator[Scored]:
         """Score the samples in order. Traces in `done` (by sample id) are scored again without running the model."""
@@ -54,69 +93,121 @@ class Evaluator:
             yield self.score(sample, done[sample.id]) if done and sample.id in done else self.answer(sample)
 
     def answer(self, sample: Sample) -> Scored:
-        """Ask the model about one sample, as `act2see ask` does."""
+        """Ask the model about one sample, as `act2see ask` does. A failure that is not its fault ends the sample, in an outcome of its own."""
+        trace = None
+        retriever = None if self.retriever is None else _Retriever(self.retriever, self._tools)
+        generator = None if self.generator is None else _Generator(self.generator, self._tools)
+        backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
+        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
         try:
             video = Video(sample.video)
             trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
-            if self.insert and self.retriever is not None:
-                insert(trace, video, self.retriever, self.insert)
-        except VideoError as error:
-            return Scored(sample, "video_error", None, str(error))
-        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
-        try:
-            for _ in reason(trace, video, self.backend, self.retriever, self.generator, **limits):
+            if self.insert and retriever is not None:
+                insert(trace, video, retriever, self.insert)
+            for _ in reason(trace, video, backend, retriever, generator, **limits):
                 pass
         except VideoError as error:
             return Scored(sample, "video_error", trace, str(error))
+        except _ToolFailure as error:
+            return Scored(sample, "tool_error", trace, str(error))
         except BackendError as error:
             return Scored(sample, "backend_error", trace, str(error))
         return self.score(sample, trace)
 
     def score(self, sample: Sample, trace: Trace) -> Scored:
-        """The outcome of a trace that has ended."""
+        """The outcome of a trace that has ended. Letters stand for the choices in the order in which the trace has them."""
+        if trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices):
+            sample = replace(sample, choices=trace.choices)
         if trace.finish == "length":
             return Scored(sample, "truncated", trace)
-        right = self.benchmark.is_right(sample, trace)
+        with self._rule:
+            right = self.benchmark.is_right(sample, trace)
         return Scored(sample, "no_answer" if right is None else "correct" if right else "wrong", trace)
 
 
 def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
-    """Counts and rates, overall and by kind and group. Every sample stays in the denominator, whatever became of it."""
-    everything = list(scored)
-    groups: dict[str, list[Scored]] = {}
-    for one in everything:
-        for name in (one.sample.kind, *one.sample.groups):
-            groups.setdefault(name, []).append(one)
-    outcomes = Counter(one.outcome for one in everything)
-    traces = [one.trace for one in everything if one.trace is not None]
-    return {
-        "n": len(everything),
-        "n_by_kind": {name: len(members) for name, members in sorted(groups.items())},
-        "accuracy": {"all": _rate(everything, "correct")} | {name: _rate(members, "correct") for name, members in sorted(groups.items())},
-        "accuracy_95": {"all": _interval(everything)} | {name: _interval(members) for name, members in sorted(groups.items())},
-        "call_rate": {"all": _calls(everything)} | {name: _calls(members) for name, members in sorted(groups.items())},
-        "outcomes": dict(sorted(outcomes.items())),
-        "tokens": {
-            "in": sum(trace.cost.tokens_in for trace in traces),
-            "out": sum(trace.cost.tokens_out for trace in traces),
-            "reused": sum(trace.cost.tokens_reused for trace in traces),
-        },
-    }
+    """Counts and rates of samples in the benchmark's order: see `scores.summarise_scores`."""
+    return summarise_scores(one.score(number) for number, one in enumerate(scored))
 
 
-def _rate(members: list[Scored], outcome: Outcome) -> float | None:
-    return round(sum(one.outcome == outcome for one in members) / len(members), 4) if members else None
+@dataclass(frozen=True, slots=True)
+class ShuffledOptions:
+    """A benchmark whose choices stand in an order drawn for each question, always the same for the same seed: whether a model likes a letter."""
+
+    benchmark: Benchmark
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The benchmark's own."""
+        return self.benchmark.name
+
+    def samples(self) -> Iterator[Sample]:
+        """The benchmark's, in its order."""
+        for sample in self.benchmark.samples():
+            choices = list(sample.choices)
+            random.Random(f"{self.seed} {sample.id}").shuffle(choices)
+            yield replace(sample, choices=tuple(choices))
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """The benchmark's own rule."""
+        return self.benchmark.is_right(sample, trace)
 
 
-def _interval(members: list[Scored]) -> list[float]:
-    """Wilson's 95 % interval of the accuracy."""
-    n, z = len(members), NormalDist().inv_cdf(0.975)
-    if n == 0:
-        return [0.0, 1.0]
-    share = sum(one.outcome == "correct" for one in members) / n
-    centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return [round((centre - half) / (1 + z * z / n), 4), round((centre + half) / (1 + z * z / n), 4)]
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    inner: Backend
+    turns: threading.Semaphore
+
+    @property
+    def made_with(self) -> Mapping[str, str]:
+        return self.inner.made_with
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        with self.turns:
+            return (yield from self.inner.decode(trace, tools))
 
 
-def _calls(members: list[Scored]) -> float | None:
-    return round(sum(one.called for one in members) / len(members), 4) if members else None
+# Tools that fail outright. A `ToolError` is none of that: the model reads it and goes on, as it would for any user, and its answer counts.
+
+
+class _ToolFailure(Act2SeeError):
+    """A tool that could not be asked at all: its server is gone, its encoder gives no numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Retriever:
+    inner: Retriever
+    lock: threading.Lock
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        try:
+            with self.lock:
+                return self.inner.find(video, query, shown=shown, count=count)
+        except (ToolError, VideoError):
+            raise
+        except Act2SeeError as error:
+            raise _ToolFailure(f"retriever {self.name}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Generator:
+    inner: Generator
+    lock: threading.Lock
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        try:
+            with self.lock:
+                return self.inner.generate(prompt, anchor, seed=seed)
+        except (ToolError, VideoError):
+            raise
+        except Act2SeeError as error:
+            raise _ToolFailure(f"generator {self.name}: {error}") from error

@@ -74,10 +74,22 @@ def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
         print(json.dumps(summary))
         return
     print(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
+    errors = [f"{count} {name}" for name, count in summary["outcomes"].items() if name.endswith("_error")]
+    failed = f"; {' and '.join(errors)} among them count as not right" if errors else ""
     for name, accuracy in summary["accuracy"].items():
-        count = summary["n_by_kind"].get(name, summary["n"])
-        low, high = summary["accuracy_95"][name]
-        print(f"{name}: {accuracy:.1%} right of {count} (95 %: {low:.1%} to {high:.1%}), {summary['call_rate'][name]:.1%} looked again")
+        if accuracy is None:
+            continue
+        count, between = summary["n_by_kind"].get(name, summary["n"]), summary["accuracy_95"][name]
+        if name == "all":
+            count = summary["n"]
+        interval = "95 %: unknown, for one video" if between is None else f"95 %: {between[0]:.1%} to {between[1]:.1%}"
+        told = failed if name == "all" else ""
+        print(f"{name}: {accuracy:.1%} right of {count} ({interval}{told}), {summary['call_rate'][name]:.1%} looked again")
+    if guesses := summary.get("baselines"):
+        print(f"guessing, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
+    if cost := summary.get("cost", {}).get("tokens_in"):
+        out, frames = summary["cost"]["tokens_out"], summary["cost"]["frames"]
+        print(f"an answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
 
 
 def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:

@@ -140,11 +140,11 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> G
 
 
 def _judge(config: ImagineConfig, found_by: Retriever, *, of_micro: bool) -> PictureJudge | None:
-    """What checks the pictures. `auto` is the retriever's encoder, but nothing for the embedded generator: its retriever knows no places.
+    """What checks the pictures. `auto` is the retriever's encoder; of the embedded generator the embedded model, whose retriever knows no places.
 
     The encoder is that of `found_by` where it has one, else that of the retriever which the config names.
     """
-    spec = ("none" if of_micro else "encoder") if config.judge == "auto" else config.judge
+    spec = ("micro" if of_micro else "encoder") if config.judge == "auto" else config.judge
     name, _ = _split("judge", spec, _JUDGES)
     if name == "none":
         return None

@@ -10,7 +10,6 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 """Of a bootstrap: the limits of an interval then move by about a hundredth of its width from seed to seed. Our choice."""
@@ -69,8 +68,8 @@ def bootstrap_interval(differences: Sequence[float], clusters: Sequence[Hashable
     if len(places) < 2:
         return None
     of = np.array([places[cluster] for cluster in clusters])
-    totals: NDArray[np.float64] = np.bincount(of, weights=np.asarray(differences, np.float64))
-    sizes: NDArray[np.float64] = np.bincount(of).astype(np.float64)
+    totals = np.bincount(of, weights=np.asarray(differences, np.float64))
+    sizes = np.bincount(of)
     draw = np.random.default_rng(seed)
     means = []
     step = max(1, _AT_ONCE // len(places))

@@ -2,9 +2,9 @@
 
     run.json        what made the run: command, config, seed, their digest, versions
     traces.jsonl    one trace a line, append-only; a last line without its newline was cut off and does not count
-    scores.jsonl    how each trace was scored; made anew from the traces whenever the run is scored
+    scores.jsonl    how each trace was scored; made anew from the traces whenever the run is scored (scores-1-of-2.jsonl: by one of its shards)
     frames/         <sha256>.png|jpg, each written once
-    summary.json    what came out
+    summary.json    what came out; costs.json: what of it differs from one machine to the next
 
 A frame's name is the sha256 of its size and RGB pixels; a generated frame's covers its provenance too. Real frames of up to 512x512 and all generated
 ones are PNG and come back pixel for pixel; larger real ones are JPEG (quality 95, 4:4:4) and come back almost the same. Our choice: a benchmark's
@@ -16,19 +16,17 @@ import hashlib
 import io
 import json
 import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
-import act2see
 from act2see.errors import StoreError
 from act2see.imagined import Kind, imagined_metadata
+from act2see.making import differences, flat, library_versions
 from act2see.records import (
     FORMAT_VERSION,
     canonical_json,
@@ -53,11 +51,10 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 
 MAX_PNG_PIXELS = 512 * 512
 """Larger real frames are stored as JPEG."""
-PACKAGES = ("av", "numpy", "pillow", "torch", "transformers", "peft", "diffusers", "openai")
-"""Their versions are written into run.json where they are installed."""
 
-_RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json"
+_RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY, _COSTS = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json", "costs.json"
 _BLOCK = 1 << 16
+_PIXEL = Image.new("RGB", (1, 1))
 _KINDS: Mapping[str, Kind] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -84,7 +81,7 @@ class Run:
     @classmethod
     def create(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
         """Begin a run in a folder that holds none; the folder is made if need be."""
-        run = cls(folder, command=command, config=plain(config), seed=seed, digest=_digest(command, config, seed), versions=_versions())
+        run = cls(folder, command=command, config=plain(config), seed=seed, digest=_digest(command, config, seed), versions=library_versions())
         names = ("command", "config", "seed", "digest", "versions")
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -101,9 +98,10 @@ class Run:
         """Go on with a run that was asked for in the same way; otherwise the error names every key that differs, with both values."""
         run = cls.open(folder)
         if _digest(command, config, seed) != run.digest:
-            before = {"command": run.command, "seed": run.seed} | _flat(run.config)
-            now = {"command": command, "seed": seed} | _flat(plain(config))
-            raise StoreError(f"{folder} was made with other settings: {_differences(before, now)}: give the same ones, or another folder")
+            before = {"command": run.command, "seed": run.seed} | flat(run.config)
+            now = {"command": command, "seed": seed} | flat(plain(config))
+            said = ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in differences(before, now).items())
+            raise StoreError(f"{folder} was made with other settings: {said or 'its digest differs'}: give the same ones, or another folder")
         return run
 
     @classmethod
@@ -156,9 +154,9 @@ class Run:
 
     def traces(self) -> Iterator[Trace]:
         """All traces with their frames, in the order in which they were appended."""
-        for where, record in self._records():
-            with _placed(where):
-                trace = decode_trace(record, self._load)
+        for number, _, line in self._lines():
+            with _placed(f"{self.folder / _TRACES}:{number}"):
+                trace = decode_trace(parse_json(line), self._load)
             yield trace
 
     def places(self) -> Iterator[Place]:
@@ -168,12 +166,11 @@ class Run:
 
     def trace_at(self, place: Place, *, blank: bool = False) -> Trace:
         """The trace at a place. `blank`: of its pictures only the sizes are true, which is quick and enough to count tokens."""
-        path = self.folder / _TRACES
-        with _reading(path), path.open("rb") as file:
-            file.seek(place.offset)
-            line = file.readline()
-        with _placed(f"{path}:{place.line}"):
-            return decode_trace(parse_json(line), self._load_blank if blank else self._load)
+        return self._trace_at(place, self._load_blank if blank else self._load)
+
+    def sketch_at(self, place: Place) -> Trace:
+        """The trace at a place with one black pixel for each of its pictures: no other file is read, and it is enough to score it."""
+        return self._trace_at(place, lambda name: _PIXEL)
 
     def digest_of_traces(self) -> str:
         """sha256 over the lines of all traces. Frames' names in them are digests too: equal digests are equal traces."""
@@ -184,28 +181,51 @@ class Run:
 
     def ids(self) -> set[str]:
         """The ids of all traces, without loading a picture."""
-        found = set()
-        for where, record in self._records():
-            with _placed(where):
-                found.add(read_text(without_version(record).get("id"), "id"))
-        return found
+        return {self.sketch_at(place).id for place in self.places()}
 
-    def write_summary(self, summary: Mapping[str, JSON]) -> None:
-        """Write summary.json; whoever reads it sees the old one or the new one, never a half."""
+    def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
+        """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
         with _writing(self.folder), _locked(self.folder):
             _replace(self.folder / _SUMMARY, _pretty(summary))
+            if costs is not None:
+                _replace(self.folder / _COSTS, _pretty(costs))
 
-    def write_scores(self, scores: Iterable[Mapping[str, JSON]]) -> None:
-        """Write scores.jsonl, a score a line, in one step: whoever reads it sees all of the old ones or all of these."""
+    def summary(self) -> Any:
+        """What summary.json holds; None where there is none."""
+        path = self.folder / _SUMMARY
+        if not path.exists():
+            return None
+        with _reading(path), _placed(str(path)):
+            return parse_json(path.read_bytes())
+
+    def write_scores(self, scores: Iterable[Mapping[str, JSON]], shard: str | None = None) -> None:
+        """Write scores.jsonl, or a shard's own, a score a line, in one step: whoever reads it sees all of the old ones or all of these."""
         with _writing(self.folder):
-            _replace(self.folder / _SCORES, b"".join(_line(plain(score)) for score in scores))
+            _replace(self._scores_of(shard), b"".join(_line(plain(score)) for score in scores))
 
-    def _records(self) -> Iterator[tuple[str, Any]]:
-        for number, _, line in self._lines():
-            where = f"{self.folder / _TRACES}:{number}"
-            with _placed(where):
-                record = parse_json(line)
-            yield where, record
+    def scores(self, shard: str | None = None) -> list[tuple[str, Any]] | None:
+        """Each score with its place, not checked; None where there are none yet."""
+        path = self._scores_of(shard)
+        if not path.exists():
+            return None
+        with _reading(path):
+            lines = path.read_bytes().splitlines()
+        found = []
+        for number, line in enumerate(lines, start=1):
+            with _placed(f"{path}:{number}"):
+                found.append((f"{path}:{number}", parse_json(line)))
+        return found
+
+    def _scores_of(self, shard: str | None) -> Path:
+        return self.folder / (_SCORES if shard is None else f"scores-{shard}.jsonl")
+
+    def _trace_at(self, place: Place, load: Callable[[str], Image.Image]) -> Trace:
+        path = self.folder / _TRACES
+        with _reading(path), path.open("rb") as file:
+            file.seek(place.offset)
+            line = file.readline()
+        with _placed(f"{path}:{place.line}"):
+            return decode_trace(parse_json(line), load)
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Each whole line with its number and where it begins."""
@@ -278,34 +298,6 @@ def _encoded(frame: Frame, kind: Kind) -> bytes:
 
 def _digest(command: str, config: Mapping[str, JSON], seed: int | None) -> str:
     return hashlib.sha256(canonical_json({"command": command, "config": plain(config), "seed": seed}).encode()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    versions = {"act2see": act2see.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "config.") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    def value(settings: Mapping[str, Any], name: str) -> str:
-        return shown(settings[name]) if name in settings else "not set"
-
-    names = [name for name in {**before, **now} if value(before, name) != value(now, name)]
-    return ", ".join(f"{name.removeprefix('config.')} was {value(before, name)} and is {value(now, name)}" for name in names) or "its digest differs"
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -21,11 +21,12 @@ from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.cli import ask, audit, benchmarks, cache, demo, evaluate, export, generate, index, merge, retrieve, score, synthetic, train
+from act2see.cli import ask, audit, benchmarks, cache, compare, demo, evaluate, export, generate, index, merge, retrieve, score, synthetic, train
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
     AskConfig,
+    AskingConfig,
     DemoConfig,
     EvalConfig,
     ExportConfig,
@@ -45,12 +46,12 @@ from act2see.output import complain
 __all__ = ["DEMO", "app", "entry", "main"]
 
 # The commands that take settings from a file; those of `act2see train` are named by both words, as in the table ["train micro-vlm"].
-SETTINGS_OF: dict[str, type] = {
+SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "ask": AskConfig,
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
     "demo": DemoConfig,
-    "eval": EvalConfig,
+    "eval": (EvalConfig, AskingConfig),
     "audit": EvalConfig,
     "generate": GenerateConfig,
     "synthetic": SyntheticConfig,
@@ -72,7 +73,8 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
     path = Path(tokens[-1].value).expanduser() if tokens else user_config_path("act2see") / "config.toml"
     if not tokens and not path.exists():
         return
-    keys_of = {name: {field.name.replace("_", "-") for field in fields(settings)} for name, settings in SETTINGS_OF.items()}
+    classes_of = {name: found if isinstance(found, tuple) else (found,) for name, found in SETTINGS_OF.items()}
+    keys_of = {name: {field.name.replace("_", "-") for one in classes for field in fields(one)} for name, classes in classes_of.items()}
     settings = read_settings(path, keys_of)[command]
     Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
 
@@ -92,6 +94,7 @@ app.command(generate.generate)
 app.command(index.index)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
+app.command(compare.compare)
 app.command(audit.audit)
 app.command(benchmarks.benchmarks)
 app.command(score.score)

@@ -17,7 +17,7 @@ from act2see.output import complain, tell_scores
 if TYPE_CHECKING:
     from act2see.chat import Tool
     from act2see.evaluation import Scored
-    from act2see.interfaces import Benchmark, Continuation, Sample
+    from act2see.interfaces import Continuation
     from act2see.store import Run
     from act2see.trace import Trace
 
@@ -79,9 +79,12 @@ class _Rescored:
 
     run: "Run"
     name: str
-    benchmark: "Benchmark"
-    scored: "Sequence[Scored]"
+    scored: "Sequence[tuple[int, Scored]]"
+    """Each with its place in the benchmark's order."""
+    before: Mapping[str, dict[str, Any]]
+    """The lines of scores.jsonl as they were, by question."""
     not_asked: int
+    limit: int | None
 
 
 class _NoModel:
@@ -96,49 +99,59 @@ class _NoModel:
 
 def _rescored(folder: Path, benchmark: str | None, data: Path | None) -> _Rescored:
     from act2see import registry
-    from act2see.evaluation import Evaluator
+    from act2see.evaluation import Evaluator, Scored, ShuffledOptions
+    from act2see.scores import ERRORS, read_score
     from act2see.store import Run
 
     run = Run.open(folder)
     if run.command != "eval":
         raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval are scored again")
-    name, settings = _asked_for(run, benchmark, data)
+    name, settings, shuffled = _asked_for(run, benchmark, data)
     registry.check_benchmark(name)
     asked = registry.benchmark(name, settings, folder / "videos")
-    traces = {trace.id: trace for trace in (run.trace_at(place, blank=True) for place in run.places())}
-    failed = _failed_before(folder)
-    evaluator = Evaluator(asked, _NoModel(), None)
-    scored: list[Scored] = []
+    evaluator = Evaluator(asked if shuffled is None else ShuffledOptions(asked, shuffled), _NoModel(), None)
+    traces = {trace.id: trace for trace in map(run.sketch_at, run.places())}
+    rows = run.scores() or []
+    failed = {one.id: one for one in (read_score(row, where) for where, row in rows) if one.outcome in ERRORS}
+    limit = _limit_of(run)
+    scored: list[tuple[int, Scored]] = []
     not_asked = 0
-    for sample in asked.samples():
-        trace = traces.pop(sample.id, None)
+    for number, sample in enumerate(evaluator.benchmark.samples()):
+        trace, before = traces.pop(sample.id, None), failed.get(sample.id)
         if trace is not None and trace.finish:
-            scored.append(evaluator.score(sample, trace))
-        elif trace is not None or sample.id in failed:
-            scored.append(_failed(sample, trace, failed.get(sample.id, ("backend_error", "the trace was cut off"))))
+            scored.append((number, evaluator.score(sample, trace)))
+        elif before is not None:
+            scored.append((number, Scored(sample, before.outcome, trace, before.error)))
+        elif trace is not None:
+            scored.append((number, Scored(sample, "backend_error", trace, "the trace was cut off")))
         else:
-            not_asked += 1
-    _note(folder, name, scored, not_asked, len(traces))
-    return _Rescored(run, name, asked, scored, not_asked)
+            not_asked += limit is None or number < limit
+    _note(folder, name, len(scored), not_asked, len(traces))
+    is_limited = limit is not None and all(number < limit for number, _ in scored)
+    return _Rescored(run, name, scored, {row["id"]: row for _, row in rows}, not_asked, limit if is_limited else None)
 
 
-def _failed(sample: "Sample", trace: "Trace | None", why: tuple[str, str | None]) -> "Scored":
-    from act2see.evaluation import Scored
+def _limit_of(run: "Run") -> int | None:
+    """How many questions were asked for with --limit: what lies behind it was left out on purpose."""
+    old = run.summary()
+    limit = old.get("limit") if isinstance(old, dict) else None
+    return limit if isinstance(limit, int) else None
 
-    return Scored(sample, "video_error" if why[0] == "video_error" else "backend_error", trace, why[1])
 
-
-def _note(folder: Path, name: str, scored: "Sequence[Scored]", not_asked: int, left_over: int) -> None:
+def _note(folder: Path, name: str, scored: int, not_asked: int, left_over: int) -> None:
     if not scored:
         raise ConfigError(f"no trace in {folder} answers a question of {name!r}: is it the data that the run was made with? name them with --data")
     if not_asked:
-        complain(f"note: {not_asked} of {len(scored) + not_asked} questions were not asked yet: act2see eval --resume goes on")
+        complain(f"note: {not_asked} of {scored + not_asked} questions were not asked yet: act2see eval --resume goes on")
     if left_over:
         complain(f"note: {left_over} traces answer no question of {name!r} as it is now")
 
 
-def _asked_for(run: "Run", benchmark: str | None, data: Path | None) -> tuple[str, EvalConfig]:
-    """The benchmark that the run was asked for, with what decides its questions. Only the command line names code that is loaded, never a file."""
+def _asked_for(run: "Run", benchmark: str | None, data: Path | None) -> tuple[str, EvalConfig, int | None]:
+    """The benchmark that the run was asked for, what decides its questions, and the seed of their options' order, where that is not their own.
+
+    Only the command line names code that is loaded, never a file.
+    """
     from act2see.benchmarks.catalogue import BY_NAME
     from act2see.records import optional, read_integer, read_text, read_truth, tuple_of
 
@@ -150,14 +163,18 @@ def _asked_for(run: "Run", benchmark: str | None, data: Path | None) -> tuple[st
         kinds = tuple_of(read_text)(config.get("kind", list(EvalConfig().kind)), "config.kind")
         subtitles = read_truth(config.get("subtitles", False), "config.subtitles")
         lay_at = optional(read_text)(config.get("data"), "config.data")
+        judge = optional(read_text)(config.get("answer_judge"), "config.answer_judge")
+        shuffled = optional(read_integer)(config.get("shuffle_options"), "config.shuffle_options")
     except StoreError as error:
         raise StoreError(f"{run.folder / 'run.json'}: {error}") from error
     if benchmark is not None and benchmark != name:
         raise ConfigError(f"{run.folder} is a run of {name!r}, not of {benchmark!r}: leave --benchmark out")
     if benchmark is None and name not in BY_NAME:
         raise ConfigError(f"{run.folder} is a run of {name!r}, which is no benchmark of act2see: say --benchmark {name} if you trust that code")
+    if judge is not None:
+        raise ConfigError(f"{run.folder} was scored by the judge {judge!r}, and score asks no model: act2see eval --resume scores it again with it")
     where = data or (Path(lay_at) if lay_at is not None else None)
-    return name, EvalConfig(n=count, seed=seed, kind=_kinds(kinds), subtitles=subtitles, data=where)
+    return name, EvalConfig(n=count, seed=seed, kind=_kinds(kinds), subtitles=subtitles, data=where), shuffled
 
 
 def _kinds(named: tuple[str, ...]) -> Any:
@@ -168,44 +185,21 @@ def _kinds(named: tuple[str, ...]) -> Any:
     return named
 
 
-def _failed_before(folder: Path) -> dict[str, tuple[str, str | None]]:
-    """The questions that ended without a trace or in the middle of one, with how and why, as the run's own scores say."""
-    from act2see.records import optional, parse_json, read_text
-
-    path = folder / "scores.jsonl"
-    found: dict[str, tuple[str, str | None]] = {}
-    try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = parse_json(line)
-            if not isinstance(row, dict):
-                raise StoreError("an object is expected")
-            outcome = read_text(row.get("outcome"), "outcome")
-            if outcome.endswith("_error"):
-                found[read_text(row.get("id"), "id")] = (outcome, optional(read_text)(row.get("error"), "error"))
-        except StoreError as error:
-            raise StoreError(f"{path}:{number}: {error}") from error
-    return found
-
-
 def _keep(rescored: _Rescored) -> dict[str, Any]:
-    """Write scores and summary, each in one step, and give the summary."""
+    """Write scores and summary, each in one step, and give the summary. What else a question's line, or the summary, told of the run stays in it."""
     from act2see.benchmarks.official.report import official_score, official_summary
-    from act2see.evaluation import summarise
+    from act2see.scores import summarise_scores
 
     run, scored = rescored.run, rescored.scored
+    rows = [(one, one.score(number)) for number, one in scored]
     about = {"benchmark": rescored.name, "frames": run.config.get("frames"), "max_looks": run.config.get("max_looks")}
+    about |= {} if rescored.limit is None else {"limit": rescored.limit}
+    old = run.summary()
+    made_by = {"fingerprint": old["fingerprint"]} if isinstance(old, dict) and "fingerprint" in old else {}
     not_asked = {"not_asked": rescored.not_asked} if rescored.not_asked else {}
-    official = official_summary(rescored.name, rescored.benchmark, [(one.sample, one.trace) for one in scored])
-    summary = {**about, **summarise(scored), **not_asked, **official}
-    run.write_scores(
-        {"id": one.sample.id, "kind": one.sample.kind, "outcome": one.outcome, "error": one.error}
-        | official_score(rescored.name, one.sample, one.trace)
-        for one in scored
-    )
+    official = official_summary(rescored.name, [(one.sample, one.trace) for one, _ in rows])
+    summary = {**about, **summarise_scores(row for _, row in rows), **not_asked, **official, **made_by}
+    run.write_scores(rescored.before.get(row.id, {}) | row.row() | official_score(rescored.name, one.sample, one.trace) for one, row in rows)
     run.write_summary(summary)
     return summary
 
@@ -213,7 +207,7 @@ def _keep(rescored: _Rescored) -> dict[str, Any]:
 def _write_official_form(rescored: _Rescored, path: Path) -> None:
     from act2see.benchmarks.official.files import official_file
 
-    answered = [(one.sample, one.trace) for one in rescored.scored]
+    answered = [(one.sample, one.trace) for _, one in rescored.scored]
     model = next((trace.made_with["model"] for _, trace in answered if trace is not None and "model" in trace.made_with), "act2see")
     text = official_file(rescored.name, answered, model)
     unfinished = path.with_name(f".{path.name}.part")
@@ -227,8 +221,8 @@ def _write_official_form(rescored: _Rescored, path: Path) -> None:
 def _tell_official(summary: Mapping[str, Any]) -> None:
     if official := summary.get("official"):
         print(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")
-    if guesses := summary.get("baselines"):
-        print("without looking: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses["ours"].items()))
+        if guesses := official["baselines"]:
+            print("official, guessing: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses.items()))
 
 
 def _share(value: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from act2see.benchmarks import choosing
 from act2see.benchmarks.official.rules import RULES, Answered, items_of_three
 from act2see.benchmarks.official.vcrbench import DURATIONS
+from act2see.benchmarks.vcrbench import plain_question
 from act2see.benchmarks.vcrbench_judge import response_of
 from act2see.chat import letters
 from act2see.errors import ConfigError
@@ -80,14 +81,13 @@ def _vcr_bench(answered: Sequence[Answered], _: str) -> str:
 
 
 def _vcr_item(sample: Sample, response: str) -> dict[str, Any]:
-    names = letters(len(sample.choices))
-    options = dict(zip(names, sample.choices, strict=True))
+    options = dict(zip(letters(len(sample.choices)), sample.choices, strict=True))
     longest = DURATIONS[_group(sample, "duration").removesuffix(" s")]
     return {
         "id": int(sample.id) if sample.id.isdecimal() else sample.id,
         "dimension": sample.kind,
         "duration": min(longest, DURATIONS["60-300"] + 1),
-        "question": "\n".join([sample.question, *(f"{letter}. {option}" for letter, option in options.items())]),
+        "question": plain_question(sample),
         "multiple-choice": bool(options),
         "choices": options,
         "answer": choosing.letter_of(sample) if options else sample.answer,

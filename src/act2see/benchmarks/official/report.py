@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from act2see.benchmarks.official.baselines import baselines
+from act2see.benchmarks.official.baselines import official_baselines
 from act2see.benchmarks.official.rules import RULES, Answered
-from act2see.interfaces import Benchmark, Sample
+from act2see.interfaces import Sample
 from act2see.trace import Trace
 
 
@@ -17,9 +17,10 @@ def official_score(name: str, sample: Sample, trace: Trace | None) -> dict[str, 
     return {"official": verdict.outcome, "official_extracted": verdict.extracted}
 
 
-def official_summary(name: str, benchmark: Benchmark, answered: Sequence[Answered]) -> dict[str, Any]:
-    """For summary.json: the official figures with their own denominator, and what guessing without a look would get. Both only where there are."""
+def official_summary(name: str, answered: Sequence[Answered]) -> dict[str, Any]:
+    """For summary.json: the official figures with their own denominator, and what guesses get there; empty without an official rule."""
     rule = RULES.get(name)
-    official = {} if rule is None else {"official": {"source": rule.source, **rule.figures(answered)}}
-    guesses = baselines(benchmark, [sample for sample, _ in answered], rule)
-    return official | ({"baselines": guesses} if guesses else {})
+    if rule is None:
+        return {}
+    guesses = official_baselines(rule, [sample for sample, _ in answered])
+    return {"official": {"source": rule.source, **rule.figures(answered), "baselines": guesses}}

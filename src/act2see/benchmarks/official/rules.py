@@ -3,8 +3,8 @@
 A scorer is given our strict answer in its own form, not what the model wrote on the way to it, where the scorers would read letters out of words.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from act2see.benchmarks import choosing
@@ -89,7 +89,7 @@ def _judge_answer(sample: Sample, trace: Trace | None) -> Verdict:
     said, form = _said_answer(sample, trace), form_of(sample)
     if form == "options":
         return letter_verdict(said, said == choosing.letter_of(sample, trace))
-    is_same = bool(said) and said.casefold() == sample.answer.casefold()
+    is_same = bool(said) and choosing.same_words(said, sample.answer)
     match = vcrbench.match_answer(said, sample.answer, lambda: "1" if is_same else None)
     if match.judge_called and said and not is_same:
         return Verdict(said, "excluded", None)
@@ -151,23 +151,31 @@ def _pairs(judged: Sequence[Judged]) -> dict[str, Any]:
 
 def items_of_three(answered: Iterable[Answered]) -> dict[str, tuple[egonormia.Best, egonormia.Sensible]]:
     """EgoNormia's items by name, each from its three questions. One that is not asked has no answer."""
-    said: dict[str, dict[str, str]] = {}
-    right: dict[str, int] = {}
-    sensible: dict[str, list[int]] = {}
+    items: dict[str, dict[str, Answered]] = {}
     for sample, trace in answered:
-        name = sample.id.rpartition("/")[0]
-        said.setdefault(name, {})[sample.kind] = _said_number(sample, trace)
-        if sample.kind == "sensible":
-            sensible[name] = _right_numbers(sample)
-        else:
-            right[name] = _right_index(sample)
-    return {
-        name: (
-            egonormia.pick_best(texts.get("behaviour"), texts.get("justification"), right.get(name, -1)),
-            egonormia.pick_sensible(texts.get("sensible"), sensible.get(name, [])),
-        )
-        for name, texts in said.items()
-    }
+        items.setdefault(sample.id.rpartition("/")[0], {})[sample.kind] = (sample, trace)
+    return {name: _item_of_three(questions) for name, questions in items.items()}
+
+
+def _item_of_three(questions: Mapping[str, Answered]) -> tuple[egonormia.Best, egonormia.Sensible]:
+    said = {kind: _said_number(*one) for kind, one in questions.items()}
+    best = egonormia.pick_best(said.get("behaviour"), said.get("justification"), -1)
+    best = replace(best, correct=_right_places(questions))
+    sensible = _right_numbers(questions["sensible"][0]) if "sensible" in questions else []
+    return best, egonormia.pick_sensible(said.get("sensible"), sensible)
+
+
+def _right_places(questions: Mapping[str, Answered]) -> tuple[int, int]:
+    """The right index of behaviour and of justification. In the data it is the same: where two options say the same, the one that both share counts.
+
+    In a run with shuffled options each has its own.
+    """
+    places = [
+        {at for at, choice in enumerate(questions[kind][0].choices) if choice == questions[kind][0].answer} if kind in questions else set()
+        for kind in ("behaviour", "justification")
+    ]
+    behaviour, justification = (min((places[0] & places[1]) or own, default=-1) for own in places)
+    return behaviour, justification
 
 
 def _threes(answered: Sequence[Answered]) -> dict[str, Any]:
