@@ -28,7 +28,7 @@ micro: $(STAMP)
 	$(RUN)/act2see train micro-retriever --out runs/micro/retriever --steps 4000
 	$(RUN)/torchrun --nproc-per-node 2 -m act2see train recipes/micro.toml --out runs/micro/vlm --resume
 	$(RUN)/act2see train micro-generator --out runs/micro/codec --part codec --steps 900 --learning-rate 3.0e-3
-	$(RUN)/act2see train micro-generator --out runs/micro/generator --part edits --start-from runs/micro/codec/model --steps 4200 --learning-rate 1.2e-3
+	$(RUN)/act2see train micro-generator --out runs/micro/generator --part edits --start-from runs/micro/codec/model --steps 12000 --learning-rate 1.5e-3
 
 # torch comes first and by its exact version, so that no other package brings in a larger build of it. The environment is made without pip and
 # pip put into it from outside: a Debian without python3.11-venv has no ensurepip.

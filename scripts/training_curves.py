@@ -17,7 +17,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 INK, LINE, REAL = "#1f1e1b", "#d8d4ca", "#0b6178"
 
@@ -57,8 +57,9 @@ def draw(panel: Axes, name: str, found: Sequence[tuple[int, float]]) -> None:
     panel.plot(steps, values, color=LINE, linewidth=1)
     panel.plot(steps, mean, color=REAL, linewidth=2)
     panel.set_yscale("log")
-    for axis_formatter in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
-        axis_formatter(StrMethodFormatter("{x:g}"))
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(name, loc="left", fontsize=10, color=INK)
     panel.set_xlabel("step", fontsize=9)
     panel.set_ylabel("loss", fontsize=9)
