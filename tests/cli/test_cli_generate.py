@@ -88,13 +88,19 @@ def test_a_picture_that_nobody_looked_at_is_said_to_be_one(act2see: Act2See, cli
 
 
 def test_the_embedded_generator_needs_no_name(act2see: Act2See) -> None:
-    done = act2see("generate", cli.DEMO / "clip-1.mp4", "the star is red", "--at", "1", "--json")
+    done = act2see("generate", cli.DEMO / "clip-4.mp4", "the cross is red", "--at", "1", "--json")
     assert (done.code, done.err) == (0, "")
     told = json.loads(done.out)
-    assert (told["model"], told["scores"]) == ("generator", {})
+    assert (told["model"], told["scores"]["says_yes"]) == ("generator", 1.0)
     with Image.open("imagined.png") as made, Image.open("imagined-anchor.png") as anchor:
         assert made.size == anchor.size
         assert made.tobytes() != anchor.tobytes()
+
+
+def test_what_the_embedded_generator_cannot_make_is_not_shown(act2see: Act2See) -> None:
+    done = act2see("generate", cli.DEMO / "clip-4.mp4", "the square is red", "--at", "1")  # there is no square
+    assert done.code == 1
+    assert "no faithful picture could be made" in done.err
 
 
 @pytest.mark.parametrize(
