@@ -228,7 +228,7 @@ def test_gains_harms_and_needs_are_counted_by_hand() -> None:
         "call_rate": 0.75,
         "gains": 0.5,
         "harms": 0.125,
-        "only_looking_solves": 0.25,
+        "only_looking_solves": 0.375,  # 1, 2 and 8: a picture made from another frame is a picture
         "over_calling": round(2 / 3, 4),  # 3 and 4, of 3, 4, 5
         "under_calling": 0.2,  # 6, of 1, 2, 6, 7, 8
     }

@@ -251,9 +251,8 @@ def _arms(members: Sequence[Audited]) -> dict[str, Any]:
 
 def _looking(members: Sequence[Audited]) -> dict[str, Any]:
     """Whether the calls were needed and what they brought. A call is needed where the question isn't answered rightly with the tools off."""
-    controls = [arm for arm in ARMS if arm not in ("real", "blurred")]
     needed, not_needed = ([one for one in members if one.is_right("off") is right] for right in (False, True))
-    only = [one.is_right("real") and not any(one.is_right(arm) for arm in controls if arm != "unedited" or one.call == "generate") for one in members]
+    only = [one.is_right("real") and not any(one.is_right(arm) for arm in _controls(one)) for one in members]
     return {
         "n": len(members),
         "call_rate": _mean([float(one.call is not None) for one in members]),
@@ -263,6 +262,11 @@ def _looking(members: Sequence[Audited]) -> dict[str, Any]:
         "over_calling": _mean([float(one.call is not None) for one in not_needed]),
         "under_calling": _mean([float(one.call is None) for one in needed]),
     }
+
+
+def _controls(one: Audited) -> tuple[Arm, ...]:
+    """The arms in which nothing of use was shown. A blur leaves something, and so does a picture that was made from a frame of another time."""
+    return ("off", "withheld", "random", "unedited" if one.call == "generate" else "wrong_time")
 
 
 def _by(members: Sequence[Audited], value: Callable[[Audited], int]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ _FACTS = (
     ("call_rate", "asked to see more"),
     ("gains", "right with looking, not without"),
     ("harms", "right without looking, not with"),
-    ("only_looking_solves", "right with the real frame and in no other arm but perhaps the blurred one"),
+    ("only_looking_solves", "right with the real one, and not off, withheld, random, or wrong (a frame's time) or unedited (a picture)"),
     ("over_calling", "asked, of those that are answered rightly without"),
     ("under_calling", "did not ask, of those that are not answered rightly without"),
 )
