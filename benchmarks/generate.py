@@ -1,8 +1,9 @@
 """Seconds and peak memory of one imagined frame, by model, steps and strength, and what remembering saves over a ladder of strengths.
 
-    python benchmarks/generate.py [--models random DIR ...] [--steps 4 8] [--side 256] [--repeat 5] [--json]
+    python benchmarks/generate.py [--models random random-klein DIR ...] [--steps 4 8] [--side 256] [--repeat 5] [--json]
 
-`random` is a Stable Diffusion 3 with random weights in the embedded generator's shape: its times are those of trained weights, its pictures noise. A
+`random` is a Stable Diffusion 3 with random weights in the embedded generator's shape, `random-klein` a FLUX.2-klein of the real classes with few and
+narrow layers: their times are those of trained weights of that shape, their pictures noise. A
 folder, a preset's name or a hub name is loaded as `act2see generate` would. The ladder is three strengths on one anchor and prompt; the peer is
 diffusers' own pipeline, called three times. Both stand in one run, each figure is the median of the repeats.
 """
@@ -30,7 +31,7 @@ PROMPT = "the star on the left"
 def main() -> None:
     """Measure and print a line a model and number of steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["random"])
+    parser.add_argument("--models", nargs="+", default=["random", "random-klein"])
     parser.add_argument("--steps", nargs="+", type=int, default=[4, 8])
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--repeat", type=int, default=5)
@@ -43,7 +44,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for model in given.models:
-            named = str(_random(Path(scratch))) if model == "random" else model
+            made_here = {"random": _random, "random-klein": random_klein}
+            named = str(made_here[model](Path(scratch))) if model in made_here else model
             for steps in given.steps:
                 rows.append({"model": model, "steps": steps, **_measure(named, steps, given.side, given.repeat, given.memory)})
                 if not given.json:
@@ -59,6 +61,43 @@ def _random(folder: Path) -> Path:
     encoders = [make_text_encoder(len(tokenizer), width) for width in (96, 32)]
     save_pipeline(folder / "random", tokenizer, make_transformer(), encoders[0], encoders[1], make_codec())
     return folder / "random"
+
+
+def random_klein(folder: Path) -> Path:
+    """A FLUX.2-klein of the real classes, with random weights and as few of them as the pipeline works with."""
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from act2see.training.micro_model import make_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(count=50)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    layers = 28  # the pipeline reads the text after the 9th, the 18th and the 27th
+    text = Qwen3Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=layers, tie_word_embeddings=True, **heads)
+    channels = 4
+    transformer = Flux2Transformer2DModel(
+        in_channels=4 * channels,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        axes_dims_rope=(4, 4, 4, 4),
+        timestep_guidance_channels=16,
+        guidance_embeds=False,
+    )
+    pipeline = Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=AutoencoderKLFlux2(block_out_channels=(8, 8, 8, 8), latent_channels=channels, norm_num_groups=4, layers_per_block=1, sample_size=64),
+        text_encoder=Qwen3ForCausalLM(text),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        is_distilled=True,
+    )
+    pipeline.save_pretrained(folder / "random-klein")
+    return folder / "random-klein"
 
 
 def _measure(model: str, steps: int, side: int, repeat: int, memory: Any) -> dict[str, Any]:

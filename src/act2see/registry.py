@@ -119,15 +119,15 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
         return loaded
 
 
-def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> Generator | None:
-    """The generator that a name means, loaded; None for `none`. Third parties and errors as for `backend`.
+def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, has_anchor: bool = False) -> Generator | None:
+    """The generator that a name means, loaded; None for `none`, and without a retriever, unless the anchor is there already. Errors as for `backend`.
 
     `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked as `judge` of the config says.
     """
     name, rest = _split("generator", spec, _GENERATORS)
     if name == "auto":
         name = "micro" if getattr(config, "backend", "micro") == "micro" else "none"
-    if name == "none" or found_by is None:
+    if name == "none" or (found_by is None and not has_anchor):
         return None
     if name not in ("micro", "diffusers", "openai"):
         made: Generator = _third_party("generator", spec, config, ("generate", "name"))
@@ -139,7 +139,7 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None) -> G
     return VerifiedGenerator(painter, _judge(config, found_by, of_micro=name == "micro"), tries=config.tries)
 
 
-def _judge(config: ImagineConfig, found_by: Retriever, *, of_micro: bool) -> PictureJudge | None:
+def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool) -> PictureJudge | None:
     """What checks the pictures. `auto` is the retriever's encoder; of the embedded generator the embedded model, whose retriever knows no places.
 
     The encoder is that of `found_by` where it has one, else that of the retriever which the config names.

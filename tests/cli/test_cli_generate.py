@@ -103,6 +103,36 @@ def test_what_the_embedded_generator_cannot_make_is_not_shown(act2see: Act2See) 
     assert "no faithful picture could be made" in done.err
 
 
+def test_an_anchor_that_is_named_by_its_time_needs_no_retriever(act2see: Act2See) -> None:
+    done = act2see("generate", cli.DEMO / "clip-4.mp4", "the cross is red", "--at", "1", "--retriever", "none", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["anchor_seconds"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["imagined-anchor.png", "imagined-pair.png"])
+def test_a_folder_in_the_place_of_a_file_is_seen_before_anything_is_painted(act2see: Act2See, clip: Path, name: str) -> None:
+    Path(name).mkdir()
+    done = act2see("generate", clip, "all is red", *TINT)
+    assert done.code == 1
+    assert f"cannot write {name}: it is a folder" in done.err
+    assert not Path("imagined.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("the generator ran out of memory at 1024 x 1024 pixels: answer from what you have seen", "pixels; try --memory group-offload"),
+        ("the generator cannot work at 640 x 64 pixels (too long): answer from what you have seen", "(too long); give a video of another shape"),
+        ("the server at http://x said: no", "http://x said: no; try another --seed"),
+    ],
+)
+def test_the_advice_is_one_that_helps(act2see: Act2See, clip: Path, error: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINY_GENERATOR_ERROR", error)
+    done = act2see("generate", clip, "all is red", "--generator", "tiny_generator:Fails", *TINT[2:])
+    assert done.code == 1
+    assert advice in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

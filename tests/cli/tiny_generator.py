@@ -1,5 +1,7 @@
 """Generators that are no models, named as a third party's: `tiny_generator:Tint`."""
 
+import os
+
 from PIL import Image
 
 from act2see.config import ImagineConfig
@@ -33,3 +35,10 @@ class Unfaithful(Tint):
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
         raise ToolError(UNFAITHFUL)
+
+
+class Fails(Tint):
+    """Fails with the words in the environment."""
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        raise ToolError(os.environ["TINY_GENERATOR_ERROR"])

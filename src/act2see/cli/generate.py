@@ -41,19 +41,19 @@ def generate(
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
-    note_what_micro_knows(settings.retriever, opened)
+    note_what_micro_knows(settings.retriever, opened, generator="micro" if settings.generator in ("auto", "micro") else "none")
     with index_progress(opened.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress)
         anchor = _anchor(opened, prompt.strip(), retriever, settings)
-    generator = registry.generator(settings.generator, settings, retriever)
+    generator = registry.generator(settings.generator, settings, retriever, has_anchor=True)
     if generator is None:
-        raise ConfigError("nothing can be imagined with generator 'none' or retriever 'none': name both")
+        raise ConfigError("nothing can be imagined with generator 'none': name one, such as micro or diffusers:flux2-klein")
     with working("imagining"):
         try:
             made = generator.generate(prompt.strip(), anchor, seed=settings.seed or 0)
         except ToolError as error:
-            raise ConfigError(f"{str(error).partition(':')[0]}; try another --seed, more --tries, or --judge none to see what came") from error
-    files = {"picture": settings.out, "anchor": _beside(settings.out, "anchor"), "pair": _beside(settings.out, "pair")}
+            raise ConfigError(f"{str(error).removesuffix(': answer from what you have seen')}; {_advice(str(error))}") from error
+    files = _files(settings.out)
     save_picture(files["picture"], made)
     save_picture(files["anchor"], anchor)
     save_picture(files["pair"], _pair(anchor, made))
@@ -68,7 +68,21 @@ def _check(prompt: str, settings: GenerateConfig) -> None:
         raise ConfigError(f"cannot write {settings.out}: its name must end in one of {', '.join(PICTURE_ENDINGS)}")
     if any(not 0 < strength <= 1 for strength in settings.strengths):
         raise ConfigError(f"strengths are {settings.strengths}; each must be above 0 and at most 1")
-    check_file_to_write(settings.out)
+    for path in _files(settings.out).values():
+        check_file_to_write(path)
+
+
+def _files(out: Path) -> dict[str, Path]:
+    """What is written, by what it shows."""
+    return {"picture": out, "anchor": _beside(out, "anchor"), "pair": _beside(out, "pair")}
+
+
+def _advice(error: str) -> str:
+    if "out of memory" in error:
+        return "try --memory group-offload or nf4, or a video of smaller frames"
+    if "cannot work at" in error:
+        return "give a video of another shape, or another --generator"
+    return "try another --seed, more --tries, or --judge none to see what came"
 
 
 def _anchor(video: "Video", prompt: str, retriever: "Retriever | None", settings: GenerateConfig) -> "Frame":

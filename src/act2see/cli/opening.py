@@ -53,7 +53,9 @@ def _fetched(url: str, cache: "Cache | None") -> Path:
         return path
 
 
-def note_what_micro_knows(retriever: str, video: "Video") -> None:
-    """Say that the embedded retriever knows only the synthetic world, unless the video is known to be of it."""
-    if retriever == "micro" and video.path.absolute().parent != DEMO:
-        complain("note: the embedded retriever knows only the synthetic world; name another one with --retriever")
+def note_what_micro_knows(retriever: str, video: "Video", *, generator: str = "none") -> None:
+    """Say that the embedded models that are used know only the synthetic world, unless the video is known to be of it."""
+    named = [what for what, spec in (("retriever", retriever), ("generator", generator)) if spec == "micro"]
+    if named and video.path.absolute().parent != DEMO:
+        know, other = ("knows", f"another one with --{named[0]}") if len(named) == 1 else ("know", "others with --retriever and --generator")
+        complain(f"note: the embedded {' and '.join(named)} {know} only the synthetic world; name {other}")

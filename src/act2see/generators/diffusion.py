@@ -124,7 +124,7 @@ class DiffusionPainter:
 
     def paint(self, prompt: str, anchor: Image.Image, *, seed: int, strength: float | None) -> Image.Image:
         """An RGB picture of the anchor's size. The same seed gives the same picture, bit for bit, on a CPU. Raises `ToolError`."""
-        width, height = work_size(anchor.size, self._max_pixels, _longest_side(self._pipeline))
+        width, height = work_size(anchor.size, self._max_pixels, _longest_side(self._pipeline), shortest=_shortest_side(self._pipeline))
         said = f"Change the picture so that it shows this: {prompt}. Keep all else as it is." if self.is_editor else prompt
         given: dict[str, Any] = dict(self._preset.options) | {"prompt": said, "num_inference_steps": self._steps, "height": height, "width": width}
         if strength is not None:
@@ -140,13 +140,20 @@ class DiffusionPainter:
                 made = self._pipeline(image=small, generator=torch.Generator("cpu").manual_seed(seed), **given).images[0]
         except torch.OutOfMemoryError as error:
             raise ToolError(f"the generator ran out of memory at {width} x {height} pixels: answer from what you have seen") from error
+        except ValueError as error:  # a pipeline refuses some shapes of pictures, such as FLUX.2 those above 8 to 1
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ToolError(f"the generator cannot work at {width} x {height} pixels ({reason}): answer from what you have seen") from error
         painted: Image.Image = made.convert("RGB").resize(anchor.size, Image.Resampling.LANCZOS)
         return painted
 
 
-def work_size(size: tuple[int, int], max_pixels: int, longest: int | None = None) -> tuple[int, int]:
-    """Width and height to work at: the frame's own shape, at most `max_pixels`, no side above `longest`, both multiples of 16."""
+def work_size(size: tuple[int, int], max_pixels: int, longest: int | None = None, *, shortest: int = _MULTIPLE) -> tuple[int, int]:
+    """Width and height to work at: the frame's own shape, at most `max_pixels`, no side above `longest`, both multiples of 16.
+
+    A side below `shortest` makes the picture larger than the frame, and a very long one may then have more than `max_pixels`.
+    """
     scale = min(1.0, math.sqrt(max_pixels / (size[0] * size[1])), (longest or math.inf) / max(size))
+    scale = max(scale, shortest / min(size)) if shortest > _MULTIPLE else scale
     width, height = (max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in size)
     return width, height
 
@@ -164,6 +171,11 @@ def _longest_side(pipeline: Any) -> int | None:
     config: Any = getattr(getattr(pipeline, "transformer", None), "config", None)
     places = getattr(config, "pos_embed_max_size", None)
     return None if places is None else int(places * config.patch_size * pipeline.vae_scale_factor)
+
+
+def _shortest_side(pipeline: Any) -> int:
+    """The least pixels that a side may have: 64 where the pipeline looks at that itself, as FLUX.2's do."""
+    return 64 if hasattr(getattr(pipeline, "image_processor", None), "check_image_input") else _MULTIPLE
 
 
 def _left_out(folder: Path) -> dict[str, None]:
