@@ -1,6 +1,8 @@
 """`act2see audit` on the embedded models: its numbers, its page, and a run that was cut off."""
 
 import json
+from collections.abc import Generator as Yields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,11 @@ import pytest
 
 from act2see import cli
 from act2see.audit import ARMS
-from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.chat import Tool
+from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
+from act2see.config import ModelConfig
+from act2see.interfaces import Continuation
+from act2see.trace import Cost, Trace
 
 QUESTIONS = ("audit", "synthetic", "--n", "4", "--max-looks", "1", "--json")
 
@@ -76,3 +82,26 @@ def test_what_cannot_be_audited_is_one_line(more: tuple[str, ...], says: str, ca
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+class Interrupted:
+    """A backend in whose second question somebody presses Ctrl-C."""
+
+    made_with: Mapping[str, str] = {"backend": "interrupted"}
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.asked = 0
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        self.asked += 1
+        if self.asked > 2:  # the first question is asked twice: with and without tools
+            raise KeyboardInterrupt
+        yield "<answer>A</answer>"
+        return Continuation("<answer>A</answer>", "tag", Cost())
+
+
+def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert cli.main([*QUESTIONS, "--backend", f"{__name__}:Interrupted", "--retriever", "cli_fakes:Finder", "--out", str(out)]) == INTERRUPTED
+    assert f"interrupted; what was answered is kept in {out}: go on with --resume" in capsys.readouterr().err.replace("\n", " ")
+    assert len((out / "traces.jsonl").read_text().splitlines()) == 2

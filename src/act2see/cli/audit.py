@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED
+from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, recorded
 from act2see.errors import BackendError, ConfigError, StoreError
 from act2see.output import complain, progressing
@@ -49,7 +49,11 @@ def audit(
         generator = registry.generator(settings.generator, settings, retriever)
         limits = registry.limits(settings)
         auditor = Auditor(asked, backend, retriever, generator, settings.fps, settings.retrieve_fps, insert=settings.insert, **limits)
-        audited = _with_progress(auditor, settings.n, run)
+        try:
+            audited = _with_progress(auditor, settings.n, run)
+        except KeyboardInterrupt:
+            complain("interrupted" + (f"; what was answered is kept in {run.folder}: go on with --resume" if run else ""))
+            return INTERRUPTED
     summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **summarise_audit(audited)}
     if run:
         run.write_scores(_scores(one) for one in audited)
