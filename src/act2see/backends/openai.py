@@ -11,7 +11,7 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from PIL import Image
 from act2see import chat
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
+from act2see.servers import is_plain_url, one_line, server_message
 from act2see.trace import Cost, Frame, Trace
 
 ImageFormat = Literal["auto", "png", "jpeg"]
@@ -37,7 +38,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 """Between tries of a stream that broke; the client's own pauses before a stream has begun are the same."""
 
 _TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in chat.STOPS) + ")>")
-_MAX_MESSAGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class OpenAISettings:
     def __post_init__(self) -> None:
         if not self.base_url:
             raise ConfigError("the openai backend needs a server: give its address, as --base-url http://127.0.0.1:8000/v1")
-        if not _is_plain_url(self.base_url):
+        if not is_plain_url(self.base_url):
             raise ConfigError("the base URL must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY")
         if self.rendering not in ("auto", *get_args(chat.Rendering)):
             raise ConfigError(f"unknown rendering {self.rendering!r}; known are auto, {', '.join(get_args(chat.Rendering))}")
@@ -156,7 +156,7 @@ class OpenAIBackend:
             except openai.APITimeoutError:
                 return f"nothing came for {self.settings.timeout_seconds:g} s"
             except openai.APIConnectionError as error:
-                return _one_line(error.__cause__ or error, self._key)
+                return one_line(error.__cause__ or error, self._key)
             except openai.APIError as error:
                 raise self._explained(error) from None
             except ValueError:  # not JSON
@@ -200,12 +200,12 @@ class OpenAIBackend:
 
     def _explained(self, error: openai.APIError) -> BackendError:
         s, url = self.settings, self._url
-        said = _one_line(_server_message(error), self._key)
+        said = one_line(server_message(error), self._key)
         match error:
             case openai.APITimeoutError():
                 text = f"no answer from {url} within {s.timeout_seconds:g} s: start the server, check --base-url, or allow it more time"
             case openai.APIConnectionError():
-                cause = _one_line(error.__cause__ or error, self._key)
+                cause = one_line(error.__cause__ or error, self._key)
                 text = f"no answer from {url}: {cause}; start the server or check --base-url"
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 text = f"{url} refused the key ({error.status_code}): " + ("check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY")
@@ -311,16 +311,6 @@ def data_url(image: Image.Image, image_format: ImageFormat = "auto") -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _is_plain_url(url: str) -> bool:
-    """Whether this is an HTTP address without anything secret in it."""
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return has_port and parts.scheme in ("http", "https") and bool(parts.hostname) and not ("@" in parts.netloc or parts.query or parts.fragment)
-
-
 def _first_stop(text: str, new_from: int) -> int | None:
     """Where the first stop string ends that ends in the new part."""
     start = max(0, new_from - max(map(len, chat.STOPS)) + 1)
@@ -337,22 +327,3 @@ def _cost(answer: _Answer, started: float) -> Cost:
         return Cost(seconds=seconds)
     details = usage.prompt_tokens_details
     return Cost(usage.prompt_tokens or 0, usage.completion_tokens or 0, (details.cached_tokens if details else None) or 0, seconds)
-
-
-def _server_message(error: openai.APIError) -> str:
-    """The words of the server about an error: OpenAI's form, FastAPI's, or the plain body."""
-    body = error.body
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        found: Iterator[object] = (inner.get(name) for name in ("message", "detail")) if isinstance(inner, Mapping) else iter([inner])
-        return str(next((value for value in found if value), None) or error.message)
-    return str(body or error.message)
-
-
-def _one_line(words: object, key: str) -> str:
-    """Somebody else's words as one short printable line without the key."""
-    text = str(words)
-    if key:
-        text = text.replace(key, "***")
-    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

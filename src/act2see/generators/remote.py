@@ -8,15 +8,14 @@ import io
 import math
 import os
 import weakref
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import openai
 from openai.types import ImagesResponse
 from PIL import Image
 
 from act2see.errors import BackendError, ConfigError, ToolError
+from act2see.servers import is_plain_url, one_line, server_message
 
 OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
@@ -30,7 +29,6 @@ SIZES = ((1024, 1024), (1536, 1024), (1024, 1536))
 SHAPE_FACTOR = 1.1
 """Width over height may differ by this much without another try. Our choice: servers round both to multiples of 16 or 32."""
 
-_MAX_MESSAGE = 300
 _OF_THE_PICTURE = (None, "", "prompt", "image", "image[]")
 
 
@@ -50,7 +48,7 @@ class RemoteSettings:
     """For servers that take a `seed` (vLLM-Omni, SGLang). OpenAI's own refuse it: their pictures cannot be made again."""
 
     def __post_init__(self) -> None:
-        if self.base_url is not None and not _is_plain_url(self.base_url):
+        if self.base_url is not None and not is_plain_url(self.base_url):
             raise ConfigError(
                 "the generator's address must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY"
             )
@@ -139,12 +137,12 @@ class RemotePainter:
 
     def _explained(self, error: openai.APIError) -> BackendError | ToolError:
         s, url = self.settings, self._url
-        said = _one_line(_server_message(error), self._key)
+        said = one_line(server_message(error), self._key)
         match error:
             case openai.APITimeoutError():
                 text = f"no answer from {url} within {s.timeout_seconds:g} s: start the server, check the generator's address, or allow it more time"
             case openai.APIConnectionError():
-                cause = _one_line(error.__cause__ or error, self._key)
+                cause = one_line(error.__cause__ or error, self._key)
                 text = f"no answer from {url}: {cause}; start the server or check the generator's address"
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 text = f"{url} refused the key ({error.status_code}): " + ("check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY")
@@ -203,35 +201,3 @@ def _is_squeezed(size: tuple[int, int], nearest: tuple[int, int], shape: float) 
 def _is_about_the_picture(error: openai.BadRequestError) -> bool:
     """Whether a 400 is about this prompt or this anchor, so that another may pass; a field or a bill would stop them all."""
     return error.param in _OF_THE_PICTURE and not str(error.code or "").startswith("billing")
-
-
-# The rest is as in the text backend, which stands beside the generators and cannot be imported here.
-
-
-def _is_plain_url(url: str) -> bool:
-    """Whether this is an HTTP address without anything secret in it."""
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return has_port and parts.scheme in ("http", "https") and bool(parts.hostname) and not ("@" in parts.netloc or parts.query or parts.fragment)
-
-
-def _server_message(error: openai.APIError) -> str:
-    """The words of the server about an error: OpenAI's form, FastAPI's, or the plain body."""
-    body = error.body
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        found: Iterator[object] = (inner.get(name) for name in ("message", "detail")) if isinstance(inner, Mapping) else iter([inner])
-        return str(next((value for value in found if value), None) or error.message)
-    return str(body or error.message)
-
-
-def _one_line(words: object, key: str) -> str:
-    """Somebody else's words as one short printable line without the key."""
-    text = str(words)
-    if key:
-        text = text.replace(key, "***")
-    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
