@@ -12,7 +12,8 @@ from PIL import Image
 from act2see.audit import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
 from act2see.chat import STOPS, Tool, chosen
 from act2see.errors import BackendError, ToolError
-from act2see.interfaces import Continuation, Sample
+from act2see.evaluation import Evaluator
+from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.report.audit_page import chart, render_audit
 from act2see.statistics import mcnemar
 from act2see.synthetic.world import Actor, Clip
@@ -103,13 +104,17 @@ def sample(clip: Path, question: str, answer: str = "red") -> Sample:
     return Sample(question, clip, question, ("red", "blue"), answer, "transient")
 
 
-def outcomes(auditor: Auditor, of: Sample) -> dict[Arm, str]:
-    return {arm: armed.outcome for arm, armed in auditor.audit(of).arms.items()}
+def auditor(benchmark: Benchmark, backend: Backend, retriever: Retriever, generator: Generator | None = None) -> Auditor:
+    return Auditor(Evaluator(benchmark, backend, retriever, generator))
+
+
+def outcomes(made: Auditor, of: Sample) -> dict[Arm, str]:
+    return {arm: armed.outcome for arm, armed in made.audit(of).arms.items()}
 
 
 def test_what_only_the_right_frame_shows_no_other_arm_solves(clip: Path) -> None:
     backend = Sees()
-    audited = Auditor(One(), backend, AtRight(), Reddens()).audit(sample(clip, "retrieve"))
+    audited = auditor(One(), backend, AtRight(), Reddens()).audit(sample(clip, "retrieve"))
     found = {arm: armed.outcome for arm, armed in audited.arms.items()}
     assert tuple(found) == ARMS
     wrong = {"off", "withheld", "random", "wrong_time", "blurred"}
@@ -122,8 +127,8 @@ def test_what_only_the_right_frame_shows_no_other_arm_solves(clip: Path) -> None
 
 def test_of_an_imagined_picture_the_unedited_anchor_is_an_arm_too(clip: Path) -> None:
     pictures = Reddens()
-    auditor = Auditor(One(), Sees(), AtRight(), pictures)
-    found = outcomes(auditor, sample(clip, "generate"))
+    made = auditor(One(), Sees(), AtRight(), pictures)
+    found = outcomes(made, sample(clip, "generate"))
     assert {arm for arm, outcome in found.items() if outcome == "correct"} == {"real", "wrong_time", "unedited"}
     assert pictures.anchors[0] == pytest.approx(RIGHT, abs=0.02)
     assert len(pictures.anchors) == 3  # real, wrong time, blurred
@@ -133,7 +138,7 @@ def test_of_an_imagined_picture_the_unedited_anchor_is_an_arm_too(clip: Path) ->
 
 def test_what_is_before_the_call_is_thought_once(clip: Path) -> None:
     backend = Sees()
-    audited = Auditor(One(), backend, AtRight(), Reddens()).audit(sample(clip, "retrieve"))
+    audited = auditor(One(), backend, AtRight(), Reddens()).audit(sample(clip, "retrieve"))
     begun = [tools for steps, tools in backend.decoded if steps == 0]
     assert begun == [("retrieve", "generate"), ()]  # the real one, and last the one without tools
     assert backend.decoded[-1] == (0, ())
@@ -144,7 +149,7 @@ def test_what_is_before_the_call_is_thought_once(clip: Path) -> None:
 
 def test_without_a_call_no_arm_changes_anything_but_the_tools_are_taken_away(clip: Path) -> None:
     backend = Sees()
-    audited = Auditor(One(), backend, AtRight()).audit(sample(clip, "Which colour?", "blue"))
+    audited = auditor(One(), backend, AtRight()).audit(sample(clip, "Which colour?", "blue"))
     assert {armed.outcome for armed in audited.arms.values()} == {"correct"}
     assert audited.call is None
     assert len(backend.decoded) == 2
@@ -152,28 +157,42 @@ def test_without_a_call_no_arm_changes_anything_but_the_tools_are_taken_away(cli
 
 def test_an_arm_that_fails_fails_alone(clip: Path) -> None:
     backend = Sees(fails_after_steps=2)
-    found = Auditor(One(), backend, AtRight()).audit(sample(clip, "retrieve"))
+    found = auditor(One(), backend, AtRight()).audit(sample(clip, "retrieve"))
     assert found.arms["off"].outcome == "wrong"
     assert {found.arms[arm].outcome for arm in ("real", "withheld", "blurred")} == {"backend_error"}
     assert found.arms["random"].error == "the server is gone"
 
 
+@dataclass
+class Gone(AtRight):
+    """A retriever whose server is gone."""
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        raise BackendError("no answer from the index")
+
+
+def test_a_tool_that_cannot_be_asked_fails_in_the_arms_that_ask_it(clip: Path) -> None:
+    found = outcomes(auditor(One(), Sees(), Gone()), sample(clip, "retrieve"))
+    assert {arm for arm, outcome in found.items() if outcome == "tool_error"} == {"real", "wrong_time", "blurred", "unedited"}
+    assert {found[arm] for arm in ("off", "withheld", "random")} == {"wrong"}
+
+
 def test_a_video_that_cannot_be_read_is_one_outcome_in_every_arm(tmp_path: Path) -> None:
-    found = Auditor(One(), Sees(), AtRight()).audit(sample(tmp_path / "none.mp4", "retrieve"))
+    found = auditor(One(), Sees(), AtRight()).audit(sample(tmp_path / "none.mp4", "retrieve"))
     assert {armed.outcome for armed in found.arms.values()} == {"video_error"}
     assert "no such file" in (found.arms["real"].error or "")
 
 
 def test_what_was_kept_is_not_made_again(clip: Path) -> None:
     kept: dict[Arm, Trace] = {}
-    auditor = Auditor(One(), Sees(), AtRight(), Reddens())
-    whole = auditor.audit(sample(clip, "generate"), keep=kept.__setitem__)
+    made = auditor(One(), Sees(), AtRight(), Reddens())
+    whole = made.audit(sample(clip, "generate"), keep=kept.__setitem__)
     assert set(kept) == set(ARMS)
     again = Sees()
-    assert Auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done=kept) == whole
+    assert auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done=kept) == whole
     assert again.decoded == []
     parts: tuple[Arm, ...] = ("real", "random")
-    resumed = Auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done={arm: kept[arm] for arm in parts})
+    resumed = auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done={arm: kept[arm] for arm in parts})
     for arm in ARMS:
         assert resumed.arms[arm].outcome == whole.arms[arm].outcome
         assert resumed.arms[arm].cost.tokens_in == whole.arms[arm].cost.tokens_in
@@ -182,7 +201,7 @@ def test_what_was_kept_is_not_made_again(clip: Path) -> None:
 
 def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
     kept: dict[Arm, Trace] = {}
-    Auditor(One(), Sees(), AtRight(), Reddens()).audit(sample(clip, "retrieve"), keep=kept.__setitem__)
+    auditor(One(), Sees(), AtRight(), Reddens()).audit(sample(clip, "retrieve"), keep=kept.__setitem__)
     assert {arm: trace.made_with.get("retriever") for arm, trace in kept.items()} == {
         "real": "at right",
         "withheld": "withheld",

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
 from act2see.chat import Tool
-from act2see.engine import NO_BUDGET, Budget, insert, new_trace, reason
-from act2see.errors import BackendError, VideoError
-from act2see.evaluation import Evaluator, Outcome
+from act2see.evaluation import Evaluator, Outcome, Scored
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
-from act2see.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.interfaces import Sample
 from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.statistics import clustered_interval, mcnemar, share_interval
 from act2see.trace import Cost, Generate, Retrieve, Step, Trace
@@ -61,33 +59,21 @@ class Audited:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """What stays the same over all questions."""
+    """An evaluation, each of whose questions is asked in every arm. It must have a retriever."""
 
-    benchmark: Benchmark
-    backend: Backend
-    retriever: Retriever
-    generator: Generator | None = None
-    fps: float = 1.0
+    evaluator: Evaluator
     retrieve_fps: float = 3.0
-    max_looks: int = 1
-    seed: int = 0
-    offered: tuple[Tool, ...] = ("retrieve", "generate")
-    budget: Budget = NO_BUDGET
-    insert: int = 0
-    """How many frames are put among the initial ones without the model's asking, in every arm."""
+    """Rate in frames a second at which random and wrong frames are drawn."""
 
     def audit(self, sample: Sample, done: Mapping[Arm, Trace] | None = None, keep: Callable[[Arm, Trace], None] = lambda arm, trace: None) -> Audited:
         """One question in all arms. `keep` is given each trace as it ends; traces that are `done` already are not made again, only scored.
 
         A video, a tool or a backend that fails in one arm ends that arm, in an outcome of its own.
         """
-        try:
-            video = Video(sample.video)
-            start = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
-            if self.insert:
-                insert(start, video, self.retriever, self.insert)
-        except VideoError as error:
-            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed("video_error", Cost(), error=str(error))))
+        begun = self.evaluator.begin(sample)
+        if isinstance(begun, Scored):
+            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error)))
+        video, start = begun
         asked = _Asked(self, sample, video, start, dict(done or {}), keep)
         real = asked.real()
         arms: dict[Arm, Armed] = {"real": real}
@@ -100,22 +86,26 @@ class Auditor:
         tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
         return Audited(sample, tool, asked.looks, len(start.frames), {arm: arms[arm] for arm in ARMS})
 
-    def tools(self, arm: Arm, video: Video) -> tuple[Retriever, Generator | None]:
-        """What brings frames and pictures in an arm that goes on from a call."""
-        pictures = self.generator
+    def evaluator_of(self, arm: Arm, video: Video) -> Evaluator:
+        """The evaluation with what brings frames and pictures in an arm."""
+        as_it_is, frames, pictures = self.evaluator, self.evaluator.retriever, self.evaluator.generator
+        assert frames is not None
         match arm:
+            case "real":
+                return as_it_is
+            case "off":
+                return replace(as_it_is, retriever=None, generator=None, max_looks=0)
             case "withheld":
-                return WithheldFrames(), pictures
+                return replace(as_it_is, retriever=WithheldFrames())
             case "random":
-                return RandomFrames(fps=self.retrieve_fps, seed=self.seed), pictures and UneditedAnchor()
+                drawn = RandomFrames(fps=self.retrieve_fps, seed=as_it_is.seed)
+                return replace(as_it_is, retriever=drawn, generator=pictures and UneditedAnchor())
             case "wrong_time":
-                return WrongTimeFrames(self.retriever, fps=self.retrieve_fps, seed=self.seed), pictures
+                return replace(as_it_is, retriever=WrongTimeFrames(frames, fps=self.retrieve_fps, seed=as_it_is.seed))
             case "blurred":
-                return BlurredFrames(self.retriever), pictures and BlurredPictures(pictures, video)
+                return replace(as_it_is, retriever=BlurredFrames(frames), generator=pictures and BlurredPictures(pictures, video))
             case "unedited":
-                return self.retriever, pictures and UneditedAnchor()
-            case "real" | "off":
-                return self.retriever, pictures
+                return replace(as_it_is, generator=pictures and UneditedAnchor())
             case _:
                 assert_never(arm)
 
@@ -136,19 +126,16 @@ class _Asked:
 
     def real(self) -> Armed:
         """The question as `eval` asks it. What the others go on from is split off on the way."""
-        if "real" in self.done:
-            trace = self.done["real"]
-            first = next((number for number, step in enumerate(trace.steps) if isinstance(step, Retrieve | Generate)), None)
-            self.shared = None if first is None else _copy(trace, trace.steps[: first + 1])
-            self.looks = trace.looks
-            return self._armed(trace)
-        trace = _copy(self.start, ())
+        trace = self.done.get("real") or _copy(self.start, ())
 
-        def split(step: object) -> None:
+        def split(step: Step) -> None:
             if self.shared is None and isinstance(step, Retrieve | Generate):
                 self.shared = _copy(trace, trace.steps)
 
-        ended = self._end("real", trace, self.auditor.retriever, self.auditor.generator, self.auditor.max_looks, split)
+        if "real" in self.done:
+            first = next((number for number, step in enumerate(trace.steps) if isinstance(step, Retrieve | Generate)), None)
+            self.shared = None if first is None else _copy(trace, trace.steps[: first + 1])
+        ended = self._ended("real", trace, split)
         self.looks = trace.looks
         return ended
 
@@ -159,41 +146,21 @@ class _Asked:
     def other(self, arm: Arm) -> Armed:
         """The question as it goes on from the first call with the arm's tools."""
         assert self.shared is not None
-        if arm in self.done:
-            return self._armed(self.done[arm])
-        retriever, generator = self.auditor.tools(arm, self.video)
-        return self._end(arm, _copy(self.shared, self.shared.steps), retriever, generator, self.auditor.max_looks)
+        return self._ended(arm, self.done.get(arm) or _copy(self.shared, self.shared.steps))
 
     def off(self) -> Armed:
         """The question without any tool."""
-        if "off" in self.done:
-            return self._armed(self.done["off"])
-        return self._end("off", _copy(self.start, ()), None, None, 0)
+        return self._ended("off", self.done.get("off") or _copy(self.start, ()))
 
-    def _end(
-        self,
-        arm: Arm,
-        trace: Trace,
-        retriever: Retriever | None,
-        generator: Generator | None,
-        max_looks: int,
-        hear: Callable[[object], None] = lambda step: None,
-    ) -> Armed:
-        told = self.auditor
-        limits: dict[str, Any] = {"max_looks": max_looks, "seed": told.seed, "offered": told.offered, "budget": told.budget}
-        try:
-            for step in reason(trace, self.video, told.backend, retriever, generator, **limits):
-                hear(step)
-        except VideoError as error:
-            return Armed("video_error", trace.cost, error=str(error))
-        except BackendError as error:
-            return Armed("backend_error", trace.cost, error=str(error))
-        self.keep(arm, trace)
-        return self._armed(trace)
-
-    def _armed(self, trace: Trace) -> Armed:
-        scored = Evaluator(self.auditor.benchmark, self.auditor.backend, None).score(self.sample, trace)
-        return Armed(scored.outcome, trace.cost, trace.answer)
+    def _ended(self, arm: Arm, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Armed:
+        evaluator = self.auditor.evaluator_of(arm, self.video)
+        if arm in self.done:
+            scored = evaluator.score(self.sample, trace)
+        else:
+            scored = evaluator.carry_on(self.sample, self.video, trace, hear)
+            if scored.error is None:
+                self.keep(arm, trace)
+        return Armed(scored.outcome, trace.cost, trace.answer, scored.error)
 
 
 def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:

@@ -3,21 +3,21 @@
 import hashlib
 import random
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from act2see.chat import Tool
-from act2see.engine import NO_BUDGET, Budget, insert, new_trace, reason
+from act2see.engine import NO_BUDGET, Budget, Delta, insert, new_trace, reason
 from act2see.errors import Act2SeeError, BackendError, ToolError, VideoError
 from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
 from act2see.scores import Outcome, Score, right_guesses, summarise_scores
-from act2see.trace import Frame, Generate, Observation, Retrieve, Trace
+from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
 
-__all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "summarise"]
+__all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "score", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,35 +94,57 @@ class Evaluator:
 
     def answer(self, sample: Sample) -> Scored:
         """Ask the model about one sample, as `act2see ask` does. A failure that is not its fault ends the sample, in an outcome of its own."""
-        trace = None
-        retriever = None if self.retriever is None else _Retriever(self.retriever, self._tools)
-        generator = None if self.generator is None else _Generator(self.generator, self._tools)
-        backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
-        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
+        begun = self.begin(sample)
+        return begun if isinstance(begun, Scored) else self.carry_on(sample, *begun)
+
+    def begin(self, sample: Sample) -> "tuple[Video, Trace] | Scored":
+        """The sample's video, and a trace about it in which nothing has been thought yet; or how the sample ended, where there is none to be had."""
+        trace, retriever = None, self._locked_retriever()
         try:
             video = Video(sample.video)
             trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
             if self.insert and retriever is not None:
                 insert(trace, video, retriever, self.insert)
-            for _ in reason(trace, video, backend, retriever, generator, **limits):
-                pass
-        except VideoError as error:
-            return Scored(sample, "video_error", trace, str(error))
-        except _ToolFailure as error:
-            return Scored(sample, "tool_error", trace, str(error))
-        except BackendError as error:
-            return Scored(sample, "backend_error", trace, str(error))
+        except (VideoError, _ToolFailure) as error:
+            return _failed(sample, trace, error)
+        return video, trace
+
+    def carry_on(self, sample: Sample, video: Video, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Scored:
+        """Think a trace about the sample to its end, and score it. `hear` is told of each step once it is in the trace."""
+        retriever = self._locked_retriever()
+        generator = None if self.generator is None else _Generator(self.generator, self._tools)
+        backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
+        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
+        try:
+            for event in reason(trace, video, backend, retriever, generator, **limits):
+                if not isinstance(event, Delta):
+                    hear(event)
+        except (VideoError, _ToolFailure, BackendError) as error:
+            return _failed(sample, trace, error)
         return self.score(sample, trace)
 
     def score(self, sample: Sample, trace: Trace) -> Scored:
-        """The outcome of a trace that has ended. Letters stand for the choices in the order in which the trace has them."""
-        if trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices):
-            sample = replace(sample, choices=trace.choices)
-        if trace.finish == "length":
-            return Scored(sample, "truncated", trace)
+        """The outcome of a trace that has ended."""
         with self._rule:
-            right = self.benchmark.is_right(sample, trace)
-        return Scored(sample, "no_answer" if right is None else "correct" if right else "wrong", trace)
+            return score(self.benchmark, sample, trace)
+
+    def _locked_retriever(self) -> "_Retriever | None":
+        return None if self.retriever is None else _Retriever(self.retriever, self._tools)
+
+
+def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:
+    """The outcome of a trace that has ended, without any model. Letters stand for the choices in the order in which the trace has them."""
+    if trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices):
+        sample = replace(sample, choices=trace.choices)
+    if trace.finish == "length":
+        return Scored(sample, "truncated", trace)
+    right = benchmark.is_right(sample, trace)
+    return Scored(sample, "no_answer" if right is None else "correct" if right else "wrong", trace)
+
+
+def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError) -> Scored:
+    outcome: Outcome = "video_error" if isinstance(error, VideoError) else "tool_error" if isinstance(error, _ToolFailure) else "backend_error"
+    return Scored(sample, outcome, trace, str(error))
 
 
 def summarise(scored: Iterable[Scored]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, recorded
-from act2see.errors import BackendError, ConfigError, StoreError
+from act2see.errors import BackendError, ConfigError
 from act2see.output import complain, progressing
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def audit(
     del config
     from act2see import registry
     from act2see.audit import MEANINGS, Auditor, summarise_audit
+    from act2see.evaluation import Evaluator
     from act2see.report.audit_page import render_audit
+    from act2see.report.page import write_page
 
     _check(benchmark, settings)
     run = _audit_run(benchmark, settings) if settings.out else None
@@ -47,8 +49,8 @@ def audit(
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        limits = registry.limits(settings)
-        auditor = Auditor(asked, backend, retriever, generator, settings.fps, settings.retrieve_fps, insert=settings.insert, **limits)
+        evaluator = Evaluator(asked, backend, retriever, generator, settings.fps, insert=settings.insert, **registry.limits(settings))
+        auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
             audited = _with_progress(auditor, settings.n, run)
         except KeyboardInterrupt:
@@ -58,7 +60,7 @@ def audit(
     if run:
         run.write_scores(_scores(one) for one in audited)
         run.write_summary(summary)
-        _write(run.folder / PAGE, render_audit(summary, MEANINGS))
+        write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
     if settings.json:
         print(json.dumps(summary))
     else:
@@ -94,7 +96,7 @@ def _with_progress(auditor: "Auditor", count: int | None, run: "Run | None") -> 
     """Every question in all arms; each trace is on the disk as soon as it ends."""
     places = _places(run) if run else {}
     audited: list[Audited] = []
-    for sample in progressing(auditor.benchmark.samples(), "questions", count):
+    for sample in progressing(auditor.evaluator.benchmark.samples(), "questions", count):
         audited.append(_audited(auditor, sample, run, places))
         last = audited[-MAX_BACKEND_ERRORS_IN_A_ROW:]
         if len(last) == MAX_BACKEND_ERRORS_IN_A_ROW and all(one.arms["real"].outcome == "backend_error" for one in last):
@@ -123,22 +125,13 @@ def _name(sample: str, arm: str) -> str:
 
 
 def _places(run: "Run") -> dict[str, "Place"]:
-    return {run.trace_at(place, blank=True).id: place for place in run.places()}
+    return {run.sketch_at(place).id: place for place in run.places()}
 
 
 def _scores(one: "Audited") -> dict[str, Any]:
     outcomes = {arm: armed.outcome for arm, armed in one.arms.items()}
     errors = {arm: armed.error for arm, armed in one.arms.items() if armed.error}
     return {"id": one.sample.id, "kind": one.sample.kind, "call": one.call, "looks": one.looks, "outcomes": outcomes, "errors": errors}
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _tell(summary: dict[str, Any], page: Path | None) -> None:

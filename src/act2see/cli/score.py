@@ -1,7 +1,7 @@
 """`act2see score`: what is on the disk, scored again; and our rules against cases of official verdicts."""
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +11,12 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import EvalConfig
-from act2see.errors import BackendError, ConfigError, StoreError
+from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, tell_scores
 
 if TYPE_CHECKING:
-    from act2see.chat import Tool
     from act2see.evaluation import Scored
-    from act2see.interfaces import Continuation
     from act2see.store import Run
-    from act2see.trace import Trace
 
 
 def score(
@@ -87,19 +84,10 @@ class _Rescored:
     limit: int | None
 
 
-class _NoModel:
-    """Stands where an evaluation has its model: a rescoring asks none."""
-
-    made_with: Mapping[str, str] = {}
-
-    def decode(self, trace: "Trace", tools: "Sequence[Tool]") -> "Generator[str, None, Continuation]":
-        yield from ()
-        raise BackendError("a rescoring asks no model")
-
-
 def _rescored(folder: Path, benchmark: str | None, data: Path | None) -> _Rescored:
     from act2see import registry
-    from act2see.evaluation import Evaluator, Scored, ShuffledOptions
+    from act2see.evaluation import Scored, ShuffledOptions
+    from act2see.evaluation import score as score_trace
     from act2see.scores import ERRORS, read_score
     from act2see.store import Run
 
@@ -109,17 +97,18 @@ def _rescored(folder: Path, benchmark: str | None, data: Path | None) -> _Rescor
     name, settings, shuffled = _asked_for(run, benchmark, data)
     registry.check_benchmark(name)
     asked = registry.benchmark(name, settings, folder / "videos")
-    evaluator = Evaluator(asked if shuffled is None else ShuffledOptions(asked, shuffled), _NoModel(), None)
+    if shuffled is not None:
+        asked = ShuffledOptions(asked, shuffled)
     traces = {trace.id: trace for trace in map(run.sketch_at, run.places())}
     rows = run.scores() or []
     failed = {one.id: one for one in (read_score(row, where) for where, row in rows) if one.outcome in ERRORS}
     limit = _limit_of(run)
     scored: list[tuple[int, Scored]] = []
     not_asked = 0
-    for number, sample in enumerate(evaluator.benchmark.samples()):
+    for number, sample in enumerate(asked.samples()):
         trace, before = traces.pop(sample.id, None), failed.get(sample.id)
         if trace is not None and trace.finish:
-            scored.append((number, evaluator.score(sample, trace)))
+            scored.append((number, score_trace(asked, sample, trace)))
         elif before is not None:
             scored.append((number, Scored(sample, before.outcome, trace, before.error)))
         elif trace is not None:

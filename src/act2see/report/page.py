@@ -24,9 +24,12 @@ def render_report(trace: Trace) -> str:
 
 
 def write_report(trace: Trace, path: Path | str) -> None:
-    """Write the page to `path`, whole or not at all. Raises `StoreError`."""
-    path = Path(path)
-    html = render_report(trace)
+    """Write a trace's page to `path`, whole or not at all. Raises `StoreError`."""
+    write_page(Path(path), render_report(trace))
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page to `path`, whole or not at all. Raises `StoreError`."""
     # Beside the target, because a rename is atomic only within a file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path.name else path
     try:
