@@ -149,7 +149,7 @@ def ours(given: argparse.Namespace) -> dict[str, Any]:
 
 def theirs(given: argparse.Namespace) -> dict[str, Any]:
     """TRL's."""
-    from datasets import load_dataset  # type: ignore[import-untyped]
+    from datasets import load_dataset
     from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, Qwen3VLProcessor, TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer

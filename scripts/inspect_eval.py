@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from inspect_ai import eval as inspect_eval  # type: ignore[import-not-found]
+from inspect_ai import eval as inspect_eval
 
 from act2see.inspect_task import act2see
 

@@ -1,24 +1,27 @@
 """Paired by the question, and by nothing else."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.comparison import compare_scores
 from act2see.errors import StoreError
-from act2see.scores import Score
+from act2see.scores import Outcome, Score
 from act2see.statistics import mcnemar
 
-outcomes = st.sampled_from(["correct", "wrong", "no_answer", "backend_error"])
+SAMPLED: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "backend_error")
+outcomes = st.sampled_from(SAMPLED)
 pairs = st.lists(st.tuples(outcomes, outcomes), min_size=1, max_size=30)
 
 
-def side(outcomes: list[str], videos: int = 5) -> list[Score]:
-    return [Score(f"q{n}", "even" if n % 2 == 0 else "odd", outcome, number=n, video=f"v{n % videos}") for n, outcome in enumerate(outcomes)]  # type: ignore[arg-type]
+def side(outcomes: list[Outcome], videos: int = 5) -> list[Score]:
+    return [Score(f"q{n}", "even" if n % 2 == 0 else "odd", outcome, number=n, video=f"v{n % videos}") for n, outcome in enumerate(outcomes)]
 
 
 @given(pairs)
-def test_the_difference_is_what_was_gained_less_what_was_lost(made: list[tuple[str, str]]) -> None:
+def test_the_difference_is_what_was_gained_less_what_was_lost(made: list[tuple[Outcome, Outcome]]) -> None:
     found = compare_scores(side([one for one, _ in made]), side([two for _, two in made]))
     gained = sum(two == "correct" != one for one, two in made)
     lost = sum(one == "correct" != two for one, two in made)
@@ -32,7 +35,7 @@ def test_the_difference_is_what_was_gained_less_what_was_lost(made: list[tuple[s
 
 
 @given(pairs, st.randoms())
-def test_neither_order_nor_direction_matters(made: list[tuple[str, str]], draw: "st.random.Random") -> None:  # type: ignore[name-defined]
+def test_neither_order_nor_direction_matters(made: list[tuple[Outcome, Outcome]], draw: random.Random) -> None:
     first, second = side([one for one, _ in made]), side([two for _, two in made])
     there, back = compare_scores(first, second), compare_scores(second, first)
     assert (there["gained_ids"], there["lost_ids"]) == (back["lost_ids"], back["gained_ids"])

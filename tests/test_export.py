@@ -131,7 +131,7 @@ class WithoutVideos(Qwen3VLProcessor):
 
 
 def loaded(folder: Path, tmp_path: Path) -> Any:
-    from datasets import load_dataset  # type: ignore[import-untyped]
+    from datasets import load_dataset
 
     return load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache"))
 

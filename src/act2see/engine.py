@@ -99,19 +99,13 @@ def reason(
 
     def observe(call: Retrieve | Generate) -> Observation:
         started = time.perf_counter()
+        stage: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
         try:
-            if trace.looks >= max_looks:
-                raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
-            if (spent := budget.spent(trace)) is not None:
-                raise ToolError(f"{spent}: answer from what you have seen")
-            if ("retrieve" if isinstance(call, Retrieve) else "generate") not in offered:
-                raise ToolError("this cannot be asked for here: answer from what you have seen")
-            frames = _look(call, trace, video, retriever, generator, seed)
-            return Observation(frames=frames)
+            _refuse(stage, trace, max_looks, offered, budget)
+            return Observation(frames=_look(call, trace, video, retriever, generator, seed))
         except ToolError as error:
             return Observation(error=str(error))
         finally:
-            stage = "retrieve" if isinstance(call, Retrieve) else "generate"
             trace.cost.seconds[stage] = trace.cost.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     while trace.finish is None:
@@ -156,6 +150,16 @@ def available_tools(
         return ()
     there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
     return tuple(tool for tool in there if tool in offered)
+
+
+def _refuse(tool: chat.Tool, trace: Trace, max_looks: int, offered: Collection[chat.Tool], budget: Budget) -> None:
+    """Raise `ToolError` where nothing more may be brought."""
+    if trace.looks >= max_looks:
+        raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
+    if (spent := budget.spent(trace)) is not None:
+        raise ToolError(f"{spent}: answer from what you have seen")
+    if tool not in offered:
+        raise ToolError("this cannot be asked for here: answer from what you have seen")
 
 
 def _look(

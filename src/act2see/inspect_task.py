@@ -7,6 +7,7 @@ The model is act2see's backend (`-T backend=huggingface:DIR`), not Inspect's: In
 goes what `act2see eval` takes, with underscores: benchmark, n, data, backend, retriever, generator, fps, max_looks, seed, …
 """
 
+import atexit
 import tempfile
 import threading
 from dataclasses import fields, replace
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from inspect_ai import Task, task  # type: ignore[import-not-found]
-from inspect_ai.dataset import MemoryDataset  # type: ignore[import-not-found]
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as InspectSample
-from inspect_ai.model import ModelOutput  # type: ignore[import-not-found]
-from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Target, accuracy, grouped, scorer, stderr  # type: ignore[import-not-found]
-from inspect_ai.solver import Generate, TaskState, solver  # type: ignore[import-not-found]
+from inspect_ai.model import ModelOutput
+from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Target, accuracy, grouped, scorer, stderr
+from inspect_ai.solver import Generate, TaskState, solver
 
 from act2see import chat, registry
 from act2see.config import EvalConfig
@@ -28,7 +29,7 @@ from act2see.evaluation import Evaluator, Scored
 from act2see.interfaces import Sample
 
 
-@task  # type: ignore[untyped-decorator]
+@task
 def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
     """The benchmark's questions, answered by act2see's loop. A setting that `act2see eval` does not know is refused."""
     known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json"}
@@ -36,7 +37,9 @@ def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
         raise ConfigError(f"no setting {unknown[0]!r}; allowed are {', '.join(sorted(known))}")
     given: dict[str, Any] = {name: Path(value) if name == "data" else value for name, value in settings.items()}
     config = replace(EvalConfig(), **given)
-    asked = registry.benchmark(benchmark, config, Path(tempfile.mkdtemp(prefix="act2see-")))
+    clips = tempfile.TemporaryDirectory(prefix="act2see-")  # Inspect asks the questions after this has returned
+    atexit.register(clips.cleanup)
+    asked = registry.benchmark(benchmark, config, Path(clips.name))
     samples = {sample.id: sample for sample in asked.samples()}
     dataset = MemoryDataset([_as_inspects(sample) for sample in samples.values()], name=benchmark)
     return Task(dataset=dataset, solver=_looking(asked, samples, config), scorer=_ours())
@@ -53,7 +56,7 @@ def _as_inspects(sample: Sample) -> Any:
     )
 
 
-@solver  # type: ignore[untyped-decorator]
+@solver
 def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
     backend = registry.backend(config.backend, config)
     retriever = registry.looker(config) if config.max_looks else None
@@ -83,7 +86,7 @@ def _told(observation: Any) -> str:
     return "".join(f"<frame>{'imagined' if frame.seconds is None else f'{frame.seconds:.2f} s'}</frame>" for frame in observation.frames)
 
 
-@scorer(metrics=[grouped(accuracy(), "kind"), stderr()])  # type: ignore[untyped-decorator]
+@scorer(metrics=[grouped(accuracy(), "kind"), stderr()])
 def _ours() -> Any:
     """act2see's own verdict: a question without a sure answer, cut off or failed is not right, and stays in the denominator."""
 

@@ -66,14 +66,15 @@ class _Ended(Generic[R]):
         return error is not None
 
 
-_HOME = object()
+class _Home:
+    """What ends a worker's day."""
 
 
 class _Crew(Generic[T, R]):
     """The threads. They are daemons: one that waits five minutes for a server must not keep an interrupted program alive."""
 
     def __init__(self, work: Callable[[T], R], workers: int) -> None:
-        self.todo: SimpleQueue[T | object] = SimpleQueue()
+        self.todo: SimpleQueue[T | _Home] = SimpleQueue()
         self.done: SimpleQueue[_Ended[R]] = SimpleQueue()
         self._is_dismissed = False
         self._threads = [threading.Thread(target=self._serve, args=(work,), daemon=True, name=f"worker {number}") for number in range(workers)]
@@ -84,15 +85,15 @@ class _Crew(Generic[T, R]):
         """Nothing new is begun; what has been begun gets a moment to end."""
         self._is_dismissed = True
         for _ in self._threads:
-            self.todo.put(_HOME)
+            self.todo.put(_Home())
         until = time.monotonic() + LONGEST_GOODBYE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _serve(self, work: Callable[[T], R]) -> None:
-        while (item := self.todo.get()) is not _HOME and not self._is_dismissed:
+        while not isinstance(item := self.todo.get(), _Home) and not self._is_dismissed:
             with _Ended[R]() as ended:
-                ended.results.append(work(item))  # type: ignore[arg-type]  # what is not _HOME is an item
+                ended.results.append(work(item))
             self.done.put(ended)
 
 

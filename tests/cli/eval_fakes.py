@@ -14,6 +14,7 @@ from act2see.errors import BackendError
 from act2see.interfaces import Continuation, Sample
 from act2see.trace import Cost, Frame, Trace
 from act2see.video import Video
+from cli_fakes import Finder
 
 CHOICES = ("blue", "red", "green")
 
@@ -65,17 +66,6 @@ class Away(Steady):
         if trace.id in ("q005", "q006") and "ACT2SEE_TEST_BACK" not in os.environ:
             raise BackendError("no answer from the server")
         return (yield from super().decode(trace, tools))
-
-
-class Finder:
-    name = "finder"
-
-    def __init__(self, config: ModelConfig) -> None:
-        pass
-
-    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        frame = video.frame_at(0.5)
-        return [Frame(frame.image, frame.seconds, score=0.75)]
 
 
 class GoneFinder(Finder):

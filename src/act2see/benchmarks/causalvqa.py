@@ -1,16 +1,15 @@
 """CausalVQA: causes and effects in real videos. Each question is asked twice, with its choices in other words and another order."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, as_integer, asked, collect, find_files, locate
+from act2see.benchmarks.reading import Findings, Record, as_integer, collect, find_files, locate
 from act2see.errors import ConfigError
 from act2see.interfaces import Sample
 from act2see.records import shown
-from act2see.trace import Trace
 
 FILES = ("debug/*.csv", "*debug*.csv", "test/*.csv", "*.csv")
 """The questions with answers first: those of the test set are kept by its makers."""
@@ -21,26 +20,17 @@ _CHOICE = re.compile(r"\s*(\d)\s*[.):]\s*(.*\S)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class CausalVQA:
+class CausalVQA(choosing.OneRightChoice):
     """The CSV of the debug set or the test set, and the folder `videos` beside it.
 
     The test set's answers are not published: its questions can be asked, and none counts as right.
     """
 
-    data: Path
-    count: int | None = None
     name: str = "causalvqa"
-
-    def samples(self) -> Iterator[Sample]:
-        """The questions, each pair together; `count` of them are spread evenly. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count, together=len(SIDES))
-
-    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right choice, by letter or text; None when it names none for sure, or when nobody knows."""
-        return choosing.is_right(sample, trace)
+    together: ClassVar[int] = len(SIDES)
 
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """See `OneRightChoice.read`."""
         root, files = find_files(self.data, FILES)
         return collect(files, lambda record: [_sample(record, side, root, found) for side in SIDES], found)
 

@@ -1,13 +1,47 @@
 """What the benchmarks with one right choice share: how options and answers are written, and our strict reading of an answer."""
 
 import re
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+from act2see.benchmarks.reading import Findings, asked
 from act2see.chat import chosen, letters
 from act2see.errors import ConfigError
 from act2see.interfaces import Sample
 from act2see.records import shown
 from act2see.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class OneRightChoice(ABC):
+    """A data set in a folder whose questions have one right choice each. A class of its own says how its files are read, and has a `name`."""
+
+    data: Path
+    """The folder, or the file of questions in it."""
+    count: int | None = None
+    """How many questions are asked; all if not given."""
+    together: ClassVar[int] = 1
+    """So many questions in a row belong to one record, and stay together."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The benchmark's name in reports."""
+
+    @abstractmethod
+    def read(self, found: Findings) -> list[Sample]:
+        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+
+    def samples(self) -> Iterator[Sample]:
+        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
+        return asked(self, self.count, together=self.together)
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Whether the answer names the right choice, by letter or text; None when it names none for sure, or when nobody knows which it is."""
+        return is_right(sample, trace)
 
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """Our own JSON lines, for any data set: what `docs/benchmarks.md` says of each field, and no others."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate
 from act2see.errors import ConfigError
 from act2see.interfaces import Sample
 from act2see.records import shown
@@ -18,19 +17,13 @@ MAX_CHOICES = 26
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLines:
+class JsonLines(choosing.OneRightChoice):
     """A file of questions, one a line, and the videos that it names, relative to the file.
 
     An open question (no choices) is right where the answer says the same words as the file; whether other words say the same thing is not known.
     """
 
-    data: Path
-    count: int | None = None
     name: str = "jsonl"
-
-    def samples(self) -> Iterator[Sample]:
-        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count)
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
         """Whether the answer names the right choice, or says the right words; None when that is not sure."""
@@ -39,7 +32,7 @@ class JsonLines:
         return True if trace.answer is not None and choosing.same_words(trace.answer, sample.answer) else None
 
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """See `OneRightChoice.read`."""
         root, files = find_files(self.data, FILES)
         return collect(files, lambda record: [_sample(record, root)], found)
 

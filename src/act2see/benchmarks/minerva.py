@@ -1,16 +1,14 @@
 """MINERVA: 1,515 questions with five options each about YouTube videos, each with a person's reasoning."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate
 from act2see.errors import ConfigError
 from act2see.interfaces import Sample
 from act2see.records import shown
-from act2see.trace import Trace
 
 FILES = ("minerva.json", "minerva*.json", "*.json", "*.jsonl", "*.parquet")
 FOLDERS, ENDINGS = ("videos", "video", "data", ""), (".mp4", ".webm", ".mkv", ".mov")
@@ -22,26 +20,16 @@ _ADDRESS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Minerva:
+class Minerva(choosing.OneRightChoice):
     """`minerva.json` and videos named by their YouTube ids. An address in it is read for its id and never opened.
 
     There is no official scorer. Questions are reported under their split; every type that a question has is a group of its own.
     """
 
-    data: Path
-    count: int | None = None
     name: str = "minerva"
 
-    def samples(self) -> Iterator[Sample]:
-        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count)
-
-    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right option, by letter or text; None when it names none for sure."""
-        return choosing.is_right(sample, trace)
-
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """See `OneRightChoice.read`."""
         root, files = find_files(self.data, FILES)
         return collect(files, lambda record: [_sample(record, root, found)], found)
 

@@ -1,13 +1,11 @@
 """Social Genome: social questions with four options each about one-minute clips. Its answers and its people's reasoning are kept by its makers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate
 from act2see.interfaces import Sample
-from act2see.trace import Trace
 
 FILES = ("qa_test.json", "qa*.json", "*.json", "*.jsonl")
 FOLDERS, ENDINGS = ("videos", "video", ""), (".mp4", ".mkv", ".webm")
@@ -15,27 +13,17 @@ OPTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class SocialGenome:
+class SocialGenome(choosing.OneRightChoice):
     """`qa_test.json` and the clips of Social-IQ 2.0 that it names.
 
     The clips are as long as the questions' times say, so these are not read. Where the file has no `answer_idx`, the questions can be asked, and none
     counts as right.
     """
 
-    data: Path
-    count: int | None = None
     name: str = "social-genome"
 
-    def samples(self) -> Iterator[Sample]:
-        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count)
-
-    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right option, by letter or text; None when it names none for sure, or when nobody knows."""
-        return choosing.is_right(sample, trace)
-
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """See `OneRightChoice.read`."""
         root, files = find_files(self.data, FILES)
         return collect(files, lambda record: [_sample(record, root, found)], found)
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate, refuse_outside
+from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate, refuse_outside
 from act2see.benchmarks.subtitles import as_text, read_srt
 from act2see.errors import ConfigError
 from act2see.interfaces import Sample
 from act2see.records import shown
-from act2see.trace import Trace
 
 FILES = ("videomme/test-*.parquet", "test-*.parquet", "*.parquet", "*.jsonl", "*.json")
 FOLDERS, ENDINGS = ("data", "videos", "video", ""), (".mp4", ".MP4", ".mkv", ".webm")
@@ -20,28 +19,18 @@ DURATIONS = ("short", "medium", "long")
 
 
 @dataclass(frozen=True, slots=True)
-class VideoMME:
+class VideoMME(choosing.OneRightChoice):
     """Rows as the Hub's table has them, or the official results' form with a list of questions a video.
 
     With `subtitles`, what is said in the whole video stands after the question, each line with its time. The official scripts give only the lines
     that fall on sampled frames, and each model's harness does it in another way: ours is said in a run's settings.
     """
 
-    data: Path
     subtitles: bool = False
-    count: int | None = None
     name: str = "video-mme"
 
-    def samples(self) -> Iterator[Sample]:
-        """The questions, in the file's order; `count` of them are spread evenly over it. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count)
-
-    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right option, by letter or text; None when it names none for sure."""
-        return choosing.is_right(sample, trace)
-
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """See `OneRightChoice.read`."""
         root, files = find_files(self.data, FILES)
 
         def parse(record: Record) -> Iterator[Sample]:

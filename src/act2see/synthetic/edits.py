@@ -134,7 +134,7 @@ def absent_shape(rng: random.Random, clip: Clip, seconds: float) -> str:
     return rng.choice([shape for shape in SHAPES if shape not in there])
 
 
-def random_prompts(rng: random.Random, kinds: tuple[type[Edit], ...] = EDITS) -> tuple[Clip, float, list[tuple[Edit, str, Clip]]]:
+def random_prompts(rng: random.Random) -> tuple[Clip, float, list[tuple[Edit, str, Clip]]]:
     """A picture (a clip and a time), and edits of it: what is changed, its prompt, and the clip that shows the result at that time.
 
     Some prompts ask for what is so already, or for what cannot be done because the shape is not there: nothing must change then.
@@ -143,7 +143,7 @@ def random_prompts(rng: random.Random, kinds: tuple[type[Edit], ...] = EDITS) ->
     seconds = rng.uniform(0, clip.duration_seconds - 0.05)
     made: list[tuple[Edit, str, Clip]] = []
     # What goes elsewhere is the hardest to learn.
-    for kind in rng.choices(kinds, [2 if kind in (Move, Swap) else 1 for kind in kinds], k=4):
+    for kind in rng.choices(EDITS, [2 if kind in (Move, Swap) else 1 for kind in EDITS], k=4):
         edit = random_edit(rng, clip, seconds, kind)
         edited = apply(edit, clip, seconds) if edit is not None else None
         if edit is None or edited is None or rng.random() < 0.05:
