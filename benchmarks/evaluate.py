@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from act2see.chat import Tool, chosen
-from act2see.cli.evaluate import Work, threads_for
+from act2see.cli.evaluate import Work
+from act2see.cli.turns import threads_for
 from act2see.engine import new_trace
 from act2see.evaluation import Evaluator
 from act2see.interfaces import Continuation, Sample
@@ -81,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         clip = Path(scratch) / "clip.mp4"
         Clip(3.0, ()).write(clip)
-        decoding = _decoding(clip)
+        decoding = decoding_ms(clip)
         rows = [
             {"case": "no folder", **_timed(Same(clip, given.questions), given.workers, given.latency, decoding, None)},
             {"case": "--out", **_timed(Same(clip, given.questions), given.workers, given.latency, decoding, Path(scratch) / "timed")},
@@ -97,7 +98,7 @@ def main() -> None:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
-def _decoding(clip: Path, times: int = 40) -> float:
+def decoding_ms(clip: Path, times: int = 40) -> float:
     """CPU milliseconds of opening the clip and decoding its initial frames."""
     new_trace(Video(clip), "What?", (), fps=1.0, id="warm")
     started = time.process_time()
@@ -110,7 +111,8 @@ def _asked(benchmark: Same, workers: int, latency: float, folder: Path | None) -
     """As `act2see eval` goes through them."""
     run = None if folder is None else Run.create(folder, command="eval", config={}, seed=None)
     work = Work(Evaluator(benchmark, Waits(latency), None, max_looks=0, turns=threading.Semaphore(workers)), run, {}, Patience(120.0))
-    return each(enumerate(benchmark.samples()), work, threads_for(workers))
+    chains = ([question] for question in enumerate(benchmark.samples()))
+    return (one for chain in each(chains, work, threads_for(workers)) for one in chain)
 
 
 def _timed(benchmark: Same, workers: int, latency: float, decoding: float, folder: Path | None) -> dict[str, Any]:
@@ -137,14 +139,15 @@ def _memory(benchmark: Same, workers: int, folder: Path) -> dict[str, Any]:
         scores.append(score)
         costs += [] if cost is None else [cost]
         if len(scores) == benchmark.count // 10:
-            early = _peak_bytes()
+            early = peak_bytes()
     summarise_scores(scores)
     summarise_costs(costs)
-    grew = _peak_bytes() - early
-    return {"peak_MiB": round(_peak_bytes() / 2**20, 1), "grew_MiB": round(grew / 2**20, 1), "grew_bytes_a_question": round(grew / benchmark.count)}
+    grew = peak_bytes() - early
+    return {"peak_MiB": round(peak_bytes() / 2**20, 1), "grew_MiB": round(grew / 2**20, 1), "grew_bytes_a_question": round(grew / benchmark.count)}
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The process's largest resident set so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

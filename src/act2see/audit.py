@@ -52,6 +52,14 @@ class Audited:
     frames: int
     arms: Mapping[Arm, Armed]
 
+    @property
+    def backend_problem(self) -> str | None:
+        """What is wrong with the backend, "" if nothing is; None where the question failed for another reason, as of `Scored`."""
+        real = self.arms["real"]
+        if real.outcome == "backend_error":
+            return real.error or "it failed"
+        return None if real.outcome.endswith("_error") else ""
+
     def is_right(self, arm: Arm) -> bool:
         """Whether the question was answered rightly in that arm."""
         return self.arms[arm].outcome == "correct"
@@ -250,7 +258,7 @@ def _cost(costs: Sequence[Cost]) -> dict[str, Any]:
         "tokens_in": sum(cost.tokens_in for cost in costs),
         "tokens_reused": sum(cost.tokens_reused for cost in costs),
         "tokens_out": sum(cost.tokens_out for cost in costs),
-        "seconds": round(sum(sum(cost.seconds.values()) for cost in costs), 2),
+        "seconds": round(sum(cost.total_seconds for cost in costs), 2),
     }
 
 

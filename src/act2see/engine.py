@@ -32,7 +32,7 @@ class Budget:
 
     def spent(self, trace: Trace) -> str | None:
         """What is spent; None while there is something left."""
-        if self.seconds is not None and sum(trace.cost.seconds.values()) >= self.seconds:
+        if self.seconds is not None and trace.cost.total_seconds >= self.seconds:
             return f"the {self.seconds:g} seconds for this answer are spent"
         brought = sum(len(step.frames) for step in trace.steps if isinstance(step, Observation))
         if self.frames is not None and len(trace.frames) + brought >= self.frames:

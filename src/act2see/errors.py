@@ -17,6 +17,10 @@ class ToolError(Act2SeeError):
     """A retriever or generator that has no frame to give; the loop turns it into an `Observation` that the model reads."""
 
 
+class JudgeError(Act2SeeError):
+    """What a judge wrote cannot be used, however often it was asked."""
+
+
 class BackendError(Act2SeeError):
     """A model or a server that cannot continue the conversation."""
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from act2see.chat import Tool
 from act2see.engine import NO_BUDGET, Budget, Delta, insert, new_trace, reason
-from act2see.errors import Act2SeeError, BackendError, ToolError, VideoError
-from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+from act2see.errors import Act2SeeError, BackendError, JudgeError, ToolError, VideoError
+from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
 from act2see.scores import Outcome, Score, right_guesses, summarise_scores
 from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
@@ -33,6 +33,13 @@ class Scored:
     def called(self) -> bool:
         """Whether the model asked to see more, whatever came of it."""
         return self.trace is not None and any(isinstance(step, Retrieve | Generate) for step in self.trace.steps)
+
+    @property
+    def backend_problem(self) -> str | None:
+        """What is wrong with the backend, "" if nothing is; None where the question failed for another reason, before or besides asking it."""
+        if self.outcome == "backend_error":
+            return self.error or "it failed"
+        return None if self.outcome.endswith("_error") else ""
 
     def score(self, number: int = 0) -> Score:
         """What is kept of it: no frame, no text."""
@@ -134,12 +141,20 @@ class Evaluator:
 
 def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:
     """The outcome of a trace that has ended, without any model. Letters stand for the choices in the order in which the trace has them."""
-    if trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices):
-        sample = replace(sample, choices=trace.choices)
+    sample = as_shown(sample, trace)
     if trace.finish == "length":
         return Scored(sample, "truncated", trace)
-    right = benchmark.is_right(sample, trace)
+    try:
+        right = benchmark.is_right(sample, trace)
+    except JudgeError as error:
+        return Scored(sample, "judge_error", trace, str(error))
     return Scored(sample, "no_answer" if right is None else "correct" if right else "wrong", trace)
+
+
+def as_shown(sample: Sample, trace: Trace) -> Sample:
+    """The sample with its choices in the order in which the trace has them."""
+    is_shuffled = trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices)
+    return replace(sample, choices=trace.choices) if is_shuffled else sample
 
 
 def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError) -> Scored:
@@ -150,6 +165,34 @@ def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError) -> Scored:
 def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
     """Counts and rates of samples in the benchmark's order: see `scores.summarise_scores`."""
     return summarise_scores(one.score(number) for number, one in enumerate(scored))
+
+
+def chains(benchmark: Benchmark, samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """The samples in order, those that quote the answer to one just before them together with it: whoever asks one asks all, one after the other."""
+    chain: list[Sample] = []
+    for sample in samples:
+        before = _after(benchmark, sample)
+        if chain and before not in {one.id for one in chain}:
+            yield chain
+            chain = []
+        chain.append(sample)
+    if chain:
+        yield chain
+
+
+def quoting(benchmark: Benchmark, sample: Sample, before: Mapping[str, Trace | None]) -> Sample:
+    """The sample as it is asked, with the answer that it quotes, if any; `before` holds the traces of its chain so far, by the sample's id."""
+    inner, name = _inner(benchmark), _after(benchmark, sample)
+    return inner.given_answer(sample, before.get(name)) if name is not None and isinstance(inner, ChainedBenchmark) else sample
+
+
+def _after(benchmark: Benchmark, sample: Sample) -> str | None:
+    inner = _inner(benchmark)
+    return inner.after(sample) if isinstance(inner, ChainedBenchmark) else None
+
+
+def _inner(benchmark: Benchmark) -> Benchmark:
+    return benchmark.benchmark if isinstance(benchmark, ShuffledOptions) else benchmark
 
 
 @dataclass(frozen=True, slots=True)

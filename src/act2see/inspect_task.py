@@ -32,11 +32,11 @@ from act2see.interfaces import Sample
 @task
 def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
     """The benchmark's questions, answered by act2see's loop. A setting that `act2see eval` does not know is refused."""
-    known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json"}
+    known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json", "given", "official_judge"}
     if unknown := sorted(set(settings) - known):
         raise ConfigError(f"no setting {unknown[0]!r}; allowed are {', '.join(sorted(known))}")
     given: dict[str, Any] = {name: Path(value) if name == "data" else value for name, value in settings.items()}
-    config = replace(EvalConfig(), **given)
+    config = replace(EvalConfig(), **given, given="right")  # Inspect asks in an order of its own, so that no question can quote another's answer
     clips = tempfile.TemporaryDirectory(prefix="act2see-")  # Inspect asks the questions after this has returned
     atexit.register(clips.cleanup)
     asked = registry.benchmark(benchmark, config, Path(clips.name))

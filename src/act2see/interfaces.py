@@ -1,10 +1,10 @@
-"""The five plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
+"""The plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,19 @@ class FrameEncoder(Protocol):
 
         The frames may be an hour of 16-bit numbers mapped from a file: widen them piece by piece.
         """
+        ...
+
+
+class TextEmbedder(Protocol):
+    """Puts texts into one space, where near means alike: what a trace's words are compared with a person's by."""
+
+    @property
+    def name(self) -> str:
+        """What a reader must know to compare two similarities: they are kept under it."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of shape (texts, width)."""
         ...
 
 
@@ -175,6 +188,8 @@ class Sample:
     groups: tuple[str, ...] = ()
     reasoning: str | None = None
     """A person's reasoning to the answer, where the data set has one. No model that is evaluated sees it."""
+    licence: str | None = None
+    """Under which it may be used, where the data set says so of each question."""
 
 
 class Benchmark(Protocol):
@@ -190,5 +205,18 @@ class Benchmark(Protocol):
         ...
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the trace answers the sample rightly; None when it gives no answer that can be scored."""
+        """Whether the trace answers the sample rightly; None when it gives no answer that can be scored. Raises `JudgeError`."""
+        ...
+
+
+@runtime_checkable
+class ChainedBenchmark(Protocol):
+    """A benchmark some of whose questions quote what was answered to an earlier one, which stands before them in the same video's questions."""
+
+    def after(self, sample: Sample) -> str | None:
+        """The id of the question whose answer this one quotes; None where it quotes none."""
+        ...
+
+    def given_answer(self, sample: Sample, trace: Trace | None) -> Sample:
+        """The question with what was answered in that trace, None where there is none."""
         ...

@@ -4,21 +4,18 @@ A name comes from the command line or the user's own settings, never from a mode
 imported only then, so a missing extra is one line that says what to install.
 """
 
-import difflib
 import importlib
-import importlib.util
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.cache import Cache
-from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig
+from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
 from act2see.errors import ConfigError
-from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever
+from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
+from act2see.naming import importing, split, third_party
 
 if TYPE_CHECKING:
     from act2see.benchmarks.reading import DataSet
@@ -34,39 +31,30 @@ _RETRIEVER_MEMBERS = ("find", "name")
 _ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
 _GENERATORS = ("auto", "micro", "diffusers:MODEL", "openai:MODEL", "none", "package.module:Class")
 _JUDGES = ("auto", "encoder", "none", *_BACKENDS)
+_EMBEDDERS = ("bge-m3", "sentence-transformers:NAME", "words", "package.module:Class")
 _BENCHMARKS = (*BY_NAME, "package.module:Class")
 SYNTHETIC_QUESTIONS = 300
-_EXTRA_OF = {
-    "torch": "local",
-    "transformers": "local",
-    "peft": "local",
-    "diffusers": "local",
-    "openai": "openai",
-    "sentence_transformers": "embedding",
-}
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def check_backend(spec: str) -> None:
     """Refuse a name that `backend` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
-    _split("backend", spec, _BACKENDS)
+    split("backend", spec, _BACKENDS)
 
 
 def check_retriever(spec: str) -> None:
     """Refuse a name that `retriever` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
-    _split("retriever", spec, _RETRIEVERS)
+    split("retriever", spec, _RETRIEVERS)
 
 
 def check_generator(spec: str, judge: str = "auto") -> None:
     """Refuse names that `generator` cannot know, of itself and of what checks its pictures, before anything is loaded. Raises `ConfigError`."""
-    _split("generator", spec, _GENERATORS)
-    _split("judge", judge, _JUDGES)
+    split("generator", spec, _GENERATORS)
+    split("judge", judge, _JUDGES)
 
 
 def check_benchmark(spec: str) -> None:
     """Refuse a name that `benchmark` cannot know. Raises `ConfigError`."""
-    _split("benchmark", spec, _BENCHMARKS)
+    split("benchmark", spec, _BENCHMARKS)
 
 
 def backend(spec: str, config: ModelConfig) -> Backend:
@@ -74,11 +62,11 @@ def backend(spec: str, config: ModelConfig) -> Backend:
 
     Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` for a model that cannot be loaded.
     """
-    name, rest = _split("backend", spec, _BACKENDS)
+    name, rest = split("backend", spec, _BACKENDS)
     if name not in ("micro", "huggingface", "openai"):
-        made: Backend = _third_party("backend", spec, config, ("decode", "made_with"))
+        made: Backend = third_party("backend", spec, config, ("decode", "made_with"))
         return made
-    with _importing(f"backend {name!r}"):
+    with importing(f"backend {name!r}"):
         if name == "openai":
             return _openai(rest, config)
         return _huggingface(
@@ -91,26 +79,26 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 
     What names an encoder becomes a `SearchRetriever` with it; so does a third party's encoder. `progress` hears of an index that is being made.
     """
-    name, _ = _split("retriever", spec, _RETRIEVERS)
+    name, _ = split("retriever", spec, _RETRIEVERS)
     if name == "none":
         return None
     if name == "micro" or name in _ENCODERS:
         return _searcher(encoder(spec, config), config, progress)
-    made: Any = _third_party("retriever", spec, config, _RETRIEVER_MEMBERS, or_members=_ENCODER_MEMBERS)
+    made: Any = third_party("retriever", spec, config, _RETRIEVER_MEMBERS, or_members=_ENCODER_MEMBERS)
     return _searcher(made, config, progress) if hasattr(made, _ENCODER_MEMBERS[0]) else made
 
 
 def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
     """The encoder that a retriever's name means, loaded: for `Index.build`. Third parties and errors as for `backend`."""
     config = config or IndexedConfig()
-    name, rest = _split("retriever", spec, _RETRIEVERS)
+    name, rest = split("retriever", spec, _RETRIEVERS)
     if name == "none":
         raise ConfigError("retriever 'none' encodes nothing: name one, such as micro or siglip:DIR")
     if name != "micro" and name not in _ENCODERS:
-        made: FrameEncoder = _third_party("encoder", spec, config, _ENCODER_MEMBERS)
+        made: FrameEncoder = third_party("encoder", spec, config, _ENCODER_MEMBERS)
         return made
     kind, model = ("siglip", str(MICRO / "retriever")) if name == "micro" else (name, rest)
-    with _importing(f"retriever {name!r}"):
+    with importing(f"retriever {name!r}"):
         from act2see.encoders.loading import EncoderSettings
 
         _hush(model)
@@ -124,15 +112,15 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
 
     `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked as `judge` of the config says.
     """
-    name, rest = _split("generator", spec, _GENERATORS)
+    name, rest = split("generator", spec, _GENERATORS)
     if name == "auto":
         name = "micro" if getattr(config, "backend", "micro") == "micro" else "none"
     if name == "none" or (found_by is None and not has_anchor):
         return None
     if name not in ("micro", "diffusers", "openai"):
-        made: Generator = _third_party("generator", spec, config, ("generate", "name"))
+        made: Generator = third_party("generator", spec, config, ("generate", "name"))
         return made
-    with _importing(f"generator {name!r}"):
+    with importing(f"generator {name!r}"):
         painter = _remote_painter(rest, config) if name == "openai" else _painter(str(MICRO / "generator") if name == "micro" else rest, config)
     from act2see.generators.verified import VerifiedGenerator
 
@@ -145,7 +133,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
     The encoder is that of `found_by` where it has one, else that of the retriever which the config names.
     """
     spec = ("micro" if of_micro else "encoder") if config.judge == "auto" else config.judge
-    name, _ = _split("judge", spec, _JUDGES)
+    name, _ = split("judge", spec, _JUDGES)
     if name == "none":
         return None
     if name == "encoder":
@@ -153,7 +141,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
 
         return EncoderJudge(getattr(found_by, "encoder", None) or encoder(config.retriever, config), config.margin, config.floor)
     if name not in ("micro", "huggingface", "openai"):
-        made: PictureJudge = _third_party("judge", spec, config, ("judge", "name"))
+        made: PictureJudge = third_party("judge", spec, config, ("judge", "name"))
         return made
     from act2see.generators.asking import ModelJudge
 
@@ -173,6 +161,22 @@ def _remote_painter(model: str, config: ImagineConfig) -> Painter:
     from act2see.generators.remote import RemotePainter, RemoteSettings
 
     return RemotePainter(RemoteSettings(model, base_url=config.generator_url))
+
+
+def embedder(spec: str, device: str = "auto") -> TextEmbedder:
+    """The embedder of texts that a name means, loaded. A third party's class is called with the device. Errors as for `backend`."""
+    name, rest = split("embedder", spec, _EMBEDDERS)
+    if name == "words":
+        from act2see.encoders.words import Words
+
+        return Words()
+    if name in ("bge-m3", "sentence-transformers"):
+        with importing(f"embedder {name!r}"):
+            from act2see.encoders.sentences import BGE_M3, Sentences
+
+            return Sentences(BGE_M3 if name == "bge-m3" else rest, device)
+    made: TextEmbedder = third_party("embedder", spec, device, ("embed", "name"))
+    return made
 
 
 def limits(config: ModelConfig) -> dict[str, Any]:
@@ -213,15 +217,15 @@ def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
 
     Raises `ConfigError` as `backend` does, and for data that are not there or have a fault.
     """
-    name, _ = _split("benchmark", spec, _BENCHMARKS)
+    name, _ = split("benchmark", spec, _BENCHMARKS)
     if name not in BY_NAME:
-        made: Benchmark = _third_party("benchmark", spec, config, ("samples", "is_right"))
+        made: Benchmark = third_party("benchmark", spec, config, ("samples", "is_right"))
         return made
     if name != "synthetic":
         found = data_set(name, config)
         next(iter(found.samples()), None)  # a file with a fault is refused before a model is loaded
         return _with_judge(found, config)
-    for flag in ("data", "subtitles", "answer_judge", "judge_prompts"):
+    for flag in ("data", "subtitles", "answer_judge", "judge_prompts", "official_judge"):
         if getattr(config, flag):
             raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave --{flag.replace('_', '-')} out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
@@ -229,7 +233,22 @@ def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
     return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind)
 
 
-def data_set(name: str, config: EvalConfig) -> "DataSet":
+def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
+    """The data set that a name means, to make training data from: of the synthetic world, clips that no evaluation shows. Else as `benchmark`."""
+    name, _ = split("source", spec, _BENCHMARKS)
+    if name not in BY_NAME:
+        made: Benchmark = third_party("source", spec, config, ("samples", "is_right"))
+        return made
+    if name != "synthetic":
+        return data_set(name, config)
+    if config.data:
+        raise ConfigError("source 'synthetic' makes its own videos: leave --data out")
+    from act2see.benchmarks.synthetic import SyntheticBenchmark
+
+    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind, split="train")
+
+
+def data_set(name: str, config: SourceConfig) -> "DataSet":
     """The benchmark of the catalogue that a name means, over the data that the config names. Nothing is read yet. Raises `ConfigError`."""
     entry = BY_NAME.get(name)
     if entry is None or entry.loader is None:
@@ -237,9 +256,12 @@ def data_set(name: str, config: EvalConfig) -> "DataSet":
         raise ConfigError(f"no benchmark {name!r} is read from a folder; those that are: {known}")
     if config.data is None:
         raise ConfigError(f"benchmark {name!r} needs its data: --data DIR, with {entry.download} (from {entry.source})")
-    if config.subtitles and name != "video-mme":
+    subtitles = isinstance(config, EvalConfig) and config.subtitles
+    if subtitles and name != "video-mme":
         raise ConfigError(f"benchmark {name!r} has no subtitles: leave --subtitles out")
-    options = {"subtitles": config.subtitles} if name == "video-mme" else {}
+    options: dict[str, Any] = {"subtitles": subtitles} if name == "video-mme" else {}
+    if name == "egonormia" and isinstance(config, EvalConfig):
+        options = {"given": config.given}
     module, _, loader = entry.loader.partition(":")
     made: DataSet = getattr(importlib.import_module(f"act2see.benchmarks.{module}"), loader)(config.data, count=config.n, **options)
     return made
@@ -254,67 +276,13 @@ def _with_judge(made: "DataSet", config: EvalConfig) -> "DataSet":
     if config.answer_judge is None:
         if config.judge_prompts is not None:
             raise ConfigError("--judge-prompts without a judge: name one with --answer-judge")
+        if config.official_judge:
+            raise ConfigError("--official-judge without a judge: name one with --answer-judge")
         return made
     if not isinstance(made, VCRBench):
         raise ConfigError(f"benchmark {made.name!r} needs no judge: leave --answer-judge out")
     prompts = official_prompts(config.judge_prompts) if config.judge_prompts else OURS
     return replace(made, judge=Judge(backend(config.answer_judge, replace(config, adapter=None)), prompts))
-
-
-def _split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
-    """The name before the colon and what follows it, once both make sense."""
-    name, colon, rest = spec.partition(":")
-    known = {form.partition(":")[0]: form for form in allowed[:-1]}
-    if name not in known:
-        if _IMPORT_NAME.fullmatch(spec) and importlib.util.find_spec(name.partition(".")[0]):
-            return name, rest
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = (
-            f"did you mean {known[near[0]]}? " if near else f"there is no package {name.partition('.')[0]}; " if _IMPORT_NAME.fullmatch(spec) else ""
-        )
-        raise ConfigError(f"no {what} {spec!r}: {hint}allowed are {', '.join(allowed)}")
-    if ":" not in known[name] and colon:
-        raise ConfigError(f"{what} {spec!r}: {name} takes nothing after its name")
-    if ":" in known[name] and not rest:
-        raise ConfigError(f"{what} {spec!r} is not complete: write {known[name]}")
-    if known[name].endswith(":DIR"):
-        folder = Path(rest).expanduser()
-        if folder.is_dir():
-            return name, str(folder)
-        if not _HUB_NAME.fullmatch(rest):
-            raise ConfigError(f"{what} {spec!r}: no folder {rest}")
-    return name, rest
-
-
-@contextmanager
-def _importing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA_OF:
-            raise
-        raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{_EXTRA_OF[missing]}]'") from error
-
-
-def _third_party(what: str, spec: str, config: IndexedConfig, members: tuple[str, ...], or_members: tuple[str, ...] = ()) -> Any:
-    """What the class makes of the config; it must have `members`, or else, where it has the first of `or_members`, all of these."""
-    module_name, _, attribute = spec.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{what} {spec!r}: cannot import {module_name} ({error}); is it installed, or its folder on PYTHONPATH?") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise ConfigError(f"{what} {spec!r}: {module_name} has no class or function {attribute}")
-    try:
-        made = factory(config)
-    except TypeError as error:
-        raise ConfigError(f"{what} {spec!r} cannot be made from a {type(config).__name__} alone: {error}") from error
-    for member in or_members if or_members and hasattr(made, or_members[0]) else members:
-        if not hasattr(made, member):
-            raise ConfigError(f"{what} {spec!r} is none: it has no {member!r} (see act2see.interfaces)")
-    return made
 
 
 def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:

@@ -18,10 +18,10 @@ from act2see.records import Reader, optional, read_integer, read_text, shown, tu
 from act2see.statistics import share_interval
 from act2see.trace import Cost
 
-Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "tool_error", "backend_error"]
+Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "tool_error", "backend_error", "judge_error"]
 """How a question ended: answered, silent, cut off, or ended by a failure that is not the model's. Each question is exactly one of these."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-ERRORS: tuple[Outcome, ...] = ("video_error", "tool_error", "backend_error")
+ERRORS: tuple[Outcome, ...] = ("video_error", "tool_error", "backend_error", "judge_error")
 QUANTILES = (50, 90, 99)
 _CALLS = (("made", "calls"), ("served", "served"), ("refused", "refused"))
 
@@ -158,7 +158,7 @@ def summarise_costs(costs: Iterable[Cost]) -> dict[str, Any]:
     dollars = [cost.dollars for cost in everything if cost.dollars is not None]
     return {
         "n": len(everything),
-        "seconds": {"all": _spread([sum(cost.seconds.values()) for cost in everything]), **seconds},
+        "seconds": {"all": _spread([cost.total_seconds for cost in everything]), **seconds},
         "tokens_reused": _spread([cost.tokens_reused for cost in everything]),
         "dollars": round(sum(dollars), 6) if dollars else None,
     }

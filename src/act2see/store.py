@@ -3,6 +3,7 @@
     run.json        what made the run: command, config, seed, their digest, versions
     traces.jsonl    one trace a line, append-only; a last line without its newline was cut off and does not count
     scores.jsonl    how each trace was scored; made anew from the traces whenever the run is scored (scores-1-of-2.jsonl: by one of its shards)
+    samples.jsonl   of a run of training data: the questions with right answers and people's reasoning, by which its traces are filtered
     frames/         <sha256>.png|jpg, each written once
     summary.json    what came out; costs.json: what of it differs from one machine to the next
 
@@ -16,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
+from act2see.disk import append_line, end_of_last_line, placed, reading, replace_file, writing
 from act2see.errors import StoreError
 from act2see.imagined import Kind, imagined_metadata
 from act2see.making import differences, flat, library_versions
@@ -45,7 +48,7 @@ from act2see.records import (
 )
 from act2see.trace import Frame, Trace
 
-__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "Place", "Run", "decode_trace", "encode_trace", "save_picture"]
+__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "SAMPLES", "Place", "Run", "decode_trace", "encode_trace", "file_of", "save_picture"]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -53,7 +56,7 @@ MAX_PNG_PIXELS = 512 * 512
 """Larger real frames are stored as JPEG."""
 
 _RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY, _COSTS = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json", "costs.json"
-_BLOCK = 1 << 16
+SAMPLES = "samples.jsonl"
 _PIXEL = Image.new("RGB", (1, 1))
 _KINDS: Mapping[str, Kind] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -83,14 +86,14 @@ class Run:
         """Begin a run in a folder that holds none; the folder is made if need be."""
         run = cls(folder, command=command, config=plain(config), seed=seed, digest=_digest(command, config, seed), versions=library_versions())
         names = ("command", "config", "seed", "digest", "versions")
-        with _writing(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder) as traces:
                 if (folder / _RUN).exists():
                     raise StoreError(f"{folder} holds a run already: resume it, or give another folder")
                 if traces.seek(0, os.SEEK_END) > 0:
                     raise StoreError(f"{folder} holds {_TRACES} but no {_RUN}: give another folder")
-                _replace(folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(run, name) for name in names}}))
+                replace_file(folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(run, name) for name in names}}))
         return run
 
     @classmethod
@@ -117,7 +120,7 @@ class Run:
         path = folder / _RUN
         if not path.exists():
             raise StoreError(f"no run in {folder}: it holds no {_RUN}")
-        with _reading(path):
+        with reading(path):
             content = path.read_bytes()
 
         def make(**read: Any) -> "Run":
@@ -126,7 +129,7 @@ class Run:
         texts = map_of(read_text)
         any_values = map_of(lambda value, _: value)
         read_run = read_object(make, command=read_text, config=any_values, seed=optional(read_integer), digest=read_text, versions=texts)
-        with _placed(str(path)):
+        with placed(str(path)):
             return read_run(without_version(parse_json(content)), "")
 
     def append(self, trace: Trace) -> None:
@@ -141,21 +144,21 @@ class Run:
             files[found] = frame
             return found
 
-        with _placed(f"trace {shown(trace.id)} cannot be written"):
+        with placed(f"trace {shown(trace.id)} cannot be written"):
             line = _line(encode_trace(trace, name))
             decode_trace(parse_json(line), lambda file: files[file].image)  # what could not be read again is refused here, not years later
         frames = self.folder / _FRAMES
-        with _writing(self.folder), _locked(self.folder) as traces:
+        with writing(self.folder), _locked(self.folder) as traces:
             frames.mkdir(exist_ok=True)
             missing = {frames / file: frame for file, frame in files.items() if not (frames / file).exists()}
             for path, frame in missing.items():
-                _replace(path, _encoded(frame, _KINDS[path.suffix]))
-            _append(traces, line)
+                replace_file(path, _encoded(frame, _KINDS[path.suffix]))
+            append_line(traces, line)
 
     def traces(self) -> Iterator[Trace]:
         """All traces with their frames, in the order in which they were appended."""
         for number, _, line in self._lines():
-            with _placed(f"{self.folder / _TRACES}:{number}"):
+            with placed(f"{self.folder / _TRACES}:{number}"):
                 trace = decode_trace(parse_json(line), self._load)
             yield trace
 
@@ -169,8 +172,11 @@ class Run:
         return self._trace_at(place, self._load_blank if blank else self._load)
 
     def sketch_at(self, place: Place) -> Trace:
-        """The trace at a place with one black pixel for each of its pictures: no other file is read, and it is enough to score it."""
-        return self._trace_at(place, lambda name: _PIXEL)
+        """The trace at a place with one black pixel for each of its pictures: no other file is read, and it is enough to score it.
+
+        `file_of` tells which file a sketched frame stands for.
+        """
+        return self._trace_at(place, _sketched)
 
     def digest_of_traces(self) -> str:
         """sha256 over the lines of all traces. Frames' names in them are digests too: equal digests are equal traces."""
@@ -185,54 +191,88 @@ class Run:
 
     def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
         """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
-        with _writing(self.folder), _locked(self.folder):
-            _replace(self.folder / _SUMMARY, _pretty(summary))
+        with writing(self.folder), _locked(self.folder):
+            replace_file(self.folder / _SUMMARY, _pretty(summary))
             if costs is not None:
-                _replace(self.folder / _COSTS, _pretty(costs))
+                replace_file(self.folder / _COSTS, _pretty(costs))
 
     def summary(self) -> Any:
         """What summary.json holds; None where there is none."""
         path = self.folder / _SUMMARY
         if not path.exists():
             return None
-        with _reading(path), _placed(str(path)):
+        with reading(path), placed(str(path)):
             return parse_json(path.read_bytes())
 
+    def subset(self, folder: Path, keep: Callable[[Trace], bool], *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
+        """A new run of the traces that are to be kept, each line as it is; of the frames' files, the same ones under a second name where that can be.
+
+        `keep` is asked about sketches (`sketch_at`).
+        """
+        made = Run.create(folder, command=command, config=config, seed=seed)
+        frames = folder / _FRAMES
+        with writing(folder), (folder / _TRACES).open("ab") as file:
+            frames.mkdir()
+            for number, _, line in self._lines():
+                names: set[str] = set()
+
+                def note(name: str, names: set[str] = names) -> Image.Image:
+                    names.add(name)
+                    return _sketched(name)
+
+                with placed(f"{self.folder / _TRACES}:{number}"):
+                    trace = decode_trace(parse_json(line), note)
+                if keep(trace):
+                    for name in names:
+                        _link(self.folder / _FRAMES / name, frames / name)
+                    file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        return made
+
     def write_scores(self, scores: Iterable[Mapping[str, JSON]], shard: str | None = None) -> None:
-        """Write scores.jsonl, or a shard's own, a score a line, in one step: whoever reads it sees all of the old ones or all of these."""
-        with _writing(self.folder):
-            _replace(self._scores_of(shard), b"".join(_line(plain(score)) for score in scores))
+        """Write scores.jsonl, or a shard's own, a score a line, as `write_rows` does."""
+        self.write_rows(self._scores_of(shard), scores)
 
     def scores(self, shard: str | None = None) -> list[tuple[str, Any]] | None:
         """Each score with its place, not checked; None where there are none yet."""
-        path = self._scores_of(shard)
+        return self.rows(self._scores_of(shard))
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, JSON]]) -> None:
+        """Write a file of JSON lines into the folder in one step: whoever reads it sees all of the old ones or all of these."""
+        with writing(self.folder):
+            replace_file(self.folder / name, b"".join(_line(plain(row)) for row in rows))
+
+    def rows(self, name: str) -> list[tuple[str, Any]] | None:
+        """Each line of a file of JSON lines in the folder with its place, not checked; None where there is no such file."""
+        path = self.folder / name
         if not path.exists():
             return None
-        with _reading(path):
+        with reading(path):
             lines = path.read_bytes().splitlines()
         found = []
         for number, line in enumerate(lines, start=1):
-            with _placed(f"{path}:{number}"):
+            with placed(f"{path}:{number}"):
                 found.append((f"{path}:{number}", parse_json(line)))
         return found
 
-    def _scores_of(self, shard: str | None) -> Path:
-        return self.folder / (_SCORES if shard is None else f"scores-{shard}.jsonl")
+    def _scores_of(self, shard: str | None) -> str:
+        return _SCORES if shard is None else f"scores-{shard}.jsonl"
 
     def _trace_at(self, place: Place, load: Callable[[str], Image.Image]) -> Trace:
         path = self.folder / _TRACES
-        with _reading(path), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             file.seek(place.offset)
             line = file.readline()
-        with _placed(f"{path}:{place.line}"):
+        with placed(f"{path}:{place.line}"):
             return decode_trace(parse_json(line), load)
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Each whole line with its number and where it begins."""
         path = self.folder / _TRACES
-        with _reading(path), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             # Up to here nothing ever changes; behind it another process may be writing.
-            end = _end_of_last_line(file)
+            end = end_of_last_line(file)
             file.seek(0)
             at = 0
             for number, line in enumerate(file, start=1):
@@ -260,6 +300,29 @@ class Run:
 # Frames as files
 
 
+def file_of(sketched: Frame) -> str:
+    """The name of the file that a sketched frame (`Run.sketch_at`) stands for: equal names are equal pictures."""
+    return str(sketched.image.info["file"])
+
+
+def _sketched(name: str) -> Image.Image:
+    pixel = _PIXEL.copy()
+    pixel.info["file"] = name
+    return pixel
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such thing. Frames never change."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except FileNotFoundError as error:
+        raise StoreError(f"{source} is missing: its trace cannot be kept without it") from error
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def save_picture(path: Path, frame: Frame) -> None:
     """Write a frame as a PNG or JPEG, by the name's ending. A generated one says inside that it is one and where it came from.
 
@@ -268,10 +331,10 @@ def save_picture(path: Path, frame: Frame) -> None:
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise StoreError(f"cannot save a picture as {path}: give a name that ends in {', '.join(_KINDS)}")
-    with _placed(f"{path} cannot be written"):
+    with placed(f"{path} cannot be written"):
         content = _encoded(frame, kind)
-    with _writing(path.parent):
-        _replace(path, content)
+    with writing(path.parent):
+        replace_file(path, content)
 
 
 def _name(frame: Frame) -> str:
@@ -311,81 +374,9 @@ def _pretty(value: Any) -> bytes:
     return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
 
 
-# The disk
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[BinaryIO]:
     """The traces' file, held by this process alone: every change to the folder happens inside."""
     with (folder / _TRACES).open("ab+", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # closing the file gives it back
         yield file
-
-
-def _append(file: BinaryIO, line: bytes) -> None:
-    """Write a line after the last whole one. What a crash left behind it goes; what a full disk leaves of this one goes too."""
-    end = _end_of_last_line(file)
-    file.truncate(end)
-    rest = memoryview(line)
-    try:
-        while rest:
-            rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
-    except OSError:
-        file.truncate(end)
-        raise
-
-
-def _end_of_last_line(file: BinaryIO) -> int:
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        file.seek(start)
-        block = file.read(end - start)
-        if b"\n" in block:
-            return start + block.rindex(b"\n") + 1
-        end = start
-    return 0
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even after a crash."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; what was there stays as it was") from error
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _placed(where: str) -> Iterator[None]:
-    """Put the place that it is about before an error's text."""
-    try:
-        yield
-    except StoreError as error:
-        raise StoreError(f"{where}: {error}") from error

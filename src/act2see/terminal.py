@@ -330,7 +330,7 @@ def cost_line(cost: Cost, looks: int) -> str:
     """One line that says what a trace cost."""
     reused = f" ({cost.tokens_reused:,} reused)" if cost.tokens_reused else ""
     dollars = "" if cost.dollars is None else f", ${cost.dollars:.4f}"
-    seconds = sum(cost.seconds.values())
+    seconds = cost.total_seconds
     return f"{looks} look{'' if looks == 1 else 's'}, {seconds:.1f} s, {cost.tokens_in:,} tokens in{reused}, {cost.tokens_out:,} out{dollars}"
 
 

@@ -98,6 +98,10 @@ Finish = Literal["answer", "end", "length", "errors"]
 """Why a trace ended: an answer; the model ended its turn without one; its token budget ran out; too many calls in a row failed."""
 
 
+WITHIN_ANOTHER = ("first_token",)
+"""Stages of a cost that are a part of another stage."""
+
+
 @dataclass(slots=True)
 class Cost:
     """What a trace cost so far. Tokens are the backend's own count; `seconds` is wall time by stage."""
@@ -108,8 +112,14 @@ class Cost:
     tokens_reused: int = 0
     """Prompt tokens that came from a cache instead of being computed again."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """`first_token`, where a server streams, is a part of `decode`; all others follow each other."""
     dollars: float | None = None
     """None where the price is not known."""
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of all stages, none counted twice."""
+        return sum(seconds for stage, seconds in self.seconds.items() if stage not in WITHIN_ANOTHER)
 
     def add(self, other: "Cost") -> None:
         """Add another cost to this one."""

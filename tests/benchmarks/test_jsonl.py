@@ -23,6 +23,7 @@ def test_a_line(tmp_path: Path) -> None:
         answer="red",
         kind="ours",
         reasoning="It is red.",
+        licence="CC0-1.0",
     )
 
 

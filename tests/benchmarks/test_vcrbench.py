@@ -10,9 +10,9 @@ import pytest
 
 from act2see.benchmarks.reading import Findings
 from act2see.benchmarks.vcrbench import VCRBench, form_of, list_in, plain_question
-from act2see.benchmarks.vcrbench_judge import Judge
+from act2see.benchmarks.vcrbench_judge import TRIES, Judge
 from act2see.chat import Tool
-from act2see.errors import ConfigError
+from act2see.errors import ConfigError, JudgeError
 from act2see.interfaces import Continuation
 from act2see.trace import Cost, Trace
 from made_up_sets import answered, rows_of_vcr_bench, write_json
@@ -167,8 +167,8 @@ def test_overlaps_are_scored_and_open_answers_only_in_the_same_words(data: VCRBe
     assert data.is_right(list(data.samples())[number], answered("q", answer)) is right
 
 
-@pytest.mark.parametrize(("compared", "right"), [("1", True), (" 1\n", True), ("0", False), ("yes", None), ("<answer>1</answer>", True)])
-def test_a_judge_compares_open_answers_alone(data: VCRBench, compared: str, right: bool | None) -> None:
+@pytest.mark.parametrize(("compared", "right"), [("1", True), (" 1\n", True), ("0", False), ("<answer>1</answer>", True)])
+def test_a_judge_compares_open_answers_alone(data: VCRBench, compared: str, right: bool) -> None:
     words = Words(compared=compared)
     judging = replace(data, judge=Judge(words))
     samples = list(data.samples())
@@ -179,6 +179,14 @@ def test_a_judge_compares_open_answers_alone(data: VCRBench, compared: str, righ
     assert judging.is_right(samples[0], answered("q", "green")) is False
     assert judging.is_right(samples[3], answered("q", None)) is None
     assert len(words.asked) == 1
+
+
+def test_a_judge_that_never_says_1_or_0_is_asked_three_times_and_then_an_error_of_its_own(data: VCRBench) -> None:
+    words = Words(compared="yes")
+    judging = replace(data, judge=Judge(words))
+    with pytest.raises(JudgeError, match="1 or 0 is expected"):
+        judging.is_right(list(data.samples())[3], answered("q", "It is the light."))
+    assert len(words.asked) == TRIES
 
 
 def test_four_questions_give_the_official_fields(data: VCRBench) -> None:

@@ -114,3 +114,14 @@ class Other(Many):
 class Twice(Many):
     def samples(self) -> Iterator[Sample]:
         yield from [*super().samples()][:2] * 2
+
+
+class Chained(Many):
+    """Every second question quotes the answer to the one before it."""
+
+    def after(self, sample: Sample) -> str | None:
+        number = int(sample.id[1:])
+        return f"q{number - 1:03}" if number % 2 else None
+
+    def given_answer(self, sample: Sample, trace: Trace | None) -> Sample:
+        return replace(sample, question=f"After {None if trace is None else trace.answer}: what colour?")

@@ -231,3 +231,25 @@ def test_the_fingerprint_and_the_cost_stand_beside_the_score(act2see: Act2See, w
 def test_settings_of_the_asking_may_stand_in_a_file(act2see: Act2See) -> None:
     Path("settings.toml").write_text("[eval]\nlimit = 2\nmax-looks = 1\n", encoding="utf-8")
     assert json.loads(act2see(*flags(), "--config", "settings.toml", "--json").out)["n"] == 2
+
+
+# Questions that quote an earlier answer
+
+
+@pytest.mark.parametrize("how", [(), ("--workers", "3"), ("--shuffle-options", "1")])
+def test_a_question_quotes_what_was_answered_to_the_one_before_it(act2see: Act2See, how: tuple[str, ...]) -> None:
+    assert act2see(*flags(benchmark="Chained"), "--out", "run", *how).code == 0
+    traces = {trace.id: trace for trace in Run.open(Path("run")).traces()}
+    assert traces["q001"].question == f"After {traces['q000'].answer}: what colour?"
+    assert traces["q011"].question == f"After {traces['q010'].answer}: what colour?"
+    assert traces["q002"].question == "What colour?"
+
+
+def test_a_shard_has_both_questions_of_a_chain_and_a_resumed_run_quotes_what_is_on_the_disk(act2see: Act2See) -> None:
+    whole = act2see(*flags(benchmark="Chained"), "--out", "whole", "--json")
+    act2see(*flags(benchmark="Chained"), "--out", "run", "--shard", "1/2")
+    assert {int(name[1:]) // 2 % 2 for name in Run.open(Path("run")).ids()} == {0}
+    again = act2see(*flags(benchmark="Chained"), "--out", "run", "--resume", "--json")
+    assert again.out == whole.out
+    questions = [{trace.id: trace.question for trace in Run.open(Path(name)).traces()} for name in ("run", "whole")]
+    assert questions[0] == questions[1]

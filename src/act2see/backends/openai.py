@@ -4,6 +4,7 @@ How the conversation is written and what is asked for differ by server: docs/ser
 """
 
 import base64
+import copy
 import io
 import itertools
 import os
@@ -12,7 +13,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
@@ -85,6 +86,8 @@ class OpenAISettings:
 class OpenAIBackend:
     """Continues traces over HTTP. One client for all calls; safe to use from several threads."""
 
+    concurrent = True
+
     def __init__(self, settings: OpenAISettings, sleep: Callable[[float], None] = time.sleep) -> None:
         """`sleep` pauses between tries of a broken stream. Raises `BackendError` for a key that cannot be sent."""
         self.settings = settings
@@ -120,6 +123,14 @@ class OpenAIBackend:
             "max_tokens": str(s.max_tokens),
         }
         return made | ({"opening": s.opening} if s.opening else {})
+
+    def reseeded(self, number: int) -> "OpenAIBackend":
+        """The same server and client, with a seed that is `number` higher. Where no seed is sent, the server draws anew by itself."""
+        if self.settings.seed is None:
+            return self
+        other = copy.copy(self)
+        other.settings = replace(self.settings, seed=self.settings.seed + number)
+        return other
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Generator[str, None, Continuation]:
         """Ask the server to continue. A stream that breaks before its first word is asked for again, one that breaks later is an error.

@@ -59,4 +59,5 @@ def _sample(record: Record, root: Path) -> Sample:
         answer=answer,
         kind=record.text("source") if record.has("source") else "questions",
         reasoning=record.text("reasoning") if record.has("reasoning") else None,
+        licence=record.text("licence") if record.has("licence") else None,
     )

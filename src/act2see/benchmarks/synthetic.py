@@ -1,4 +1,4 @@
-"""The held-out questions of the synthetic world as a benchmark."""
+"""The questions of the synthetic world: held-out ones as a benchmark, those of the other split to make training data from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,22 +12,31 @@ from act2see.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class SyntheticBenchmark:
-    """`count` held-out questions on mp4 files that are written into `folder` as they are needed; the kinds in turn."""
+    """`count` questions on mp4 files that are written into `folder` as they are needed; the kinds in turn."""
 
     folder: Path
     count: int = 300
     seed: int = 0
     kinds: tuple[dataset.Kind, ...] = dataset.KINDS
+    split: dataset.Split = "held-out"
     name: str = "synthetic"
 
     def samples(self) -> Iterator[Sample]:
         """The questions, each once its clip is written. Of the same count and seed, always the same."""
-        for record in dataset.write(self.folder, "held-out", self.count, self.seed, self.kinds):
+        for record in dataset.write(self.folder, self.split, self.count, self.seed, self.kinds):
             groups: tuple[str, ...] = ("unseen_pairs",) if record["unseen_pair"] else ()
             if record["kind"] == "hypothetical":
                 groups += (f"hypothetical: {record['asked']}",)
-            video = self.folder / record["video"]
-            yield Sample(record["id"], video, record["question"], tuple(record["choices"]), record["answer"], record["kind"], groups)
+            yield Sample(
+                record["id"],
+                self.folder / record["video"],
+                record["question"],
+                tuple(record["choices"]),
+                record["answer"],
+                record["kind"],
+                groups,
+                record["reasoning"],
+            )
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
         """Whether the answer names the right choice, by letter or text; None when it names none for sure."""

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from act2see.benchmarks import choosing
 from act2see.benchmarks.official import vcrbench as official
 from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
-from act2see.benchmarks.vcrbench_judge import Judge, JudgeError, response_of
+from act2see.benchmarks.vcrbench_judge import Judge, response_of
 from act2see.chat import letters
-from act2see.errors import ConfigError
+from act2see.errors import ConfigError, JudgeError
 from act2see.interfaces import Sample
 from act2see.records import shown
 from act2see.trace import Trace
@@ -169,10 +169,7 @@ class VCRBench:
             return True
         if self.judge is None or not answer:
             return None
-        try:
-            return {"1": True, "0": False}.get(self.judge.compare(sample.question, answer, sample.answer).strip())
-        except JudgeError:
-            return None
+        return self.judge.says_the_same(sample.question, answer, sample.answer)
 
 
 def plain_question(sample: Sample) -> str:

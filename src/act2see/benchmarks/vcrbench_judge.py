@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from act2see import chat
 from act2see.benchmarks.judge_prompts import OURS, Prompts
-from act2see.errors import BackendError
+from act2see.errors import BackendError, JudgeError
 from act2see.interfaces import Backend
+from act2see.records import shown
 from act2see.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
 
 TRIES = 3
@@ -17,10 +18,6 @@ _MAX_DECODES = 4
 """A judge that writes calls, though it is told of no tool, is given up after as many."""
 
 T = TypeVar("T")
-
-
-class JudgeError(Exception):
-    """What the judge wrote cannot be used, however often it was asked; says so in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,10 @@ class Judge:
     def compare(self, question: str, extracted: str, answer: str) -> str:
         """The judge's word on whether two answers agree, as written: only "1" says so. Raises `JudgeError`."""
         return self._ask("compare", self.prompts.compare.filled(question=question, extracted=extracted, answer=answer), str)
+
+    def says_the_same(self, question: str, given: str, answer: str) -> bool:
+        """Whether two answers agree; the judge is asked again where it writes neither 1 nor 0. Raises `JudgeError`."""
+        return self._ask("verdict", self.prompts.compare.filled(question=question, extracted=given, answer=answer), _verdict)
 
     def recall(self, question: str, answer: str, response: str, reasoning: str, read: Callable[[str], T]) -> T:
         """What `read` makes of the judged steps of the right solution; the judge is asked again where it raises `ValueError`. Raises `JudgeError`."""
@@ -93,6 +94,12 @@ class Judge:
         if trace.answer is not None:
             return trace.answer
         return "".join(step.text for step in trace.steps if isinstance(step, Thought)).rpartition("</think>")[2].strip()
+
+
+def _verdict(reply: str) -> bool:
+    if reply.strip() not in ("0", "1"):
+        raise ValueError(f"the judge wrote {shown(reply)} where 1 or 0 is expected")
+    return reply.strip() == "1"
 
 
 def response_of(trace: Trace) -> str:

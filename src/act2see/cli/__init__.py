@@ -10,26 +10,49 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 from platformdirs import user_config_path
 
 from act2see import __version__
-from act2see.cli import ask, audit, benchmarks, cache, compare, demo, evaluate, export, generate, index, merge, retrieve, score, synthetic, train
+from act2see.cli import (
+    ask,
+    audit,
+    benchmarks,
+    cache,
+    compare,
+    construct,
+    contamination,
+    demo,
+    evaluate,
+    export,
+    generate,
+    index,
+    merge,
+    retrieve,
+    score,
+    synthetic,
+    tradeoff,
+    train,
+)
+from act2see.cli import filter as filtering
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
     AskConfig,
     AskingConfig,
+    ConstructConfig,
+    ContaminationConfig,
     DemoConfig,
     EvalConfig,
     ExportConfig,
+    FilterConfig,
     GenerateConfig,
     IndexConfig,
     MergeConfig,
@@ -37,7 +60,9 @@ from act2see.config import (
     MicroRetrieverConfig,
     MicroVlmConfig,
     RetrieveConfig,
+    SpendingConfig,
     SyntheticConfig,
+    WaitConfig,
     read_settings,
 )
 from act2see.errors import Act2SeeError
@@ -52,7 +77,10 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "index": IndexConfig,
     "demo": DemoConfig,
     "eval": (EvalConfig, AskingConfig),
-    "audit": EvalConfig,
+    "audit": (EvalConfig, WaitConfig),
+    "construct": (ConstructConfig, SpendingConfig),
+    "filter": FilterConfig,
+    "contamination": ContaminationConfig,
     "generate": GenerateConfig,
     "synthetic": SyntheticConfig,
     "export": ExportConfig,
@@ -74,9 +102,15 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
     if not tokens and not path.exists():
         return
     classes_of = {name: found if isinstance(found, tuple) else (found,) for name, found in SETTINGS_OF.items()}
-    keys_of = {name: {field.name.replace("_", "-") for one in classes for field in fields(one)} for name, classes in classes_of.items()}
+    keys_of = {name: {key for one in classes for field in fields(one) for key in _keys(field)} for name, classes in classes_of.items()}
     settings = read_settings(path, keys_of)[command]
     Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
+
+
+def _keys(field: "Field[Any]") -> list[str]:
+    """What a field is called on the command line, and so in a file: its name, unless it has others."""
+    given = [one.name for one in getattr(field.type, "__metadata__", ()) if isinstance(one, Parameter) and one.name]
+    return [name.removeprefix("--") for names in given for name in names or ()] or [field.name.replace("_", "-")]
 
 
 app = App(
@@ -95,10 +129,14 @@ app.command(index.index)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(compare.compare)
+app.command(tradeoff.tradeoff)
 app.command(audit.audit)
 app.command(benchmarks.benchmarks)
 app.command(score.score)
 app.command(synthetic.synthetic)
+app.command(construct.construct)
+app.command(filtering.filter_run, name="filter")
+app.command(contamination.contamination)
 app.command(train.train)
 app.command(export.export)
 app.command(merge.merge)

@@ -2,14 +2,17 @@
 
 import json
 import tempfile
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED
-from act2see.config import EvalConfig, SettingsFile, recorded
-from act2see.errors import BackendError, ConfigError
+from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
+from act2see.errors import ConfigError
 from act2see.output import complain, progressing
 
 if TYPE_CHECKING:
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from act2see.store import Place, Run
     from act2see.trace import Trace
 
-MAX_BACKEND_ERRORS_IN_A_ROW = 3
 PAGE = "audit.html"
 
 
@@ -27,6 +29,7 @@ def audit(
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
+    waiting: Annotated[WaitConfig, Parameter(name="*")] = WaitConfig(),
     config: SettingsFile = None,
 ) -> int:
     """Answer each question again with nothing, a random, a wrong, a blurred frame in place of the right one, and count what looking gains and harms.
@@ -37,14 +40,16 @@ def audit(
     from act2see import registry
     from act2see.audit import MEANINGS, Auditor, summarise_audit
     from act2see.evaluation import Evaluator
+    from act2see.metering import metered
     from act2see.report.audit_page import render_audit
     from act2see.report.page import write_page
 
+    settings = replace(settings, given="right")  # what an arm is asked must not depend on what another answered
     _check(benchmark, settings)
     run = _audit_run(benchmark, settings) if settings.out else None
     with tempfile.TemporaryDirectory() as scratch:
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
-        backend = registry.backend(settings.backend, settings)
+        backend = metered(registry.backend(settings.backend, settings), waiting.prices, waiting.requests_per_minute)
         retriever = registry.retriever(settings.retriever, settings)
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
@@ -52,7 +57,7 @@ def audit(
         evaluator = Evaluator(asked, backend, retriever, generator, settings.fps, insert=settings.insert, **registry.limits(settings))
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
-            audited = _with_progress(auditor, settings.n, run)
+            audited = _with_progress(auditor, settings.n, waiting, run)
         except KeyboardInterrupt:
             complain("interrupted" + (f"; what was answered is kept in {run.folder}: go on with --resume" if run else ""))
             return INTERRUPTED
@@ -88,25 +93,25 @@ def _audit_run(benchmark: str, settings: EvalConfig) -> "Run":
 
     assert settings.out is not None
     make = Run.resume if settings.resume else Run.create
-    config = {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "frames"})}
+    config = {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "frames", "official_judge"})}
     return make(settings.out, command="audit", config=config, seed=settings.seed)
 
 
-def _with_progress(auditor: "Auditor", count: int | None, run: "Run | None") -> list["Audited"]:
-    """Every question in all arms; each trace is on the disk as soon as it ends."""
+def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
+    """Every question in all arms; each trace is on the disk as soon as it ends. A backend that is away is waited for."""
+    from act2see.workers import Patience
+
     places = _places(run) if run else {}
+    patience = Patience(waiting.patience_seconds)
+    samples = islice(auditor.evaluator.benchmark.samples(), waiting.limit)
+    known = [one for one in (count, waiting.limit) if one is not None]
     audited: list[Audited] = []
-    for sample in progressing(auditor.evaluator.benchmark.samples(), "questions", count):
-        audited.append(_audited(auditor, sample, run, places))
-        last = audited[-MAX_BACKEND_ERRORS_IN_A_ROW:]
-        if len(last) == MAX_BACKEND_ERRORS_IN_A_ROW and all(one.arms["real"].outcome == "backend_error" for one in last):
-            raise BackendError(f"stopped: the backend failed on {len(last)} questions in a row; {audited[-1].arms['real'].error}")
+    for sample in progressing(samples, "questions", min(known, default=None)):
+        audited.append(patience.ask(partial(_audited, auditor, sample, run, places), lambda one: one.backend_problem))
     return audited
 
 
 def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"]) -> "Audited":
-    from dataclasses import replace
-
     from act2see.audit import ARMS
 
     done: dict[Arm, Trace] = {}

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.official import official_figures, tell_official
+from act2see.cli.turns import threads_for, turns
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
 from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, progressing, tell_scores
 
 if TYPE_CHECKING:
-    from threading import Semaphore
-
     from act2see.evaluation import Evaluator, Scored
-    from act2see.interfaces import Backend, Sample
+    from act2see.interfaces import Sample
     from act2see.scores import Score
     from act2see.store import Place, Run
-    from act2see.trace import Cost
+    from act2see.trace import Cost, Trace
     from act2see.workers import Patience
-
-WAITS_FOR_A_SERVER = "openai:"
-"""Backends named so can be asked from several threads. Any other says so itself, by an attribute `concurrent` that is true."""
 
 
 def evaluate(
@@ -45,6 +42,7 @@ def evaluate(
     from act2see import registry
     from act2see.evaluation import Evaluator, ShuffledOptions
     from act2see.fingerprint import fingerprint, headline
+    from act2see.metering import metered
 
     shard = _checked(benchmark, settings, asking)
     config_of_run = _config(benchmark, settings, asking)
@@ -53,21 +51,26 @@ def evaluate(
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
         if asking.shuffle_options is not None:
             asked = ShuffledOptions(asked, asking.shuffle_options)
-        backend = registry.backend(settings.backend, settings)
+        backend = metered(registry.backend(settings.backend, settings), asking.prices, asking.requests_per_minute)
         retriever = registry.looker(settings) if settings.max_looks or settings.insert else None
         generator = registry.imaginer(settings, retriever)
         limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
-        evaluator = Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, asking.workers), **limits)
+        evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, asking.workers), **limits)
         made_by = fingerprint(config_of_run, backend, retriever, generator, _digest_of)
         scores, costs = _with_progress(evaluator, settings, asking, shard, run)
-    about = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks}
-    about |= {} if asking.limit is None else {"limit": asking.limit}
-    summary, spent = _counted(about, made_by, scores, costs, run, shard)
+        about = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks}
+        about |= {} if asking.limit is None else {"limit": asking.limit}
+
+        def official() -> dict[str, Any]:
+            return {} if run is None or asking.limit is not None else official_figures(benchmark, asked, run, judged=settings.official_judge)
+
+        summary, spent = _counted(about, made_by, scores, costs, run, shard, official)
     errors = [one.error for one in scores if one.error]
     if errors:
         complain(f"note: {len(errors)} of {len(scores)} questions failed; the first: {errors[0]}")
     tell_scores(summary, as_json=settings.json)
     if not settings.json:
+        tell_official(summary)
         _tell_seconds(spent)
         print(headline(made_by))
     return ANSWERED
@@ -110,7 +113,7 @@ def _checked(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> _Sha
 
 def _config(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> dict[str, Any]:
     shuffled = {} if asking.shuffle_options is None else {"shuffle_options": asking.shuffle_options}
-    return {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache"}), **shuffled}
+    return {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "official_judge"}), **shuffled}
 
 
 def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None) -> "Run":
@@ -148,7 +151,8 @@ def _with_progress(
     scores: list[Score] = []
     costs: list[Cost] = []
     try:
-        for score, cost in progressing(each(questions, work, workers), "questions", _count(settings, asking, shard)):
+        answers = (one for chain in each(questions, work, workers) for one in chain)
+        for score, cost in progressing(answers, "questions", _count(settings, asking, shard)):
             scores.append(score)
             costs += [] if cost is None else [cost]
     except KeyboardInterrupt:
@@ -167,33 +171,42 @@ class Work:
     there: "dict[str, Place]"
     patience: "Patience"
 
-    def __call__(self, question: "tuple[int, Sample]") -> "tuple[Score, Cost | None]":
-        """A question's score, from its trace where that is there already, and what the answer cost."""
-        number, sample = question
+    def __call__(self, chain: "Sequence[tuple[int, Sample]]") -> "list[tuple[Score, Cost | None]]":
+        """The score of each question of a chain, and what its answer cost; one that quotes an earlier answer is asked with it."""
+        from act2see.evaluation import quoting
+
+        asked: dict[str, Trace | None] = {}
+        found = []
+        for number, sample in chain:
+            scored = self._scored(quoting(self.evaluator.benchmark, sample, asked))
+            asked[sample.id] = scored.trace
+            found.append((scored.score(number), None if scored.trace is None else scored.trace.cost))
+        return found
+
+    def _scored(self, sample: "Sample") -> "Scored":
+        """From its trace where that is there already."""
         if self.run is not None and sample.id in self.there:
-            scored = self.evaluator.score(sample, self.run.sketch_at(self.there[sample.id]))
-        else:
-            scored = self.patience.ask(lambda: self.evaluator.answer(sample), _problem)
-            if self.run is not None and scored.trace is not None:
-                self.run.append(scored.trace)
-        return scored.score(number), None if scored.trace is None else scored.trace.cost
+            return self.evaluator.score(sample, self.run.sketch_at(self.there[sample.id]))
+        scored = self.patience.ask(lambda: self.evaluator.answer(sample), lambda scored: scored.backend_problem)
+        if self.run is not None and scored.trace is not None:
+            self.run.append(scored.trace)
+        return scored
 
 
-def _problem(scored: "Scored") -> str | None:
-    """What is wrong with the backend; None where the question failed for another reason, before or besides asking it."""
-    if scored.outcome == "backend_error":
-        return scored.error or "it failed"
-    return None if scored.outcome.endswith("_error") else ""
+def _questions(evaluator: "Evaluator", limit: int | None, shard: _Shard | None) -> "Iterator[list[tuple[int, Sample]]]":
+    """The questions with their places, in chains: a shard has whole ones."""
+    from act2see.evaluation import chains
 
-
-def _questions(evaluator: "Evaluator", limit: int | None, shard: _Shard | None) -> "Iterator[tuple[int, Sample]]":
     seen: set[str] = set()
-    for number, sample in enumerate(islice(evaluator.benchmark.samples(), limit)):
-        if sample.id in seen:
-            raise ConfigError(f"the benchmark has two questions with the id {sample.id!r}: each needs one of its own")
-        seen.add(sample.id)
-        if shard is None or number % shard.of == shard.first - 1:
-            yield number, sample
+    number = 0
+    for place, chain in enumerate(chains(evaluator.benchmark, islice(evaluator.benchmark.samples(), limit))):
+        for sample in chain:
+            if sample.id in seen:
+                raise ConfigError(f"the benchmark has two questions with the id {sample.id!r}: each needs one of its own")
+            seen.add(sample.id)
+        if shard is None or place % shard.of == shard.first - 1:
+            yield list(enumerate(chain, start=number))
+        number += len(chain)
 
 
 def _finished(run: "Run") -> "dict[str, Place]":
@@ -204,21 +217,6 @@ def _finished(run: "Run") -> "dict[str, Place]":
         if trace.finish:
             found[trace.id] = place
     return found
-
-
-def _turns(backend: "Backend", name: str, wanted: int) -> "Semaphore | None":
-    """What lets so many ask the backend at once; None where it takes one question at a time."""
-    from threading import Semaphore
-
-    if wanted > 1 and not getattr(backend, "concurrent", name.startswith(WAITS_FOR_A_SERVER)):
-        complain(f"note: backend {name!r} takes one question at a time: --workers {wanted} is 1")
-        return None
-    return Semaphore(wanted) if wanted > 1 else None
-
-
-def threads_for(workers: int) -> int:
-    """More threads than may ask at once, so that videos are opened and traces are written while all of those wait (our choice: a quarter more)."""
-    return workers + max(1, workers // 4)
 
 
 def _count(settings: EvalConfig, asking: AskingConfig, shard: _Shard | None) -> int | None:
@@ -233,9 +231,16 @@ def _count(settings: EvalConfig, asking: AskingConfig, shard: _Shard | None) -> 
 
 
 def _counted(
-    about: dict[str, Any], made_by: dict[str, Any], scores: "list[Score]", costs: "list[Cost]", run: "Run | None", shard: _Shard | None
+    about: dict[str, Any],
+    made_by: dict[str, Any],
+    scores: "list[Score]",
+    costs: "list[Cost]",
+    run: "Run | None",
+    shard: _Shard | None,
+    official: Callable[[], dict[str, Any]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The summary, and what differs from one machine to the next. Both are kept, by the last one of several shards for all of them."""
+    from act2see.benchmarks.published import beside
     from act2see.scores import summarise_costs, summarise_scores
 
     if run is not None and shard is not None:
@@ -246,7 +251,9 @@ def _counted(
             about = {**about, "shard": shard.name}
         else:
             scores, costs, shard = merged, _costs_of(run), None
-    summary = {**about, **summarise_scores(scores), "fingerprint": made_by}
+    theirs = official() if shard is None else {}
+    published = beside(about["benchmark"], made_by["settings"])
+    summary = {**about, **summarise_scores(scores), **theirs, **({"published": published} if published else {}), "fingerprint": made_by}
     spent = summarise_costs(costs)
     if run is not None and shard is None:
         run.write_scores(one.row() for one in scores)

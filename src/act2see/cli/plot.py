@@ -1,8 +1,10 @@
-"""How well each frame of a video fits a text, drawn over time."""
+"""How well each frame of a video fits a text, drawn over time; and what several runs' accuracy costs."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -22,13 +24,37 @@ _TIMES_SHOWN = 4  # more would lie over each other
 
 def draw(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
     """Write the scores over time with the picks marked in their order, their spans shaded and the threshold as a line. Raises `ConfigError`."""
-    with rc_context({"svg.hashsalt": "act2see", "font.size": 9}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a query may be in letters that the font lacks
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
-        axes = figure.add_subplot()
+    with _figure(path, (10, 3.6)) as axes:
         _curve(axes, curve)
         _picks(axes, frames)
         _labels(axes, curve, plain(title))
+
+
+def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, path: Path) -> None:
+    """Write each run's accuracy with its 95 % interval over its cost; the runs that no other beats in both are joined. Raises `ConfigError`."""
+    with _figure(path, (7.5, 4.6)) as axes:
+        for point in sorted(points, key=lambda one: float(one["cost"])):
+            low, high = point["accuracy_95"] or (point["accuracy"], point["accuracy"])
+            colour = _LINE if point["is_best"] else _THRESHOLD
+            at = (point["cost"], 100 * point["accuracy"])
+            axes.errorbar(*at, yerr=[[at[1] - 100 * low], [100 * high - at[1]]], fmt="o", color=colour, capsize=3, markersize=5)
+            axes.annotate(Path(point["run"]).name, at, xytext=(6, 5), textcoords="offset points", color=colour, parse_math=False)
+        best = sorted((point["cost"], 100 * point["accuracy"]) for point in points if point["is_best"])
+        axes.plot(*zip(*best, strict=True), color=_LINE, linewidth=0.9, linestyle=":", zorder=0)
+        axes.set_title(plain(title), loc="left", parse_math=False)
+        axes.set_xlabel(unit)
+        axes.set_ylabel("right (%)")
+        axes.margins(x=0.14, y=0.12)
+        axes.grid(alpha=0.25)
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Axes]:
+    """Axes to draw into; the file is written when the block ends, the same for the same drawing."""
+    with rc_context({"svg.hashsalt": "act2see", "font.size": 9}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a text may be in letters that the font lacks
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure.add_subplot()
         try:
             figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         except OSError as error:

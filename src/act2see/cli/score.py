@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.official import tell_official
 from act2see.config import EvalConfig
 from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, tell_scores
@@ -41,13 +42,16 @@ def score(
         return _hold_against(cases)
     assert run is not None
     check_file_to_write(official_form)
-    rescored = _rescored(run.expanduser(), benchmark, data)
+    rescored = _rescored(run.expanduser(), benchmark, data, scores_too=official_form is None)
     if official_form is not None:
         _write_official_form(rescored, official_form)
+        if rescored.run.config.get("answer_judge") is not None:  # what the judge said stays as it is
+            print(json.dumps({"official_form": str(official_form)}) if as_json else official_form)
+            return ANSWERED
     summary = _keep(rescored)
     tell_scores(summary, as_json=as_json)
     if not as_json:
-        _tell_official(summary)
+        tell_official(summary)
         if official_form is not None:
             print(official_form)
     return ANSWERED
@@ -84,7 +88,7 @@ class _Rescored:
     limit: int | None
 
 
-def _rescored(folder: Path, benchmark: str | None, data: Path | None) -> _Rescored:
+def _rescored(folder: Path, benchmark: str | None, data: Path | None, *, scores_too: bool) -> _Rescored:
     from act2see import registry
     from act2see.evaluation import Scored, ShuffledOptions
     from act2see.evaluation import score as score_trace
@@ -94,7 +98,7 @@ def _rescored(folder: Path, benchmark: str | None, data: Path | None) -> _Rescor
     run = Run.open(folder)
     if run.command != "eval":
         raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval are scored again")
-    name, settings, shuffled = _asked_for(run, benchmark, data)
+    name, settings, shuffled = _asked_for(run, benchmark, data, scores_too=scores_too)
     registry.check_benchmark(name)
     asked = registry.benchmark(name, settings, folder / "videos")
     if shuffled is not None:
@@ -136,7 +140,7 @@ def _note(folder: Path, name: str, scored: int, not_asked: int, left_over: int) 
         complain(f"note: {left_over} traces answer no question of {name!r} as it is now")
 
 
-def _asked_for(run: "Run", benchmark: str | None, data: Path | None) -> tuple[str, EvalConfig, int | None]:
+def _asked_for(run: "Run", benchmark: str | None, data: Path | None, *, scores_too: bool) -> tuple[str, EvalConfig, int | None]:
     """The benchmark that the run was asked for, what decides its questions, and the seed of their options' order, where that is not their own.
 
     Only the command line names code that is loaded, never a file.
@@ -160,7 +164,7 @@ def _asked_for(run: "Run", benchmark: str | None, data: Path | None) -> tuple[st
         raise ConfigError(f"{run.folder} is a run of {name!r}, not of {benchmark!r}: leave --benchmark out")
     if benchmark is None and name not in BY_NAME:
         raise ConfigError(f"{run.folder} is a run of {name!r}, which is no benchmark of act2see: say --benchmark {name} if you trust that code")
-    if judge is not None:
+    if judge is not None and scores_too:
         raise ConfigError(f"{run.folder} was scored by the judge {judge!r}, and score asks no model: act2see eval --resume scores it again with it")
     where = data or (Path(lay_at) if lay_at is not None else None)
     return name, EvalConfig(n=count, seed=seed, kind=_kinds(kinds), subtitles=subtitles, data=where), shuffled
@@ -205,14 +209,3 @@ def _write_official_form(rescored: _Rescored, path: Path) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _tell_official(summary: Mapping[str, Any]) -> None:
-    if official := summary.get("official"):
-        print(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")
-        if guesses := official["baselines"]:
-            print("official, guessing: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses.items()))
-
-
-def _share(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.1%}"

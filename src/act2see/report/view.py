@@ -122,14 +122,11 @@ class Page:
 def page(trace: Trace) -> Page:
     """The page of a trace, finished or not."""
     album = Album()
-    initial = tuple(_initial(frame, album) for frame in evenly(trace.frames, MAX_INITIAL_PICTURES))
-    blocks = tuple(_blocks(trace, album))
-    right = chat.chosen(trace.answer, trace.choices)
-    letters = chat.letters(len(trace.choices)).ljust(len(trace.choices))
+    initial, blocks = seen_and_said(trace, album, MAX_INITIAL_PICTURES)
     return Page(
         trace=trace,
         video=PurePath(trace.video).name,
-        choices=tuple((letter, choice, number == right) for number, (letter, choice) in enumerate(zip(letters, trace.choices, strict=True))),
+        choices=lettered(trace.choices, chat.chosen(trace.answer, trace.choices)),
         no_answer=why_no_answer(trace.finish),
         timeline=_timeline(trace, album),
         initial=initial,
@@ -137,6 +134,17 @@ def page(trace: Trace) -> Page:
         stages=_stages(trace.cost),
         pictures=album.embedded(),
     )
+
+
+def seen_and_said(trace: Trace, album: Album, most: int) -> tuple[tuple[Shown, ...], tuple[Block, ...]]:
+    """At most so many of the initial frames, and the reasoning; their pictures are put into the album."""
+    return tuple(_initial(frame, album) for frame in evenly(trace.frames, most)), tuple(_blocks(trace, album))
+
+
+def lettered(choices: Sequence[str], marked: int | None) -> tuple[tuple[str, str, bool], ...]:
+    """Each choice's letter and text, and whether it is the marked one."""
+    letters = chat.letters(len(choices)).ljust(len(choices))
+    return tuple((letter, choice, number == marked) for number, (letter, choice) in enumerate(zip(letters, choices, strict=True)))
 
 
 def why_no_answer(finish: Finish | None) -> str:
@@ -336,5 +344,5 @@ def _round_steps() -> Iterable[float]:
 
 
 def _stages(cost: Cost) -> tuple[Stage, ...]:
-    total = sum(cost.seconds.values())
+    total = cost.total_seconds
     return tuple(Stage(name, seconds, 100 * seconds / total if total > 0 else 0.0) for name, seconds in cost.seconds.items())

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ Kind = Literal["static", "transient", "hypothetical"]
 KINDS: tuple[Kind, ...] = ("static", "transient")
 """What is asked for where nothing else is said: the kinds that need no generator."""
 CLIPS, QUESTIONS = "clips", "questions.jsonl"
+_NAME = re.compile(r"(train|held-out)-(-?[0-9]{1,18})-(hypothetical-)?([0-9]{5,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,53 @@ class Item:
         return (self.question.actor.colour, self.question.actor.shape) in UNSEEN_PAIRS
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an item stands in the data set, which is all that makes it."""
+
+    split: Split
+    seed: int
+    kind: Kind
+    number: int
+    """Among those of its kind, from 0."""
+
+    @classmethod
+    def of(cls, name: str) -> "Place | None":
+        """The place of the item of that name; None for a name that no item has."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        split: Split = "train" if match[1] == "train" else "held-out"
+        seed, is_hypothetical, number = int(match[2]), match[3] is not None, int(match[4])
+        kind: Kind = "hypothetical" if is_hypothetical else KINDS[number % len(KINDS)]
+        place = cls(split, seed, kind, number if is_hypothetical else number // len(KINDS))
+        return place if place.name == name else None
+
+    @property
+    def name(self) -> str:
+        """The item's: `train-0-00012`, `held-out-0-hypothetical-00003`."""
+        if self.kind == "hypothetical":
+            return f"{self.split}-{self.seed}-hypothetical-{self.number:05d}"
+        return f"{self.split}-{self.seed}-{len(KINDS) * self.number + KINDS.index(self.kind):05d}"
+
+
 def items(split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[Item]:
     """`count` items, the kinds in turn. Held-out clips have random numbers of their own, and may show the unseen pairs.
 
     A question depends on its kind and its number among those of its kind alone: whatever else is asked, the tenth static question is the same.
     """
     for number in range(count):
-        kind, place = kinds[number % len(kinds)], number // len(kinds)
-        yield _hypothetical(split, seed, place) if kind == "hypothetical" else _question(split, seed, place, kind)
+        yield item(Place(split, seed, kinds[number % len(kinds)], number // len(kinds)))
 
 
-def _question(split: Split, seed: int, place: int, kind: Literal["static", "transient"]) -> Item:
-    index = len(KINDS) * place + KINDS.index(kind)
-    rng = random.Random(f"{split} {seed} {index}")
+def item(place: Place) -> Item:
+    """The item that stands there."""
+    return _hypothetical(place) if place.kind == "hypothetical" else _question(place)
+
+
+def _question(place: Place) -> Item:
+    split, kind = place.split, place.kind
+    rng = random.Random(f"{split} {place.seed} {len(KINDS) * place.number + KINDS.index(kind)}")
     # Drawn before the clip: what can be asked about a clip tells something of what is in it.
     asked = rng.choice(tuple(WORDINGS))
     while True:
@@ -60,17 +96,17 @@ def _question(split: Split, seed: int, place: int, kind: Literal["static", "tran
         if wanted:
             break
     steps = explain(rng, clip, wanted[0], [Look(wanted[0].could_see[0])])
-    return Item(f"{split}-{seed}-{index:05d}", clip, wanted[0], _told(steps))
+    return Item(place.name, clip, wanted[0], _told(steps))
 
 
-def _hypothetical(split: Split, seed: int, place: int) -> Item:
-    rng = random.Random(f"{split} {seed} hypothetical {place}")
-    clip, question = ask_hypothetical(rng, unseen=split == "held-out")
+def _hypothetical(place: Place) -> Item:
+    rng = random.Random(f"{place.split} {place.seed} hypothetical {place.number}")
+    clip, question = ask_hypothetical(rng, unseen=place.split == "held-out")
     seconds = question.anchors[0]
     edited = apply(question.edit, clip, seconds)
     assert edited is not None
     steps = explain_hypothetical(rng, clip, question, Imagined(Frame(edited.draw(seconds), None), seen(edited, seconds)))
-    return Item(f"{split}-{seed}-hypothetical-{place:05d}", clip, question, _told(steps))
+    return Item(place.name, clip, question, _told(steps))
 
 
 def _told(steps: Sequence[Step]) -> str:
@@ -94,15 +130,15 @@ def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence
     """
     (folder / CLIPS).mkdir(parents=True, exist_ok=True)
     records = []
-    for item in items(split, count, seed, kinds):
+    for one in items(split, count, seed, kinds):
         # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
-        content = hashlib.sha256(repr(item.clip).encode()).hexdigest()[:10]
-        path = folder / CLIPS / f"{item.name}-{content}.mp4"
+        content = hashlib.sha256(repr(one.clip).encode()).hexdigest()[:10]
+        path = folder / CLIPS / f"{one.name}-{content}.mp4"
         if not path.exists():
-            unfinished = path.with_name(f".{item.name}.{os.getpid()}.mp4")
-            item.clip.write(unfinished)
+            unfinished = path.with_name(f".{one.name}.{os.getpid()}.mp4")
+            one.clip.write(unfinished)
             unfinished.replace(path)
-        records.append({"id": item.name, "video": f"{CLIPS}/{path.name}", **_record(item)})
+        records.append({"id": one.name, "video": f"{CLIPS}/{path.name}", **_record(one)})
         yield records[-1]
     text = "".join(json.dumps(record) + "\n" for record in records)
     unfinished = folder / f".{QUESTIONS}.{os.getpid()}"

@@ -1,0 +1,251 @@
+"""`act2see construct`: a teacher's traces on questions that people have answered, to be filtered and trained on."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.turns import threads_for, turns
+from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
+from act2see.errors import ConfigError
+from act2see.output import complain, progressing
+
+if TYPE_CHECKING:
+    from act2see.construction import Constructed, Constructor, Spending
+    from act2see.interfaces import Benchmark, Sample
+    from act2see.store import Place, Run
+    from act2see.workers import Patience
+
+NAMED_VIDEOS = 5
+"""So many missing videos are named on the terminal; summary.json names all."""
+MAKES_ITS_OWN = "synthetic"
+OWN_LICENCES = (MAKES_ITS_OWN, "jsonl")
+"""Sources whose licence is not the catalogue's to judge: clips that this package makes, and questions that say it one by one."""
+
+
+def construct(
+    source: Annotated[str, Parameter(help="synthetic, minerva, causalvqa, social-genome, jsonl (with --data), or package.module:Class.")],
+    /,
+    *,
+    settings: Annotated[ConstructConfig, Parameter(name="*")] = ConstructConfig(),
+    spending: Annotated[SpendingConfig, Parameter(name="*")] = SpendingConfig(),
+    config: SettingsFile = None,
+) -> int:
+    """Let a teacher answer a data set's questions, looking for real, and again where it was wrong. Every try is kept as a trace in --out.
+
+    `act2see filter` then takes the good ones. The person's reasoning is not shown to the teacher. Exit code 1 where the budget ended it.
+    """
+    del config
+    from act2see import registry
+    from act2see.construction import Constructor, Spending
+    from act2see.evaluation import Evaluator
+    from act2see.fingerprint import fingerprint
+    from act2see.metering import metered
+
+    _check(source, settings, spending)
+    assert settings.out is not None
+    asked = registry.source(source, settings, settings.out / "videos")
+    samples = _read(source, asked, spending.limit)
+    check_usable(source, samples, settings.allow)
+    run = _run(settings.out, source, settings)
+    missing = _write_references(run, source, samples)
+    backend = metered(registry.backend(settings.backend, settings), spending.prices, spending.requests_per_minute)
+    retriever = registry.retriever(settings.retriever, settings) if settings.max_looks else None
+    generator = registry.generator(settings.generator, settings, retriever)
+    limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
+    evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, spending.workers), **limits)
+    if settings.again and "greedy" in backend.made_with.get("decoding", ""):
+        complain("note: this teacher decodes greedily, so that another try says the same again: give it a --temperature")
+    budget = Spending(spending.budget_usd)
+    ended = _with_progress(Constructor(evaluator, settings.again, settings.show_reference), samples, run, spending, budget)
+    made_by = fingerprint(run.config, backend, retriever, generator, _digest_of)
+    summary = _summary(source, samples, ended, run, made_by, missing)
+    run.write_scores(one.score.row() for one in ended)
+    run.write_summary(summary)
+    _tell(summary, budget, as_json=settings.json)
+    return ANSWERED if len(ended) == len(samples) else MENDABLE
+
+
+# Before the first question
+
+
+def _read(source: str, asked: "Benchmark", limit: int | None) -> "list[Sample]":
+    """All questions at once, because what speaks against their use is said before anything is paid for."""
+    samples = islice(asked.samples(), limit)
+    return list(progressing(samples, "clips", None) if source == MAKES_ITS_OWN else samples)
+
+
+def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> None:
+    """Refuse what cannot be, before anything heavy is loaded."""
+    from act2see import registry
+
+    registry.check_benchmark(source)
+    registry.check_backend(settings.backend)
+    registry.check_retriever(settings.retriever)
+    registry.check_generator(settings.generator, settings.judge)
+    if settings.out is None:
+        raise ConfigError("the traces need a place: name the run's folder with --out")
+    if spending.budget_usd is not None and spending.prices is None:
+        raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
+
+
+def _run(folder: Path, source: str, settings: ConstructConfig) -> "Run":
+    from act2see.fingerprint import prompt_digest
+    from act2see.store import Run
+
+    prompts = {rendering: prompt_digest({"rendering": rendering}) for rendering in ("same_turn", "tool_turn", "user_turn")}
+    config = {"source": source, **recorded(settings, leave_out={"out", "resume", "json", "cache"}), "prompts": prompts}
+    make = Run.resume if settings.resume else Run.create
+    return make(folder, command="construct", config=config, seed=settings.seed)
+
+
+def check_usable(source: str, samples: "Sequence[Sample]", allowed: Sequence[str]) -> None:
+    """Refuse, in one line, what may not be trained on or cannot be verified, unless it is wanted all the same. Raises `ConfigError`."""
+    from act2see.benchmarks.catalogue import BY_NAME
+
+    entry, problems = BY_NAME.get(source), {}
+    if entry is not None and source not in OWN_LICENCES and entry.training != "yes":
+        problems["licence"] = f"it may not be trained on ({entry.why})" if entry.training == "no" else f"nobody has said that it may be ({entry.why})"
+    for what, named, unusable in (
+        ("answers", "the right answer", [one for one in samples if not one.answer]),
+        ("reasoning", "a person's reasoning", [one for one in samples if not one.reasoning]),
+    ):
+        if unusable:
+            problems[what] = f"{len(unusable):,} of {len(samples):,} questions come without {named}"
+    missing = [what for what in problems if what not in allowed]
+    if missing:
+        said = "; ".join(problems[what] for what in missing)
+        raise ConfigError(f"{source} cannot make training data as it is: {said}; to go on all the same: --allow {' '.join(missing)}")
+
+
+def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> list[str]:
+    """Keep the questions beside the traces; gives the videos that are not there, once each. Raises `ConfigError` for an id that comes twice."""
+    from act2see.benchmarks.catalogue import BY_NAME
+    from act2see.references import reference, reference_row
+    from act2see.store import SAMPLES
+
+    twice = [name for name, count in Counter(one.id for one in samples).items() if count > 1]
+    if twice:
+        raise ConfigError(f"the source has two questions with the id {twice[0]!r}: each needs one of its own")
+    entry = BY_NAME.get(source)
+    licence = "Apache-2.0" if source == MAKES_ITS_OWN else "not stated" if entry is None or source in OWN_LICENCES else entry.licence
+    run.write_rows(SAMPLES, (reference_row(reference(one, source, licence)) for one in samples))
+    missing = sorted({str(one.video) for one in samples if not one.video.is_file()})
+    if missing:
+        named = ", ".join(missing[:NAMED_VIDEOS]) + (f" and {len(missing) - NAMED_VIDEOS} more" if len(missing) > NAMED_VIDEOS else "")
+        complain(f"note: {len(missing)} videos are not there, and their questions end as video errors: {named}")
+    return missing
+
+
+def _digest_of(folders: Sequence[Path]) -> str:
+    from act2see.encoders.loading import fingerprint
+
+    return fingerprint(folders)
+
+
+# The questions
+
+
+def _with_progress(
+    constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending"
+) -> "list[Constructed]":
+    """Every question that ended, in the source's order. Each new trace is on the disk before its worker goes on."""
+    from act2see.workers import Patience, each
+
+    work = Work(constructor, run, _tries(run, budget), Patience(spending.patience_seconds), budget)
+    workers = threads_for(spending.workers) if constructor.evaluator.turns else 1
+    ended = []
+    try:
+        for one in progressing(each(enumerate(samples), work, workers), "questions", len(samples)):
+            ended += [] if one is None else [one]
+    except KeyboardInterrupt:
+        complain(f"what was answered is kept in {run.folder}: go on with --resume")
+        raise
+    return sorted(ended, key=lambda one: one.score.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done with a question, in whichever thread."""
+
+    constructor: "Constructor"
+    run: "Run"
+    there: "dict[str, dict[int, Place]]"
+    patience: "Patience"
+    budget: "Spending"
+
+    def __call__(self, question: "tuple[int, Sample]") -> "Constructed | None":
+        """How a question ended; None where the budget was spent before it could."""
+        number, sample = question
+        done = {tried: self.run.sketch_at(place) for tried, place in self.there.get(sample.id, {}).items()}
+        return self.constructor.construct(
+            sample,
+            number,
+            done,
+            self._keep,
+            lambda ask: self.patience.ask(ask, lambda scored: scored.backend_problem),
+            self.budget.has_left,
+        )
+
+    def _keep(self, trace: "Any") -> None:
+        self.budget.add(trace)
+        self.run.append(trace)
+
+
+def _tries(run: "Run", budget: "Spending") -> "dict[str, dict[int, Place]]":
+    """Where the tries stand that have ended, by question and number. What failed is tried again; its cost was paid all the same."""
+    from act2see.references import sample_and_number
+
+    found: dict[str, dict[int, Place]] = {}
+    for place in run.places():
+        trace = run.sketch_at(place)
+        budget.add(trace)
+        if trace.finish:
+            sample, number = sample_and_number(trace.id)
+            found.setdefault(sample, {})[number] = place
+    return found
+
+
+# After the last question
+
+
+def _summary(
+    source: str, samples: "Sequence[Sample]", ended: "Sequence[Constructed]", run: "Run", made_by: dict[str, Any], missing: list[str]
+) -> dict[str, Any]:
+    """What came out, by the questions. What it all cost is told of the filtered run, for each trace that was kept."""
+    from act2see.scores import summarise_scores
+
+    tries = Counter(one.tries for one in ended)
+    return {
+        "source": source,
+        "questions": len(samples),
+        "teacher": run.config["backend"],
+        "reference_shown": run.config["show_reference"],
+        **summarise_scores(one.score for one in ended),
+        "tries": {str(count): tries[count] for count in sorted(tries)},
+        "missing_videos": missing,
+        "fingerprint": made_by,
+    }
+
+
+def _tell(summary: dict[str, Any], budget: "Spending", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**summary, "dollars": round(budget.dollars, 6)}))
+    else:
+        print(f"{summary['n']} of {summary['questions']} questions of {summary['source']}: " + (_counts(summary["outcomes"]) or "none"))
+        tries = ", ".join(f"{count} in {number}" for number, count in summary["tries"].items()) or "none"
+        print(f"tries that it took: {tries}; {summary['call_rate']['all'] or 0:.1%} looked in their last one")
+        if budget.dollars:
+            print(f"{budget.dollars:.4f} dollars spent")
+    if summary["n"] < summary["questions"]:
+        complain(f"stopped: {budget.dollars:.4f} of {budget.budget} dollars are spent; go on with --resume and a larger --budget-usd")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())

@@ -1,0 +1,170 @@
+"""`act2see contamination`: which traces of a run overlap with evaluation sets, and the run without them."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.checks import check_file_to_write
+from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.config import ContaminationConfig, EvalConfig, SettingsFile
+from act2see.errors import ConfigError, StoreError
+from act2see.output import complain, plain, progressing
+
+if TYPE_CHECKING:
+    from act2see.contamination import HeldOut, Overlap
+    from act2see.store import Run
+    from act2see.trace import Trace
+
+NAMED_LINES = 10
+"""So many overlaps, and so many videos that could not be compared, are named on the terminal; --json and --report name all."""
+
+
+def contamination(
+    run: Annotated[Path, Parameter(help="Run folder whose traces are, or will be, trained on.")],
+    /,
+    *,
+    settings: Annotated[ContaminationConfig, Parameter(name="*")],
+    config: SettingsFile = None,
+) -> int:
+    """Find the traces of a run that overlap with evaluation sets: by question, by frames, or by the video's name.
+
+    Exit code 0 when none does, 1 when some do, also where --out writes a run without them: what was given is not clean. Videos that cannot be
+    compared are told, and change nothing in the exit code.
+    """
+    del config
+    from act2see.contamination import find_overlaps, summarise_overlaps
+    from act2see.store import Run
+
+    opened = Run.open(run.expanduser())
+    named = [_parsed(one) for one in settings.against]
+    _check(settings, named)
+    with tempfile.TemporaryDirectory() as scratch:
+        held_out = _held_out(named, Path(scratch), with_frames=settings.frames)
+    places = list(opened.places())
+    read = opened.trace_at if settings.frames else opened.sketch_at
+    found = find_overlaps(progressing(map(read, places), "traces", len(places)), held_out)
+    overlaps = [one for one in found if not {*settings.by}.isdisjoint(one.kinds)]
+    summary = {"run": str(opened.folder), "frames": settings.frames, **summarise_overlaps(overlaps, len(places), held_out)}
+    if settings.report is not None:
+        _write_report(settings.report, overlaps)
+    if settings.out is not None:
+        summary |= {"out": str(settings.out), "kept": _write_clean(opened, settings, overlaps)}
+    _tell(summary, overlaps, as_json=settings.json)
+    return MENDABLE if overlaps else ANSWERED
+
+
+# Before anything is read
+
+
+def _parsed(named: str) -> tuple[str, Path | None]:
+    """A benchmark and where its data lie, from `NAME=DIR` or `NAME`. Raises `ConfigError`."""
+    from act2see import registry
+    from act2see.benchmarks.catalogue import BY_NAME
+
+    name, separator, folder = named.partition("=")
+    registry.check_benchmark(name)
+    if separator and not folder:
+        raise ConfigError(f"--against {named}: there is no folder after the =; write {name}=DIR")
+    if name == "synthetic" and folder:
+        raise ConfigError(f"--against {named}: synthetic makes its own videos; write --against synthetic")
+    if name in BY_NAME and name != "synthetic" and not folder:
+        raise ConfigError(f"--against {named}: say where its data lie; write {name}=DIR, with {BY_NAME[name].download}")
+    path = Path(folder).expanduser() if folder else None
+    if path is not None and not path.exists():
+        raise ConfigError(f"--against {named}: there is no {path}; give the folder of the benchmark's data")
+    return name, path
+
+
+def _check(settings: ContaminationConfig, named: Sequence[tuple[str, Path | None]]) -> None:
+    if not named:
+        raise ConfigError("--against names no evaluation set: write --against minerva=DIR, or --against synthetic")
+    if len(set(named)) < len(named):
+        raise ConfigError("--against names the same evaluation set twice: name each once")
+    if not settings.by:
+        raise ConfigError("--by names nothing that counts: name at least one of question, near_question, frames, video_name")
+    if not settings.frames and settings.by == ("frames",):
+        raise ConfigError("--no-frames leaves nothing to compare by frames: leave one of the two out")
+    check_file_to_write(settings.report)
+    if settings.out is not None and settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+        raise ConfigError(f"{settings.out} is there already and not empty: give --out a new folder")
+
+
+# The evaluation sets
+
+
+def _held_out(named: Sequence[tuple[str, Path | None]], scratch: Path, *, with_frames: bool) -> "HeldOut":
+    from act2see import registry
+    from act2see.contamination import HeldOut, hash_video
+
+    samples = []
+    for number, (name, data) in enumerate(named):
+        benchmark = registry.benchmark(name, EvalConfig(data=data), scratch / str(number))
+        samples += [(name, sample) for sample in progressing(benchmark.samples(), plain(f"questions of {name}"), None)]
+    paths = list(dict.fromkeys(sample.video for _, sample in samples)) if with_frames else []
+    videos = list(progressing(map(hash_video, paths), "videos", len(paths))) if paths else []
+    return HeldOut(samples, videos)
+
+
+# After the last trace
+
+
+def _write_report(path: Path, overlaps: "Sequence[Overlap]") -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_text("".join(json.dumps(asdict(one)) + "\n" for one in overlaps), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[Overlap]") -> int:
+    """Write the run without the traces that overlap; how many it has."""
+    assert settings.out is not None
+    dropped = {one.trace_id for one in overlaps}
+
+    def keep(trace: "Trace") -> bool:
+        return trace.id not in dropped
+
+    config: dict[str, Any] = {
+        "run": str(run.folder),
+        "run_digest": run.digest,
+        "against": list(settings.against),
+        "by": list(settings.by),
+        "frames": settings.frames,
+    }
+    clean = run.subset(settings.out, command="contamination", config=config, seed=run.seed, keep=keep)
+    return sum(1 for _ in clean.places())
+
+
+def _tell(summary: Mapping[str, Any], overlaps: "Sequence[Overlap]", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary))
+        return
+    asked = ", ".join(f"{found['questions']:,} questions of {name}" for name, found in summary["benchmarks"].items())
+    print(plain(f"{summary['overlapping_traces']:,} of {summary['traces']:,} traces overlap with {asked}"))
+    for kind, count in summary["traces_by_kind"].items():
+        if count:
+            print(f"    {count:>6,}  {kind}")
+    for one in overlaps[:NAMED_LINES]:
+        print(plain(f"overlap: trace {one.trace_id} and {one.benchmark} {one.sample_id}: {_how(one)}"))
+    if len(overlaps) > NAMED_LINES:
+        print(f"overlap: {len(overlaps) - NAMED_LINES:,} more; --report FILE names them all")
+    if "out" in summary:
+        print(plain(f"{summary['kept']:,} traces without them, in {summary['out']}"))
+    for video in summary["videos_not_opened"][:NAMED_LINES]:
+        complain(f"note: not opened, so not compared by frames: {video['video']}: {video['error']}")
+    if (count := len(summary["videos_not_opened"])) > NAMED_LINES:
+        complain(f"note: {count - NAMED_LINES:,} more were not opened ({count:,} of {summary['videos']:,} videos); --json names them all")
+    if plain_ones := summary["videos_too_plain"]:
+        complain(f"note: {len(plain_ones):,} of {summary['videos']:,} videos are too plain to be compared by frames; --json names them all")
+
+
+def _how(one: "Overlap") -> str:
+    words = "" if one.question_similarity is None else f", {one.question_similarity:.0%} of the words"
+    frames = f", {one.frames} frames" if one.frames else ""
+    return f"{' and '.join(one.kinds)}{words}{frames}"

@@ -1,0 +1,170 @@
+"""`act2see filter`: which of a run's traces are good enough to train on."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.cli.exits import ANSWERED
+from act2see.config import FilterConfig, SettingsFile
+from act2see.errors import ConfigError, StoreError
+from act2see.output import complain, progressing
+
+if TYPE_CHECKING:
+    from act2see.acceptance import Counted
+    from act2see.references import Reference
+    from act2see.store import Place, Run
+    from act2see.trace import Cost
+
+REJECTED, VERDICTS, PAGE, CARD = "rejected.jsonl", "verdicts.jsonl", "filter.html", "README.md"
+
+
+def filter_run(
+    run: Annotated[Path, Parameter(help="Run folder of act2see construct.")],
+    /,
+    *,
+    settings: Annotated[FilterConfig, Parameter(name="*")],
+    config: SettingsFile = None,
+) -> int:
+    """Keep the traces that are right, like the person's reasoning, well-formed, and use what they see; tell of all others why not.
+
+    --out becomes a run with the kept traces, rejected.jsonl, a page with plots (filter.html) and a dataset card. No model that teaches is asked.
+    """
+    del config
+    from act2see import registry
+    from act2see.folders import check_new, whole_folder
+    from act2see.references import read_references
+    from act2see.reviewing import read_verdicts
+    from act2see.similarity import finished, similarities
+    from act2see.store import SAMPLES, Run
+
+    if settings.page is not None and settings.sample is None:
+        raise ConfigError("the page needs traces: say how many with --sample")
+    if settings.out.absolute() == run.absolute():
+        raise ConfigError(f"the kept traces cannot take the place of {run}: name another folder with --out")
+    check_new(settings.out, REJECTED)
+    opened = Run.open(run)
+    rows = opened.rows(SAMPLES)
+    if rows is None:
+        raise StoreError(f"{run} holds no {SAMPLES}: only a run of act2see construct tells by what its traces can be judged")
+    references = read_references(rows)
+    places, failed = finished(opened)
+    verdicts = {} if settings.verdicts is None else read_verdicts(settings.verdicts, places)
+    found = similarities(
+        opened,
+        places,
+        references,
+        lambda: registry.embedder(settings.embedder, settings.device),
+        settings.embedder,
+        lambda ids: progressing(ids, "texts compared", len(list(ids))),
+    )
+    everything = _judged(opened, places, references, found, settings, {name: one.note for name, one in verdicts.items() if not one.is_kept})
+    summary = _summary(everything, len(references), failed, settings)
+    with whole_folder(settings.out, replaces=REJECTED) as folder:
+        _write(folder, opened, everything, references, summary, settings)
+        if settings.verdicts is not None:
+            (folder / VERDICTS).write_bytes(settings.verdicts.read_bytes())
+    if settings.page is not None:
+        _write_review(settings.page, opened, places, everything, references, settings)
+    _tell(summary, settings)
+    return ANSWERED
+
+
+def _judged(
+    run: "Run",
+    places: "Mapping[str, Place]",
+    references: "Mapping[str, Reference]",
+    similarity: Mapping[str, float],
+    settings: FilterConfig,
+    rejected_by_hand: Mapping[str, str],
+) -> "list[Counted]":
+    from act2see.acceptance import counted
+    from act2see.filtering import Judged, Limits, judge, once_each
+    from act2see.references import sample_and_number
+    from act2see.similarity import reference_of
+
+    limits = Limits(settings.reference_similarity, settings.leak_words, frozenset(settings.ignore))
+
+    def judged(name: str) -> Judged:
+        trace = run.sketch_at(places[name])
+        return judge(trace, reference_of(trace, references), similarity.get(name), limits, rejected_by_hand.get(name))
+
+    tries = sorted(places, key=sample_and_number)
+    return [counted(one, run.sketch_at(places[one.trace]), references[one.sample]) for one in once_each(map(judged, tries), limits)]
+
+
+def _summary(everything: "Sequence[Counted]", questions: int, failed: "Sequence[Cost]", settings: FilterConfig) -> dict[str, Any]:
+    from act2see.acceptance import summarise
+
+    named = {
+        "reference_similarity": settings.reference_similarity,
+        "embedder": settings.embedder,
+        "ignore": list(settings.ignore),
+        "leak_words": settings.leak_words,
+    }
+    return {"settings": named, **summarise(everything, questions, failed)}
+
+
+def _write(
+    folder: Path, run: "Run", everything: "Sequence[Counted]", references: "Mapping[str, Reference]", summary: dict[str, Any], settings: FilterConfig
+) -> None:
+    """The kept traces as a run, and beside them everything that is to be known of them and of the others."""
+    from act2see.dataset_card import dataset_card
+    from act2see.references import reference_row
+    from act2see.report.filter_page import render_filter
+    from act2see.report.page import write_page
+    from act2see.store import SAMPLES
+
+    kept = {one.judged.trace for one in everything if one.judged.is_kept}
+    about = {"filtered": {"digest": run.digest, "traces": run.digest_of_traces(), "config": run.config}, **summary["settings"]}
+    made = run.subset(folder, lambda trace: trace.finish is not None and trace.id in kept, command="filter", config=about, seed=None)
+    answered = {one.judged.sample for one in everything if one.judged.is_kept}
+    made.write_rows(SAMPLES, (reference_row(one) for name, one in references.items() if name in answered))
+    made.write_rows(REJECTED, (_row(one) for one in everything if not one.judged.is_kept))
+    made.write_summary(summary)
+    write_page(folder / PAGE, render_filter(summary))
+    write_page(folder / CARD, dataset_card(summary, run.config))
+
+
+def _row(one: "Counted") -> dict[str, Any]:
+    judged = one.judged
+    return {"trace": judged.trace, "sample": judged.sample, "first": judged.first, "reasons": dict(judged.reasons), "similarity": judged.similarity}
+
+
+def _write_review(
+    page: Path,
+    run: "Run",
+    places: "Mapping[str, Place]",
+    everything: "Sequence[Counted]",
+    references: "Mapping[str, Reference]",
+    settings: FilterConfig,
+) -> None:
+    from act2see.report.page import write_page
+    from act2see.report.review_page import render_review
+
+    kept = sorted(one.judged.trace for one in everything if one.judged.is_kept)
+    drawn = sorted(random.Random(settings.seed).sample(kept, min(settings.sample or 0, len(kept))))
+    samples = {one.judged.trace: one.judged.sample for one in everything}
+    shown = [(run.trace_at(places[name]), references[samples[name]]) for name in drawn]
+    write_page(page, render_review(shown))
+
+
+def _tell(summary: dict[str, Any], settings: FilterConfig) -> None:
+    if settings.json:
+        print(json.dumps({**summary, "folder": str(settings.out)}))
+        return
+    counts = summary["paper_counts"]
+    print(f"{summary['kept']} of {summary['traces']} traces kept, on {summary['kept_questions']} of {summary['questions']} questions")
+    shared = counts["share_with_a_frame"]
+    print(f"with a frame: {counts['with_a_frame']}{'' if shared is None else f' ({shared:.1%})'}; ", end="")
+    print(f"retrieved {counts['with_retrieved']}, generated {counts['with_generated']}")
+    for reason, row in summary["by_reason"].items():
+        print(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
+    if summary["unfinished"]:
+        complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes them again")
+    print(settings.out / PAGE)
+    if settings.page is not None:
+        print(settings.page)

@@ -1,0 +1,49 @@
+"""The official side of an evaluation: figures by the benchmark's own rules, beside ours, from the traces on the disk."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from act2see.interfaces import Benchmark
+    from act2see.store import Run
+
+
+def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool) -> dict[str, Any]:
+    """For summary.json: the official figures over every question that the benchmark has, and, if wanted, those that its judge gives.
+
+    Empty for a benchmark without an official rule. A judge is asked four questions an answer; what it was asked already is not asked again.
+    """
+    from act2see.benchmarks.official.report import official_summary
+    from act2see.benchmarks.vcrbench import VCRBench
+    from act2see.evaluation import ShuffledOptions, as_shown
+    from act2see.output import progressing
+
+    traces = {trace.id: trace for trace in map(run.sketch_at, run.places()) if trace.finish}
+    pairs = [(sample, traces.get(sample.id)) for sample in asked.samples()]
+    answered = [(sample if trace is None else as_shown(sample, trace), trace) for sample, trace in pairs]
+    found = official_summary(name, answered)
+    inner = asked.benchmark if isinstance(asked, ShuffledOptions) else asked
+    if judged and isinstance(inner, VCRBench):
+        found["official_judged"] = inner.figures(progressing(answered, "answers judged", len(answered)))
+    return found
+
+
+def tell_official(summary: Mapping[str, Any]) -> None:
+    """Print the official figures and the published numbers, where there are any."""
+    if official := summary.get("official"):
+        print(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")
+        if guesses := official["baselines"]:
+            print("official, guessing: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses.items()))
+    if judged := summary.get("official_judged"):
+        accuracy, counted = _share(judged["accuracy"]["overall_accuracy"]), judged["n"]
+        print(f"by the judge {judged['judge']}: {accuracy} of {counted}, {judged['judge_errors']} judge errors")
+        if overall := judged["reasoning"].get("overall"):
+            print("its reasoning: " + ", ".join(f"{name} {_share(value)}" for name, value in overall.items()))
+    for one in summary.get("published", ()):
+        differs = ", ".join(f"{name} {theirs} there and {here} here" for name, (theirs, here) in one["differs"].items())
+        told = f"{differs or 'no known setting differs'}; not told: {', '.join(one['unknown'])}"
+        print(f"published: {_share(one['accuracy'])} by {one['model']} ({one['source']}); {told}")
+
+
+def _share(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.1%}"

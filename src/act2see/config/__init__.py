@@ -1,0 +1,55 @@
+"""What each command can be told: one frozen dataclass a command, whose fields are its flags, its keys in a TOML file, and its help.
+
+A file's top-level keys hold for every command that has them, those in a table (`[ask]`) for that command alone; a flag on the command line wins.
+"""
+
+from act2see.config.commands import (
+    AskConfig,
+    AskingConfig,
+    DemoConfig,
+    EvalConfig,
+    ExportConfig,
+    GenerateConfig,
+    IndexConfig,
+    MergeConfig,
+    PaceConfig,
+    RetrieveConfig,
+    SourceConfig,
+    WaitConfig,
+)
+from act2see.config.data import ConstructConfig, ContaminationConfig, FilterConfig, SpendingConfig
+from act2see.config.files import SettingsFile, read_settings, refuse_unknown
+from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, recorded
+from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig
+
+__all__ = [
+    "AskConfig",
+    "AskingConfig",
+    "ConstructConfig",
+    "ContaminationConfig",
+    "DemoConfig",
+    "EvalConfig",
+    "ExportConfig",
+    "FilterConfig",
+    "GenerateConfig",
+    "ImagineConfig",
+    "IndexConfig",
+    "IndexedConfig",
+    "MergeConfig",
+    "MicroGeneratorConfig",
+    "MicroRetrieverConfig",
+    "MicroVlmConfig",
+    "ModelConfig",
+    "PaceConfig",
+    "RetrieveConfig",
+    "SearchConfig",
+    "SettingsFile",
+    "SourceConfig",
+    "SpendingConfig",
+    "SyntheticConfig",
+    "WaitConfig",
+    "Words",
+    "read_settings",
+    "recorded",
+    "refuse_unknown",
+]

@@ -1,0 +1,44 @@
+"""Settings files: flags' names as keys, a table a command."""
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from act2see.errors import ConfigError
+
+SettingsFile = Annotated[
+    Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
+]
+
+
+def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Each command's settings from a TOML file, its table over the top level. `keys_of` holds each command's keys, spelled as its flags.
+
+    Raises `ConfigError` for a file that cannot be read and for a key that no command, or not this command, has.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    refuse_unknown(path, "table", tables, keys_of)
+    refuse_unknown(path, "key", everywhere, {key for keys in keys_of.values() for key in keys})
+    for command, table in tables.items():
+        refuse_unknown(path, f"key in [{command}]", table, keys_of[command])
+    return {command: {key: value for key, value in everywhere.items() if key in keys} | tables.get(command, {}) for command, keys in keys_of.items()}
+
+
+def refuse_unknown(path: Path, what: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise `ConfigError` for the first key of a file that is not known, naming the nearest that is."""
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key.replace("_", "-"), known, n=1) or difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "allowed are " + ", ".join(sorted(known))
+            raise ConfigError(f"{path}: unknown {what} {key!r}; {hint}")

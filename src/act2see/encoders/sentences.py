@@ -1,0 +1,32 @@
+"""Texts as vectors by a sentence-transformers model, such as BGE-M3, which the paper compares reasonings with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from act2see.errors import ConfigError
+
+BGE_M3 = "BAAI/bge-m3"
+_BATCH = 16
+
+
+class Sentences:
+    """A model from a folder or a hub. Prompts and pooling are those that its folder declares; texts longer than it reads are cut by it."""
+
+    def __init__(self, model: str, device: str = "auto") -> None:
+        """Load the model. Raises `ConfigError`."""
+        self.name = f"sentence-transformers:{Path(model).name}"
+        try:
+            self._model = SentenceTransformer(model, device=None if device == "auto" else device)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            said = (str(error).splitlines() or [""])[0]
+            hint = "download it and name its folder: --embedder sentence-transformers:DIR, or compare by words alone: --embedder words"
+            raise ConfigError(f"cannot load the embedder {model}: {said}; {hint}") from error
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of shape (texts, width)."""
+        made = self._model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+        return np.asarray(made, np.float32)

@@ -1,0 +1,201 @@
+"""How the scripted teacher words what it sees: in sentences of its own, unlike those of `questions.explain`, which stand for a person's."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import assert_never
+
+from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, prompt_of
+from act2see.synthetic.hypothetical import Count, Extreme, Hypothetical, Nearest, Seen
+from act2see.synthetic.questions import Question, query_for
+
+Moment = tuple[float, tuple[Seen, ...]]
+"""A frame's seconds, and what it shows."""
+Asking = Question | Hypothetical
+
+NEAR = {"top": "near the top", "left": "towards the left", "middle": "around the middle", "right": "towards the right", "bottom": "near the bottom"}
+"""Not `PLACE_WORDS`: a clause with these would be one of the person's, word for word."""
+BLAND = (" That is all I need.", " With this the matter is settled.", " Nothing more has to be said.", " So much for that; I can finish now.")
+"""What follows a look that nobody looks at."""
+WEATHER = (
+    "It has been raining since the early morning.",
+    "The wind comes from the sea and brings heavy clouds.",
+    "Tomorrow should be a little warmer, though fog is likely in the valleys.",
+    "Farmers have been hoping for a dry week before the harvest.",
+    "In the mountains there may even be some late snow.",
+    "The forecast for the weekend changes with every hour.",
+    "An umbrella would be a sensible thing to carry.",
+)
+"""What an off-topic reasoning is about. None of these holds a shape, a colour, a place or a number."""
+
+
+# What pictures show
+
+
+def picture(things: Sequence[Seen]) -> str:
+    """What one picture shows: `a blue ring towards the left and a red star near the top`."""
+    if not things:
+        return "nothing but the background"
+    named = [f"{_a(colour)} {shape} {NEAR[place]}" for colour, shape, place in things]
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+
+
+def told(rng: random.Random, moments: Sequence[Moment]) -> str:
+    """What frames show, one sentence for each stretch of them over which that stays the same."""
+    said = ""
+    for things, stretch in itertools.groupby(moments, key=lambda moment: moment[1]):
+        times = [seconds for seconds, _ in stretch]
+        when = f"At {times[0]:.1f} seconds" if len(times) == 1 else f"In the frames from {times[0]:.1f} to {times[-1]:.1f} seconds"
+        said += f" {when} {rng.choice(('I make out', 'the picture holds', 'one can see'))} {picture(things)}."
+    return said
+
+
+def told_imagined(rng: random.Random, things: Sequence[Seen]) -> str:
+    """What a generated picture shows."""
+    return f" {rng.choice(('The picture that was made shows', 'In the generated picture I make out', 'What came back holds'))} {picture(things)}."
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+# What is asked and found
+
+
+def topic(question: Asking) -> str:
+    """What a question wants to know: `the colour of the star`."""
+    if isinstance(question, Question):
+        return f"the {question.asked} of {thing(question)}"
+    match question.fact:
+        case Extreme(side):
+            return f"the colour of the {side} shape"
+        case Nearest(shape):
+            return f"the colour of what stands closest to the {shape}"
+        case Count(colour):
+            return f"the number of {colour} shapes"
+        case _:
+            assert_never(question.fact)
+
+
+def thing(question: Question) -> str:
+    """What a question is about: `the star`."""
+    return f"the {question.actor.colour} thing" if question.asked == "shape" else f"the {question.actor.shape}"
+
+
+def finding(question: Asking, value: str) -> str:
+    """A choice as a statement: `the star is red`."""
+    if isinstance(question, Question):
+        match question.asked:
+            case "colour":
+                return f"{thing(question)} is {value}"
+            case "shape":
+                return f"{thing(question)} is {_a(value)}"
+            case "place":
+                return f"{thing(question)} has its place {NEAR[value]}"
+            case _:
+                assert_never(question.asked)
+    return f"{topic(question)} would then be {value}"
+
+
+def premise(edit: Edit) -> str:
+    """What a hypothetical question supposes: `the star painted blue`."""
+    match edit:
+        case Recolour(shape, colour):
+            return f"the {shape} painted {colour}"
+        case Move(shape, place):
+            return f"the {shape} moved {NEAR[place]}"
+        case Remove(shape):
+            return f"the {shape} taken away"
+        case Swap(shape, _, other, _):
+            return f"the {shape} and the {other} having traded positions"
+        case _:
+            assert_never(edit)
+
+
+# The parts of a reasoning
+
+
+def opening(rng: random.Random, question: Asking) -> str:
+    """How a reasoning begins."""
+    said = rng.choice(("The question asks for {}.", "What has to be found out is {}.", "So the task here is to tell {}.")).format(topic(question))
+    if isinstance(question, Hypothetical):
+        said += rng.choice((" It supposes {}, and the clip has no such moment.", " All this with {}, which the clip itself does not offer."))
+        said = said.format(premise(question.edit))
+    return said
+
+
+def unseen(rng: random.Random, question: Question) -> str:
+    """That the frames do not show what is asked for."""
+    return rng.choice((" I find no trace of {} here.", " Nowhere here can I spot {}.", " Still missing is {}.")).format(thing(question))
+
+
+def wish(rng: random.Random, question: Asking) -> str:
+    """Why a call is made."""
+    if isinstance(question, Hypothetical):
+        return rng.choice((" A picture of that would help.", " Let me have that drawn.", " To be certain, let me see it drawn."))
+    return rng.choice(
+        (" Let me ask for a frame in between.", " A further frame might help.", " Something between these frames must hold it, so I ask for more.")
+    )
+
+
+def needless_wish(rng: random.Random, question: Question, seconds: float) -> str:
+    """Why a call is made that nobody needs; not yet what is answered."""
+    enough = f" The frame at {seconds:.1f} seconds already has {thing(question)} in it."
+    return enough + rng.choice((" All the same, let me fetch one more frame.", " Still, another frame can do no harm."))
+
+
+def early(rng: random.Random, question: Asking, value: str) -> str:
+    """A conclusion before there is anything to conclude from."""
+    said = rng.choice((" It is clear that {}: the answer must be {}.", " I already know that {}, so my answer is {}."))
+    return said.format(finding(question, value), value) + rng.choice((" I look only for form's sake.", " Let me have a look nevertheless."))
+
+
+def query(rng: random.Random, question: Asking) -> str:
+    """What to ask a tool for."""
+    if isinstance(question, Question):
+        return query_for(rng, question)
+    edit = question.edit
+    # The only prompt that is long enough to be the person's word for word: the same two, the other first.
+    return prompt_of(Swap(edit.other, edit.other_place, edit.shape, edit.place) if isinstance(edit, Swap) else edit, rng)
+
+
+def nothing_came(rng: random.Random) -> str:
+    """After a call that brought an error."""
+    return rng.choice((" Nothing was brought to me.", " The tool has nothing for me.", " That request went unanswered."))
+
+
+def malformed(rng: random.Random) -> str:
+    """After a call or a frame that broke the protocol."""
+    return rng.choice((" That was not well formed.", " I wrote that in a wrong way.", " That did not follow the rules of the format."))
+
+
+def conclusion(rng: random.Random, question: Asking, value: str) -> str:
+    """What follows from what was seen."""
+    return rng.choice((" Therefore {}, and I choose {}.", " From this I gather that {}. I settle on {}.", " Hence {}; my choice is {}.")).format(
+        finding(question, value), value
+    )
+
+
+def guess(rng: random.Random, value: str) -> str:
+    """An answer that is admitted to be a guess."""
+    return rng.choice(
+        (" Without any evidence I pick {}.", " Lacking a view of it, I take a chance on {}.", " I cannot know, so by luck alone I say {}.")
+    ).format(value)
+
+
+def copied(rng: random.Random, reasoning: str) -> str:
+    """A run of 12 to 16 words of the person's reasoning, or all of one that is shorter."""
+    said = reasoning.split()
+    length = rng.randint(12, 16)
+    start = rng.randint(0, max(0, len(said) - length))
+    return " " + " ".join(said[start : start + length])
+
+
+def credited(rng: random.Random, question: Asking, value: str) -> str:
+    """A conclusion that names the person's reasoning as its source."""
+    said = (
+        " As the reference explanation says, {}.",
+        " According to the human reasoning that was provided, {}.",
+        " This agrees with the given explanation, by which {}.",
+    )
+    return rng.choice(said).format(finding(question, value))
