@@ -121,7 +121,7 @@ def _truths(teacher: ScriptedTeacher) -> dict[Reason, Callable[[Trace], bool]]:
     return {
         "wrong_answer": lambda trace: trace.answer is not None and trace.answer.casefold() != answers[trace.id].casefold(),
         "no_answer": lambda trace: trace.answer is None,
-        "format": lambda trace: has("broken_format")(trace) and trace.answer is not None,  # broken by no answer at all: the row above
+        "format": has("broken_format"),
         "duplicate_frame": _brought_again,
         "leak": has("leak"),
         "unlike_reference": has("off_topic"),
@@ -140,13 +140,15 @@ def _has_frames(step: object) -> bool:
 
 
 def _row(reason: Reason, judged: list[tuple[Trace, Judged]], truth: Callable[[Trace], bool]) -> dict[str, object]:
-    rejected = {trace.id for trace, one in judged if reason in one.reasons}
+    # One of the ways in which the teacher breaks the format is to end without an answer.
+    reasons = {"format", "no_answer"} if reason == "format" else {reason}
+    rejected = {trace.id for trace, one in judged if not reasons.isdisjoint(one.reasons)}
     faulty = {trace.id for trace, _ in judged if truth(trace)}
     both = len(rejected & faulty)
     precision, recall = (both / len(rejected) if rejected else None), (both / len(faulty) if faulty else None)
     met = reason not in MECHANICAL or (precision is not None and recall is not None and min(precision, recall) >= TARGET)
     return {
-        "filter": reason,
+        "filter": " or ".join(sorted(reasons)),
         "faulty": len(faulty),
         "rejected": len(rejected),
         "precision": precision,

@@ -1,13 +1,16 @@
 """The README.md of a filtered run, in the form of the Hugging Face hub's dataset cards: what is in it, from where, under which licences."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from act2see.reasons import MEANINGS
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"), (10**8, "10M<n<100M"))
+# Control characters, marks that reorder a text, and halves of characters, which no file can hold.
+_NOT_FOR_A_CARD = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARKS = re.compile(r"[\[\]<>|`*_\\&~#!$@]|:(?=//)|(?<=www)\.")
+_FIRST = re.compile(r"^(\d*)([-+=.)])")
 _HUB_LICENCES: Mapping[str, str] = {"apache-2.0": "apache-2.0", "cc by 4.0": "cc-by-4.0", "cc-by-4.0": "cc-by-4.0", "mit": "mit"}
 
 
@@ -22,7 +25,7 @@ def dataset_card(summary: Mapping[str, Any], construction: Mapping[str, Any]) ->
         f"{counts['traces']:,} traces of a model that reasons about a video and may ask to see a frame:"
         f" {counts['with_a_frame']:,} with one, {counts['with_retrieved']:,} with a retrieved, {counts['with_generated']:,} with a generated one.",
         "",
-        f"Teacher: `{_plain(construction.get('backend', 'unknown'))}`, at most {construction.get('max_looks', '?')} looks. "
+        f"Teacher: {_code(construction.get('backend', 'unknown'))}, at most {_plain(construction.get('max_looks', '?'))} looks. "
         + (
             "**The teacher was shown the person's reasoning.**"
             if construction.get("show_reference")
@@ -41,7 +44,7 @@ def dataset_card(summary: Mapping[str, Any], construction: Mapping[str, Any]) ->
         "",
         "## How they were chosen",
         "",
-        f"Similarity to the person's reasoning: above {limits['reference_similarity']:g} by `{_plain(limits['embedder'])}`.",
+        f"Similarity to the person's reasoning: above {limits['reference_similarity']:g} by {_code(limits['embedder'])}.",
         "",
         "| reason against a trace | counted under it | all that it speaks against |",
         "|---|---|---|",
@@ -65,9 +68,18 @@ def dataset_card(summary: Mapping[str, Any], construction: Mapping[str, Any]) ->
 
 
 def _size(count: int) -> str:
-    return next((name for limit, name in _SIZES if count < limit), "n>1M")
+    return next((name for limit, name in _SIZES if count < limit), "other")
 
 
 def _plain(text: object) -> str:
-    """A name from elsewhere as one line that cannot be Markdown."""
-    return re.sub(r"[\[\]<>|`*_\\]", lambda match: f"\\{match.group()}", " ".join(json.dumps(str(text), ensure_ascii=False)[1:-1].split()))
+    """A name from elsewhere as one line that cannot be Markdown, neither within a line nor at the beginning of one."""
+    return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", _one_line(text)))
+
+
+def _code(text: object) -> str:
+    """A model's name as code: nothing can be escaped in there, so that no backtick may stand in it."""
+    return f"`{_one_line(text).replace('`', chr(39)) or '?'}`"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(_NOT_FOR_A_CARD.sub(" ", str(text)).split())

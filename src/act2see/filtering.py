@@ -23,27 +23,30 @@ LEAK_WORDS = 8
 _STRAY_TAG = re.compile(r"</?(?:retrieve|generate|frame|answer)>")
 _THINK = re.compile(r"</?think>")
 _WORD = re.compile(r"\w+")
-_SENTENCE = re.compile(r"[^.!?;\n]+[.!?;\n]?")
+_SENTENCE = re.compile(r"(?:[^.!?;\n]|[.!?;](?=\w))+[.!?;\n]?")  # the point of 3.5 ends none
 # Our choices, in English, as the prompts are.
 _OF_A_FRAME = re.compile(
     r"\b(?:frames?|pictures?|images?|views?|shows?|showed|shown|showing|visible|depicts?|displays?|appears?|sees?|seen|saw|looks?|watch|notice[sd]?"
-    r"|observed?|spot(?:s|ted)?|makes? out|seconds?|\d+(?:\.\d+)? ?s)\b",
+    r"|observed?|spot(?:s|ted)?|makes? out|seconds|\d+ ?s(?:econd)?)\b",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
     r"\b(?:(?:answer|option|choice|solution)\b.{0,30}?\b(?:is|be|are)\b|(?:it|that|this|which) (?:must|has to|can only) be\b"
-    r"|therefore\b|hence\b|i (?:already )?know\b|i conclude\b)",
+    r"|(?:therefore|hence)\b(?!,? (?:let\b|(?:i|we) (?:\w+ ){0,2}(?:look|ask|need|want|see|check|search)\b))"  # a plan is no conclusion
+    r"|i (?:already )?know\b|i conclude\b)",
     re.IGNORECASE,
 )
 _DOUBTS = re.compile(r"\b(?:if|unless|whether|not|cannot|can't|maybe|perhaps|might|could|would|either|or)\b|\?", re.IGNORECASE)
 _OF_THE_REFERENCE = re.compile(
     r"\b(?:(?:the|this|that) (?:human|reference|annotated|expert|gold|given|provided)"
-    r" (?:reasoning|explanation|rationale|answer|solution|annotation)s?|(?:the|an|human) annotat(?:or|ion)s?|ground[- ]truth"
-    r"|reference (?:reasoning|explanation|rationale|answer|solution)|the person(?:'s)? reasoning)\b",
+    r" (?:(?:reasoning|explanation|rationale|solution|annotation)s?|answer\b(?! (?:choice|option)))"
+    r"|(?:the|an|human) annotat(?:or|ion)s?|ground[- ]truth"
+    r"|reference (?:reasoning|explanation|rationale|answer|solution)|the person(?:['’]s)? reasoning)\b",
     re.IGNORECASE,
 )
 _NOT_CONTENT = SMALL_WORDS | set(
     _WORD.findall(
+        "d didn doesn don isn ll m re s t ve wasn "  # what an apostrophe leaves of a word
         "any can did do frame frames have he if into me not now picture scene shape she show something then thing us we what when where who you"
     )
 )
@@ -113,7 +116,7 @@ def _reasons(trace: Trace, reference: Reference, similarity: float | None, limit
     yield from _of_the_answer(trace, reference)
     if not reference.reasoning:
         yield "no_reference", "none"
-    elif similarity is not None and similarity <= limits.reference_similarity:
+    elif similarity is not None and not similarity > limits.reference_similarity:  # what is no number exceeds nothing
         yield "unlike_reference", f"{similarity:.3f}"
     checks: tuple[tuple[Reason, str | None], ...] = (
         ("format", _malformed(trace)),
@@ -197,7 +200,7 @@ def _early_answer(trace: Trace, reference: Reference) -> str | None:
         return None
     index = chosen(trace.answer, reference.choices) if reference.choices else None
     named = trace.answer if index is None else reference.choices[index]
-    letter = None if index is None else letters(26)[index]
+    letter = None if index is None else letters(index + 1)[index:] or None  # of very many choices the last have none
     for match in _SENTENCE.finditer(_thoughts(trace.steps[: places[-1]])):
         sentence = str(match.group())
         if _CONCLUDES.search(sentence) and not _DOUBTS.search(sentence) and _names(sentence, named, letter):
@@ -208,7 +211,8 @@ def _early_answer(trace: Trace, reference: Reference) -> str | None:
 def _names(sentence: str, text: str, letter: str | None) -> bool:
     if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", sentence, re.IGNORECASE):
         return True
-    return letter is not None and re.search(rf"(?:\({letter}\)|\b(?:option|choice|answer is) {letter}\b|\b{letter}[.)])", sentence) is not None
+    told = rf"\({letter}\)|\b(?i:option|choice|answer|is|be)[\s:*(\"“']{{1,4}}{letter}\b|\b{letter}[.)]"
+    return letter is not None and re.search(told, sentence) is not None
 
 
 def _leak(trace: Trace, reference: Reference, longest: int) -> str | None:
@@ -254,4 +258,4 @@ def _thoughts(steps: Iterable[object]) -> str:
 
 def _content(text: str) -> set[str]:
     """The words of a text that say what it is about, without the endings of the plural."""
-    return {word.rstrip("s") for word in _WORD.findall(text.casefold()) if word not in _NOT_CONTENT}
+    return {word.rstrip("s") for word in _WORD.findall(text.casefold()) if word not in _NOT_CONTENT} - {""}

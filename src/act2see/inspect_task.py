@@ -10,6 +10,7 @@ goes what `act2see eval` takes, with underscores: benchmark, n, data, backend, r
 import atexit
 import tempfile
 import threading
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,11 @@ def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> 
     retriever = registry.looker(config) if config.max_looks else None
     generator = registry.imaginer(config, retriever)
     evaluator = Evaluator(benchmark, backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
-    one_at_a_time = threading.Lock()  # a local model's cache belongs to one question
+    # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
+    turns = nullcontext() if getattr(backend, "concurrent", False) else threading.Lock()
 
     def answered(name: str) -> Scored:
-        with one_at_a_time:
+        with turns:
             return evaluator.answer(samples[name])
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:

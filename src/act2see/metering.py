@@ -17,6 +17,7 @@ from act2see.trace import Cost, Trace
 
 PER = 1_000_000
 """Prices are for so many tokens, as they are published."""
+_TOO_DEAR = 1e9  # keeps infinity out, and integers beyond a float
 _NEEDED, _KNOWN = ("input", "output"), ("input", "output", "cached")
 
 
@@ -43,12 +44,12 @@ def read_prices(path: Path) -> dict[str, Price]:
         raise ConfigError(f"cannot read the prices {path}: {getattr(error, 'strerror', None) or error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
-    return {model: _price(f"{path}: {shown(model)}", table) for model, table in content.items()}
+    return {model: _price(f"{path}: {shown(model)}", model, table) for model, table in content.items()}
 
 
-def _price(where: str, table: Any) -> Price:
+def _price(where: str, model: str, table: Any) -> Price:
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{where} is {shown(table)}: a table [{shown(where)}] with input and output is expected")
+        raise ConfigError(f"{where} is {shown(table)}: a table [{shown(model)}] with input and output is expected")
     for name in table:
         if name not in _KNOWN:
             raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_KNOWN)}")
@@ -56,7 +57,7 @@ def _price(where: str, table: Any) -> Price:
         if name not in table:
             raise ConfigError(f"{where}: {name} is missing: dollars per million tokens")
     for name, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TOO_DEAR:
             raise ConfigError(f"{where}: {name} is {shown(value)}: dollars per million tokens are expected")
     return Price(**{name: float(value) for name, value in table.items()})
 

@@ -71,14 +71,16 @@ def similarities(
         return found
     embed = embedder().embed
     waiting = iter(each([trace_id for trace_id, *_ in fresh]))
-    for batch in _batches(fresh, _AT_ONCE):
-        vectors = embed([text for _, _, said, reasoning in batch for text in (said, reasoning)])
-        cosines = np.einsum("nw,nw->n", vectors[0::2], vectors[1::2])
-        for (trace_id, key, _, _), cosine in zip(batch, cosines, strict=True):
-            found[trace_id] = kept[key] = round(float(cosine), 6)
-            next(waiting, None)
-    next(waiting, None)  # whoever shows the progress sees its end
-    run.write_rows(SIMILARITIES, ({"key": key, "cosine": cosine} for key, cosine in kept.items()))
+    try:
+        for batch in _batches(fresh, _AT_ONCE):
+            vectors = embed([text for _, _, said, reasoning in batch for text in (said, reasoning)])
+            cosines = np.einsum("nw,nw->n", vectors[0::2], vectors[1::2])
+            for (trace_id, key, _, _), cosine in zip(batch, cosines, strict=True):
+                found[trace_id] = kept[key] = round(float(cosine), 6)
+                next(waiting, None)
+        next(waiting, None)  # whoever shows the progress sees its end
+    finally:  # Ctrl-C included
+        run.write_rows(SIMILARITIES, ({"key": key, "cosine": cosine} for key, cosine in kept.items()))
     return found
 
 

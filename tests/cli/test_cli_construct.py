@@ -235,7 +235,6 @@ def test_a_storm_of_refusals_is_waited_out_and_what_failed_is_asked_on_resuming(
     act2see: Act2See, whole: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Throttled, "refusals", 3)
-    monkeypatch.setattr("act2see.workers.time.sleep", lambda seconds: None)
     first = act2see(*flags(teacher="construct_fakes:Throttled"), "--out", "run", "--json")
     assert first.code == 0
     assert json.loads(first.out)["outcomes"]["backend_error"] == 3

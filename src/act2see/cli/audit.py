@@ -64,8 +64,8 @@ def audit(
     summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **summarise_audit(audited)}
     if run:
         run.write_scores(_scores(one) for one in audited)
-        run.write_summary(summary)
         write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
+        run.write_summary(*_apart(summary))
     if settings.json:
         print(json.dumps(summary))
     else:
@@ -137,6 +137,13 @@ def _scores(one: "Audited") -> dict[str, Any]:
     outcomes = {arm: armed.outcome for arm, armed in one.arms.items()}
     errors = {arm: armed.error for arm, armed in one.arms.items() if armed.error}
     return {"id": one.sample.id, "kind": one.sample.kind, "call": one.call, "looks": one.looks, "outcomes": outcomes, "errors": errors}
+
+
+def _apart(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary, and what of its costs differs from run to run: one that was cut off has the summary of one that was not."""
+    differs = ("seconds", "tokens_reused")
+    same = {arm: {name: value for name, value in cost.items() if name not in differs} for arm, cost in summary["cost"].items()}
+    return {**summary, "cost": same}, {"arms": {arm: {name: cost[name] for name in differs} for arm, cost in summary["cost"].items()}}
 
 
 def _tell(summary: dict[str, Any], page: Path | None) -> None:

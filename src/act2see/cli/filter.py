@@ -164,7 +164,7 @@ def _tell(summary: dict[str, Any], settings: FilterConfig) -> None:
     for reason, row in summary["by_reason"].items():
         print(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
     if summary["unfinished"]:
-        complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes them again")
+        complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes up for them")
     print(settings.out / PAGE)
     if settings.page is not None:
         print(settings.page)

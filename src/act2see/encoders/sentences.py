@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from act2see.encoders import loading
 from act2see.errors import ConfigError
 
 BGE_M3 = "BAAI/bge-m3"
@@ -20,11 +21,11 @@ class Sentences:
         """Load the model. Raises `ConfigError`."""
         self.name = f"sentence-transformers:{Path(model).name}"
         try:
-            self._model = SentenceTransformer(model, device=None if device == "auto" else device)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
-            said = (str(error).splitlines() or [""])[0]
+            with loading.reading(f"the embedder {model}"):
+                self._model = SentenceTransformer(model, device=None if device == "auto" else device)
+        except ConfigError as error:
             hint = "download it and name its folder: --embedder sentence-transformers:DIR, or compare by words alone: --embedder words"
-            raise ConfigError(f"cannot load the embedder {model}: {said}; {hint}") from error
+            raise ConfigError(f"{error}; {hint}") from error
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of shape (texts, width)."""

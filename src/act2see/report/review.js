@@ -2,11 +2,11 @@
 (() => {
   const key = "act2see-review-" + document.body.dataset.name;
   const articles = [...document.querySelectorAll("article")];
-  let verdicts = {};
+  const verdicts = Object.create(null); // no prototype: any name may be a trace's
   try {
-    verdicts = JSON.parse(localStorage.getItem(key)) || {};
+    Object.assign(verdicts, JSON.parse(localStorage.getItem(key)));
   } catch (error) {
-    verdicts = {}; // a browser that keeps nothing for files: what is decided is then in this page alone
+    // a browser that keeps nothing for files: what is decided is then in this page alone
   }
   const keep = () => {
     try {

@@ -23,6 +23,7 @@ _UPRIGHT = {
 _SIDEWAYS = {Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE}
 # Half the time of bicubic. Against Pillow's bicubic, which filters as widely as the scale asks, both come to 42 to 45 dB (bicubic 0.5 dB more).
 _INTERPOLATION = Interpolation.AREA
+_TINY = 16
 
 
 class Painter:
@@ -49,9 +50,8 @@ class Painter:
         return image if turn is None else image.transpose(turn)
 
     def _turn(self, frame: VideoFrame) -> Image.Transpose | None:
-        # A frame whose side data was looked at is part of a cycle, so that its memory is freed late: look once for each angle that occurs.
         if frame.rotation not in self._turns:
-            self._turns[frame.rotation] = _transposition(frame)
+            self._turns[frame.rotation] = _transposition(frame, VideoReformatter())  # another one: this one keeps tables for its own sizes
         return self._turns[frame.rotation]
 
 
@@ -65,12 +65,14 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
 
 def upright_size(frame: VideoFrame) -> tuple[int, int]:
     """Width and height of the frame's picture in pixels, upright. Pixels are taken as square."""
-    return (frame.height, frame.width) if _transposition(frame) in _SIDEWAYS else (frame.width, frame.height)
+    return (frame.height, frame.width) if _transposition(frame, VideoReformatter()) in _SIDEWAYS else (frame.width, frame.height)
 
 
-def _transposition(picture: VideoFrame) -> Image.Transpose | None:
+def _transposition(picture: VideoFrame, reformatter: VideoReformatter) -> Image.Transpose | None:
     """How a stored picture is turned upright; None where nothing is to be done, or where the file asks for an angle between the right ones."""
-    found = cast(Mapping[SideDataType, Buffer], picture.side_data).get(SideDataType.DISPLAYMATRIX)
+    # A frame whose side data was looked at is part of a cycle and freed late: thousands of videos would add up. A tiny one has the same data.
+    tiny = reformatter.reformat(picture, _TINY, _TINY, format="rgb24", threads=1)
+    found = cast(Mapping[SideDataType, Buffer], tiny.side_data).get(SideDataType.DISPLAYMATRIX)
     if found is None:
         return None
     matrix = struct.unpack("=9i", bytes(found)[:36])
