@@ -60,7 +60,7 @@ class Constructor:
             elif not may_ask():
                 return None
             else:
-                scored = ask(partial(self._try, sample, tried))
+                scored = ask(partial(self.attempt, sample, tried))
                 if scored.trace is not None:
                     keep(scored.trace)
             if scored.trace is not None:
@@ -69,7 +69,8 @@ class Constructor:
                 break
         return Constructed(scored.score(number), cost, tried + 1)
 
-    def _try(self, sample: Sample, tried: int) -> Scored:
+    def attempt(self, sample: Sample, tried: int) -> Scored:
+        """The `tried`-th try at a question, from 0, in a trace of its own."""
         backend = reseeded(self.evaluator.backend, tried)
         if self.show_reference:
             backend = _ShowingReference(backend, sample.reasoning or "")

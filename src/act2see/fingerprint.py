@@ -10,6 +10,7 @@ from PIL import Image
 from act2see import chat
 from act2see.interfaces import Backend, Generator, Retriever
 from act2see.making import library_versions
+from act2see.metering import Metered
 from act2see.records import canonical_json, plain
 from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
 
@@ -30,6 +31,8 @@ def fingerprint(
     `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
     server knows: of such a backend there is its name, and `weights` is None.
     """
+    if isinstance(backend, Metered):
+        backend = backend.inner
     encoder = getattr(retriever, "encoder", None)
     found: dict[str, Any] = {
         "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),

@@ -21,6 +21,7 @@ _EXTRA_OF = {
     "diffusers": "local",
     "openai": "openai",
     "sentence_transformers": "embedding",
+    "ray": "ray",
 }
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +15,12 @@ from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.turns import threads_for, turns
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError
+from act2see.naming import importing
 from act2see.output import complain, progressing
 
 if TYPE_CHECKING:
     from act2see.construction import Constructed, Constructor, Spending
+    from act2see.distributed import Spread
     from act2see.interfaces import Benchmark, Sample
     from act2see.store import Place, Run
     from act2see.workers import Patience
@@ -43,10 +46,8 @@ def construct(
     """
     del config
     from act2see import registry
-    from act2see.construction import Constructor, Spending
-    from act2see.evaluation import Evaluator
+    from act2see.construction import Spending
     from act2see.fingerprint import fingerprint
-    from act2see.metering import metered
 
     _check(source, settings, spending)
     assert settings.out is not None
@@ -55,16 +56,15 @@ def construct(
     check_usable(source, samples, settings.allow)
     run = _run(settings.out, source, settings)
     missing = _write_references(run, source, samples)
-    backend = metered(registry.backend(settings.backend, settings), spending.prices, spending.requests_per_minute)
-    retriever = registry.retriever(settings.retriever, settings) if settings.max_looks else None
-    generator = registry.generator(settings.generator, settings, retriever)
-    limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
-    evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, spending.workers), **limits)
-    if settings.again and "greedy" in backend.made_with.get("decoding", ""):
-        complain("note: this teacher decodes greedily, so that another try says the same again: give it a --temperature")
     budget = Spending(spending.budget_usd)
-    ended = _with_progress(Constructor(evaluator, settings.again, settings.show_reference), samples, run, spending, budget)
-    made_by = fingerprint(run.config, backend, retriever, generator, _digest_of)
+    with ExitStack() as until_done:
+        spread = until_done.enter_context(_on_ray(source, asked, settings, spending)) if spending.ray else None
+        constructor = spread.constructor if spread else _here(asked, settings, spending)
+        if settings.again and "greedy" in constructor.evaluator.backend.made_with.get("decoding", ""):
+            complain("note: this teacher decodes greedily, so that another try says the same again: give it a --temperature")
+        ended = _with_progress(constructor, samples, run, spending, budget, spread)
+        models = (constructor.evaluator.backend, constructor.evaluator.retriever, constructor.evaluator.generator)
+        made_by = spread.fingerprint(run.config, _digest_of) if spread else fingerprint(run.config, *models, _digest_of)
     summary = _summary(source, samples, ended, run, made_by, missing)
     run.write_scores(one.score.row() for one in ended)
     run.write_summary(summary)
@@ -89,6 +89,9 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
+    if spending.ray is not None:
+        with importing("--ray"):
+            import act2see.distributed  # noqa: F401
     if settings.out is None:
         raise ConfigError("the traces need a place: name the run's folder with --out")
     if spending.budget_usd is not None and spending.prices is None:
@@ -152,17 +155,46 @@ def _digest_of(folders: Sequence[Path]) -> str:
 # The questions
 
 
+def _here(asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "Constructor":
+    from act2see import registry
+    from act2see.construction import Constructor
+    from act2see.evaluation import Evaluator
+    from act2see.metering import metered
+
+    backend = metered(registry.backend(settings.backend, settings), spending.prices, spending.requests_per_minute)
+    retriever = registry.retriever(settings.retriever, settings) if settings.max_looks else None
+    generator = registry.generator(settings.generator, settings, retriever)
+    limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
+    evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, spending.workers), **limits)
+    return Constructor(evaluator, settings.again, settings.show_reference)
+
+
+def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "AbstractContextManager[Spread]":
+    from act2see.distributed import Layout, on_ray
+
+    layout = Layout(
+        teachers=spending.ray_teachers,
+        tools=spending.ray_tools,
+        indexers=spending.ray_indexers,
+        teacher_gpus=spending.ray_teacher_gpus,
+        tool_gpus=spending.ray_tool_gpus,
+    )
+    return on_ray(asked, source, settings, spending, layout)
+
+
 def _with_progress(
-    constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending"
+    constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending", spread: "Spread | None"
 ) -> "list[Constructed]":
     """Every question that ended, in the source's order. Each new trace is on the disk before its worker goes on."""
     from act2see.workers import Patience, each
 
-    work = Work(constructor, run, _tries(run, budget), Patience(spending.patience_seconds), budget)
-    workers = threads_for(spending.workers) if constructor.evaluator.turns else 1
+    there = _tries(run, budget)
+    work = Work(constructor, run, there, Patience(spending.patience_seconds), budget)
+    workers = threads_for(spread.slots if spread else spending.workers) if spread or constructor.evaluator.turns else 1
+    questions = spread.ahead(samples, there, budget.has_left) if spread else samples
     ended = []
     try:
-        for one in progressing(each(enumerate(samples), work, workers), "questions", len(samples)):
+        for one in progressing(each(enumerate(questions), work, workers), "questions", len(samples)):
             ended += [] if one is None else [one]
     except KeyboardInterrupt:
         complain(f"what was answered is kept in {run.folder}: go on with --resume")
