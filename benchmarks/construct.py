@@ -9,7 +9,6 @@ their end. Every trace is kept, as `act2see construct` does. `index` counts how 
 figure is one run.
 """
 
-import argparse
 import json
 import platform
 import tempfile
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluate import CPU_TARGET_MS, WALL_TARGET, Same, decoding_ms, peak_bytes
+from evaluate import CPU_TARGET_MS, WALL_TARGET, Same, arguments, decoding_ms, peak_bytes
 
 from act2see import registry
 from act2see.chat import Tool
@@ -81,13 +80,7 @@ class Told(Same):
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=16)
-    parser.add_argument("--latency", type=float, default=0.5, help="seconds that each answer of the teacher takes")
-    parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--many", type=int, default=10_000, help="questions for the memory; 0 leaves it out")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    given = arguments(__doc__, questions=200)
     with tempfile.TemporaryDirectory() as scratch:
         clip = Path(scratch) / "clip.mp4"
         Clip(3.0, ()).write(clip)

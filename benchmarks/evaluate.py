@@ -70,15 +70,20 @@ class Same:
         return None if index is None else sample.choices[index] == sample.answer
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, questions: int) -> argparse.Namespace:
+    """The command line of this benchmark, and of others like it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=16)
-    parser.add_argument("--latency", type=float, default=0.5, help="seconds that the model takes")
-    parser.add_argument("--questions", type=int, default=320)
+    parser.add_argument("--latency", type=float, default=0.5, help="seconds that an answer of the model takes")
+    parser.add_argument("--questions", type=int, default=questions)
     parser.add_argument("--many", type=int, default=10_000, help="questions for the memory; 0 leaves it out")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments(__doc__, questions=320)
     with tempfile.TemporaryDirectory() as scratch:
         clip = Path(scratch) / "clip.mp4"
         Clip(3.0, ()).write(clip)

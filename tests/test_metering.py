@@ -243,3 +243,10 @@ def test_another_seed_keeps_price_and_pace() -> None:
     assert again.pace is backend.pace
     assert again.price == backend.price
     assert reseeded(Metered(Says()), 2) == Metered(Says())
+
+
+def test_a_name_with_dots_and_no_quotes_is_told_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text("[gemini-2.5-pro]\ninput = 1.0\noutput = 2.0\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="between quotes"):
+        read_prices(path)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from act2see.chat import Tool
 from act2see.errors import ConfigError
 from act2see.interfaces import Backend, Continuation
 from act2see.records import shown
+from act2see.toml import read_toml
 from act2see.trace import Cost, Trace
 
 PER = 1_000_000
@@ -38,12 +38,7 @@ class Price:
 
 def read_prices(path: Path) -> dict[str, Price]:
     """The prices in a TOML file, a table a model: `["gemini-2.5-pro"]` with `input`, `output` and perhaps `cached`. Raises `ConfigError`."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the prices {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    content = read_toml(path, "prices")
     return {model: _price(f"{path}: {shown(model)}", model, table) for model, table in content.items()}
 
 
@@ -52,7 +47,8 @@ def _price(where: str, model: str, table: Any) -> Price:
         raise ConfigError(f"{where} is {shown(table)}: a table [{shown(model)}] with input and output is expected")
     for name in table:
         if name not in _KNOWN:
-            raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_KNOWN)}")
+            hint = ": put a name with dots in it between quotes" if isinstance(table[name], Mapping) else ""
+            raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_KNOWN)}{hint}")
     for name in _NEEDED:
         if name not in table:
             raise ConfigError(f"{where}: {name} is missing: dollars per million tokens")

@@ -25,6 +25,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def own_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The clip in a folder of the test's own, which the questions of `eval_fakes` are about: they copy it."""
+    own = tmp_path / "clips"
+    own.mkdir()
+    copied = own / "clip.mp4"
+    copied.write_bytes(clip.read_bytes())
+    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(copied))
+    return copied
+
+
+@pytest.fixture
 def act2see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Act2See:
     """Runs the command line in this process, in an empty folder and without anybody's settings."""
     monkeypatch.chdir(tmp_path)

@@ -13,12 +13,7 @@ from cli_fakes import Act2See, start
 FILES = ("summary.json", "scores.jsonl")
 
 
-@pytest.fixture(autouse=True)
-def own_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tmp_path / "clips"
-    own.mkdir()
-    (own / "clip.mp4").write_bytes(clip.read_bytes())
-    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(own / "clip.mp4"))
+pytestmark = pytest.mark.usefixtures("own_clip")
 
 
 def flags(backend: str = "eval_fakes:Steady") -> tuple[str, ...]:

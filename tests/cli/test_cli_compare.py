@@ -9,13 +9,7 @@ import pytest
 from act2see.store import Run
 from cli_fakes import Act2See, Done
 
-
-@pytest.fixture(autouse=True)
-def _clip_of_many(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tmp_path / "clips"
-    own.mkdir()
-    (own / "clip.mp4").write_bytes(clip.read_bytes())
-    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(own / "clip.mp4"))
+pytestmark = pytest.mark.usefixtures("own_clip")
 
 
 def make(act2see: Act2See, out: str, *arguments: str, benchmark: str = "Many", backend: str = "Steady") -> Done:

@@ -16,12 +16,7 @@ from construct_fakes import Throttled
 FILES = ("summary.json", "scores.jsonl", SAMPLES)
 
 
-@pytest.fixture(autouse=True)
-def own_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tmp_path / "clips"
-    own.mkdir()
-    (own / "clip.mp4").write_bytes(clip.read_bytes())
-    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(own / "clip.mp4"))
+pytestmark = pytest.mark.usefixtures("own_clip")
 
 
 def flags(source: str = "Told", teacher: str = "eval_fakes:Steady") -> tuple[str, ...]:

@@ -16,13 +16,7 @@ RELEASED = Path(__file__).parents[3] / "shared" / "benchmarks" / "samples"
 TEACHER = ("--teacher", "eval_fakes:Steady", "--retriever", "none", "--retries", "0")
 
 
-@pytest.fixture(autouse=True)
-def own_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    own = tmp_path / "clips"
-    own.mkdir()
-    (own / "clip.mp4").write_bytes(clip.read_bytes())
-    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(own / "clip.mp4"))
-    return own / "clip.mp4"
+pytestmark = pytest.mark.usefixtures("own_clip")
 
 
 def test_minerva_as_it_is_released_can_be_used(act2see: Act2See) -> None:

@@ -14,12 +14,8 @@ FLAGS = ("--embedder", "words", "--reference-similarity", "0.3", "--leak-words",
 
 
 @pytest.fixture(autouse=True)
-def run(act2see: Act2See, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run(act2see: Act2See, own_clip: Path) -> None:
     """A run in `raw`: q002 copies, q003 has no video, q004 answers what is no choice."""
-    own = tmp_path / "clips"
-    own.mkdir()
-    (own / "clip.mp4").write_bytes(clip.read_bytes())
-    monkeypatch.setenv("ACT2SEE_TEST_CLIP", str(own / "clip.mp4"))
     source = ("construct", "construct_fakes:Told", "--teacher", "construct_fakes:Well", "--retriever", "cli_fakes:Finder")
     assert act2see(*source, "--n", "8", "--retries", "1", "--out", "raw").code == 0
 

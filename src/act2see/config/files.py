@@ -1,7 +1,6 @@
 """Settings files: flags' names as keys, a table a command."""
 
 import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from act2see.errors import ConfigError
+from act2see.toml import read_toml
 
 SettingsFile = Annotated[
     Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
@@ -20,12 +20,7 @@ def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[st
 
     Raises `ConfigError` for a file that cannot be read and for a key that no command, or not this command, has.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    content = read_toml(path, "settings file")
     everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     refuse_unknown(path, "table", tables, keys_of)

@@ -1,6 +1,5 @@
 """What a fine-tuning is told: one frozen dataclass, read strictly from a TOML file with the same names."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from act2see.config import refuse_unknown
 from act2see.errors import ConfigError
+from act2see.toml import read_toml
 
 Part = Literal["language", "projector", "vision"]
 """The language model with its head; what maps pictures into it (Qwen3-VL's mergers); the rest of the vision tower."""
@@ -120,12 +120,7 @@ class Recipe:
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in a TOML file, with `changes` in place of what it says. Raises `ConfigError`: an unknown key, a value of another type, …"""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+    content = read_toml(path, "recipe")
     refuse_unknown(path, "key", content, [field.name for field in fields(Recipe)])
     hints = get_type_hints(Recipe)
     values = {name: _checked(path, name, value, hints[name]) for name, value in content.items()} | dict(changes or {})
