@@ -33,7 +33,9 @@ def frames_for(provenance: st.SearchStrategy[Provenance]) -> st.SearchStrategy[F
     images = st.builds(picture, st.integers(0, 3), st.sampled_from([(1, 1), (5, 3)]))
     number = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
     pairs = st.tuples(number, number)
-    match = st.builds(Match, st.integers(0, 2**40), st.none() | pairs, st.lists(pairs, max_size=2).map(tuple), st.booleans())
+    match = st.builds(
+        Match, st.integers(0, 2**40), st.none() | pairs, st.lists(pairs, max_size=2).map(tuple), st.booleans(), st.lists(pairs, max_size=3).map(tuple)
+    )
     real = st.builds(Frame, images, st.none() | number, st.none() | number, match=st.none() | match)
     return real | st.builds(Frame, images, st.none(), st.none() | number, provenance)
 
@@ -98,6 +100,16 @@ def test_traces_come_back_from_the_disk(originals: list[Trace], chance: random.R
     assert run.ids() == {item.id for item in back}
 
 
+def test_a_record_from_before_curves_were_kept_has_none() -> None:
+    record = encode_trace(trace(), lambda frame: GOOD_FILE)
+    del record["steps"][2]["frames"][0]["match"]["curve"]
+    observation = decode_trace(json.loads(json.dumps(record)), lambda name: picture(0)).steps[2]
+    assert isinstance(observation, Observation)
+    (brought,) = observation.frames
+    assert brought.match is not None
+    assert brought.match.curve == ()
+
+
 def test_the_record_is_what_other_programs_read() -> None:
     record = encode_trace(trace(), lambda frame: f"{frame.seconds}")
     assert record["version"] == FORMAT_VERSION == 1
@@ -113,7 +125,13 @@ def test_the_record_is_what_other_programs_read() -> None:
                     "seconds": 1.25,
                     "score": 0.5,
                     "provenance": None,
-                    "match": {"frame_index": 30, "span_seconds": (1.0, 2.0), "runners_up": ((4.5, 0.25),), "is_fallback": True},
+                    "match": {
+                        "frame_index": 30,
+                        "span_seconds": (1.0, 2.0),
+                        "runners_up": ((4.5, 0.25),),
+                        "is_fallback": True,
+                        "curve": ((1.0, 0.5),),
+                    },
                 }
             ],
             "error": None,

@@ -81,10 +81,20 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         scores=map_of(read_number),
     )
     read_match = read_object(
-        Match, frame_index=read_integer, span_seconds=optional(read_pair), runners_up=tuple_of(read_pair), is_fallback=read_truth
+        Match,
+        frame_index=read_integer,
+        span_seconds=optional(read_pair),
+        runners_up=tuple_of(read_pair),
+        is_fallback=read_truth,
+        curve=tuple_of(read_pair),
     )
     read_frame = read_object(
-        make_frame, file=_read_frame_file, seconds=number, score=number, match=optional(read_match), provenance=optional(read_provenance)
+        make_frame,
+        file=_read_frame_file,
+        seconds=number,
+        score=number,
+        match=optional(lambda value, where: read_match(_with_curve(value), where)),
+        provenance=optional(read_provenance),
     )
     steps: Mapping[str, Reader[Step]] = {
         "thought": read_object(Thought, text=read_text),
@@ -118,6 +128,11 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         made_with=map_of(read_text),
     )
     return read_trace(without_version(record), "")
+
+
+def _with_curve(match: Any) -> Any:
+    """Traces that were written before curves were kept have none."""
+    return {"curve": [], **match} if isinstance(match, dict) else match
 
 
 def encode_provenance(made: Provenance) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Match:
     """Seconds and score of the next best frames, best first."""
     is_fallback: bool = False
     """Its score does not pass the retriever's threshold: this is merely the best of what was left to show."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """Seconds and score over the whole video, in order of time: of a long one, the best of each of a few hundred stretches."""
 
 
 @dataclass(frozen=True, slots=True)

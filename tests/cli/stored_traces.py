@@ -31,7 +31,9 @@ def trace(name: str = "one", seed: int = 0) -> Trace:
         steps=[
             Thought("<think>hm\u2028</think>"),
             Retrieve(" the cup "),
-            Observation((Frame(picture(seed + 2), 1.25, score=0.5, match=Match(30, (1.0, 2.0), ((4.5, 0.25),), is_fallback=True)),)),
+            Observation(
+                (Frame(picture(seed + 2), 1.25, score=0.5, match=Match(30, (1.0, 2.0), ((4.5, 0.25),), is_fallback=True, curve=((1.0, 0.5),))),)
+            ),
             Generate("a star"),
             Observation((generated(seed + 3),)),
             Retrieve("x"),

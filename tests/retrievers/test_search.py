@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from act2see.cache import Cache
 from act2see.errors import ConfigError, ToolError
 from act2see.index import Progress
 from act2see.retrievers.rerank import RERANKED_FRAMES
-from act2see.retrievers.search import SearchRetriever
-from act2see.retrievers.selection import Oracle, TopK
+from act2see.retrievers.search import CURVE_POINTS, SearchRetriever, thinned
+from act2see.retrievers.selection import Curve, Oracle, TopK
 from act2see.retrievers.voting import Decomposition
 from act2see.trace import Frame
 from act2see.video import Video
@@ -80,6 +82,25 @@ def test_grounding_tells_its_span_and_the_next_best(video: Video) -> None:
     assert span[0] <= (frame.seconds or 0.0) <= span[1]
     assert number(frame) == 32
     assert frame.match.runners_up[0] == pytest.approx((80 / RATE, 0.55))
+
+
+def test_a_frame_keeps_the_curve_that_it_was_chosen_from(video: Video) -> None:
+    (frame,) = SearchRetriever(Dot()).find(video, scores(f3=0.6, f4=0.9), shown=())
+    assert frame.match is not None
+    seconds, values = zip(*frame.match.curve, strict=True)
+    assert list(seconds) == sorted(seconds)
+    assert values[4] == pytest.approx(0.9)
+    assert len(values) == 12
+
+
+@given(st.lists(st.floats(-1, 1, allow_nan=False, width=32), min_size=1, max_size=2000))
+def test_of_a_long_curve_the_best_of_each_stretch_is_kept(values: list[float]) -> None:
+    seconds = np.arange(len(values)) / 3
+    curve = Curve(seconds, np.asarray(values), 0.5, np.arange(len(values)), key="x")
+    kept = thinned(curve)
+    assert len(kept) == min(len(values), CURVE_POINTS)
+    assert max(score for _, score in kept) == float(f"{max(values):.4g}")
+    assert [at for at, _ in kept] == sorted({at for at, _ in kept})
 
 
 def test_what_was_shown_is_left_out_until_nothing_is_left(video: Video) -> None:

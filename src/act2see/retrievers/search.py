@@ -17,6 +17,8 @@ from act2see.retrievers.selection import SELECTIONS, Curve, Grounding, Pick, Sel
 from act2see.trace import Frame, Match
 from act2see.video import MAX_FPS, Video
 
+CURVE_POINTS = 240
+"""A trace keeps no more of a curve: 80 seconds at 3 fps are whole, and a line of an hour's trace grows by a few kilobytes. Our choice."""
 _INDEXES_KEPT = 4
 
 _log = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class SearchRetriever:
         curve = self._curve(video, index, query)
         wanted = max(count, RERANKED_FRAMES) if self.judge else count
         picks, notes = self._picks(video, query, index, curve, shown, wanted)
-        frames = _frames(video, picks)
+        frames = _frames(video, picks, thinned(curve))
         if self.judge and len(frames) > 1:
             frames, problem = _judged(self.judge, query, frames)
             notes += problem
@@ -139,7 +141,14 @@ def _named(name: str) -> Select:
     return SELECTIONS[name]()
 
 
-def _frames(video: Video, picks: Sequence[Pick]) -> list[Frame]:
+def thinned(curve: Curve) -> tuple[tuple[float, float], ...]:
+    """What a trace keeps of the scores: all of a short video's, of a long one's the best of each of so many stretches; four digits of each."""
+    stretches = np.array_split(np.arange(len(curve.scores)), min(len(curve.scores), CURVE_POINTS))
+    best = [stretch[np.argmax(curve.scores[stretch])] for stretch in stretches]
+    return tuple((round(float(curve.seconds[at]), 3), float(f"{curve.scores[at]:.4g}")) for at in best)
+
+
+def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float], ...]) -> list[Frame]:
     """The picks as frames, in the picks' order."""
     if not picks:
         return []
@@ -153,7 +162,7 @@ def _frames(video: Video, picks: Sequence[Pick]) -> list[Frame]:
             images[pick.seconds],
             pick.seconds,
             score=pick.score,
-            match=Match(pick.frame_index, pick.span_seconds, pick.runners_up, pick.is_fallback),
+            match=Match(pick.frame_index, pick.span_seconds, pick.runners_up, pick.is_fallback, curve),
         )
         for pick in picks
     ]
