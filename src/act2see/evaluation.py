@@ -13,6 +13,7 @@ from act2see.engine import NO_BUDGET, Budget, Delta, insert, new_trace, reason
 from act2see.errors import Act2SeeError, BackendError, JudgeError, ToolError, VideoError
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
+from act2see.retrievers.controls import OracleFrames
 from act2see.scores import Outcome, Score, right_guesses, summarise_scores
 from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
@@ -106,7 +107,7 @@ class Evaluator:
 
     def begin(self, sample: Sample) -> "tuple[Video, Trace] | Scored":
         """The sample's video, and a trace about it in which nothing has been thought yet; or how the sample ended, where there is none to be had."""
-        trace, retriever = None, self._locked_retriever()
+        trace, retriever = None, self._locked_retriever(sample)
         try:
             video = Video(sample.video)
             trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
@@ -118,7 +119,7 @@ class Evaluator:
 
     def carry_on(self, sample: Sample, video: Video, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Scored:
         """Think a trace about the sample to its end, and score it. `hear` is told of each step once it is in the trace."""
-        retriever = self._locked_retriever()
+        retriever = self._locked_retriever(sample)
         generator = None if self.generator is None else _Generator(self.generator, self._tools)
         backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
         limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
@@ -135,8 +136,11 @@ class Evaluator:
         with self._rule:
             return score(self.benchmark, sample, trace)
 
-    def _locked_retriever(self) -> "_Retriever | None":
-        return None if self.retriever is None else _Retriever(self.retriever, self._tools)
+    def _locked_retriever(self, sample: Sample) -> "_Retriever | None":
+        if self.retriever is None:
+            return None
+        found = self.retriever.knowing(sample) if isinstance(self.retriever, OracleFrames) else self.retriever
+        return _Retriever(found, self._tools)
 
 
 def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:

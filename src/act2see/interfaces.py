@@ -190,6 +190,8 @@ class Sample:
     """A person's reasoning to the answer, where the data set has one. No model that is evaluated sees it."""
     licence: str | None = None
     """Under which it may be used, where the data set says so of each question."""
+    evidence_seconds: tuple[float, float] | None = None
+    """From when to when the video shows what answers it, where the data set says so. No model sees it."""
 
 
 class Benchmark(Protocol):

@@ -199,13 +199,15 @@ def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None
 
 def looker(config: EvalConfig) -> Retriever | None:
     """What brings frames in an evaluation: the retriever that the config names, or one of those that show whether its frames matter."""
-    from act2see.retrievers.controls import RandomFrames, WithheldFrames
+    from act2see.retrievers.controls import OracleFrames, RandomFrames, WithheldFrames
 
     match config.frames:
         case "real" | "unedited":
             return retriever(config.retriever, config)
         case "random":
             return RandomFrames(fps=config.retrieve_fps, seed=config.seed or 0)
+        case "oracle":
+            return OracleFrames(fps=config.retrieve_fps)
         case "withheld":
             return WithheldFrames()
         case _:

@@ -248,3 +248,9 @@ def test_a_shard_has_both_questions_of_a_chain_and_a_resumed_run_quotes_what_is_
     assert again.out == whole.out
     questions = [{trace.id: trace.question for trace in Run.open(Path(name)).traces()} for name in ("run", "whole")]
     assert questions[0] == questions[1]
+
+
+def test_an_oracle_is_refused_where_nothing_is_known(act2see: Act2See) -> None:
+    done = act2see(*flags(), "--frames", "oracle", "--out", "run")
+    assert done.code == 1
+    assert "it is not known when the answer to question 'q000' is to be seen" in done.err

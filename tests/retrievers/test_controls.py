@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from act2see.errors import ToolError
-from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
+from act2see.errors import ConfigError, ToolError
+from act2see.interfaces import Sample
+from act2see.retrievers.controls import BlurredFrames, OracleFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.trace import Frame
 from act2see.video import Video
 
@@ -60,6 +62,30 @@ def test_the_rate_is_part_of_the_name(video: Video) -> None:
     assert RandomFrames().name == "random@3fps"
     assert RandomFrames(fps=0.5).name == "random@0.5fps"
     assert len(RandomFrames(fps=24.0).find(video, "the star", shown=(), count=99)) == 49
+
+
+ASKED = Sample("q1", Path("clip.mp4"), "When?", (), "then", "x", evidence_seconds=(0.9, 1.4))
+
+
+def test_an_oracle_brings_what_is_known_to_be_right_the_middle_first(video: Video, number_of: Callable[[Frame], int]) -> None:
+    oracle = OracleFrames().knowing(ASKED)
+    frames = oracle.find(video, "anything", shown=(), count=2)
+    assert [number_of(frame) for frame in frames] == [24, 32]  # 1.0 and 1.33 s, about 1.15 s
+    (other,) = oracle.find(video, "anything", shown=(24 / 24,))
+    assert number_of(other) == 32
+
+
+def test_an_oracle_that_has_shown_it_all_brings_the_nearest_of_what_is_left(video: Video, number_of: Callable[[Frame], int]) -> None:
+    oracle = OracleFrames().knowing(ASKED)
+    (frame,) = oracle.find(video, "anything", shown=(24 / 24, 32 / 24))
+    assert number_of(frame) in (16, 40)
+    with pytest.raises(ToolError, match="every frame has been shown"):
+        oracle.find(video, "anything", shown=video.times(3.0))
+
+
+def test_an_oracle_needs_a_data_set_that_tells_it(video: Video) -> None:
+    with pytest.raises(ConfigError, match="question 'q1'"):
+        OracleFrames().knowing(replace(ASKED, evidence_seconds=None))
 
 
 def test_withheld_frames_never_come(video: Video) -> None:

@@ -36,6 +36,7 @@ class SyntheticBenchmark:
                 record["kind"],
                 groups,
                 record["reasoning"],
+                evidence_seconds=(record["visible_seconds"][0], record["visible_seconds"][1]),
             )
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:

@@ -4,8 +4,8 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from act2see.errors import ToolError
-from act2see.interfaces import Retriever
+from act2see.errors import ConfigError, ToolError
+from act2see.interfaces import Retriever, Sample
 from act2see.retrievers.selection import SAME_TIME_SECONDS
 from act2see.trace import Frame
 from act2see.video import Video
@@ -31,6 +31,40 @@ class RandomFrames:
             raise ToolError("every frame has been shown: answer from what you have seen")
         rng = random.Random(f"{self.seed} {video.digest} {query} {sorted(shown)}")
         return list(video.frames_at(rng.sample(free, min(count, len(free)))))
+
+
+@dataclass(frozen=True, slots=True)
+class OracleFrames:
+    """The frame in the middle of the stretch that is known to answer the question, whatever the query says: the best that looking can bring.
+
+    It must be told the question first, by `knowing`.
+    """
+
+    fps: float = 3.0
+    evidence_seconds: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """For `Trace.made_with`."""
+        return f"oracle@{self.fps:g}fps"
+
+    def knowing(self, sample: Sample) -> "OracleFrames":
+        """The same for one question. Raises `ConfigError` for one whose data set does not tell when its answer is to be seen."""
+        if sample.evidence_seconds is None:
+            raise ConfigError(f"it is not known when the answer to question {sample.id!r} is to be seen: an oracle needs a data set that tells it")
+        return replace(self, evidence_seconds=sample.evidence_seconds)
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """At most `count` frames at times not in `shown`, those nearest to the middle first. Raises `ToolError` when there are none left."""
+        assert self.evidence_seconds is not None
+        start, stop = self.evidence_seconds
+        free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
+        inside = [seconds for seconds in free if start - SAME_TIME_SECONDS <= seconds <= stop + SAME_TIME_SECONDS] or free
+        if not inside:
+            raise ToolError("every frame has been shown: answer from what you have seen")
+        nearest = sorted(inside, key=lambda seconds: abs(seconds - (start + stop) / 2))[:count]
+        found = {frame.seconds: frame for frame in video.frames_at(sorted(nearest))}
+        return [found[seconds] for seconds in nearest if seconds in found]
 
 
 @dataclass(frozen=True, slots=True)
