@@ -1,5 +1,6 @@
 """Many questions at once, in threads: for work that waits on a server. And what to do when the server stops answering."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ AHEAD = 2
 """So many items for each worker are taken from the source, so that none waits for the next; no more, so that memory does not grow."""
 LONGEST_GOODBYE_SECONDS = 2.0
 """When the work is broken off, those who are in the middle of something, such as writing, get so long to end it."""
+_M_ARENA_MAX, _ARENAS = -8, 2
 LEAST_FAILURES = 3
 LONGEST_PAUSE_SECONDS = 16.0
 
@@ -29,6 +31,7 @@ def each(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R
     if workers <= 1:
         yield from map(work, items)
         return
+    _share_memory()
     crew = _Crew(work, workers)
     source, waited_for, is_over = iter(items), 0, False
     try:
@@ -49,6 +52,13 @@ def each(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R
             yield from ended.results
     finally:
         crew.dismiss()
+
+
+def _share_memory() -> None:
+    """Keep glibc from giving every thread memory of its own, which it keeps when it is freed: over 10,000 videos that adds up. Elsewhere nothing."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 class _Ended(Generic[R]):
