@@ -255,3 +255,9 @@ def test_settings_may_stand_in_a_file_under_the_flags_names(act2see: Act2See) ->
     assert done.code == 0
     assert set(map(tuple, tries("run").values())) == {(0,)}
     assert Run.open(Path("run")).config["retries"] == 1
+
+
+def test_a_run_that_is_there_is_gone_on_with_only_if_that_is_said(act2see: Act2See, whole: Done) -> None:
+    assert "whole holds a run already: go on with --resume" in act2see(*flags(), "--out", "whole").complaint
+    assert act2see(*flags(), "--out", "whole", "--resume", "--json").out == whole.out
+    assert "no run in nowhere" in act2see(*flags(), "--out", "nowhere", "--resume").complaint

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from act2see.benchmarks.synthetic import SyntheticBenchmark
+from act2see.errors import StoreError
 from act2see.interfaces import Sample
 from act2see.synthetic import dataset
 from act2see.synthetic.dataset import Item, Split, items
@@ -275,3 +276,9 @@ def test_the_benchmark_scores_a_letter_or_a_choices_text(tmp_path: Path, answer:
     sample = Sample("s", tmp_path / "clip.mp4", "What?", ("red", "blue", "green", "white"), "blue", "static")
     trace = Trace("s", "clip.mp4", "What?", (), sample.choices, steps=[Thought("It is blue.") if answer is None else Answer(answer)])
     assert SyntheticBenchmark(tmp_path).is_right(sample, trace) is right
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match="cannot write clips to"):
+        next(dataset.write(tmp_path / "file", "train", 1))

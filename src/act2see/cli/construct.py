@@ -94,6 +94,8 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
             import act2see.distributed  # noqa: F401
     if settings.out is None:
         raise ConfigError("the traces need a place: name the run's folder with --out")
+    if (settings.out / "run.json").exists() and not settings.resume:  # before the source is read, which may take a while
+        raise ConfigError(f"{settings.out} holds a run already: go on with --resume, or give another folder")
     if spending.budget_usd is not None and spending.prices is None:
         raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
 

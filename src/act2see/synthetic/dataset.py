@@ -6,10 +6,12 @@ import os
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from act2see.errors import StoreError
 from act2see.synthetic.edits import apply
 from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, explain_hypothetical, is_unseen, seen
 from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
@@ -123,12 +125,21 @@ def _told(steps: Sequence[Step]) -> str:
     return "".join(words).removeprefix("<think>").removesuffix("</think>")
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # PyAV's own, of a disk that is full, are among them
+        raise StoreError(f"cannot write clips to {folder}: {error.strerror or error}; give a folder with room that can be written") from error
+
+
 def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
     """Write clips and `questions.jsonl` into a folder, yielding each record; what is already there is kept, so an interrupted call can be repeated.
 
     A record: id, video (relative to the folder), question, choices, answer (a choice's text), kind, asked, reasoning, unseen_pair, visible_seconds.
     """
-    (folder / CLIPS).mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+        (folder / CLIPS).mkdir(parents=True, exist_ok=True)
     records = []
     for one in items(split, count, seed, kinds):
         # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
@@ -136,14 +147,16 @@ def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence
         path = folder / CLIPS / f"{one.name}-{content}.mp4"
         if not path.exists():
             unfinished = path.with_name(f".{one.name}.{os.getpid()}.mp4")
-            one.clip.write(unfinished)
-            unfinished.replace(path)
+            with _writing(folder):
+                one.clip.write(unfinished)
+                unfinished.replace(path)
         records.append({"id": one.name, "video": f"{CLIPS}/{path.name}", **_record(one)})
         yield records[-1]
     text = "".join(json.dumps(record) + "\n" for record in records)
     unfinished = folder / f".{QUESTIONS}.{os.getpid()}"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(folder / QUESTIONS)
+    with _writing(folder):
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(folder / QUESTIONS)
 
 
 def _record(item: Item) -> dict[str, Any]:
