@@ -23,8 +23,8 @@ from evaluate import CPU_TARGET_MS, WALL_TARGET, Same, arguments, decoding_ms, p
 
 from act2see import registry
 from act2see.chat import Tool
+from act2see.cli.asking import threads_for
 from act2see.cli.construct import Work
-from act2see.cli.turns import threads_for
 from act2see.config import SearchConfig
 from act2see.construction import Constructed, Constructor, Spending
 from act2see.evaluation import Evaluator

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from act2see.chat import Tool, chosen
+from act2see.cli.asking import threads_for
 from act2see.cli.evaluate import Work
-from act2see.cli.turns import threads_for
 from act2see.engine import new_trace
 from act2see.evaluation import Evaluator
 from act2see.interfaces import Continuation, Sample

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from act2see import registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
-from act2see.cli.turns import threads_for
+from act2see.cli.asking import threads_for
 from act2see.config import SearchConfig
 from act2see.encoders.words import Words
 from act2see.evaluation import Evaluator, Scored

@@ -72,7 +72,21 @@ def test_settings_are_what_the_command_line_makes_of_them(given: Mapping[str, An
 
 def test_every_default_can_be_given() -> None:
     """A setting of a kind that is not known here would fail."""
-    tasks = {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "limit", "shard", "shuffle_options", "json"}
+    tasks = {
+        "n",
+        "kind",
+        "data",
+        "subtitles",
+        "answer_judge",
+        "judge_prompts",
+        "official_judge",
+        "given",
+        "limit",
+        "shard",
+        "shuffle_options",
+        "json",
+    }
+    tasks |= {"ray", "ray_teachers", "ray_tools", "ray_indexers", "ray_teacher_gpus", "ray_tool_gpus"}
     defaults = {field.name: field.default for kind in (EvalConfig, AskingConfig) for field in fields(kind)}
     given = {name: value for name, value in defaults.items() if name not in tasks and value is not None}
     assert Settings.read(given) == Settings(EvalConfig(), AskingConfig())

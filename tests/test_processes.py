@@ -1,28 +1,28 @@
-"""What the processes of a spread construction do, asked across a pickle as a cluster asks them: the same as without them, and the same errors."""
+"""What the processes of a spread run do, asked across a pickle as a cluster asks them: the same as without them, and the same errors."""
 
 import pickle
 import threading
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from PIL import Image
 
-from act2see.config import ConstructConfig
+from act2see.config import AskingConfig, ConstructConfig, EvalConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
 from act2see.evaluation import Evaluator, Scored
 from act2see.interfaces import Sample
 from act2see.metering import Price
-from act2see.processes import AboutBackend, AboutTools, Job, Teacher, Tools
+from act2see.processes import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of, tools_of
 from act2see.synthetic.world import Clip
-from act2see.trace import Cost, Frame, Provenance, Trace
+from act2see.trace import Cost, Frame, Observation, Provenance, Trace
 from act2see.video import Video
 from cli_fakes import Finder
 from construct_fakes import Told
-from eval_fakes import Steady
+from eval_fakes import Many, Steady
 
 T = TypeVar("T")
 PICTURE = Image.new("RGB", (8, 8), "red")
@@ -62,8 +62,19 @@ def job(clip: Path) -> Job:
     return sent(Job("construct_fakes:Told", settings, None, clip.parent))
 
 
+@pytest.fixture
+def evaluation(job: Job) -> Job:
+    """Its benchmark cannot be made: no process needs it, nor the judge that it may have."""
+    settings = EvalConfig(backend="eval_fakes:Steady", retriever="cli_fakes:Finder", generator="none", n=24)
+    return sent(replace(job, source="nowhere:Nothing", settings=settings))
+
+
 def samples(job: Job) -> list[Sample]:
     return list(Told(job.settings).samples())  # type: ignore[arg-type]  # it reads the number of questions alone
+
+
+def changed(job: Job, **flags: Any) -> SourceConfig:
+    return replace(job.settings, **flags)
 
 
 def told(scored: Scored) -> tuple[object, ...]:
@@ -82,6 +93,48 @@ def test_a_try_is_the_same_elsewhere(job: Job) -> None:
     }
     outcomes = {scored.outcome for scored in made.values()}
     assert outcomes == {"correct", "wrong", "no_answer", "video_error"}, "or this compares too little"
+
+
+def test_an_answer_is_the_same_elsewhere_once_it_is_scored_here(evaluation: Job) -> None:
+    benchmark = Many(evaluation.settings)  # type: ignore[arg-type]  # it reads the number of questions alone
+    here = Evaluator(benchmark, Steady(evaluation.settings), OneFrame(), max_looks=1)
+    teacher = Teacher(evaluation, OneFrame(), None, None)
+    found = []
+    for one in benchmark.samples():
+        answered, expected = sent(teacher.answer(sent(one))), here.answer(one)
+        if not answered.outcome.endswith("_error"):
+            assert answered.outcome == "no_answer", "whether it is right is not the teacher's to say"
+            assert answered.trace is not None
+            answered = here.score(one, answered.trace)
+        assert told(answered) == told(expected)
+        found.append(answered.outcome)
+    assert set(found) == {"correct", "wrong", "no_answer", "video_error"}, "or this compares too little"
+
+
+@pytest.mark.parametrize("frames", ["random", "oracle", "withheld"])
+def test_a_teacher_has_the_controls_itself(evaluation: Job, frames: Any) -> None:
+    """The oracle must know the question."""
+    settings = changed(evaluation, frames=frames, insert=1)
+    own = own_looker_of(settings)
+    assert own is not None
+    teacher = Teacher(replace(evaluation, settings=settings), OneFrame(), None, None)
+    here = Evaluator(Many(settings), Steady(settings), own, max_looks=1, insert=1)  # type: ignore[arg-type]
+    looks = 0
+    for sample in Many(settings).samples():  # type: ignore[arg-type]
+        one = replace(sample, evidence_seconds=(0.5, 1.0))
+        answered, expected = teacher.answer(one).trace, here.answer(one).trace
+        assert (answered and answered.steps) == (expected and expected.steps)
+        looks += 0 if answered is None else sum(isinstance(step, Observation) for step in answered.steps)
+    assert looks
+
+
+@pytest.mark.parametrize("frames", ["real", "unedited"])
+def test_what_holds_a_model_is_not_the_teachers(evaluation: Job, frames: Any) -> None:
+    assert own_looker_of(changed(evaluation, frames=frames)) is None
+
+
+def test_where_training_data_are_made_every_retriever_is_elsewhere(job: Job) -> None:
+    assert own_looker_of(job.settings) is None
 
 
 def test_what_a_trace_holds_survives_the_way() -> None:
@@ -141,6 +194,56 @@ def test_tools_find_what_their_retriever_finds(job: Job, clip: Path) -> None:
     (frame,) = sent(tools.find(clip.name, "a star", (), 1))  # relative to where the job was started
     (here,) = Finder(job.settings).find(Video(clip), "a star", shown=())
     assert frame == here
+
+
+@pytest.mark.parametrize(
+    ("flags", "about"),
+    [
+        ({}, AboutTools("finder")),
+        ({"frames": "unedited"}, AboutTools("finder", "unedited")),
+        ({"frames": "random"}, AboutTools("random@3fps")),
+        ({"frames": "withheld"}, AboutTools("withheld")),
+        ({"max_looks": 0}, AboutTools()),
+        ({"max_looks": 0, "insert": 1}, AboutTools("finder")),
+        ({"max_looks": 0, "frames": "unedited"}, AboutTools(None, "unedited")),
+    ],
+)
+def test_an_evaluations_tools_are_those_of_the_command(evaluation: Job, flags: Mapping[str, Any], about: AboutTools) -> None:
+    settings = changed(evaluation, **flags)
+    assert sent(Tools(replace(evaluation, settings=settings)).about()) == about
+    assert AboutTools.of(*tools_of(settings)) == about
+
+
+def test_where_training_data_are_made_nothing_is_put_in_unasked(job: Job) -> None:
+    assert AboutTools.of(*tools_of(changed(job, max_looks=0, insert=1))) == AboutTools()
+
+
+def test_the_encoder_and_what_indexes_are_told() -> None:
+    @dataclass
+    class Encoder:
+        fingerprint: str = "0123"
+
+    @dataclass
+    class Indexing(OneFrame):
+        encoder: Encoder = field(default_factory=Encoder)
+
+        def index(self, video: Video) -> None:
+            raise AssertionError("nobody asked for one")
+
+    assert AboutTools.of(Indexing(), None) == AboutTools("one", None, "0123", can_index=True)
+
+
+def test_how_many_processes_there_are_is_as_the_flags_say() -> None:
+    flags = AskingConfig(workers=9, ray="local", ray_teachers=2, ray_tools=3, ray_indexers=4, ray_teacher_gpus=0.5, ray_tool_gpus=1.0)
+    assert Layout.of(flags) == Layout(teachers=2, tools=3, indexers=4, cpus=1.0, teacher_gpus=0.5, tool_gpus=1.0)
+    assert Layout.of(AskingConfig()) == Layout(), "and the defaults are the same"
+
+
+def test_a_backend_that_is_elsewhere_is_not_asked_here() -> None:
+    backend = Elsewhere({"model": "steady-1"})
+    assert backend.made_with == {"model": "steady-1"}
+    with pytest.raises(BackendError, match="on the cluster"):
+        next(backend.decode(Trace("q", "clip.mp4", "What?", ()), ()))
 
 
 def test_tools_open_a_video_again_that_could_not_be_read(job: Job, clip: Path) -> None:

@@ -1,7 +1,7 @@
-"""Construction on a Ray cluster: the driver deals the tries out and alone writes the run; teachers, tools and indexing are processes of their own.
+"""A run on a Ray cluster: the driver deals the questions out and alone writes the run; teachers, tools and indexing are processes of their own.
 
-What decides what is asked (tries, budget, patience, resuming) is `construction` and `workers`, unchanged: only a try itself, one question once
-through the loop, happens elsewhere. What a process had finished is therefore with the driver already when it dies.
+What decides what is asked (shards, tries, budget, patience, resuming) is as without it: only a question's way through the loop, once, happens
+elsewhere. What a process had finished is therefore with the driver already when it dies.
 
 The only module that imports ray, loaded by name when `--ray` is given.
 """
@@ -14,23 +14,21 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Generator as Yields
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from act2see.chat import Tool
-from act2see.config import ConstructConfig, SpendingConfig
+from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.crew import Crew, WorkersLostError, dealt
 from act2see.errors import Act2SeeError, BackendError, ConfigError
 from act2see.evaluation import Evaluator, Scored
-from act2see.interfaces import Benchmark, Continuation, Sample
+from act2see.interfaces import Benchmark, Sample
 from act2see.metering import read_prices
-from act2see.processes import AboutBackend, AboutTools, Indexer, Job, Teacher, Tools
-from act2see.trace import Frame, Trace
+from act2see.processes import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools, tools_of
+from act2see.trace import Frame
 from act2see.video import Video
 
 # Ray tells of every death of a worker at length, on stdout, where the result is to stand; it reads this when it is imported. We say it in a line.
@@ -38,6 +36,8 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 import ray
 import ray.exceptions
+
+__all__ = ["Layout", "Spread", "on_ray"]
 
 LOCAL, AUTO = "local", "auto"
 ADDRESSES = "give local, auto (on a node of a cluster) or the address HOST:6379 of one"
@@ -60,80 +60,70 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How many processes of which kind there are, and what each has of the cluster. A local model runs on the CPU of a process without a GPU."""
-
-    teachers: int | None = None
-    """Those that run the loop; if not given, one for every eight questions, or, where the backend takes one question at a time, for every one."""
-    tools: int = 1
-    """Those that hold the retriever and the generator."""
-    indexers: int = 1
-    """Those that index videos ahead of need, with a retriever of their own."""
-    cpus: float = 1.0
-    """Of each process. On a Ray of one's own the machine's are shared out instead."""
-    teacher_gpus: float = 0.0
-    tool_gpus: float = 0.0
-    """Of each process that holds tools or indexes."""
-
-
-@dataclass(frozen=True, slots=True)
 class Spread:
     """A cluster that is ready to be asked."""
 
-    constructor: Constructor
-    """One whose tries happen on the cluster; its evaluator scores here, and its backend only says what it was made with."""
-    _crew: Crew[Any]
-    _indexing: "_Indexing"
+    evaluator: Evaluator
+    """One whose answers come from the cluster and are scored here; its backend only says what it was made with."""
+    _settings: SourceConfig
+    _teachers: "_Teachers"
+
+    @property
+    def constructor(self) -> Constructor:
+        """One whose tries happen on the cluster, where training data are made."""
+        assert isinstance(self._settings, ConstructConfig)
+        return _Constructor(self.evaluator, self._settings.again, self._settings.show_reference, teachers=self._teachers)
 
     @property
     def slots(self) -> int:
         """How many questions are asked at once."""
-        return self._crew.slots
+        return self._teachers.crew.slots
+
+    def begin(self, samples: Iterable[Sample], begun: Container[str]) -> None:
+        """Begin the indexes of their videos, but not of those, by the sample's id, that an earlier call has `begun`: theirs are there already."""
+        for sample in samples:
+            if sample.id not in begun:
+                self._teachers.indexing.begin(sample.video)
 
     def ahead(self, samples: Iterable[Sample], begun: Container[str], may_ask: Callable[[], bool]) -> Iterator[Sample]:
-        """The samples; as each is taken, its video's index is begun, unless nothing more may be asked.
-
-        Not of those, by id, that an earlier call has `begun`: theirs is there already.
-        """
+        """The samples; as each is taken, its video's index is begun, unless nothing more may be asked."""
         for sample in samples:
-            if sample.id not in begun and may_ask():
-                self._indexing.begin(sample.video)
+            if may_ask():
+                self.begin((sample,), begun)
             yield sample
 
     def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
         """See `fingerprint.fingerprint`: made where the models are."""
-        found: dict[str, Any] = self._crew.do(lambda teacher: _result(teacher.fingerprint.remote(dict(config), digest_of)))
+        found: dict[str, Any] = self._teachers.crew.do(lambda one: _result(one.fingerprint.remote(dict(config), digest_of)))
         return found
 
 
 @contextmanager
-def on_ray(benchmark: Benchmark, source: str, settings: ConstructConfig, spending: SpendingConfig, layout: Layout = Layout()) -> Iterator[Spread]:
-    """Start what constructs on the cluster that `spending.ray` names, and end it afterwards.
+def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: RayConfig, layout: Layout | None = None) -> Iterator[Spread]:
+    """Start what is needed on the cluster that `asking.ray` names, and end it afterwards. `source` is the benchmark's name.
 
     Raises what `registry` raises for settings that cannot be, and `ConfigError` for a cluster that cannot be reached.
     """
-    prices = None if spending.prices is None else read_prices(spending.prices)
-    job = Job(source, settings, prices, Path.cwd())
-    with _cluster(spending.ray or LOCAL), _Actors() as actors:
-        shares = _Shares.of(layout, spending)
+    prices = None if asking.prices is None else read_prices(asking.prices)
+    job, layout = Job(source, settings, prices, Path.cwd()), layout or Layout.of(asking)
+    with _cluster(asking.ray or LOCAL), _Actors() as actors:
+        shares = _Shares.of(layout, asking)
         tools = _tools(job, layout, shares, actors)
         indexers = layout.indexers if tools.about.can_index and settings.cache else 0
         indexing = _Indexing([actors.start(Indexer, job, **shares.tools, max_restarts=-1, max_task_retries=1) for _ in range(indexers)])
-        crew, made_with = _crew(job, layout, spending, shares, tools, actors)
-        constructor = _Constructor(
-            Evaluator(benchmark, _Elsewhere(made_with), None), settings.again, settings.show_reference, crew=crew, indexing=indexing
-        )
-        yield Spread(constructor, crew, indexing)
+        crew, made_with = _crew(job, layout, asking, shares, tools, actors)
+        teachers = _Teachers(crew, indexing)
+        yield Spread(_Evaluator(benchmark, Elsewhere(made_with), None, teachers=teachers), settings, teachers)
 
 
 def _crew(
-    job: Job, layout: Layout, spending: SpendingConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
+    job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
 ) -> tuple[Crew[Any], Mapping[str, str]]:
     """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
-    slots = dealt(spending.workers, layout.teachers or math.ceil(spending.workers / QUESTIONS_A_TEACHER))
+    slots = dealt(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
 
     def hire() -> Any:
-        per_minute = None if spending.requests_per_minute is None else spending.requests_per_minute / len(slots)
+        per_minute = None if asking.requests_per_minute is None else asking.requests_per_minute / len(slots)
         options = {**shares.teachers, "max_concurrency": max(slots)}
         return actors.start(Teacher, job, tools.retriever, tools.generator, per_minute, **options)
 
@@ -141,8 +131,8 @@ def _crew(
     about: AboutBackend = _loaded("teacher", first.about.remote())
     hired = [first]
     if not about.concurrent:
-        slots = (1,) * (layout.teachers or spending.workers)
-        if spending.requests_per_minute is not None:  # its part of what may be asked a minute was reckoned for fewer teachers
+        slots = (1,) * (layout.teachers or asking.workers)
+        if asking.requests_per_minute is not None:  # its part of what may be asked a minute was reckoned for fewer teachers
             actors.end(hired.pop())
     return Crew(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST), about.made_with
 
@@ -150,31 +140,42 @@ def _crew(
 # The driver's side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Constructor(Constructor):
-    """Has each try made by a teacher."""
+@dataclass(frozen=True, slots=True)
+class _Teachers:
+    """Those who ask, and those who index for them."""
 
     crew: Crew[Any]
     indexing: "_Indexing"
 
-    def attempt(self, sample: Sample, tried: int) -> Scored:
+    def ask(self, sample: Sample, asked_of: Callable[[Any], Any]) -> Scored:
+        """What a teacher brought, as soon as the video is indexed; an outcome too where each that was asked died."""
         self.indexing.wait(sample.video)
         try:
-            scored: Scored = self.crew.do(lambda teacher: _result(teacher.attempt.remote(sample, tried)))
+            scored: Scored = self.crew.do(lambda teacher: _result(asked_of(teacher)))
         except WorkersLostError as error:
             return Scored(sample, "backend_error", None, str(error))
         return replace(scored, sample=sample)
 
 
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """Stands for a backend that is loaded in other processes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluator(Evaluator):
+    """Has each question answered by a teacher, and scores the answer here."""
 
-    made_with: Mapping[str, str]
+    teachers: _Teachers
 
-    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
-        raise BackendError("this backend is asked on the cluster, not here")
-        yield
+    def answer(self, sample: Sample) -> Scored:
+        found = self.teachers.ask(sample, lambda teacher: teacher.answer.remote(sample))
+        return found if found.trace is None or found.outcome.endswith("_error") else self.score(sample, found.trace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Constructor(Constructor):
+    """Has each try made by a teacher."""
+
+    teachers: _Teachers
+
+    def attempt(self, sample: Sample, tried: int) -> Scored:
+        return self.teachers.ask(sample, lambda teacher: teacher.attempt.remote(sample, tried))
 
 
 class _Indexing:
@@ -243,12 +244,12 @@ class _Shares:
     tools: Mapping[str, float]
 
     @classmethod
-    def of(cls, layout: Layout, spending: SpendingConfig) -> "_Shares":
+    def of(cls, layout: Layout, asking: RayConfig) -> "_Shares":
         """As the layout says; of one's own machine, tools share one half of the CPUs and teachers the other, so that all of them find a place."""
-        computing, teaching = layout.tools + layout.indexers, layout.teachers or spending.workers
+        computing, teaching = layout.tools + layout.indexers, layout.teachers or asking.workers
         cpus = {"teachers": layout.cpus, "tools": layout.cpus}
         has = ray.cluster_resources()
-        if spending.ray in (None, LOCAL):
+        if asking.ray in (None, LOCAL):
             half = has.get("CPU", 1.0) / 2
             cpus = {"teachers": _share(half / teaching), "tools": _share(half / computing)}
         elif (wanted := layout.cpus * (computing + 1)) > has.get("CPU", 0.0):
@@ -370,9 +371,9 @@ class _FarTools:
 
 
 def _tools(job: Job, layout: Layout, shares: _Shares, actors: _Actors) -> _FarTools:
-    """The tools' processes, their models loaded in one of them; none where no frame may be asked for."""
-    if not job.settings.max_looks:
-        return _FarTools(AboutTools())
+    """The tools' processes, their models loaded in one of them; none where no frame is ever brought."""
+    if not (job.settings.max_looks or job.settings.insert):
+        return _FarTools(AboutTools.of(*tools_of(job.settings)))  # nothing is loaded then, and none is ever asked
     started = [actors.start(Tools, job, **shares.tools, max_restarts=-1, max_task_retries=3) for _ in range(layout.tools)]
     return _FarTools(_loaded("tools", started[0].about.remote()), tuple(started))
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Parameter
 
 from act2see import registry
-from act2see.config import AskingConfig, EvalConfig, recorded
+from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
 from act2see.errors import ConfigError, StoreError
 from act2see.evaluation import Evaluator, Scored
 from act2see.interfaces import Sample
@@ -28,9 +28,9 @@ from act2see.trace import Trace
 from act2see.workers import Patience, each
 
 _THE_TASKS = frozenset(
-    {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "limit", "shard", "shuffle_options", "json"},
-)
-"""What `act2see eval` takes and a model of lmms-eval does not: questions, scores and what is printed are the task's and lmms-eval's."""
+    {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "official_judge", "given", "limit", "shard", "shuffle_options", "json"},
+).union(field.name for field in fields(RayConfig) if field.name.startswith("ray"))
+"""What `act2see eval` takes and a model of lmms-eval does not: questions, scores, machines and what is printed are the task's and lmms-eval's."""
 _HINTS: Mapping[str, Any] = {
     name: hint for kind in (EvalConfig, AskingConfig) for name, hint in get_type_hints(kind, include_extras=True).items() if name not in _THE_TASKS
 }
@@ -84,7 +84,9 @@ def refuse_processes(environment: Mapping[str, str]) -> None:
 
 def _refuse_unknown(name: str) -> None:
     if name in _THE_TASKS:
-        raise ConfigError(f"{name!r} is not the model's to set: which questions are asked and how they are scored is lmms-eval's (--tasks, --limit)")
+        raise ConfigError(
+            f"{name!r} is not the model's to set: which questions are asked, where and how they are scored is lmms-eval's (--tasks, --limit)"
+        )
     if name not in _HINTS:
         near = difflib.get_close_matches(name.replace("-", "_"), _HINTS, n=1, cutoff=0.75)
         raise ConfigError(f"no setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(sorted(_HINTS))}"))

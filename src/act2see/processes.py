@@ -1,11 +1,12 @@
-"""What the processes of a spread construction do: teach, find and make frames, index videos. How they are started and reached is not known here.
+"""What the processes of a spread run do: run the loop, find and make frames, index videos. How they are started and reached is not known here.
 
 Each loads its models at its first call, whose error then is the caller's.
 """
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Generator as Yields
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from act2see import registry
-from act2see.config import ConstructConfig
+from act2see.chat import Tool
+from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
-from act2see.errors import ConfigError, VideoError
+from act2see.errors import BackendError, ConfigError, VideoError
 from act2see.evaluation import Evaluator, Scored
 from act2see.fingerprint import fingerprint
-from act2see.interfaces import Backend, Generator, Retriever, Sample
+from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.metering import Metered, Pace, Price
-from act2see.trace import Frame
+from act2see.trace import Frame, Trace
 from act2see.video import Video
 
 VIDEOS_KEPT_OPEN = 4
@@ -31,7 +33,8 @@ class Job:
     """What every process must know."""
 
     source: str
-    settings: ConstructConfig
+    """The benchmark's or the source's name."""
+    settings: SourceConfig
     prices: Mapping[str, Price] | None
     """By model; the file that they stand in need not be on every node."""
     folder: Path
@@ -41,6 +44,28 @@ class Job:
         """Go there, if it is there."""
         with suppress(OSError):
             os.chdir(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many processes of which kind there are, and what each has of the cluster. A local model runs on the CPU of a process without a GPU."""
+
+    teachers: int | None = None
+    """Those that run the loop; if not given, one for every eight questions, or, where the backend takes one question at a time, for every one."""
+    tools: int = 1
+    """Those that hold the retriever and the generator."""
+    indexers: int = 1
+    """Those that index videos ahead of need, with a retriever of their own."""
+    cpus: float = 1.0
+    """Of each process. On a Ray of one's own the machine's are shared out instead."""
+    teacher_gpus: float = 0.0
+    tool_gpus: float = 0.0
+    """Of each process that holds tools or indexes."""
+
+    @classmethod
+    def of(cls, wanted: RayConfig) -> "Layout":
+        """As the command line says."""
+        return cls(wanted.ray_teachers, wanted.ray_tools, wanted.ray_indexers, teacher_gpus=wanted.ray_teacher_gpus, tool_gpus=wanted.ray_tool_gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,74 @@ class AboutTools:
     """The fingerprint of the retriever's encoder, where it has one."""
     can_index: bool = False
 
+    @classmethod
+    def of(cls, retriever: Retriever | None, generator: Generator | None) -> "AboutTools":
+        """What these say of themselves."""
+        encoder = getattr(retriever, "encoder", None)
+        return cls(
+            None if retriever is None else retriever.name,
+            None if generator is None else generator.name,
+            None if encoder is None else str(encoder.fingerprint),
+            hasattr(retriever, "index"),
+        )
+
+
+def looker_of(settings: SourceConfig) -> Retriever | None:
+    """What brings frames, loaded; in an evaluation it may be one that shows whether they matter."""
+    if isinstance(settings, EvalConfig):
+        return registry.looker(settings) if settings.max_looks or settings.insert else None
+    return registry.retriever(settings.retriever, settings) if settings.max_looks else None
+
+
+def own_looker_of(settings: SourceConfig) -> Retriever | None:
+    """One that needs no model, which each teacher has for itself: it may have to know the question. None where it is any other."""
+    has_a_model = not isinstance(settings, EvalConfig) or settings.frames in ("real", "unedited")
+    return None if has_a_model else looker_of(settings)
+
+
+def tools_of(settings: SourceConfig) -> tuple[Retriever | None, Generator | None]:
+    """What brings frames, and what brings pictures, loaded."""
+    looker = looker_of(settings)
+    if isinstance(settings, EvalConfig):
+        return looker, registry.imaginer(settings, looker)
+    return looker, registry.generator(settings.generator, settings, looker)
+
+
+def rule_of(job: Job) -> Benchmark:
+    """What a teacher scores by: the rule of the source. That of an evaluation may ask a judge, whom the driver alone has."""
+    settings = job.settings
+    if not isinstance(settings, ConstructConfig):
+        return Unscored()
+    assert settings.out is not None  # or it is refused before anything starts
+    return registry.source(job.source, settings, settings.out / "videos")
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Stands for a benchmark whose questions and rule are elsewhere."""
+
+    name: str = "elsewhere"
+
+    def samples(self) -> Iterator[Sample]:
+        """None."""
+        return iter(())
+
+    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
+        """Not said here."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Stands for a backend that is loaded in other processes."""
+
+    made_with: Mapping[str, str]
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        """Raises `BackendError`."""
+        raise BackendError("this backend is asked on the cluster, not here")
+        yield
+
 
 class Teacher:
     """Runs the loop, for several questions at once in threads. Its tools may be asked by all of them at once."""
@@ -69,34 +162,39 @@ class Teacher:
         job.enter()
         self._job, self._retriever, self._generator, self._per_minute = job, retriever, generator, per_minute
         self._loading = threading.Lock()
-        self._made: Constructor | None = None
+        self._made: Evaluator | None = None
 
     def about(self) -> AboutBackend:
         """What its backend says of itself."""
-        backend = self._constructor().evaluator.backend
+        backend = self._evaluator().backend
         return AboutBackend(dict(backend.made_with), bool(getattr(backend, "concurrent", False)))
 
+    def answer(self, sample: Sample) -> Scored:
+        """A question of an evaluation: how it failed, or the trace to be scored."""
+        return self._free().answer(sample)
+
     def attempt(self, sample: Sample, tried: int) -> Scored:
-        """One try of a question."""
-        made = self._constructor()
-        # An evaluator lets its threads ask its tools one after the other. These are elsewhere, and see to that themselves.
-        free = replace(made.evaluator, _tools=threading.Lock())
-        return replace(made, evaluator=free).attempt(sample, tried)
+        """One try of a question that training data are made from."""
+        settings = self._job.settings
+        assert isinstance(settings, ConstructConfig)  # nobody else tries again
+        return Constructor(self._free(), settings.again, settings.show_reference).attempt(sample, tried)
 
     def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
         """See `fingerprint.fingerprint`."""
-        evaluator = self._constructor().evaluator
+        evaluator = self._evaluator()
         return fingerprint(config, evaluator.backend, evaluator.retriever, evaluator.generator, digest_of)
 
-    def _constructor(self) -> Constructor:
+    def _free(self) -> Evaluator:
+        """An evaluator lets its threads ask its tools one after the other. These are elsewhere, and see to that themselves."""
+        return replace(self._evaluator(), _tools=threading.Lock())
+
+    def _evaluator(self) -> Evaluator:
         with self._loading:
             if self._made is None:
                 settings = self._job.settings
-                assert settings.out is not None
-                asked = registry.source(self._job.source, settings, settings.out / "videos")
                 limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
-                evaluator = Evaluator(asked, self._backend(), self._retriever, self._generator, **limits)
-                self._made = Constructor(evaluator, settings.again, settings.show_reference)
+                retriever = own_looker_of(settings) or self._retriever
+                self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **limits)
             return self._made
 
     def _backend(self) -> Backend:
@@ -119,14 +217,7 @@ class Tools:
 
     def about(self) -> AboutTools:
         """What they are."""
-        retriever, generator = self._both()
-        encoder = getattr(retriever, "encoder", None)
-        return AboutTools(
-            None if retriever is None else retriever.name,
-            None if generator is None else generator.name,
-            None if encoder is None else str(encoder.fingerprint),
-            hasattr(retriever, "index"),
-        )
+        return AboutTools.of(*self._both())
 
     def find(self, path: str, query: str, shown: Collection[float], count: int) -> Sequence[Frame]:
         """See `Retriever.find`."""
@@ -146,8 +237,7 @@ class Tools:
 
     def _both(self) -> tuple[Retriever | None, Generator | None]:
         if self._loaded is None:
-            retriever = registry.retriever(self._settings.retriever, self._settings)
-            self._loaded = retriever, registry.generator(self._settings.generator, self._settings, retriever)
+            self._loaded = tools_of(self._settings)
         return self._loaded
 
 
@@ -162,5 +252,5 @@ class Indexer:
     def index(self, path: str) -> None:
         """Make a video's index, unless it is there."""
         if self._retriever is None:
-            self._retriever = registry.retriever(self._settings.retriever, self._settings)
+            self._retriever = looker_of(self._settings)
         self._retriever.index(Video(path))

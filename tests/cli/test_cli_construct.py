@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -261,3 +262,10 @@ def test_a_run_that_is_there_is_gone_on_with_only_if_that_is_said(act2see: Act2S
     assert "whole holds a run already: go on with --resume" in act2see(*flags(), "--out", "whole").complaint
     assert act2see(*flags(), "--out", "whole", "--resume", "--json").out == whole.out
     assert "no run in nowhere" in act2see(*flags(), "--out", "nowhere", "--resume").complaint
+
+
+@pytest.mark.parametrize("asked", [flags(), ("eval", "eval_fakes:Many", "--backend", "eval_fakes:Steady")])
+def test_a_cluster_without_ray_is_one_line(act2see: Act2See, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    assert "--ray needs ray: pip install 'act2see[ray]'" in act2see(*asked, "--ray", "local", "--out", "run").complaint
+    assert not Path("run").exists()

@@ -272,8 +272,24 @@ def _official_figures(ran: Ran) -> tuple[int, int, float | None]:
             return everything, 0, _by_lmms_eval(ran)
         case "vcr-bench":
             return _without_judge(ran)
-        case _:  # EgoNormia keeps an item once all its answers can be read: the embedded model writes no lists
-            return 0, everything // 3, None
+        case _:  # EgoNormia keeps an item once all its answers can be read
+            items = _read_items(ran)
+            entries = json.loads(_official_form(ran))
+            both = [entries[item]["vlm"]["best"]["results"] == entries[item]["vlm"]["best"]["correct"] for item in items]
+            return len(items), everything // 3 - len(items), round(sum(both) / len(both), 4) if both else None
+
+
+def _read_items(ran: Ran) -> list[str]:
+    """EgoNormia's items of which all three answers can be read: few, because the embedded model does not know the words.
+
+    Its script takes the last number of two of them, whatever stands around it, and a list of the third.
+    """
+
+    def is_read(id: str, form: str) -> bool:
+        return ran.outcome(id) in ("correct", "wrong") or re.search(form, ran.answer(id) or "") is not None
+
+    forms = {"behaviour": r"\d", "justification": r"\d", "sensible": r"\[.*\]"}
+    return [name for name in (f"clip-{number}" for number in range(COUNT)) if all(is_read(f"{name}/{part}", form) for part, form in forms.items())]
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -333,9 +349,11 @@ def test_videoespressos_and_vitibs_scripts_get_an_output_each(evaluated: Callabl
 
 
 def test_egonormias_script_gets_an_entry_for_each_item(evaluated: Callable[..., Ran]) -> None:
-    """An item without a list of what is sensible stays empty, as the official evaluation leaves it; the embedded model writes none."""
+    """An item of which not all can be read stays empty, as the official evaluation leaves it."""
     ran = evaluated("egonormia")
-    assert json.loads(_official_form(ran)) == {f"clip-{number}": {} for number in range(COUNT)}
+    items = json.loads(_official_form(ran))
+    assert list(items) == [f"clip-{number}" for number in range(COUNT)]
+    assert [name for name in items if items[name]] == _read_items(ran)
 
 
 def test_vcr_benchs_judging_gets_all_that_was_written(evaluated: Callable[..., Ran]) -> None:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
-from act2see.cli.turns import threads_for, turns
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError
-from act2see.naming import importing
 from act2see.output import complain, progressing
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def construct(
     """
     del config
     from act2see import registry
-    from act2see.construction import Spending
+    from act2see.construction import Constructor, Spending
     from act2see.fingerprint import fingerprint
 
     _check(source, settings, spending)
@@ -59,12 +58,14 @@ def construct(
     budget = Spending(spending.budget_usd)
     with ExitStack() as until_done:
         spread = until_done.enter_context(_on_ray(source, asked, settings, spending)) if spending.ray else None
-        constructor = spread.constructor if spread else _here(asked, settings, spending)
+        constructor = (
+            spread.constructor if spread else Constructor(evaluator_here(asked, settings, spending), settings.again, settings.show_reference)
+        )
         if settings.again and "greedy" in constructor.evaluator.backend.made_with.get("decoding", ""):
             complain("note: this teacher decodes greedily, so that another try says the same again: give it a --temperature")
         ended = _with_progress(constructor, samples, run, spending, budget, spread)
         models = (constructor.evaluator.backend, constructor.evaluator.retriever, constructor.evaluator.generator)
-        made_by = spread.fingerprint(run.config, _digest_of) if spread else fingerprint(run.config, *models, _digest_of)
+        made_by = spread.fingerprint(run.config, digest_of) if spread else fingerprint(run.config, *models, digest_of)
     summary = _summary(source, samples, ended, run, made_by, missing)
     run.write_scores(one.score.row() for one in ended)
     run.write_summary(summary)
@@ -89,9 +90,7 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
-    if spending.ray is not None:
-        with importing("--ray"):
-            import act2see.distributed  # noqa: F401
+    check_ray(spending.ray)
     if settings.out is None:
         raise ConfigError("the traces need a place: name the run's folder with --out")
     if (settings.out / "run.json").exists() and not settings.resume:  # before the source is read, which may take a while
@@ -148,40 +147,13 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
     return missing
 
 
-def _digest_of(folders: Sequence[Path]) -> str:
-    from act2see.encoders.loading import fingerprint
-
-    return fingerprint(folders)
-
-
 # The questions
 
 
-def _here(asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "Constructor":
-    from act2see import registry
-    from act2see.construction import Constructor
-    from act2see.evaluation import Evaluator
-    from act2see.metering import metered
-
-    backend = metered(registry.backend(settings.backend, settings), spending.prices, spending.requests_per_minute)
-    retriever = registry.retriever(settings.retriever, settings) if settings.max_looks else None
-    generator = registry.generator(settings.generator, settings, retriever)
-    limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
-    evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, spending.workers), **limits)
-    return Constructor(evaluator, settings.again, settings.show_reference)
-
-
 def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "AbstractContextManager[Spread]":
-    from act2see.distributed import Layout, on_ray
+    from act2see.distributed import on_ray
 
-    layout = Layout(
-        teachers=spending.ray_teachers,
-        tools=spending.ray_tools,
-        indexers=spending.ray_indexers,
-        teacher_gpus=spending.ray_teacher_gpus,
-        tool_gpus=spending.ray_tool_gpus,
-    )
-    return on_ray(asked, source, settings, spending, layout)
+    return on_ray(asked, source, settings, spending)
 
 
 def _with_progress(

@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
-from act2see.cli.turns import threads_for, turns
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
 from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, progressing, tell_scores
 
 if TYPE_CHECKING:
+    from act2see.distributed import Spread
     from act2see.evaluation import Evaluator, Scored
-    from act2see.interfaces import Sample
+    from act2see.interfaces import Benchmark, Sample
     from act2see.scores import Score
     from act2see.store import Place, Run
     from act2see.trace import Cost, Trace
@@ -40,9 +42,8 @@ def evaluate(
     """
     del config
     from act2see import registry
-    from act2see.evaluation import Evaluator, ShuffledOptions
+    from act2see.evaluation import ShuffledOptions
     from act2see.fingerprint import fingerprint, headline
-    from act2see.metering import metered
 
     shard = _checked(benchmark, settings, asking)
     config_of_run = _config(benchmark, settings, asking)
@@ -51,13 +52,12 @@ def evaluate(
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
         if asking.shuffle_options is not None:
             asked = ShuffledOptions(asked, asking.shuffle_options)
-        backend = metered(registry.backend(settings.backend, settings), asking.prices, asking.requests_per_minute)
-        retriever = registry.looker(settings) if settings.max_looks or settings.insert else None
-        generator = registry.imaginer(settings, retriever)
-        limits = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
-        evaluator = Evaluator(asked, backend, retriever, generator, turns=turns(backend, settings.backend, asking.workers), **limits)
-        made_by = fingerprint(config_of_run, backend, retriever, generator, _digest_of)
-        scores, costs = _with_progress(evaluator, settings, asking, shard, run)
+        with ExitStack() as until_asked:
+            spread = until_asked.enter_context(_on_ray(benchmark, asked, settings, asking)) if asking.ray else None
+            evaluator = spread.evaluator if spread else evaluator_here(asked, settings, asking)
+            models = (evaluator.backend, evaluator.retriever, evaluator.generator)
+            made_by = spread.fingerprint(config_of_run, digest_of) if spread else fingerprint(config_of_run, *models, digest_of)
+            scores, costs = _with_progress(evaluator, settings, asking, shard, run, spread)
         about = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks}
         about |= {} if asking.limit is None else {"limit": asking.limit}
 
@@ -99,6 +99,7 @@ def _checked(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> _Sha
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
+    check_ray(asking.ray)
     if settings.resume and settings.out is None:
         raise ConfigError("there is nothing to resume: name the run's folder with --out")
     if asking.shard is None:
@@ -129,25 +130,27 @@ def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None
         return Run.resume(settings.out, **about)
 
 
-def _digest_of(folders: Sequence[Path]) -> str:
-    from act2see.encoders.loading import fingerprint
-
-    return fingerprint(folders)
-
-
 # The questions
 
 
+def _on_ray(benchmark: str, asked: "Benchmark", settings: EvalConfig, asking: AskingConfig) -> "AbstractContextManager[Spread]":
+    from act2see.distributed import on_ray
+
+    return on_ray(asked, benchmark, settings, asking)
+
+
 def _with_progress(
-    evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None"
+    evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
     from act2see.workers import Patience, each
 
     there = _finished(run) if run and (settings.resume or shard) else {}
     work = Work(evaluator, run, there, Patience(asking.patience_seconds))
-    workers = threads_for(asking.workers) if evaluator.turns else 1
+    workers = threads_for(spread.slots if spread else asking.workers) if spread or evaluator.turns else 1
     questions = _questions(evaluator, asking.limit, shard)
+    if spread:
+        questions = _indexed_ahead(questions, spread, there)
     scores: list[Score] = []
     costs: list[Cost] = []
     try:
@@ -207,6 +210,13 @@ def _questions(evaluator: "Evaluator", limit: int | None, shard: _Shard | None) 
         if shard is None or place % shard.of == shard.first - 1:
             yield list(enumerate(chain, start=number))
         number += len(chain)
+
+
+def _indexed_ahead(questions: "Iterable[list[tuple[int, Sample]]]", spread: "Spread", there: Container[str]) -> "Iterator[list[tuple[int, Sample]]]":
+    """The same; as each chain is taken, the indexes of its videos are begun, but for what is answered already."""
+    for chain in questions:
+        spread.begin((sample for _, sample in chain), there)
+        yield chain
 
 
 def _finished(run: "Run") -> "dict[str, Place]":

@@ -33,18 +33,18 @@ def draw(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
 def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, path: Path) -> None:
     """Write each run's accuracy with its 95 % interval over its cost; the runs that no other beats in both are joined. Raises `ConfigError`."""
     with _figure(path, (7.5, 4.6)) as axes:
-        for point in sorted(points, key=lambda one: float(one["cost"])):
+        for place, point in enumerate(sorted(points, key=lambda one: float(one["cost"]))):
             low, high = point["accuracy_95"] or (point["accuracy"], point["accuracy"])
             colour = _LINE if point["is_best"] else _THRESHOLD
             at = (point["cost"], 100 * point["accuracy"])
             axes.errorbar(*at, yerr=[[at[1] - 100 * low], [100 * high - at[1]]], fmt="o", color=colour, capsize=3, markersize=5)
-            axes.annotate(Path(point["run"]).name, at, xytext=(6, 5), textcoords="offset points", color=colour, parse_math=False)
+            axes.annotate(Path(point["run"]).name, at, xytext=(7, (6, -13)[place % 2]), textcoords="offset points", color=colour, parse_math=False)
         best = sorted((point["cost"], 100 * point["accuracy"]) for point in points if point["is_best"])
         axes.plot(*zip(*best, strict=True), color=_LINE, linewidth=0.9, linestyle=":", zorder=0)
         axes.set_title(plain(title), loc="left", parse_math=False)
         axes.set_xlabel(unit)
         axes.set_ylabel("right (%)")
-        axes.margins(x=0.14, y=0.12)
+        axes.margins(x=0.22, y=0.12)
         axes.grid(alpha=0.25)
 
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from act2see.config.models import ImagineConfig, IndexedConfig, Kinds, ModelConfig, NotNegative, Positive, SearchConfig, Words
+
+RAY = Group("On a Ray cluster", sort_key=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ class EvalConfig(SourceConfig):
     """EgoNormia: which behaviour is to be justified, the one that the model chose itself (as in the official scripts) or the right one."""
     official_judge: Annotated[bool, Parameter(negative="")] = False
     """VCR-Bench, with a judge: ask it the official script's four questions an answer at the end, for its accuracy and the reasoning's scores."""
-    frames: Literal["real", "random", "withheld", "unedited"] = "real"
-    """What a look brings: the frame that was asked for, a random one, nothing, or for an imagined picture the frame that it would be made from."""
+    frames: Literal["real", "random", "oracle", "withheld", "unedited"] = "real"
+    """What a look brings: what was asked for, a random frame, the one known to be right, nothing, or the frame that a picture would come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,25 @@ class PaceConfig(WaitConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class AskingConfig(PaceConfig):
+class RayConfig(PaceConfig):
+    """The same, on a Ray cluster if one is wanted."""
+
+    ray: Annotated[str | None, Parameter(group=RAY)] = None
+    """`local`, or a Ray cluster's address: the questions are spread over its processes (needs act2see[ray])."""
+    ray_teachers: Annotated[Positive | None, Parameter(group=RAY)] = None
+    """Processes that run the loop; if not given, one for every eight workers, or for every one where the backend takes one question at a time."""
+    ray_tools: Annotated[Positive, Parameter(group=RAY)] = 1
+    """Processes that hold the retriever and the generator."""
+    ray_indexers: Annotated[Positive, Parameter(group=RAY)] = 1
+    """Processes that index videos ahead of need."""
+    ray_teacher_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
+    """GPUs of each process that runs the loop; parts of one are allowed."""
+    ray_tool_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
+    """GPUs of each process that holds tools or indexes videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingConfig(RayConfig):
     """How `act2see eval` goes through the questions. All but the order of the options changes nothing of what is answered."""
 
     shard: str | None = None

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from act2see.config.commands import PaceConfig, SourceConfig
-from act2see.config.models import SERVER, Count, NotNegative, Positive, Words
+from act2see.config.commands import RayConfig, SourceConfig
+from act2see.config.models import SERVER, Count, Positive, Words
 from act2see.reasons import Reason
 
-RAY = Group("On a Ray cluster", sort_key=9)
 Missing = Literal["licence", "reasoning", "answers"]
 
 
@@ -34,23 +33,11 @@ class ConstructConfig(SourceConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class SpendingConfig(PaceConfig):
+class SpendingConfig(RayConfig):
     """How `act2see construct` goes through the questions."""
 
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     """Ask nothing new once so many dollars are spent (needs --prices); what is under way ends, and --resume goes on."""
-    ray: Annotated[str | None, Parameter(group=RAY)] = None
-    """`local`, or a Ray cluster's address: the questions are spread over its processes (needs act2see[ray])."""
-    ray_teachers: Annotated[Positive | None, Parameter(group=RAY)] = None
-    """Processes that run the loop; if not given, one for every eight workers, or for every one where the backend takes one question at a time."""
-    ray_tools: Annotated[Positive, Parameter(group=RAY)] = 1
-    """Processes that hold the retriever and the generator."""
-    ray_indexers: Annotated[Positive, Parameter(group=RAY)] = 1
-    """Processes that index videos ahead of need."""
-    ray_teacher_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
-    """GPUs of each process that runs the loop; parts of one are allowed."""
-    ray_tool_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
-    """GPUs of each process that holds tools or indexes videos."""
 
 
 @dataclass(frozen=True, slots=True)

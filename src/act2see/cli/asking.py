@@ -1,0 +1,55 @@
+"""What a run's questions are asked with, and how many are under way at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Semaphore
+from typing import TYPE_CHECKING, Any
+
+from act2see.config import PaceConfig, SourceConfig
+from act2see.output import complain
+
+if TYPE_CHECKING:
+    from act2see.evaluation import Evaluator
+    from act2see.interfaces import Backend, Benchmark
+
+
+def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig) -> "Evaluator":
+    """The models that the settings name, loaded in this process, over the questions."""
+    from act2see import registry
+    from act2see.evaluation import Evaluator
+    from act2see.metering import metered
+    from act2see.processes import tools_of
+
+    backend = metered(registry.backend(settings.backend, settings), pace.prices, pace.requests_per_minute)
+    retriever, generator = tools_of(settings)
+    limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
+    return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
+
+
+def _turns(backend: "Backend", name: str, wanted: int) -> Semaphore | None:
+    """What lets so many ask the backend at once; None where it takes one question at a time, as it does unless its attribute `concurrent` is true."""
+    if wanted > 1 and not getattr(backend, "concurrent", False):
+        complain(f"note: backend {name!r} takes one question at a time: --workers {wanted} is 1")
+        return None
+    return Semaphore(wanted) if wanted > 1 else None
+
+
+def threads_for(workers: int) -> int:
+    """More threads than may ask at once, so that videos are opened and traces are written while all of those wait (our choice: a quarter more)."""
+    return workers + max(1, workers // 4)
+
+
+def digest_of(folders: Sequence[Path]) -> str:
+    """Of model folders, for a fingerprint."""
+    from act2see.encoders.loading import fingerprint
+
+    return fingerprint(folders)
+
+
+def check_ray(address: str | None) -> None:
+    """Refuse a Ray cluster where there is no Ray. Raises `ConfigError`."""
+    from act2see.naming import importing
+
+    if address is not None:
+        with importing("--ray"):
+            import act2see.distributed  # noqa: F401
