@@ -269,3 +269,9 @@ def test_a_cluster_without_ray_is_one_line(act2see: Act2See, asked: tuple[str, .
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     assert "--ray needs ray: pip install 'act2see[ray]'" in act2see(*asked, "--ray", "local", "--out", "run").complaint
     assert not Path("run").exists()
+
+
+def test_a_model_that_knows_little_says_so_about_questions_of_others(act2see: Act2See) -> None:
+    asked = ("--teacher", "cli_fakes:Narrow", "--retriever", "none", "--n", "2", "--retries", "0")
+    assert "note: this model knows only stars" in act2see("construct", "construct_fakes:Told", *asked, "--out", "told").err
+    assert "knows only stars" not in act2see("construct", "synthetic", *asked, "--out", "own").err

@@ -20,7 +20,10 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
     from act2see.metering import metered
     from act2see.processes import tools_of
 
-    backend = metered(registry.backend(settings.backend, settings), pace.prices, pace.requests_per_minute)
+    loaded = registry.backend(settings.backend, settings)
+    if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic":  # the embedded model says what it knows
+        complain(f"note: {notice}")
+    backend = metered(loaded, pace.prices, pace.requests_per_minute)
     retriever, generator = tools_of(settings)
     limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
     return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
