@@ -1,13 +1,15 @@
 """What somebody said who looked at traces by hand: a file of verdicts, as the page for it saves them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from act2see.errors import StoreError
 from act2see.records import Reader, parse_json, read_object, read_text, shown
+from act2see.store import Run
 
 VERDICTS = ("keep", "reject")
+VERDICTS_FILE = "verdicts.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,19 @@ class VerdictByHand:
     def is_kept(self) -> bool:
         """Whether the trace may stay, as far as the reader is concerned: it keeps no trace in that has another reason against it."""
         return self.verdict == "keep"
+
+
+def kept_verdicts(run: Run, given: Path | None, traces: Collection[str]) -> dict[str, VerdictByHand]:
+    """The verdicts that the run holds, by the traces' ids, once those of `given` are among them; of two on one trace the later counts.
+
+    What is kept in the run is applied whenever it is filtered. Raises `StoreError` as `read_verdicts` does.
+    """
+    path = run.folder / VERDICTS_FILE
+    found = read_verdicts(path, traces) if path.exists() else {}
+    if given is not None:
+        found |= read_verdicts(given, traces)
+        run.write_rows(VERDICTS_FILE, map(asdict, found.values()))
+    return found
 
 
 def read_verdicts(path: Path, traces: Collection[str]) -> dict[str, VerdictByHand]:

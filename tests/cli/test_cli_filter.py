@@ -83,7 +83,12 @@ def test_verdicts_by_hand_are_applied_and_kept(act2see: Act2See) -> None:
     found = {row["trace"]: row["reasons"] for row in rows("kept/rejected.jsonl")}
     assert found["q000#0"] == {"by_hand": "it guesses"}
     assert "q004#0" in found  # a verdict keeps nothing that something else speaks against
-    assert rows("kept/verdicts.jsonl") == given
+    assert rows("kept/verdicts.jsonl") == rows("raw/verdicts.jsonl") == given
+    act2see("filter", "raw", "--out", "kept", *FLAGS, "--ignore", "leak")  # without the file: the run remembers them
+    assert {row["trace"] for row in rows("kept/rejected.jsonl") if "by_hand" in row["reasons"]} == {"q000#0"}
+    Path("verdicts.jsonl").write_text('{"trace": "q000#0", "verdict": "keep", "note": "after all"}\n', encoding="utf-8")
+    act2see("filter", "raw", "--out", "kept", *FLAGS, "--verdicts", "verdicts.jsonl")
+    assert "q000#0" not in {row["trace"] for row in rows("kept/rejected.jsonl")}
 
 
 def test_a_verdict_on_another_run_is_refused_and_nothing_is_written(act2see: Act2See) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from act2see.store import Place, Run
     from act2see.trace import Cost
 
-REJECTED, VERDICTS, PAGE, CARD = "rejected.jsonl", "verdicts.jsonl", "filter.html", "README.md"
+REJECTED, PAGE, CARD = "rejected.jsonl", "filter.html", "README.md"
 
 
 def filter_run(
@@ -37,7 +37,7 @@ def filter_run(
     from act2see import registry
     from act2see.folders import check_new, whole_folder
     from act2see.references import read_references
-    from act2see.reviewing import read_verdicts
+    from act2see.reviewing import VERDICTS_FILE, kept_verdicts
     from act2see.similarity import finished, similarities
     from act2see.store import SAMPLES, Run
 
@@ -52,7 +52,7 @@ def filter_run(
         raise StoreError(f"{run} holds no {SAMPLES}: only a run of act2see construct tells by what its traces can be judged")
     references = read_references(rows)
     places, failed = finished(opened)
-    verdicts = {} if settings.verdicts is None else read_verdicts(settings.verdicts, places)
+    verdicts = kept_verdicts(opened, settings.verdicts, places)
     found = similarities(
         opened,
         places,
@@ -65,8 +65,8 @@ def filter_run(
     summary = _summary(everything, len(references), failed, settings)
     with whole_folder(settings.out, replaces=REJECTED) as folder:
         _write(folder, opened, everything, references, summary, settings)
-        if settings.verdicts is not None:
-            (folder / VERDICTS).write_bytes(settings.verdicts.read_bytes())
+        if verdicts:
+            (folder / VERDICTS_FILE).write_bytes((run / VERDICTS_FILE).read_bytes())
     if settings.page is not None:
         _write_review(settings.page, opened, places, everything, references, settings)
     _tell(summary, settings)

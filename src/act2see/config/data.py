@@ -55,7 +55,7 @@ class FilterConfig:
     leak_words: Positive = 8
     """So many words in a row that stand in the person's reasoning too were copied (our choice)."""
     verdicts: Path | None = None
-    """File of verdicts by hand, as the page that --page makes saves it; they are kept with the result."""
+    """File of verdicts by hand, as the page that --page makes saves it; they are kept in the run, and applied whenever it is filtered."""
     sample: Positive | None = None
     """Draw so many of the kept traces for a look by hand (100 in the paper)."""
     page: Path | None = None
