@@ -29,6 +29,7 @@ from act2see.config import SearchConfig
 from act2see.construction import Constructed, Constructor, Spending
 from act2see.evaluation import Evaluator
 from act2see.interfaces import Continuation, Sample
+from act2see.retrievers.search import SearchRetriever
 from act2see.store import Run
 from act2see.synthetic.world import Clip
 from act2see.trace import Cost, Frame, Trace
@@ -149,10 +150,10 @@ def _indexed(clip: Path, cache: Path, questions: int = 20) -> dict[str, Any]:
 
     os.environ["ACT2SEE_CACHE"] = str(cache)
     retriever = registry.retriever("micro", SearchConfig())
-    assert retriever is not None
-    encoder, built = retriever.encoder, []  # type: ignore[attr-defined]
-    whole = encoder.encode_frames
-    encoder.encode_frames = lambda images: built.append(len(images)) or whole(images)
+    assert isinstance(retriever, SearchRetriever)
+    built: list[int] = []
+    whole = retriever.encoder.encode_frames
+    retriever.encoder.encode_frames = lambda images: built.append(len(images)) or whole(images)
     frames = 0
     for number in range(questions):
         retriever.find(Video(clip), f"the star {number}", shown=())

@@ -302,11 +302,12 @@ def segments(prompt: str, images: Sequence[Image.Image]) -> list[chat.Segment]:
             role, begins = "", part == "<|im_start|>"
             found.append(chat.Text(part, marks=True))
         else:
+            said = part
             if begins:
-                role, line_end, part = part.partition("\n")  # noqa: PLW2901
+                role, line_end, said = part.partition("\n")
                 found.append(chat.Text(role + line_end))
                 begins = False
-            own = [words for text in BEFORE_A_FRAME.split(part) for words in chat.split_words(text)] if role == "assistant" else [part]
+            own = [words for text in BEFORE_A_FRAME.split(said) for words in chat.split_words(text)] if role == "assistant" else [said]
             found += [chat.Text(text) for text in own if text]
     return found
 

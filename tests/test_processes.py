@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import pytest
 from PIL import Image
 
+from act2see import registry
 from act2see.config import AskingConfig, ConstructConfig, EvalConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
 from act2see.evaluation import Evaluator, Scored
 from act2see.interfaces import Sample
 from act2see.metering import Price
-from act2see.processes import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of, tools_of
+from act2see.processes import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of
 from act2see.synthetic.world import Clip
 from act2see.trace import Cost, Frame, Observation, Provenance, Trace
 from act2see.video import Video
@@ -211,11 +212,11 @@ def test_tools_find_what_their_retriever_finds(job: Job, clip: Path) -> None:
 def test_an_evaluations_tools_are_those_of_the_command(evaluation: Job, flags: Mapping[str, Any], about: AboutTools) -> None:
     settings = changed(evaluation, **flags)
     assert sent(Tools(replace(evaluation, settings=settings)).about()) == about
-    assert AboutTools.of(*tools_of(settings)) == about
+    assert AboutTools.of(*registry.tools(settings)) == about
 
 
 def test_where_training_data_are_made_nothing_is_put_in_unasked(job: Job) -> None:
-    assert AboutTools.of(*tools_of(changed(job, max_looks=0, insert=1))) == AboutTools()
+    assert AboutTools.of(*registry.tools(changed(job, max_looks=0, insert=1))) == AboutTools()
 
 
 def test_the_encoder_and_what_indexes_are_told() -> None:

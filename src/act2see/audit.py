@@ -14,6 +14,7 @@ from act2see.evaluation import Evaluator, Outcome, Scored
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
 from act2see.interfaces import Sample
 from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
+from act2see.scores import backend_problem
 from act2see.statistics import clustered_interval, mcnemar, share_interval
 from act2see.trace import Cost, Generate, Retrieve, Step, Trace
 from act2see.video import Video
@@ -54,11 +55,8 @@ class Audited:
 
     @property
     def backend_problem(self) -> str | None:
-        """What is wrong with the backend, "" if nothing is; None where the question failed for another reason, as of `Scored`."""
-        real = self.arms["real"]
-        if real.outcome == "backend_error":
-            return real.error or "it failed"
-        return None if real.outcome.endswith("_error") else ""
+        """See `scores.backend_problem`."""
+        return backend_problem(self.arms["real"].outcome, self.arms["real"].error)
 
     def is_right(self, arm: Arm) -> bool:
         """Whether the question was answered rightly in that arm."""

@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.crew import Crew, WorkersLostError, dealt
@@ -27,7 +28,7 @@ from act2see.errors import Act2SeeError, BackendError, ConfigError
 from act2see.evaluation import Evaluator, Scored
 from act2see.interfaces import Benchmark, Sample
 from act2see.metering import read_prices
-from act2see.processes import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools, tools_of
+from act2see.processes import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
 from act2see.trace import Frame
 from act2see.video import Video
 
@@ -373,7 +374,7 @@ class _FarTools:
 def _tools(job: Job, layout: Layout, shares: _Shares, actors: _Actors) -> _FarTools:
     """The tools' processes, their models loaded in one of them; none where no frame is ever brought."""
     if not (job.settings.max_looks or job.settings.insert):
-        return _FarTools(AboutTools.of(*tools_of(job.settings)))  # nothing is loaded then, and none is ever asked
+        return _FarTools(AboutTools.of(*registry.tools(job.settings)))  # nothing is loaded then, and none is ever asked
     started = [actors.start(Tools, job, **shares.tools, max_restarts=-1, max_task_retries=3) for _ in range(layout.tools)]
     return _FarTools(_loaded("tools", started[0].about.remote()), tuple(started))
 

@@ -14,7 +14,7 @@ from act2see.errors import Act2SeeError, BackendError, JudgeError, ToolError, Vi
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
 from act2see.retrievers.controls import OracleFrames
-from act2see.scores import Outcome, Score, right_guesses, summarise_scores
+from act2see.scores import Outcome, Score, backend_problem, right_guesses, summarise_scores
 from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
 
@@ -37,10 +37,8 @@ class Scored:
 
     @property
     def backend_problem(self) -> str | None:
-        """What is wrong with the backend, "" if nothing is; None where the question failed for another reason, before or besides asking it."""
-        if self.outcome == "backend_error":
-            return self.error or "it failed"
-        return None if self.outcome.endswith("_error") else ""
+        """See `scores.backend_problem`."""
+        return backend_problem(self.outcome, self.error)
 
     def score(self, number: int = 0) -> Score:
         """What is kept of it: no frame, no text."""

@@ -60,8 +60,7 @@ def _as_inspects(sample: Sample) -> Any:
 @solver
 def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
     backend = registry.backend(config.backend, config)
-    retriever = registry.looker(config) if config.max_looks else None
-    generator = registry.imaginer(config, retriever)
+    retriever, generator = registry.tools(config)
     evaluator = Evaluator(benchmark, backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
     # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
     turns = nullcontext() if getattr(backend, "concurrent", False) else threading.Lock()

@@ -19,11 +19,12 @@ from cyclopts import Parameter
 from act2see import registry
 from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
 from act2see.errors import ConfigError, StoreError
-from act2see.evaluation import Evaluator, Scored
+from act2see.evaluation import Evaluator
 from act2see.interfaces import Sample
 from act2see.metering import metered
+from act2see.processes import Unscored
 from act2see.records import shown
-from act2see.store import Place, Run
+from act2see.store import Run
 from act2see.trace import Trace
 from act2see.workers import Patience, each
 
@@ -200,19 +201,6 @@ class Reply:
         return cls(trace.answer or "", trace.cost.tokens_in, trace.cost.tokens_out, error)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unscored:
-    """A benchmark that leaves every verdict to lmms-eval."""
-
-    name: str = "lmms-eval"
-
-    def samples(self) -> Iterator[Sample]:
-        return iter(())
-
-    def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        return None
-
-
 class Answering:
     """The models, loaded, and the run that keeps their traces. What goes wrong in the making is a `ConfigError`, `BackendError` or `StoreError`."""
 
@@ -221,13 +209,12 @@ class Answering:
         backend = metered(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
         if asking.workers > 1 and not getattr(backend, "concurrent", False):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
-        retriever = registry.looker(config) if config.max_looks or config.insert else None
-        generator = registry.imaginer(config, retriever)
-        self._evaluator = Evaluator(_Unscored(), backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
+        retriever, generator = registry.tools(config)
+        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)
         self._run = None if config.out is None else _run(config, config.out)
-        self._there = _finished(self._run) if self._run and config.resume else {}
+        self._there = self._run.finished() if self._run and config.resume else {}
 
     def answer(self, questions: Iterable[Sample]) -> Iterator[tuple[int, Reply]]:
         """The number of each question, from 0, and its reply, as they are done. Raises `BackendError` once the backend has failed for too long."""
@@ -247,24 +234,13 @@ class Answering:
         return Reply.of(trace, None)
 
     def _new(self, sample: Sample) -> Reply:
-        scored = self._patience.ask(lambda: self._evaluator.answer(sample), _problem)
+        scored = self._patience.ask(lambda: self._evaluator.answer(sample), lambda scored: scored.backend_problem)
         if self._run is not None and scored.trace is not None:
             self._run.append(scored.trace)
         return Reply.of(scored.trace, scored.error)
-
-
-def _problem(scored: Scored) -> str | None:
-    if scored.outcome == "backend_error":
-        return scored.error or "it failed"
-    return None if scored.error else ""
 
 
 def _run(config: EvalConfig, folder: Path) -> Run:
     left_out = {"out", "resume", "cache", *_THE_TASKS}
     about: dict[str, Any] = {"command": "lmms-eval", "config": recorded(config, leave_out=left_out), "seed": config.seed}
     return (Run.resume if config.resume else Run.create)(folder, **about)
-
-
-def _finished(run: Run) -> dict[str, Place]:
-    """Where the traces stand that have ended, by the question. What failed is asked again."""
-    return {trace.id: place for place in run.places() if (trace := run.sketch_at(place)).finish}

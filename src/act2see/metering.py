@@ -60,9 +60,14 @@ def _price(where: str, model: str, table: Any) -> Price:
 
 def price_of(backend: Backend, path: Path) -> Price:
     """What the file says that the backend's model costs. Raises `ConfigError` where it does not say."""
-    prices, model = read_prices(path), backend.made_with.get("model", "")
+    return price_in(read_prices(path), backend, str(path))
+
+
+def price_in(prices: Mapping[str, Price], backend: Backend, where: str) -> Price:
+    """The same, of prices that were read already; `where` says in an error from where."""
+    model = backend.made_with.get("model", "")
     if model not in prices:
-        raise ConfigError(f"{path} has no price for {model!r}; it has {', '.join(map(repr, prices)) or 'none'}: add a table for it")
+        raise ConfigError(f"{where} has no price for {model!r}; it has {', '.join(map(repr, prices)) or 'none'}: add a table for it")
     return prices[model]
 
 

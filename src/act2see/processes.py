@@ -17,11 +17,11 @@ from act2see import registry
 from act2see.chat import Tool
 from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
-from act2see.errors import BackendError, ConfigError, VideoError
+from act2see.errors import BackendError, VideoError
 from act2see.evaluation import Evaluator, Scored
 from act2see.fingerprint import fingerprint
 from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
-from act2see.metering import Metered, Pace, Price
+from act2see.metering import Metered, Pace, Price, price_in
 from act2see.trace import Frame, Trace
 from act2see.video import Video
 
@@ -98,25 +98,10 @@ class AboutTools:
         )
 
 
-def looker_of(settings: SourceConfig) -> Retriever | None:
-    """What brings frames, loaded; in an evaluation it may be one that shows whether they matter."""
-    if isinstance(settings, EvalConfig):
-        return registry.looker(settings) if settings.max_looks or settings.insert else None
-    return registry.retriever(settings.retriever, settings) if settings.max_looks else None
-
-
 def own_looker_of(settings: SourceConfig) -> Retriever | None:
     """One that needs no model, which each teacher has for itself: it may have to know the question. None where it is any other."""
     has_a_model = not isinstance(settings, EvalConfig) or settings.frames in ("real", "unedited")
-    return None if has_a_model else looker_of(settings)
-
-
-def tools_of(settings: SourceConfig) -> tuple[Retriever | None, Generator | None]:
-    """What brings frames, and what brings pictures, loaded."""
-    looker = looker_of(settings)
-    if isinstance(settings, EvalConfig):
-        return looker, registry.imaginer(settings, looker)
-    return looker, registry.generator(settings.generator, settings, looker)
+    return None if has_a_model else registry.looker(settings)
 
 
 def rule_of(job: Job) -> Benchmark:
@@ -199,10 +184,7 @@ class Teacher:
 
     def _backend(self) -> Backend:
         backend, prices = registry.backend(self._job.settings.backend, self._job.settings), self._job.prices
-        model = backend.made_with.get("model", "")
-        if prices is not None and model not in prices:
-            raise ConfigError(f"--prices has no price for {model!r}; it has {', '.join(map(repr, prices)) or 'none'}: add a table for it")
-        price, pace = prices[model] if prices else None, Pace(self._per_minute) if self._per_minute else None
+        price, pace = price_in(prices, backend, "--prices") if prices is not None else None, Pace(self._per_minute) if self._per_minute else None
         return backend if price is None and pace is None else Metered(backend, price, pace)
 
 
@@ -237,7 +219,7 @@ class Tools:
 
     def _both(self) -> tuple[Retriever | None, Generator | None]:
         if self._loaded is None:
-            self._loaded = tools_of(self._settings)
+            self._loaded = registry.tools(self._settings)
         return self._loaded
 
 
@@ -252,5 +234,5 @@ class Indexer:
     def index(self, path: str) -> None:
         """Make a video's index, unless it is there."""
         if self._retriever is None:
-            self._retriever = looker_of(self._settings)
+            self._retriever = registry.looker(self._settings)
         self._retriever.index(Video(path))

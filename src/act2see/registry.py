@@ -197,8 +197,21 @@ def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None
     return generator(config.generator, config, found_by)
 
 
-def looker(config: EvalConfig) -> Retriever | None:
-    """What brings frames in an evaluation: the retriever that the config names, or one of those that show whether its frames matter."""
+def tools(config: SourceConfig) -> tuple[Retriever | None, Generator | None]:
+    """What brings frames and what brings pictures for many questions."""
+    found = looker(config)
+    return found, imaginer(config, found) if isinstance(config, EvalConfig) else generator(config.generator, config, found)
+
+
+def looker(config: SourceConfig) -> Retriever | None:
+    """What brings frames for many questions: the retriever that the config names, or in an evaluation one of those that show whether frames matter.
+
+    None where nothing may be looked for.
+    """
+    if not isinstance(config, EvalConfig):
+        return retriever(config.retriever, config) if config.max_looks else None
+    if not (config.max_looks or config.insert):
+        return None
     from act2see.retrievers.controls import OracleFrames, RandomFrames, WithheldFrames
 
     match config.frames:

@@ -26,6 +26,13 @@ QUANTILES = (50, 90, 99)
 _CALLS = (("made", "calls"), ("served", "served"), ("refused", "refused"))
 
 
+def backend_problem(outcome: Outcome, error: str | None) -> str | None:
+    """What is wrong with the backend, "" if nothing is; None where the question failed for another reason, before or besides asking it."""
+    if outcome == "backend_error":
+        return error or "it failed"
+    return None if outcome in ERRORS else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One question, how it ended, and what it took. What is not known of it, in a file from elsewhere, is as the defaults say."""

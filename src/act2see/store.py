@@ -189,6 +189,10 @@ class Run:
         """The ids of all traces, without loading a picture."""
         return {self.sketch_at(place).id for place in self.places()}
 
+    def finished(self) -> dict[str, Place]:
+        """Where the traces stand that have ended, by their ids; of several with one id the last. What failed has not ended."""
+        return {trace.id: place for place in self.places() if (trace := self.sketch_at(place)).finish}
+
     def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
         """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
         with writing(self.folder), _locked(self.folder):

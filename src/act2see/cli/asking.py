@@ -18,13 +18,12 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
     from act2see import registry
     from act2see.evaluation import Evaluator
     from act2see.metering import metered
-    from act2see.processes import tools_of
 
     loaded = registry.backend(settings.backend, settings)
     if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic":  # the embedded model says what it knows
         complain(f"note: {notice}")
     backend = metered(loaded, pace.prices, pace.requests_per_minute)
-    retriever, generator = tools_of(settings)
+    retriever, generator = registry.tools(settings)
     limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
     return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
 
@@ -51,8 +50,10 @@ def digest_of(folders: Sequence[Path]) -> str:
 
 def check_ray(address: str | None) -> None:
     """Refuse a Ray cluster where there is no Ray. Raises `ConfigError`."""
+    import importlib
+
     from act2see.naming import importing
 
     if address is not None:
         with importing("--ray"):
-            import act2see.distributed  # noqa: F401
+            importlib.import_module("act2see.distributed")

@@ -124,6 +124,9 @@ def _write_report(path: Path, overlaps: "Sequence[Overlap]") -> None:
 
 def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[Overlap]") -> int:
     """Write the run without the traces that overlap; how many it has."""
+    from act2see.folders import whole_folder
+    from act2see.store import SAMPLES
+
     assert settings.out is not None
     dropped = {one.trace_id for one in overlaps}
 
@@ -137,8 +140,11 @@ def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[
         "by": list(settings.by),
         "frames": settings.frames,
     }
-    clean = run.subset(settings.out, command="contamination", config=config, seed=run.seed, keep=keep)
-    return sum(1 for _ in clean.places())
+    with whole_folder(settings.out) as folder:
+        clean = run.subset(folder, keep, command="contamination", config=config, seed=run.seed)
+        if (questions := run.rows(SAMPLES)) is not None:  # what was constructed can be filtered again
+            clean.write_rows(SAMPLES, (row for _, row in questions))
+        return sum(1 for _ in clean.places())
 
 
 def _tell(summary: Mapping[str, Any], overlaps: "Sequence[Overlap]", *, as_json: bool) -> None:

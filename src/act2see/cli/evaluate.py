@@ -145,7 +145,7 @@ def _with_progress(
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
     from act2see.workers import Patience, each
 
-    there = _finished(run) if run and (settings.resume or shard) else {}
+    there = run.finished() if run and (settings.resume or shard) else {}
     work = Work(evaluator, run, there, Patience(asking.patience_seconds))
     workers = threads_for(spread.slots if spread else asking.workers) if spread or evaluator.turns else 1
     questions = _questions(evaluator, asking.limit, shard)
@@ -217,16 +217,6 @@ def _indexed_ahead(questions: "Iterable[list[tuple[int, Sample]]]", spread: "Spr
     for chain in questions:
         spread.begin((sample for _, sample in chain), there)
         yield chain
-
-
-def _finished(run: "Run") -> "dict[str, Place]":
-    """Where the traces stand that have ended, by the question. What failed is asked again."""
-    found = {}
-    for place in run.places():
-        trace = run.sketch_at(place)
-        if trace.finish:
-            found[trace.id] = place
-    return found
 
 
 def _count(settings: EvalConfig, asking: AskingConfig, shard: _Shard | None) -> int | None:
