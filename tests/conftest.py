@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from act2see.synthetic.world import Clip
 from act2see.trace import Frame
+from act2see.video import Video
 
 # A machine may be busy: no test fails for being slow.
 settings.register_profile("act2see", deadline=None)
@@ -23,6 +25,14 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACT2SEE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    """Two seconds in which nothing is seen, for tests of what becomes of frames whatever they show."""
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    Clip(2.0, ()).write(path)
+    return Video(path)
 
 
 BITS = 12

@@ -1,95 +1,27 @@
 """Exports: each loaded by the library that it is for, or held against that library's documented schema; the table rebuilt into the run's traces."""
 
 import json
-import resource
-import shutil
-import signal
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, Qwen3VLProcessor
 from transformers.utils.chat_template_utils import render_jinja_template
 
-import act2see
 from act2see import chat
-from act2see.errors import ConfigError, StoreError
-from act2see.export import Exported, Format, Stored, count, export, stored
-from act2see.export.parquet import SCHEMA, read
-from act2see.store import Run, encode_trace
+from act2see.export import Format, count
+from act2see.store import Run
 from act2see.tokens import Encoder
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.trace import Answer, Thought
 from act2see.training.examples import IGNORED, pack, pieces_of
-
-PACKAGE = Path(act2see.__file__).parent
-
-
-def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-
-
-MADE = Frame(picture(9, (48, 48)), None, provenance=Provenance("a red — “star”", 1.5, "some/model", 7, 0.6, {"same place": 0.9}))
-FOUND = Frame(picture(8, (32, 64)), 1.25, 0.5, match=Match(30, (1.0, 1.5), ((0.5, 0.4),)))
-LOOKS: tuple[Step, ...] = (
-    Thought("<think>Not there."),
-    Retrieve(" the cup "),
-    Observation((FOUND,)),
-    Thought(" What if?"),
-    Generate("a star"),
-    Observation((MADE,)),
-    Retrieve("x"),
-    Observation(error="no <look> is left"),
-    Thought(" So be it.</think>\n"),
-    Answer(" A "),
-)
-KNOWS: tuple[Step, ...] = (Thought("<think>It falls at 1.0 seconds.</think>"), Answer("B"))
-
-
-def trace_of(name: str, steps: Iterable[Step] = LOOKS, question: str = "What falls?", seed: int = 0, **others: Any) -> Trace:
-    frames = (Frame(picture(seed), 0.0), Frame(picture(seed + 1), 1.0))
-    made_with = {"backend": "micro", "tools": "retrieve,generate"}
-    settled: dict[str, Any] = {
-        "duration_seconds": 2.5,
-        "finish": "answer",
-        "made_with": made_with,
-        "cost": Cost(10, 20, 5, {"decode": 1.5}, 0.25),
-        **others,
-    }
-    return Trace(name, "clip.mp4", question, frames, ("a cup", "a pen"), steps=list(steps), **settled)
+from exported_runs import FORMATS, KNOWS, LOOKS, PACKAGE, exported, frame_names, lines_of, make_run, trace_of
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Two answered traces, and one of each kind that is left out."""
-    run = Run.create(tmp_path / "run", command="ask", config={}, seed=3)
-    run.append(trace_of("looks"))
-    run.append(trace_of("cut off", (Thought("<think>Hm"),), finish="length"))
-    run.append(trace_of("knows", KNOWS, seed=4))
-    run.append(trace_of("blind", KNOWS, seed=20))
-    run.append(trace_of("lost", KNOWS, seed=40))
-    (run.folder / "frames" / frame_names(run, "lost")[0]).unlink()
-    (run.folder / "frames" / frame_names(run, "blind")[1]).write_bytes(b"no picture")
-    return run
-
-
-def frame_names(run: Run, name: str) -> list[str]:
-    lines = (json.loads(line) for line in (run.folder / "traces.jsonl").read_text().splitlines())
-    return next([frame["file"] for frame in line["frames"]] for line in lines if line["id"] == name)
-
-
-def exported(run: Run, out: Path, form: Format, **options: Any) -> Exported:
-    return export(run, stored(run), out, form, **options)
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-FORMATS: tuple[Format, ...] = ("trl", "llamafactory", "swift", "parquet")
+    return make_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -324,150 +256,3 @@ def test_an_opening_is_the_prompts_and_not_the_models(tmp_path: Path) -> None:
     ]
     exported(run, tmp_path / "bare", "swift")
     assert all(row["messages"][2]["content"].startswith("<think>It falls") for row in lines_of(tmp_path / "bare" / "train.jsonl"))
-
-
-# The table
-
-
-def same(left: Trace, right: Trace) -> bool:
-    """Equal in everything, pixels included."""
-
-    def record(item: Trace) -> Any:
-        return encode_trace(item, lambda frame: f"{frame.image.mode} {frame.image.size} {frame.image.tobytes().hex()}")
-
-    return bool(record(left) == record(right))
-
-
-def test_a_table_gives_back_the_runs_traces(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "other", command="ask", config={}, seed=3)
-    run.append(trace_of("looks"))
-    run.append(
-        trace_of("odd", (Thought("\ud83d \u2028 <|im_end|>"), Retrieve("<image>"), Observation((Frame(picture(5, (600, 500)), 2.0),)), Answer("A")))
-    )
-    for number in range(20):  # more than one row group
-        run.append(trace_of(f"more {number}", KNOWS, duration_seconds=None))
-    done = exported(run, tmp_path / "out", "parquet")
-    assert (done.traces, done.rendering, done.skipped) == (22, None, ())
-    originals = list(run.traces())
-    back = list(read(tmp_path / "out" / "traces.parquet"))
-    assert len(back) == 22
-    assert all(same(one, other) for one, other in zip(originals, back, strict=True))
-
-
-def test_datasets_reads_the_table_with_pictures(run: Run, tmp_path: Path) -> None:
-    from datasets import load_dataset
-
-    exported(run, tmp_path / "out", "parquet")
-    data = load_dataset("parquet", data_files=str(tmp_path / "out" / "traces.parquet"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert data.column_names == SCHEMA.names
-    first = data[0]
-    assert (first["id"], first["question"], first["choices"], first["answer"], first["looks"]) == ("looks", "What falls?", ["a cup", "a pen"], "A", 2)
-    assert [np.asarray(image).tolist() for image in first["frames"]] == [
-        np.asarray(image).tolist() for image in (picture(0), picture(1), FOUND.image, MADE.image)
-    ]
-
-
-def test_what_is_no_table_of_traces_is_refused_in_one_line(tmp_path: Path) -> None:
-    from pyarrow import Table, parquet
-
-    (tmp_path / "text.parquet").write_text("no table")
-    parquet.write_table(Table.from_pydict({"a": [1]}), tmp_path / "other.parquet")
-    for name, said in (("text", "cannot read"), ("other", "its columns are a"), ("missing", "cannot read")):
-        with pytest.raises(StoreError, match=said) as caught:
-            list(read(tmp_path / f"{name}.parquet"))
-        assert "\n" not in str(caught.value)
-
-
-# The folder
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_only_an_export_is_replaced_and_only_when_asked_to(run: Run, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    exported(run, out, "swift")
-    with pytest.raises(ConfigError, match=r"out is not empty .*: give a new folder"):
-        exported(run, out, "trl")
-    assert "train.jsonl" in names(out)
-    exported(run, out, "trl", overwrite=True)
-    assert names(out) == ["chat_template.jinja", "export.json", "images", "metadata.jsonl"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"mine is not empty \(it holds thesis.txt\): only one with export.json in it is replaced"):
-        exported(run, tmp_path / "mine", "trl", overwrite=True)
-    assert names(tmp_path / "mine") == ["thesis.txt"]
-    (tmp_path / "new").mkdir()
-    assert exported(run, tmp_path / "new", "trl").traces == 2  # an empty one is as good as none
-    with pytest.raises(ConfigError, match="lies in the run itself"):
-        exported(run, run.folder / "out", "trl")
-    with pytest.raises(ConfigError, match="it is no folder"):
-        exported(run, tmp_path / "new" / "export.json", "trl")
-    assert names(tmp_path) == ["mine", "new", "out", "run"]
-
-
-def interrupted(traces: Iterable[Stored]) -> Iterator[Stored]:
-    yield from list(traces)[:1]
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_interrupted_export_leaves_what_was_there(run: Run, tmp_path: Path, form: Format) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        export(run, interrupted(stored(run)), tmp_path / "out", form)
-    assert names(tmp_path) == ["run"]
-    exported(run, tmp_path / "out", "swift")
-    before = names(tmp_path / "out")
-    with pytest.raises(KeyboardInterrupt):
-        export(run, interrupted(stored(run)), tmp_path / "out", form, overwrite=True)
-    assert names(tmp_path / "out") == before
-    assert names(tmp_path) == ["out", "run"]
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_full_disk_is_one_line_and_leaves_nothing(run: Run, tmp_path: Path, form: Format) -> None:
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
-        with pytest.raises(ConfigError, match=r"cannot write .*out: .*; nothing was left there") as caught:
-            exported(run, tmp_path / "out", form)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert "\n" not in str(caught.value)
-    assert names(tmp_path) == ["run"]
-
-
-def test_nothing_to_export_and_broken_lines_are_errors(run: Run, tmp_path: Path) -> None:
-    empty = Run.create(tmp_path / "empty", command="ask", config={}, seed=None)
-    with pytest.raises(ConfigError, match="holds no trace to export: it is empty"):
-        exported(empty, tmp_path / "out", "trl")
-    empty.append(trace_of("cut off", (), finish="length"))
-    with pytest.raises(ConfigError, match=r"all 1 were skipped, the first because it has no answer \(its end: length\)"):
-        exported(empty, tmp_path / "out", "trl")
-    with (run.folder / "traces.jsonl").open("a") as lines:
-        lines.write('{"version": 99}\n')
-    with pytest.raises(StoreError, match=r"traces\.jsonl:6: format version 99"):
-        exported(run, tmp_path / "out", "trl")
-    assert names(tmp_path) == ["empty", "run"]
-
-
-def test_what_a_format_cannot_express_is_refused(run: Run, tmp_path: Path) -> None:
-    refused: list[tuple[Format, chat.Rendering]] = [
-        ("trl", "tool_turn"),
-        ("llamafactory", "same_turn"),
-        ("swift", "tool_turn"),
-        ("parquet", "same_turn"),
-    ]
-    for form, rendering in refused:
-        with pytest.raises(ConfigError, match=f"format '{form}' cannot express the rendering '{rendering}'"):
-            exported(run, tmp_path / "out", form, rendering=rendering)
-    assert names(tmp_path) == ["run"]
-
-
-def test_a_run_whose_frames_are_gone_exports_nothing(run: Run, tmp_path: Path) -> None:
-    shutil.rmtree(run.folder / "frames")
-    with pytest.raises(ConfigError, match=r"all 5 were skipped, the first because its frame \w+\.png is missing"):
-        exported(run, tmp_path / "out", "llamafactory")

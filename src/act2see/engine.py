@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Generator as Yields
 from dataclasses import dataclass
 
 from act2see import chat
 from act2see.errors import BackendError, ToolError
-from act2see.interfaces import Backend, Generator, Retriever
+from act2see.interfaces import Backend, Continuation, Generator, Retriever
 from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
 
@@ -90,56 +91,53 @@ def reason(
     if trace.finish is not None:
         return
     tools = available_tools(retriever, generator, max_looks, offered)
-    trace.made_with.update(backend.made_with)
-    trace.made_with["tools"] = ",".join(tools) or "none"
-    if "retrieve" in tools and retriever is not None:
-        trace.made_with["retriever"] = retriever.name
-    if "generate" in tools and generator is not None:
-        trace.made_with["generator"] = generator.name
-
-    def observe(call: Retrieve | Generate) -> Observation:
-        started = time.perf_counter()
-        stage: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
-        try:
-            _refuse(stage, trace, max_looks, offered, budget)
-            return Observation(frames=_look(call, trace, video, retriever, generator, seed))
-        except ToolError as error:
-            return Observation(error=str(error))
-        finally:
-            trace.cost.seconds[stage] = trace.cost.seconds.get(stage, 0.0) + time.perf_counter() - started
-
+    trace.made_with |= _made_with(backend, retriever, generator, tools)
+    bring = _Bringer(trace, video, retriever, generator, max_looks, seed, offered, budget)
     while trace.finish is None:
         last = trace.steps[-1] if trace.steps else None
         if isinstance(last, Retrieve | Generate):
-            observation = observe(last)
+            observation = bring.observation(last)
             trace.steps.append(observation)
             yield observation
-            continue
-        if isinstance(last, Answer):  # a trace that was cut off between its answer and its finish
+        elif isinstance(last, Answer):  # a trace that was cut off between its answer and its finish
             trace.finish = "answer"
-            return
-        if _errors_in_a_row(trace.steps) >= MAX_ERRORS_IN_A_ROW:
+        elif _errors_in_a_row(trace.steps) >= MAX_ERRORS_IN_A_ROW:
             trace.finish = "errors"
-            return
-        stream = backend.decode(trace, tools)
-        while True:
-            try:
-                yield Delta(next(stream))
-            except StopIteration as end:
-                continuation = end.value
-                break
-        trace.cost.add(continuation.cost)
-        steps, problem = chat.parse_chunk(continuation.text)
-        if problem is not None:
-            steps.append(Observation(error=problem))
-        elif continuation.stopped == "tag" and not isinstance(steps[-1] if steps else None, Retrieve | Generate | Answer):
-            raise BackendError("the backend stopped at a closing tag, but its text does not end with one: it must return its text up to the tag")
-        ended: dict[str, Finish] = {"end": "end", "length": "length"}
-        finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
-        # All at once before the first is yielded: whoever stops listening in between still holds a trace that can go on.
-        trace.steps.extend(steps)
-        trace.finish = finish
-        yield from steps
+        else:
+            continuation = yield from _streamed(backend.decode(trace, tools))
+            yield from _taken(trace, continuation)
+
+
+def _made_with(backend: Backend, retriever: Retriever | None, generator: Generator | None, tools: Sequence[chat.Tool]) -> dict[str, str]:
+    said = {**backend.made_with, "tools": ",".join(tools) or "none"}
+    if "retrieve" in tools and retriever is not None:
+        said["retriever"] = retriever.name
+    if "generate" in tools and generator is not None:
+        said["generator"] = generator.name
+    return said
+
+
+def _streamed(stream: Yields[str, None, Continuation]) -> Yields[Delta, None, Continuation]:
+    while True:
+        try:
+            yield Delta(next(stream))
+        except StopIteration as end:
+            continuation: Continuation = end.value
+            return continuation
+
+
+def _taken(trace: Trace, continuation: Continuation) -> list[Step]:
+    """What was decoded, as steps at the end of the trace: all at once, so that whoever stops listening in between holds a trace that can go on."""
+    trace.cost.add(continuation.cost)
+    steps, problem = chat.parse_chunk(continuation.text)
+    if problem is not None:
+        steps.append(Observation(error=problem))
+    elif continuation.stopped == "tag" and not isinstance(steps[-1] if steps else None, Retrieve | Generate | Answer):
+        raise BackendError("the backend stopped at a closing tag, but its text does not end with one: it must return its text up to the tag")
+    ended: dict[str, Finish] = {"end": "end", "length": "length"}
+    trace.steps.extend(steps)
+    trace.finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
+    return steps
 
 
 def available_tools(
@@ -152,27 +150,50 @@ def available_tools(
     return tuple(tool for tool in there if tool in offered)
 
 
-def _refuse(tool: chat.Tool, trace: Trace, max_looks: int, offered: Collection[chat.Tool], budget: Budget) -> None:
-    """Raise `ToolError` where nothing more may be brought."""
-    if trace.looks >= max_looks:
-        raise ToolError(f"no look is left (at most {max_looks}): answer from what you have seen")
-    if (spent := budget.spent(trace)) is not None:
-        raise ToolError(f"{spent}: answer from what you have seen")
-    if tool not in offered:
-        raise ToolError("this cannot be asked for here: answer from what you have seen")
+@dataclass(frozen=True, slots=True)
+class _Bringer:
+    """Answers a call with a frame, a picture, or an error that the model reads."""
 
+    trace: Trace
+    video: Video
+    retriever: Retriever | None
+    generator: Generator | None
+    max_looks: int
+    seed: int
+    offered: Collection[chat.Tool]
+    budget: Budget
 
-def _look(
-    call: Retrieve | Generate, trace: Trace, video: Video, retriever: Retriever | None, generator: Generator | None, seed: int
-) -> tuple[Frame, ...]:
-    if retriever is None:
-        raise ToolError("there is no retriever here: answer from what you have seen")
-    if isinstance(call, Retrieve):
-        return _found(retriever, video, call.query, _times_shown(trace))
-    if generator is None:
-        raise ToolError("nothing can be generated here: answer from what you have seen")
-    anchor = _found(retriever, video, call.prompt, ())[0]
-    return (generator.generate(call.prompt.strip(), anchor, seed=seed),)
+    def observation(self, call: Retrieve | Generate) -> Observation:
+        """What the call brings; its seconds are booked as the tool's own stage."""
+        started = time.perf_counter()
+        tool: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
+        try:
+            self._refuse(tool)
+            return Observation(frames=self._look(call))
+        except ToolError as error:
+            return Observation(error=str(error))
+        finally:
+            seconds = self.trace.cost.seconds
+            seconds[tool] = seconds.get(tool, 0.0) + time.perf_counter() - started
+
+    def _refuse(self, tool: chat.Tool) -> None:
+        """Raise `ToolError` where nothing more may be brought."""
+        if self.trace.looks >= self.max_looks:
+            raise ToolError(f"no look is left (at most {self.max_looks}): answer from what you have seen")
+        if (spent := self.budget.spent(self.trace)) is not None:
+            raise ToolError(f"{spent}: answer from what you have seen")
+        if tool not in self.offered:
+            raise ToolError("this cannot be asked for here: answer from what you have seen")
+
+    def _look(self, call: Retrieve | Generate) -> tuple[Frame, ...]:
+        if self.retriever is None:
+            raise ToolError("there is no retriever here: answer from what you have seen")
+        if isinstance(call, Retrieve):
+            return _found(self.retriever, self.video, call.query, _times_shown(self.trace))
+        if self.generator is None:
+            raise ToolError("nothing can be generated here: answer from what you have seen")
+        anchor = _found(self.retriever, self.video, call.prompt, ())[0]
+        return (self.generator.generate(call.prompt.strip(), anchor, seed=self.seed),)
 
 
 def _found(retriever: Retriever, video: Video, query: str, shown: Collection[float]) -> tuple[Frame, ...]:

@@ -104,7 +104,7 @@ def counts(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder:
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """A batch for `Qwen3VLForConditionalGeneration`: right-padded, with the mask that keeps branches apart. Never truncates."""
-    batch, longest = _rows(examples, pad)
+    batch, longest = batch_of(examples, pad)
     branch = _padded([example.branch for example in examples], -1, longest)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     mask = same & torch.ones(longest, longest, dtype=torch.bool).tril()
@@ -119,7 +119,7 @@ def collate_single(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """
     if any(example.branch.max(initial=0) > 1 for example in examples):
         raise ValueError("packed traces need the mask that `collate` makes")
-    batch, longest = _rows(examples, pad)
+    batch, longest = batch_of(examples, pad)
     labels = batch["labels"]
     keep = torch.zeros(labels.shape, dtype=torch.bool)
     keep[:, :-1] = labels[:, 1:] != IGNORED
@@ -136,7 +136,8 @@ def token_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Ten
     return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)
 
 
-def _rows(examples: Sequence[Example], pad: int) -> tuple[dict[str, Any], int]:
+def batch_of(examples: Sequence[Example], pad: int) -> tuple[dict[str, Any], int]:
+    """What a batch has whichever way its examples see each other, right-padded, and its number of tokens."""
     longest = max(len(example.ids) for example in examples)
     batch = {
         "input_ids": _padded([example.ids for example in examples], pad, longest),

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from act2see import chat
@@ -137,17 +135,3 @@ def save_parts(folder: Path, tokenizer: PreTrainedTokenizerFast, processor: Qwen
     processor.save_pretrained(folder)
     said = {"frames_as": "images", "rendering": "same_turn", "notice": NOTICE}
     (folder / "act2see.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-
-
-def use_plain_attention(model: PreTrainedModel, part: str = "") -> None:
-    """Attend without PyTorch's fused CPU kernel, in the whole model or in one `part` of its config.
-
-    The fused kernel's backward pass takes 5 ms for a picture of 64 patches: with it, half of all training time went there.
-    """
-    AttentionInterface.register("plain", _plain_attention)
-    model.set_attn_implementation({part: "plain"} if part else "plain")
-
-
-def _plain_attention(*args: Any, **kwargs: Any) -> Any:
-    with sdpa_kernel(SDPBackend.MATH):
-        return sdpa_attention_forward(*args, **kwargs)

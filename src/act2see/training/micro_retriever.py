@@ -17,7 +17,8 @@ from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
 from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, SIZE, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
 from act2see.training.fitting import fit
-from act2see.training.micro_model import make_tokenizer, use_plain_attention
+from act2see.training.micro_model import make_tokenizer
+from act2see.training.on_cpu import train_fast_on_cpu
 
 _TEXT_LENGTH = 16
 _SIDE, _PATCH = 96, 12
@@ -229,7 +230,7 @@ def train(config: MicroRetrieverConfig) -> Path:
         tokenizer = make_tokenizer()
         model = make_retriever(len(tokenizer))
     if not torch.cuda.is_available():
-        use_plain_attention(model)
+        train_fast_on_cpu(model)
     is_first = fit(
         WithTruth(model),
         lambda batches: Batches(config, tokenizer, processor, batches),

@@ -23,7 +23,8 @@ from act2see.tokens import Encoder, Piece
 from act2see.trace import Answer, Frame, Step, Thought, Trace
 from act2see.training.examples import Example, collate, pack, pieces_of
 from act2see.training.fitting import fit
-from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts, use_plain_attention
+from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
+from act2see.training.on_cpu import collate_for_cpu, train_fast_on_cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,14 +269,16 @@ def train(config: MicroVlmConfig) -> Path:
     else:
         tokenizer = make_tokenizer()
         model = make_vlm(tokenizer)
+    gather = collate
     if not torch.cuda.is_available():
-        use_plain_attention(model, "vision_config")
+        train_fast_on_cpu(model)
+        gather = collate_for_cpu
     encoder = Encoder(tokenizer, processor)
     pad: Any = tokenizer.pad_token_id
     is_first = fit(
         model,
         lambda batches: Curriculum(encoder, config.seed, batches, PARTS[config.part]),
-        lambda items: collate(items[0], pad),
+        lambda items: gather(items[0], pad),
         out=config.out,
         steps=config.steps,
         seed=config.seed,
