@@ -19,7 +19,6 @@ from act2see.contamination import (
     HeldOut,
     Overlap,
     find_overlaps,
-    hash_distance,
     hash_video,
     normalise,
     perceptual_hash,
@@ -32,6 +31,11 @@ from act2see.video import Video
 DEMO = sorted((Path(__file__).parents[1] / "src" / "act2see" / "synthetic" / "demo").glob("*.mp4"))
 LONG = "Why does the man in the blue coat leave the station before the train arrives?"
 CHOICES = ("He is late", "He forgot his bag", "It rains")
+
+
+def hash_distance(one: int, other: int) -> int:
+    """In how many of 64 bits two hashes differ."""
+    return (one ^ other).bit_count()
 
 
 def noise(seed: int, size: tuple[int, int] = (144, 96)) -> Image.Image:

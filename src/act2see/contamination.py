@@ -88,11 +88,6 @@ def perceptual_hash(image: Image.Image) -> int:
     return int(_hash_of(_cells(image)))
 
 
-def hash_distance(one: int, other: int) -> int:
-    """How many bits of two hashes differ, 0 to 64; 32 is what chance gives where the bits are even."""
-    return (one ^ other).bit_count()
-
-
 @dataclass(frozen=True, slots=True)
 class HashedFrames:
     """Frames as they are compared; flat ones are left out."""

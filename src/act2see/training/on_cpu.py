@@ -28,6 +28,10 @@ _SHORT = 128
 """Examples of up to so many tokens are padded and attended to at once; longer ones are laid one behind the other, each branch on its own."""
 
 
+_HEAD = 128
+"""A normalisation of up to so many values is that of a query or key, which is turned in full precision first."""
+
+
 def train_fast_on_cpu(model: PreTrainedModel) -> None:
     """Attend without PyTorch's fused kernel, to all pictures of one size at once; cut patches by a product of matrices; normalise in few passes.
 
@@ -123,18 +127,17 @@ class _BySpan(torch.autograd.Function):
         query, key, value, *weights = ctx.saved_tensors
         (gradient,) = gradients
         gradient = gradient.contiguous()
-        of_query = torch.empty_like(query)
-        of_key, of_value = (torch.zeros(key.shape, dtype=torch.float32) for _ in range(2))  # many branches add to a prompt's
+        of_query, of_key, of_value = (torch.empty_like(part) for part in (query, key, value))
         for span, weight in zip(ctx.spans, weights, strict=True):
             begin, end, prompt, prompt_end = span
             above, size = gradient[:, begin:end], prompt_end - prompt
             of_scores = torch.ops.aten._softmax_backward_data(above @ _parts(value, span).transpose(1, 2), weight, -1, weight.dtype)
             of_query[:, begin:end] = of_scores @ _parts(key, span)
-            of_keys, of_values = of_scores.transpose(1, 2) @ query[:, begin:end], weight.transpose(1, 2) @ above
-            for total, part in ((of_key, of_keys), (of_value, of_values)):
+            for total, by, what in ((of_key, query[:, begin:end], of_scores), (of_value, above, weight)):
+                part = (by.transpose(1, 2) @ what).transpose(1, 2)  # in half the time of what.transpose(1, 2) @ by
+                total[:, begin:end] = part[:, size:]  # a prompt's span stands before its branches'
                 total[:, prompt:prompt_end] += part[:, :size]
-                total[:, begin:end] += part[:, size:]
-        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None
+        return of_query, of_key, of_value, None
 
 
 def _parts(of: torch.Tensor, span: Span) -> torch.Tensor:
@@ -146,25 +149,28 @@ class _RootMeanSquare(torch.autograd.Function):
     """`x / sqrt(mean(x²) + eps) * weight` over the last axis, with the gradients written out: a third of the passes over memory."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         normal = x * scale
         ctx.save_for_backward(normal, scale, weight)
-        return normal * weight
+        return (normal * weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         normal, scale, weight = ctx.saved_tensors
-        (above,) = gradients
+        above = gradients[0].float()
         product = above * normal
         of_weight = product.flatten(0, -2).sum(0)
         shared = (product @ weight).div_(-weight.shape[0])[..., None]
-        return (above * weight).addcmul_(normal, shared).mul_(scale), of_weight, None
+        return (above * weight).addcmul_(normal, shared).mul_(scale), of_weight, None, None
 
 
 def _normalise(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
+    """In the precision that the linear layers after it work in: without this, each of up to three makes a copy of its own."""
+    is_low = torch.is_autocast_enabled("cpu") and self.weight.shape[0] > _HEAD
+    dtype = torch.get_autocast_dtype("cpu") if is_low else hidden_states.dtype
     with torch.autocast("cpu", enabled=False):
-        normal: torch.Tensor = _RootMeanSquare.apply(hidden_states.float(), self.weight, self.variance_epsilon)
+        normal: torch.Tensor = _RootMeanSquare.apply(hidden_states.float(), self.weight, self.variance_epsilon, dtype)
     return normal
 
 
