@@ -36,7 +36,7 @@ class Fits:
 
 def test_the_shipped_recipe_goes_through_the_whole_curriculum() -> None:
     assert is_curriculum(SHIPPED)
-    assert [part.part for part in read_curriculum(SHIPPED)] == ["see", "ask", "imagine"]
+    assert [part.part for part in read_curriculum(SHIPPED)] == ["look", "see", "ask", "imagine"]
 
 
 def test_a_recipe_of_fine_tuning_is_none_nor_is_what_cannot_be_read(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ GOOD = '[[curriculum]]\npart = "see"\nsteps = 3\nlearning_rate = 1.0e-3\n'
         ("model = 'x'\n" + GOOD, "unknown key 'model'"),
         ("curriculum = 3\n", "write a table"),
         ("curriculum = []\n", "write a table"),
-        (GOOD.replace('"see"', '"look"'), "part is 'look'; allowed are see, ask, imagine"),
+        (GOOD.replace('"see"', '"hear"'), "part is 'hear'; allowed are look, see, ask, imagine"),
         (GOOD.replace("steps = 3\n", ""), "part 1 has no steps"),
         (GOOD.replace("= 3", "= 0"), "steps must be at least 1"),
         (GOOD.replace("= 3", "= true"), "steps is True; it must be a int"),

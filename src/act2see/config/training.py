@@ -27,8 +27,8 @@ class MicroVlmConfig:
 
     out: Path
     """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
-    part: Literal["see", "ask", "imagine"] = "see"
-    """The curriculum's first, second or third part."""
+    part: Literal["look", "see", "ask", "imagine"] = "see"
+    """A part of the curriculum, which goes through them in this order; the first is about the vision part alone."""
     start_from: Path | None = None
     """Folder of a finished model whose weights to begin with, instead of random ones: the part's before."""
     steps: Positive = 1400

@@ -14,7 +14,7 @@ KEY = "curriculum"
 """The table by which a recipe of the embedded model is known from one of fine-tuning."""
 
 
-PartName = Literal["see", "ask", "imagine"]
+PartName = Literal["look", "see", "ask", "imagine"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
-from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, SIZE, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
+from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
 from act2see.training.fitting import fit
+from act2see.training.micro_eyes import things_over
 from act2see.training.micro_model import make_tokenizer
 from act2see.training.on_cpu import train_fast_on_cpu
 
@@ -142,10 +143,8 @@ class Batches(Dataset[dict[str, Any]]):
 
 def _outlines(clip: Clip, seconds: float) -> list[int]:
     """For each patch of a picture, row by row, which shape lies over its middle: a place in `SHAPES`, or the one after them for none."""
-    there = [(*actor.centre(seconds), actor.radius, SHAPES.index(actor.shape)) for actor in clip.visible(seconds)]
-    count = _SIDE // _PATCH
-    middles = [(number + 0.5) * SIZE / count for number in range(count)]
-    return [next((shape for x, y, r, shape in there if math.hypot(x - px, y - py) <= r), len(SHAPES)) for py in middles for px in middles]
+    over = things_over(clip, seconds, _SIDE // _PATCH)
+    return [len(SHAPES) if actor is None else SHAPES.index(actor.shape) for actor in over]
 
 
 def _edited(rng: random.Random) -> tuple[Clip, Edit, Clip, float]:

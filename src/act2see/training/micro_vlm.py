@@ -1,4 +1,4 @@
-"""Train the embedded vision-language model from nothing on the synthetic world: captions first, then questions, with ever more frames."""
+"""Train the embedded vision-language model from nothing on the synthetic world: patches, then captions, then questions, with ever more frames."""
 
 import random
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from act2see.tokens import Encoder, Piece
 from act2see.trace import Answer, Frame, Step, Thought, Trace
 from act2see.training.examples import Example, collate, pack, pieces_of
 from act2see.training.fitting import fit
+from act2see.training.micro_eyes import Eyes, Patches
 from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
 from act2see.training.on_cpu import collate_for_cpu, train_fast_on_cpu
 
@@ -54,9 +55,9 @@ class Stage:
 FRAMES = 64
 PARTS: dict[str, tuple[Stage, ...]] = {
     "see": (
-        Stage("frames", 0.74, frames=10),
-        Stage("short clips", 0.14, frames=0, seconds=(2.0, 7.0), captions=0.7, words=0),
-        Stage("clips", 0.12, frames=0, questions=4, captions=0.35, words=0),
+        Stage("frames", 0.35, frames=10),
+        Stage("short clips", 0.4, frames=2, seconds=(2.0, 6.0), clips=6, questions=2, captions=0.7, busy=0.8, words=0),
+        Stage("clips", 0.25, frames=2, captions=0.35, busy=0.5, words=0),
     ),
     "ask": (
         Stage("words", 0.12, frames=0, clips=0, words=5),
@@ -64,8 +65,8 @@ PARTS: dict[str, tuple[Stage, ...]] = {
         Stage("clips", 0.66, frames=2, busy=0.4),
     ),
     "imagine": (
-        Stage("scenes", 0.3, frames=1, clips=2, questions=2, busy=0.4, words=0, scenes=6, checks=3),
-        Stage("all", 0.7, frames=1, clips=3, busy=0.4, scenes=3, checks=3),
+        Stage("scenes", 0.3, frames=1, clips=1, questions=2, busy=0.4, words=0, scenes=3, checks=2),
+        Stage("all", 0.7, frames=1, clips=2, busy=0.4, words=0, scenes=2, checks=2),
     ),
 }
 """What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
@@ -275,10 +276,11 @@ def train(config: MicroVlmConfig) -> Path:
         gather = collate_for_cpu
     encoder = Encoder(tokenizer, processor)
     pad: Any = tokenizer.pad_token_id
+    looks = config.part == "look"
     is_first = fit(
-        model,
-        lambda batches: Curriculum(encoder, config.seed, batches, PARTS[config.part]),
-        lambda items: gather(items[0], pad),
+        Eyes(model) if looks else model,
+        lambda batches: Patches(processor, config.seed, batches) if looks else Curriculum(encoder, config.seed, batches, PARTS[config.part]),
+        lambda items: items[0] if looks else gather(items[0], pad),
         out=config.out,
         steps=config.steps,
         seed=config.seed,

@@ -3,7 +3,7 @@
 Nothing here changes what a model computes beyond rounding (there is a test), and finished weights know nothing of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from types import MethodType
 from typing import Any
@@ -41,12 +41,8 @@ def train_fast_on_cpu(model: PreTrainedModel) -> None:
     AttentionInterface.register("plain", _attend)
     model.set_attn_implementation("plain")
     for part in model.modules():
-        if isinstance(part, Qwen3VLVisionAttention):
-            part.forward = MethodType(_see_together, part)
-        elif isinstance(part, Qwen3VLVisionPatchEmbed):
-            part.forward = MethodType(_embed_patches, part)
-        elif isinstance(part, Qwen3VLTextRMSNorm):
-            part.forward = MethodType(_normalise, part)
+        if (quick := _QUICK.get(type(part))) is not None:
+            vars(part)["forward"] = MethodType(quick, part)
 
 
 def collate_for_cpu(examples: Sequence[Example], pad: int) -> dict[str, Any]:
@@ -88,7 +84,7 @@ def _attend(
     query, key = query.to(value.dtype) * scaling, key.to(value.dtype)
     with torch.autocast("cpu", enabled=False):  # it would make a copy of all weights in float32
         if spans is not None and module.is_causal:
-            seen = _BySpan.apply(query[0].contiguous(), key[0].contiguous(), value[0].contiguous(), spans)[None]
+            seen = _by_span(query[0].contiguous(), key[0].contiguous(), value[0].contiguous(), spans)[None]
         else:
             scores = query @ key.transpose(-1, -2)
             if attention_mask is not None:
@@ -140,6 +136,9 @@ class _BySpan(torch.autograd.Function):
         return of_query, of_key, of_value, None
 
 
+_by_span: Callable[..., torch.Tensor] = _BySpan.apply
+
+
 def _parts(of: torch.Tensor, span: Span) -> torch.Tensor:
     begin, end, prompt, prompt_end = span
     return torch.cat([of[:, prompt:prompt_end], of[:, begin:end]], 1) if prompt_end > prompt else of[:, begin:end]
@@ -151,7 +150,7 @@ class _RootMeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        normal = x * scale
+        normal: torch.Tensor = x * scale
         ctx.save_for_backward(normal, scale, weight)
         return (normal * weight).to(dtype)
 
@@ -165,12 +164,15 @@ class _RootMeanSquare(torch.autograd.Function):
         return (above * weight).addcmul_(normal, shared).mul_(scale), of_weight, None, None
 
 
+_root_mean_square: Callable[..., torch.Tensor] = _RootMeanSquare.apply
+
+
 def _normalise(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
     """In the precision that the linear layers after it work in: without this, each of up to three makes a copy of its own."""
     is_low = torch.is_autocast_enabled("cpu") and self.weight.shape[0] > _HEAD
     dtype = torch.get_autocast_dtype("cpu") if is_low else hidden_states.dtype
     with torch.autocast("cpu", enabled=False):
-        normal: torch.Tensor = _RootMeanSquare.apply(hidden_states.float(), self.weight, self.variance_epsilon, dtype)
+        normal: torch.Tensor = _root_mean_square(hidden_states.float(), self.weight, self.variance_epsilon, dtype)
     return normal
 
 
@@ -199,3 +201,10 @@ def _embed_patches(self: Qwen3VLVisionPatchEmbed, hidden_states: torch.Tensor) -
     weight = self.proj.weight
     assert isinstance(self.proj, nn.Conv3d)
     return functional.linear(hidden_states.to(weight.dtype), weight.flatten(1), self.proj.bias)
+
+
+_QUICK: dict[type, Callable[..., torch.Tensor]] = {
+    Qwen3VLVisionAttention: _see_together,
+    Qwen3VLVisionPatchEmbed: _embed_patches,
+    Qwen3VLTextRMSNorm: _normalise,
+}
