@@ -30,23 +30,13 @@ from act2see.trace import Frame, Trace
 from act2see.training import micro_retriever, micro_vlm
 from act2see.training.examples import IGNORED, Example
 from act2see.training.fitting import fit
-from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_tokenizer, make_vlm
 from act2see.training.micro_retriever import Batches, Wanted, make_retriever, random_wish
 from act2see.training.micro_vlm import FRAMES, PARTS, Curriculum, Stage, word_example
 from act2see.video import Video
 
 SEE = Stage("see", 0.5, frames=10)
 ASK = Stage("ask", 0.5, frames=0, seconds=(2.0, 4.0), clips=2, questions=4, captions=0.5, words=1)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return make_tokenizer(count=100)
-
-
-@pytest.fixture(scope="module")
-def encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
-    return Encoder(tokenizer, make_image_processor())
 
 
 # The model's shape

@@ -13,7 +13,7 @@ from act2see import chat
 from act2see.tokens import Encoder
 from act2see.trace import Frame
 from act2see.training.examples import Example, collate, pack
-from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro_model import make_vlm
 from act2see.training.micro_vlm import Curriculum, Stage
 from act2see.training.on_cpu import collate_for_cpu, spans, train_fast_on_cpu
 
@@ -21,16 +21,6 @@ STAGES = {
     "single frames, padded": Stage("frames", 1.0, frames=10),
     "packed clips, laid out": Stage("clips", 1.0, frames=0, seconds=(2.0, 5.0), clips=2, questions=3, words=1),
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return make_tokenizer(count=100)
-
-
-@pytest.fixture(scope="module")
-def encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
-    return Encoder(tokenizer, make_image_processor())
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +52,7 @@ def test_losses_and_gradients_are_those_of_transformers(models: tuple[Any, Any],
     compare(models, Curriculum(encoder, 0, 2, (stage,))[0])
 
 
-def test_pictures_of_different_sizes_go_one_by_one(models: tuple[Any, Any], tokenizer: PreTrainedTokenizerFast) -> None:
-    encoder = Encoder(tokenizer, make_image_processor())
+def test_pictures_of_different_sizes_go_one_by_one(models: tuple[Any, Any], encoder: Encoder) -> None:
     parts: list[Any] = []
     for size in ((64, 64), (320, 180)):
         pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)

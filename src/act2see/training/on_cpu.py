@@ -28,10 +28,6 @@ _SHORT = 128
 """Examples of up to so many tokens are padded and attended to at once; longer ones are laid one behind the other, each branch on its own."""
 
 
-_HEAD = 128
-"""A normalisation of up to so many values is that of a query or key, which is turned in full precision first."""
-
-
 def train_fast_on_cpu(model: PreTrainedModel) -> None:
     """Attend without PyTorch's fused kernel, to all pictures of one size at once; cut patches by a product of matrices; normalise in few passes.
 
@@ -40,8 +36,9 @@ def train_fast_on_cpu(model: PreTrainedModel) -> None:
     """
     AttentionInterface.register("plain", _attend)
     model.set_attn_implementation("plain")
-    for part in model.modules():
-        if (quick := _QUICK.get(type(part))) is not None:
+    for name, part in model.named_modules():
+        quick = _normalise_in_full if name.endswith(("q_norm", "k_norm")) else _QUICK.get(type(part))
+        if quick is not None:
             vars(part)["forward"] = MethodType(quick, part)
 
 
@@ -169,11 +166,14 @@ _root_mean_square: Callable[..., torch.Tensor] = _RootMeanSquare.apply
 
 def _normalise(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
     """In the precision that the linear layers after it work in: without this, each of up to three makes a copy of its own."""
-    is_low = torch.is_autocast_enabled("cpu") and self.weight.shape[0] > _HEAD
-    dtype = torch.get_autocast_dtype("cpu") if is_low else hidden_states.dtype
+    low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
+    return _normalise_in_full(self, hidden_states, low)
+
+
+def _normalise_in_full(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Queries and keys are turned by their places before they lose precision."""
     with torch.autocast("cpu", enabled=False):
-        normal: torch.Tensor = _root_mean_square(hidden_states.float(), self.weight, self.variance_epsilon, dtype)
-    return normal
+        return _root_mean_square(hidden_states.float(), self.weight, self.variance_epsilon, dtype or hidden_states.dtype)
 
 
 def _see_together(

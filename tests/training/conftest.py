@@ -1,0 +1,17 @@
+"""What the tests of the embedded models' trainings share."""
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from act2see.tokens import Encoder
+from act2see.training.micro_model import make_image_processor, make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer(count=100)
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
+    return Encoder(tokenizer, make_image_processor())
