@@ -9,7 +9,7 @@ from act2see.errors import ConfigError
 from act2see.training.curriculum import Part, is_curriculum, read_curriculum, train
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "micro.toml"
-PARTS = (Part("see", 3, 1e-3), Part("ask", 2, 2e-3, seed=4))
+PARTS = (Part("see", 3, 1e-3), Part("ask", 2, 2e-3, batches=2, seed=4))
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -57,7 +57,8 @@ GOOD = '[[curriculum]]\npart = "see"\nsteps = 3\nlearning_rate = 1.0e-3\n'
         ("curriculum = []\n", "write a table"),
         (GOOD.replace('"see"', '"hear"'), "part is 'hear'; allowed are look, see, ask, imagine"),
         (GOOD.replace("steps = 3\n", ""), "part 1 has no steps"),
-        (GOOD.replace("= 3", "= 0"), "steps must be at least 1"),
+        (GOOD.replace("= 3", "= 0"), "steps and batches must be at least 1"),
+        (GOOD + "batches = 0\n", "steps and batches must be at least 1"),
         (GOOD.replace("= 3", "= true"), "steps is True; it must be a int"),
         (GOOD.replace("1.0e-3", "0.0"), "learning_rate above 0"),
         (GOOD.replace("1.0e-3", '"fast"'), "learning_rate is 'fast'"),
@@ -73,10 +74,10 @@ def test_each_part_begins_with_the_weights_of_the_one_before(tmp_path: Path) -> 
     fits, said = Fits(), list[str]()
     assert train(PARTS, tmp_path / "out", resume=False, fit=fits, tell=said.append) == tmp_path / "out" / "2-ask" / "model"
     first, second = fits.asked
-    assert (first.part, first.steps, first.learning_rate, first.seed, first.start_from) == ("see", 3, 1e-3, 0, None)
-    assert (second.part, second.steps, second.learning_rate, second.seed) == ("ask", 2, 2e-3, 4)
+    assert (first.part, first.steps, first.learning_rate, first.batches, first.seed, first.start_from) == ("see", 3, 1e-3, None, 0, None)
+    assert (second.part, second.steps, second.learning_rate, second.batches, second.seed) == ("ask", 2, 2e-3, 2, 4)
     assert second.start_from == tmp_path / "out" / "1-see" / "model"
-    assert said == ["part 1 of 2: see, 3 batches", "part 2 of 2: ask, 2 batches"]
+    assert said == ["part 1 of 2: see, 3 steps", "part 2 of 2: ask, 2 steps"]
 
 
 def test_what_is_finished_is_passed_over_and_what_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:

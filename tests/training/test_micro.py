@@ -1,6 +1,7 @@
 """Training the embedded models: what batch `i` holds, the shapes, and a few real steps that end in folders which can be loaded."""
 
 import os
+import platform
 import random
 import re
 import shutil
@@ -16,20 +17,21 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.config import MicroRetrieverConfig, MicroVlmConfig
 from act2see.encoders.loading import EncoderSettings
 from act2see.encoders.siglip import SiglipEncoder
+from act2see.errors import ConfigError
 from act2see.retrievers.search import SearchRetriever
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip
 from act2see.tokens import Encoder
 from act2see.trace import Frame, Trace
 from act2see.training import micro_retriever, micro_vlm
 from act2see.training.examples import IGNORED, Example
-from act2see.training.fitting import fit
+from act2see.training.fitting import fit, give_memory_back
 from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_tokenizer, make_vlm
 from act2see.training.micro_retriever import Batches, Wanted, make_retriever, random_wish
 from act2see.training.micro_vlm import FRAMES, PARTS, Curriculum, Stage, word_example
@@ -285,14 +287,17 @@ class Line(nn.Module):
         return {"loss": ((self.weight - number) ** 2).mean()}
 
 
-def fitted(out: Path, interrupted_at: int | None = None) -> float:
+def fitted(
+    out: Path, interrupted_at: int | None = None, *, steps: int = 6, batches: int | None = None, number: Callable[[int], float] = float
+) -> float:
     line = Line()
     fit(
         line,
         lambda batches: Counted(batches, interrupted_at),
-        lambda items: {"number": torch.tensor([float(items[0])])},
+        lambda items: {"number": torch.tensor([number(items[0])])},
         out=out,
-        steps=6,
+        steps=steps,
+        batches=batches,
         seed=0,
         learning_rate=0.1,
         save_every=100,
@@ -311,3 +316,31 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_training_goes_on(tmp_path: Path) 
     whole = fitted(tmp_path / "whole")
     assert whole != 0
     assert fitted(tmp_path / "stopped") == whole
+
+
+def test_a_step_of_two_batches_follows_their_mean(tmp_path: Path) -> None:
+    both = fitted(tmp_path / "both", steps=3, batches=2)
+    means = fitted(tmp_path / "means", steps=3, number=lambda index: 2 * index + 0.5)
+    assert both == pytest.approx(means, abs=1e-6)
+    assert both != pytest.approx(fitted(tmp_path / "one", steps=3), abs=1e-3)
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_processes_that_cannot_share_a_step_evenly_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    with pytest.raises(ConfigError, match=f"2 processes cannot share a step of {batches} batches evenly"):
+        fitted(tmp_path, batches=batches)
+
+
+def held_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to give memory back")
+def test_what_was_freed_is_given_back_before_workers_are_forked() -> None:
+    tensors = [torch.ones(4096) for _ in range(20_000)]  # 312 MB
+    tensors = tensors[-1:]  # the last one keeps all before it from being given back by itself
+    before = held_megabytes()
+    give_memory_back()
+    assert before - held_megabytes() > 150

@@ -87,7 +87,7 @@ def _from_nothing(recipe: Path, out: Path | None, *, resume: bool) -> int:
     parts = curriculum.read_curriculum(recipe)
     if out is None:
         for part in parts:
-            print(f"{part.part}: {part.steps:,} batches at a learning rate of {part.learning_rate:g}")
+            print(f"{part.part}: {part.steps:,} steps at a learning rate of {part.learning_rate:g}")
         return ANSWERED
     with _needs_training():
         from act2see.training import micro_vlm as training

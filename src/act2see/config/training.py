@@ -32,7 +32,9 @@ class MicroVlmConfig:
     start_from: Path | None = None
     """Folder of a finished model whose weights to begin with, instead of random ones: the part's before."""
     steps: Positive = 1400
-    """Batches of this part."""
+    """Steps of this part."""
+    batches: Positive | None = None
+    """Batches a step, of all processes together: the same training by one process as by two. One for each process if not given."""
     seed: int = 0
     """Seed of weights and data."""
     learning_rate: float = 1.5e-3

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,11 +19,13 @@ PartName = Literal["look", "see", "ask", "imagine"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: what is learnt, for how many batches, and how fast. Each begins with the weights of the one before."""
+    """One part: what is learnt, for how many steps, and how fast. Each begins with the weights of the one before."""
 
     part: PartName
     steps: int
     learning_rate: float
+    batches: int | None = None
+    """Batches a step; see `MicroVlmConfig`."""
     seed: int = 0
 
 
@@ -47,7 +49,7 @@ def read_curriculum(recipe: Path) -> tuple[Part, ...]:
 
 def _part(recipe: Path, number: int, table: dict[str, Any]) -> Part:
     where = f"{recipe}: part {number}"
-    kinds = {"part": str, "steps": int, "learning_rate": float, "seed": int}
+    kinds = {"part": str, "steps": int, "learning_rate": float, "batches": int, "seed": int}
     refuse_unknown(recipe, f"key in part {number}", table, list(kinds))
     for name in ("part", "steps", "learning_rate"):
         if name not in table:
@@ -58,8 +60,8 @@ def _part(recipe: Path, number: int, table: dict[str, Any]) -> Part:
     allowed = get_args(PartName)
     if table["part"] not in allowed:
         raise ConfigError(f"{where}: part is {table['part']!r}; allowed are {', '.join(allowed)}")
-    if table["steps"] < 1 or table["learning_rate"] <= 0:
-        raise ConfigError(f"{where}: steps must be at least 1 and learning_rate above 0")
+    if table["steps"] < 1 or table.get("batches", 1) < 1 or table["learning_rate"] <= 0:
+        raise ConfigError(f"{where}: steps and batches must be at least 1 and learning_rate above 0")
     return Part(**table)
 
 
@@ -78,15 +80,15 @@ def train(
     for number, one in enumerate(parts, start=1):
         folder = out / f"{number}-{one.part}"
         if not (folder / "model" / "config.json").exists():
-            tell(f"part {number} of {len(parts)}: {one.part}, {one.steps:,} batches")
-            fit(MicroVlmConfig(out=folder, part=one.part, start_from=model, steps=one.steps, learning_rate=one.learning_rate, seed=one.seed))
+            tell(f"part {number} of {len(parts)}: {one.part}, {one.steps:,} steps")
+            fit(MicroVlmConfig(out=folder, start_from=model, **asdict(one)))
         model = folder / "model"
     assert model is not None  # there is at least one part
     return model
 
 
 def _begin(parts: Sequence[Part], said: Path, *, resume: bool) -> None:
-    wanted = [[one.part, one.steps, one.learning_rate, one.seed] for one in parts]
+    wanted = [asdict(one) for one in parts]
     if said.exists():
         if not resume:
             raise ConfigError(f"{said.parent} holds a training already: go on with --resume, or name another folder")

@@ -1,6 +1,9 @@
 """What the trainings of the embedded models share: transformers' Trainer over batches that are made on the fly, resumable at any step."""
 
+import ctypes
+import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from act2see.errors import ConfigError
 
 
 def fit(
@@ -23,13 +28,15 @@ def fit(
     seed: int,
     learning_rate: float,
     save_every: int,
+    batches: int | None = None,
     workers: int = 0,
     warmup: int = 50,
 ) -> bool:
     """Train to `steps`, going on from the last checkpoint in `out` if there is one; whether this process is the one to save the result.
 
-    `make_dataset` is given how many batches all processes need together; item `i` must be the same whenever it is asked for. On Ctrl-C a
-    checkpoint is written before `KeyboardInterrupt` is raised.
+    `make_dataset` is given how many batches all processes need together; item `i` must be the same whenever it is asked for. `batches` is how many
+    of them a step takes, one after the other where there are fewer processes; one for each process if it is not given. On Ctrl-C a checkpoint is
+    written before `KeyboardInterrupt` is raised. Raises `ConfigError` when the processes cannot share a step's batches evenly.
     """
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
@@ -54,12 +61,30 @@ def fit(
         dataloader_persistent_workers=workers > 0,
         report_to=[],
     )
+    processes = arguments.world_size
+    in_turn, left_over = divmod(processes if batches is None else batches, processes)
+    if left_over or not in_turn:
+        raise ConfigError(f"{processes} processes cannot share a step of {batches} batches evenly: start {batches} or a divisor of it")
+    arguments.gradient_accumulation_steps = in_turn
     interrupt = SaveOnInterrupt()
-    dataset = make_dataset(steps * arguments.world_size)
+    dataset = make_dataset(steps * in_turn * processes)
     trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=collate, callbacks=[interrupt])
+    give_memory_back()
     with interrupt.listening():
         trainer.train(resume_from_checkpoint=any((out / "checkpoints").glob("checkpoint-*")) or None)
     return bool(trainer.is_world_process_zero())
+
+
+def give_memory_back() -> None:
+    """Return to the system what an earlier training in this process has freed, which glibc keeps for itself.
+
+    The workers that are forked now would hold it a second time: 5 GB each after the embedded model's captions.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+        if trim is not None:
+            trim(0)
 
 
 class SaveOnInterrupt(TrainerCallback):

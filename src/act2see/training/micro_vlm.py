@@ -286,6 +286,7 @@ def train(config: MicroVlmConfig) -> Path:
         seed=config.seed,
         learning_rate=config.learning_rate,
         save_every=config.save_every,
+        batches=config.batches,
         workers=1,
         warmup=100,
     )
