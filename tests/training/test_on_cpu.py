@@ -1,5 +1,6 @@
 """The arithmetic that a CPU is quick at gives the losses and gradients of transformers' own: pictures of any size; packed, padded, laid out."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,3 +97,17 @@ def test_spans_see_what_the_mask_shows(encoder: Encoder) -> None:
 def test_a_batch_that_says_nothing_of_who_sees_whom_is_refused(models: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match="needs a mask or spans: collate it with collate_for_cpu"):
         models[1](input_ids=torch.ones(1, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize(("own", "then"), [(None, "128"), ("7", "7")])
+def test_few_kernels_are_kept_where_nobody_says_how_many(
+    models: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, own: str | None, then: str
+) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "of the machine")  # what this test leaves is undone
+    if own is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, own)
+    train_fast_on_cpu(models[1])
+    assert os.environ[name] == then
