@@ -63,7 +63,7 @@ def fit(
     )
     processes = arguments.world_size
     in_turn, left_over = divmod(processes if batches is None else batches, processes)
-    if left_over or not in_turn:
+    if left_over:
         raise ConfigError(f"{processes} processes cannot share a step of {batches} batches evenly: start {batches} or a divisor of it")
     arguments.gradient_accumulation_steps = in_turn
     interrupt = SaveOnInterrupt()

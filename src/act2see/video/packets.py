@@ -26,7 +26,7 @@ KEY, DISCARD, CORRUPT = 4, 8, 16  # marks of a packet, beside those of `bitstrea
 NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
 
 _FORMAT = 1
-_MADE_BY = f"{_FORMAT} av {av.__version__} libavformat {'.'.join(map(str, av.library_versions['libavformat']))}"
+_VERSIONS = f"{_FORMAT} av {av.__version__} libavformat {'.'.join(map(str, av.library_versions['libavformat']))}"
 # AVI knows the order of decoding only; what the packets carry as presentation times is wrong where frames are reordered.
 _FORMATS_WITHOUT_TIMES = {"avi"}
 # The header of these says how long the file is; others' durations are guesses from the bit rate.
@@ -52,7 +52,7 @@ class Walk:
     def to_bytes(self) -> bytes:
         """An npz file without pickles."""
         told = [self.clocked, self.skips, self.doubt, self.missing]
-        header = json.dumps({"made_by": _MADE_BY, "tick": str(self.tick), "rate": str(self.rate), "told": told})
+        header = json.dumps({"made_by": _VERSIONS, "tick": str(self.tick), "rate": str(self.rate), "told": told})
         buffer = BytesIO()
         np.savez_compressed(buffer, header=np.array(header), pts=self.pts, dts=self.dts, lengths=self.lengths, marks=self.marks)
         return buffer.getvalue()
@@ -63,7 +63,7 @@ class Walk:
         try:
             with np.load(BytesIO(content), allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
-                if header["made_by"] != _MADE_BY:
+                if header["made_by"] != _VERSIONS:
                     return None
                 arrays = file["pts"], file["dts"], file["lengths"], file["marks"]
             tick, rate = Fraction(header["tick"]), Fraction(header["rate"])
