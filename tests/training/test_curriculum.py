@@ -36,7 +36,7 @@ class Fits:
 
 def test_the_shipped_recipe_goes_through_the_whole_curriculum() -> None:
     assert is_curriculum(SHIPPED)
-    assert [part.part for part in read_curriculum(SHIPPED)] == ["look", "see", "ask", "imagine"]
+    assert [part.part for part in read_curriculum(SHIPPED)] == ["look", "see", "ask", "imagine", "imagine"]
 
 
 def test_a_recipe_of_fine_tuning_is_none_nor_is_what_cannot_be_read(tmp_path: Path) -> None:
@@ -88,6 +88,13 @@ def test_what_is_finished_is_passed_over_and_what_was_interrupted_is_gone_on_wit
     assert [config.part for config in fits.asked] == ["ask"]
     assert train(PARTS, tmp_path, resume=True, fit=fits, tell=lambda line: None) == tmp_path / "2-ask" / "model"
     assert len(fits.asked) == 1
+
+
+def test_a_part_that_the_recipe_has_gained_is_trained_from_the_weights_that_are_there(tmp_path: Path) -> None:
+    train(PARTS[:1], tmp_path, resume=False, fit=Fits(), tell=lambda line: None)
+    fits = Fits()
+    assert train(PARTS, tmp_path, resume=True, fit=fits, tell=lambda line: None) == tmp_path / "2-ask" / "model"
+    assert [(config.part, config.start_from) for config in fits.asked] == [("ask", tmp_path / "1-see" / "model")]
 
 
 def test_a_folder_with_a_training_is_not_written_over(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from act2see.errors import ConfigError
 from act2see.output import complain, working
 
 if TYPE_CHECKING:
+    from act2see.training.curriculum import Part
     from act2see.training.memory import Plan
     from act2see.training.probing import Probe
     from act2see.training.recipe import Recipe
@@ -51,7 +52,7 @@ def sft(
     if is_curriculum(recipe):
         if data or model:
             raise ConfigError(f"{recipe} makes the embedded model from nothing: it takes no --data and no --model")
-        return _from_nothing(recipe, None if dry_run else out, resume=resume)
+        return _from_nothing(recipe, None if dry_run else out, resume=resume, as_json=as_json)
     wanted = read_recipe(recipe, {**({"model": model} if model else {}), **({"data": data} if data else {})})
     with _needs_training():
         from act2see.training import sft as training
@@ -80,14 +81,13 @@ def sft(
     return ANSWERED
 
 
-def _from_nothing(recipe: Path, out: Path | None, *, resume: bool) -> int:
-    """The embedded model by its curriculum, then how well it answers held-out questions; without a folder only what would be done."""
+def _from_nothing(recipe: Path, out: Path | None, *, resume: bool, as_json: bool) -> int:
+    """The embedded model by its curriculum, and unless `as_json` how well it answers held-out questions; without a folder only what would be done."""
     from act2see.training import curriculum
 
     parts = curriculum.read_curriculum(recipe)
     if out is None:
-        for part in parts:
-            print(f"{part.part}: {part.steps:,} steps at a learning rate of {part.learning_rate:g}")
+        _tell_parts(parts, as_json=as_json)
         return ANSWERED
     with _needs_training():
         from act2see.training import micro_vlm as training
@@ -101,8 +101,19 @@ def _from_nothing(recipe: Path, out: Path | None, *, resume: bool) -> int:
         return INTERRUPTED
     if not is_first:
         return ANSWERED
-    print(made)
+    print(json.dumps({"folder": str(made)}) if as_json else made)
+    if as_json:  # one line, as of any training
+        return ANSWERED
     return evaluate("synthetic", settings=EvalConfig(backend=f"huggingface:{made}", greedy=True, n=100))
+
+
+def _tell_parts(parts: "Sequence[Part]", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"parts": [asdict(part) for part in parts]}))
+        return
+    for part in parts:
+        batches = "as many batches as processes" if part.batches is None else f"{part.batches} batches"
+        print(f"{part.part}: {part.steps:,} steps of {batches} at a learning rate of {part.learning_rate:g}, seed {part.seed}")
 
 
 @contextmanager

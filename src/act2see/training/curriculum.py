@@ -72,7 +72,7 @@ def train(
 
     `fit` trains one part (`micro_vlm.train`), going on from its own last checkpoint, and returns when its model is there; `tell` hears which one
     begins. Of several processes only the first looks at what `out` holds. Raises `ConfigError` when that is a training and `resume` does not say to
-    go on, or another one.
+    go on, or one of other parts. Parts that the recipe has gained at its end since then are trained.
     """
     if is_first:
         _begin(parts, out / "curriculum.json", resume=resume)
@@ -92,7 +92,8 @@ def _begin(parts: Sequence[Part], said: Path, *, resume: bool) -> None:
     if said.exists():
         if not resume:
             raise ConfigError(f"{said.parent} holds a training already: go on with --resume, or name another folder")
-        if json.loads(said.read_text(encoding="utf-8")) != wanted:
-            raise ConfigError(f"{said.parent} holds a training by another recipe: name another folder")
+        known = json.loads(said.read_text(encoding="utf-8"))
+        if known != wanted[: len(known)]:
+            raise ConfigError(f"{said.parent} holds a training by another recipe: name another folder (parts may only be added at the end)")
     said.parent.mkdir(parents=True, exist_ok=True)
     said.write_text(json.dumps(wanted), encoding="utf-8")
