@@ -26,6 +26,7 @@ KEY, DISCARD, CORRUPT = 4, 8, 16  # marks of a packet, beside those of `bitstrea
 NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
 
 _FORMAT = 1
+# What reads the packets: another version may read them otherwise, and so makes its own.
 _VERSIONS = f"{_FORMAT} av {av.__version__} libavformat {'.'.join(map(str, av.library_versions['libavformat']))}"
 # AVI knows the order of decoding only; what the packets carry as presentation times is wrong where frames are reordered.
 _FORMATS_WITHOUT_TIMES = {"avi"}
