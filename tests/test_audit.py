@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from act2see.audit import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
-from act2see.chat import STOPS, Tool, chosen
+from act2see.chat import Tool, chosen
 from act2see.errors import BackendError, ToolError
 from act2see.evaluation import Evaluator
 from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+from act2see.protocol import STOPS
 from act2see.report.audit_page import chart, render_audit
 from act2see.statistics import mcnemar
 from act2see.synthetic.world import Actor, Clip

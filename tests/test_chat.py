@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see import chat
+from act2see.protocol import parse_chunk
 from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 PICTURE = Image.new("RGB", (8, 8), (200, 10, 10))
 TAG = re.compile(r"</?(?:retrieve|generate|frame|answer|think)>")
 
 plain = st.text(max_size=40).filter(lambda text: not TAG.search(text))
-words = plain.filter(lambda text: bool(text.strip()))
-thoughts = st.builds(lambda a, close, b: Thought(a + close + b), words, st.sampled_from(["", "<think>", "</think>\n\n"]), plain)
+# What a call or an answer holds when the loop makes it: something is named, and the tags are not just joined ("<retrieve> and </retrieve>").
+words = plain.filter(lambda text: any(map(str.isalnum, text)) and not re.match(r"(?i)\s*(?:and|or|then|to|followed by|through)\b", text))
+# A quotation mark at the end of a thought would make the call that follows a quoted one.
+unquoted = plain.filter(lambda text: not set(text) & set("`\"'“”‘’«»„"))
+thoughts = st.builds(lambda a, close, b: Thought(a + close + b), words, st.sampled_from(["", "<think>", "</think>\n\n"]), unquoted.filter(bool))
 calls = st.one_of(st.builds(Retrieve, words), st.builds(Generate, words))
 observations = st.one_of(
     st.builds(lambda t: Observation(frames=(Frame(PICTURE, t),)), st.floats(0, 4000)),
@@ -112,7 +116,7 @@ def test_own_words_are_cut_after_every_closing_tag(steps: list[Step], style: cha
     ],
 )
 def test_a_malformed_call_is_a_thought_and_a_message_for_the_model(text: str, part: str) -> None:
-    steps, problem = chat.parse_chunk(text)
+    steps, problem = parse_chunk(text)
     assert steps == [Thought(text)]
     assert problem is not None
     assert part in problem
@@ -121,7 +125,7 @@ def test_a_malformed_call_is_a_thought_and_a_message_for_the_model(text: str, pa
 
 
 def test_an_unclosed_call_is_no_call() -> None:
-    assert chat.parse_chunk("hm <retrieve> the star") == ([Thought("hm <retrieve> the star")], None)
+    assert parse_chunk("hm <retrieve> the star") == ([Thought("hm <retrieve> the star")], None)
 
 
 def test_an_observations_error_cannot_bring_tags_into_the_prompt() -> None:
@@ -156,8 +160,29 @@ def test_chosen_is_strict(answer: str | None, index: int | None) -> None:
     assert chat.chosen(answer, ("red", "blue", "green", "pink")) == index
 
 
-def test_a_choice_that_is_itself_a_letter_is_read_as_the_choice() -> None:
-    assert chat.chosen("B", ("B", "A")) == 0
+@pytest.mark.parametrize(("answer", "index"), [("A", None), ("B", None), ("C", 2), ("d", 3), ("A. B", 0), ("B. A", 1)])
+def test_a_letter_that_is_another_choices_text_is_not_sure(answer: str, index: int | None) -> None:
+    assert chat.chosen(answer, ("B", "A", "C", "D")) == index
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "**B**", "**B.**", "**B.** blue", "$B$", "\\boxed{B}", "$\\boxed{\\text{B}}$", "[B]", "[B] blue", "`B`", '"B"', "B - blue", "B – blue",
+        "B: **blue**", "B。", "Ｂ", "（Ｂ）", "Ｂ．", "(b) Blue", "B、blue", "**blue**", "\\boxed{blue}",
+    ],
+)  # fmt: skip
+def test_a_decorated_letter_names_its_choice(answer: str) -> None:
+    assert chat.chosen(answer, ("red", "blue", "green", "pink")) == 1
+
+
+@pytest.mark.parametrize("answer", ["**A** or **B**", "B - red", "\\boxed{E}", "[blue", "B blue", "$1$", "a man", "I. think", "A B", "**", "[]", "."])
+def test_decoration_makes_nothing_sure(answer: str) -> None:
+    assert chat.chosen(answer, ("red", "blue", "green", "pink")) is None
+
+
+def test_choices_that_differ_in_their_signs_alone_are_told_apart() -> None:
+    assert [chat.chosen(answer, ("$5", "5", "-5")) for answer in ("-5", "A", "B", "$5", "5", "**5**")] == [2, 0, 1, 0, 1, None]
 
 
 def test_messages_leave_an_empty_open_turn_to_the_server() -> None:

@@ -106,7 +106,7 @@ def test_a_model_that_keeps_failing_is_stopped(video: Video) -> None:
 
 
 def test_a_frame_in_between_forgives_the_errors_before_it(video: Video) -> None:
-    bad, errors = "<retrieve></retrieve>", MAX_ERRORS_IN_A_ROW - 1
+    bad, errors = "<retrieve><retrieve> a </retrieve>", MAX_ERRORS_IN_A_ROW - 1  # malformed in open reasoning too
     trace, _ = finished(video, [*[bad] * errors, CALL, *[bad] * errors, ANSWER])
     assert (trace.finish, trace.answer) == ("answer", "A")
 

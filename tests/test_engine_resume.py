@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see import chat
 from act2see.engine import Delta, reason
 from act2see.errors import BackendError, VideoError
 from act2see.interfaces import Backend
+from act2see.protocol import STOPS
 from act2see.trace import Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, Numbered, Painter, Scripted, Stopped, finished, fresh, written
@@ -86,7 +86,7 @@ words = st.sampled_from(["the star", " ", "nothing", "A", "\n", "never", "<3.0 s
 
 
 def until_stop(text: str) -> str:
-    ends = [at + len(stop) for stop in chat.STOPS if (at := text.find(stop)) >= 0]
+    ends = [at + len(stop) for stop in STOPS if (at := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
 
 
@@ -103,7 +103,9 @@ def run(trace: Trace, video: Video, backend: Backend, max_looks: int) -> Iterato
 def test_whatever_a_model_writes_the_loop_ends_and_loses_no_word(video: Video, texts: list[str], stopped: Stopped, max_looks: int) -> None:
     trace, backend = fresh(), Scripted(texts, stopped)
     events = list(run(trace, video, backend, max_looks))
-    assert "".join(event.text for event in events if isinstance(event, Delta)) == written(trace) == "".join(texts[: len(backend.read)])
+    turns = 1 + sum(isinstance(step, Observation) for step in trace.steps)
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == written(trace)
+    assert written(trace) == "".join(texts[:turns] if trace.finish != "errors" else texts[: turns - 1])
     assert [event for event in events if not isinstance(event, Delta)] == trace.steps
     assert trace.finish in ("answer", stopped, "errors")
     assert (trace.answer is not None) == (trace.finish == "answer")

@@ -9,11 +9,12 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from act2see.chat import STOPS, Tool, chosen
+from act2see.chat import Tool, chosen
 from act2see.engine import Budget
 from act2see.errors import BackendError, ConfigError, ToolError, VideoError
 from act2see.evaluation import Evaluator, Scored, ShuffledOptions, summarise
 from act2see.interfaces import Continuation, Sample
+from act2see.protocol import STOPS
 from act2see.synthetic.world import Clip
 from act2see.trace import Answer, Cost, Frame, Observation, Retrieve, Trace
 from act2see.video import Video

@@ -6,10 +6,12 @@ Decoding and training build token ids from the same segments, so that a training
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
+from act2see.protocol import PLACEHOLDERS, STOPS, first_use, parse_chunk
 from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 Rendering = Literal["same_turn", "tool_turn", "user_turn"]
@@ -18,15 +20,17 @@ FramesAs = Literal["images", "video"]
 """How the initial frames go in: each as an image after its time, or all as the model's native video (two frames a temporal patch)."""
 Tool = Literal["retrieve", "generate"]
 
-STOPS = ("</retrieve>", "</generate>", "</answer>", "</frame>")
-"""Decoding stops after any of these. `</frame>` is the tool's to write: a model that writes it is told so."""
-MAX_QUERY_CHARACTERS = 1000
-"""Longer calls are refused. Not in the paper; our choice: no retriever or generator reads that much."""
-
-_AFTER_STOP = re.compile("(?<=" + ")|(?<=".join(STOPS) + ")")
 _AFTER_CLOSING_TAG = re.compile("(?<=</think>)|(?<=" + ")|(?<=".join(STOPS) + ")")
-_TAG = re.compile(r"<(/?)(retrieve|generate|frame|answer)>")
-_ANY_TAG = re.compile(r"</?(?:retrieve|generate|frame|answer|think)>")
+
+
+_LATEX = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\{([^{}]*)\}")
+_EMPHASIS = str.maketrans("", "", "*`$")
+_BRACKETS = {("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'), ("“", "”"), ("'", "'")}
+_LETTERED = re.compile(r"[(\[]?([a-z])[)\]]?(?:\s*[.:)\]、。,–—-]\s*(.*))?", re.DOTALL)
+"""A choice's letter, and perhaps its text behind it."""
+
+_MARKS = re.compile(r"<(?=[|｜]|/?(?:tool_call|tool_response|start_of_turn|end_of_turn|image|img|video|bos|eos|s|pad|unk)>)|\[(?=/?INST\])")
+"""Where a mark of a chat format begins: Qwen's and many others' `<|…|>`, DeepSeek's, Gemma's, Llama's, Mistral's."""
 
 
 # Steps and pieces of a turn
@@ -58,61 +62,21 @@ def render(steps: Iterable[Step]) -> list[str | Observation]:
 
 
 def parse(pieces: Iterable[str | Observation]) -> list[Step]:
-    """Steps from the pieces of a turn. Whatever is no well-formed call or answer stays a `Thought`, exactly as written."""
+    """Steps from the pieces of a turn that has ended. Whatever is no use of the protocol stays a `Thought`, exactly as written."""
+    listed = list(pieces)
     steps: list[Step] = []
-    for piece in pieces:
+    before = ""
+    for number, piece in enumerate(listed, start=1):
         if isinstance(piece, Observation):
             steps.append(piece)
-        else:
-            for chunk in _AFTER_STOP.split(piece):
-                steps.extend(parse_chunk(chunk)[0])
+            continue
+        rest = piece
+        while (found := first_use(rest, before)) is not None:
+            steps.extend(parse_chunk(rest[: found.end], before)[0])
+            before, rest = before + rest[: found.end], rest[found.end :]
+        steps.extend(parse_chunk(rest, before, ended=number == len(listed))[0])
+        before += rest
     return steps
-
-
-def parse_chunk(text: str) -> tuple[list[Step], str | None]:
-    """Steps from the words that a model wrote up to a stop, and what is wrong with their call or answer (None if nothing is).
-
-    A chunk without a closing tag is a thought and no error: the model was still writing, or ended its turn.
-    """
-    tags = [(m.group(2), m.group(1) == "", m) for m in _TAG.finditer(text)]
-    if not tags or tags[-1][1]:
-        return ([Thought(text)] if text else []), None
-    name = tags[-1][0]
-    problem = _problem(name, [(tag, is_open) for tag, is_open, _ in tags])
-    if problem is None:
-        opening, closing = tags[0][2], tags[1][2]
-        inner = text[opening.end() : closing.start()]
-        problem = _inner_problem(name, inner)
-    if problem is not None:
-        return [Thought(text)], problem
-    before, after = text[: opening.start()], text[closing.end() :]
-    kinds: dict[str, type[Retrieve] | type[Generate] | type[Answer]] = {"retrieve": Retrieve, "generate": Generate, "answer": Answer}
-    step: Step = kinds[name](inner)
-    return [*([Thought(before)] if before else []), step, *([Thought(after)] if after else [])], None
-
-
-def _problem(name: str, tags: list[tuple[str, bool]]) -> str | None:
-    if name == "frame":
-        return "only the tool writes a frame: ask with retrieve, and it comes back"
-    match tags:
-        case [(opened, True), (closed, False)] if opened == closed:
-            return None
-        case [(opened, True), (closed, False)]:
-            return f"the call was opened as {opened} and closed as {closed}: open and close it with the same tag"
-        case [(closed, False)]:
-            return f"a closing {closed} without an opening one: write both"
-        case _:
-            return f"tags inside a {name}: write one call at a time, with plain words in it"
-
-
-def _inner_problem(name: str, inner: str) -> str | None:
-    if not inner.strip():
-        return f"an empty {name}: put words between its tags"
-    if _ANY_TAG.search(inner):
-        return f"tags inside a {name}: write plain words in it"
-    if name != "answer" and len(inner) > MAX_QUERY_CHARACTERS:
-        return f"the {name} has {len(inner):,} characters; at most {MAX_QUERY_CHARACTERS:,} are read: say it shorter"
-    return None
 
 
 # Conversations
@@ -172,16 +136,12 @@ def seconds_tag(seconds: float) -> str:
 def system_prompt(tools: Sequence[Tool]) -> str:
     """What the model is told about the protocol. The paper's wording is not known; this is ours. A tool that cannot be used is not mentioned."""
     lines = ["You answer a question about a video. You see some of its frames, each after its time. Think step by step inside <think> and </think>."]
+    told = {name: f"<{name}> {words} </{name}>" for name, words in PLACEHOLDERS.items()}
     if "retrieve" in tools:
-        lines.append(
-            "If you need a frame of the video that you have not seen, write <retrieve> what to look for </retrieve>: "
-            "it comes back inside <frame> and </frame>."
-        )
+        lines.append(f"If you need a frame of the video that you have not seen, write {told['retrieve']}: it comes back inside {told['frame']}.")
     if "generate" in tools:
-        lines.append(
-            "If you need a picture of something that never happened, write <generate> its description </generate>: it comes back in the same way."
-        )
-    return " ".join([*lines, "End with <answer> your answer </answer>."])
+        lines.append(f"If you need a picture of something that never happened, write {told['generate']}: it comes back in the same way.")
+    return " ".join([*lines, f"End with {told['answer']}."])
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
@@ -198,18 +158,35 @@ def letters(count: int) -> str:
 
 
 def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The index of the choice that an answer names, by its letter (`B`, `(b)`, `B. red`) or by its exact text; None when that is not sure."""
+    """The index of the choice that an answer names, by its letter or by its text; None when that is not sure.
+
+    A letter may be decorated (`(b)`, `**B**`, `\\boxed{B}`, full-width), and the choice's own text may follow it (`B. red`, `B - red`). An answer
+    that is the letter of one choice and the text of another names neither.
+    """
     if answer is None:
         return None
-    text = answer.strip().rstrip(".").casefold()
-    options = [choice.strip().rstrip(".").casefold() for choice in choices]
-    if options.count(text) == 1:
-        return options.index(text)
-    if match := re.fullmatch(r"\(?([a-z])\)?(?:\s*[.:)]\s*(.*))?", text, re.DOTALL):
-        index, rest = ord(match.group(1)) - ord("a"), match.group(2)
-        if index < len(options) and rest in (None, "", options[index]):
-            return index
-    return None
+    options, text = [_bare(choice) for choice in choices], _bare(answer)
+    as_written = [choice.strip().rstrip(".").casefold() for choice in choices]
+    named: set[int] = set()
+    for texts, wanted in ((as_written, answer.strip().rstrip(".").casefold()), (options, text)):
+        if not named and wanted and texts.count(wanted) == 1:
+            named.add(texts.index(wanted))
+    if (match := _LETTERED.fullmatch(text)) and (index := ord(match[1]) - ord("a")) < len(options):
+        rest = match[2] and _bare(match[2])
+        if not rest or (rest == options[index] and options.count(rest) == 1):
+            named.add(index)
+    return named.pop() if len(named) == 1 else None
+
+
+def _bare(text: str) -> str:
+    """Text without what decorates it: letter case, full-width forms, emphasis, LaTeX boxes, brackets around all of it, a full stop at its end."""
+    bare = unicodedata.normalize("NFKC", text)
+    while (inner := _LATEX.sub(r"\1", bare)) != bare:
+        bare = inner
+    bare = bare.translate(_EMPHASIS).strip().rstrip(".。").strip().casefold()
+    while len(bare) > 2 and (bare[0], bare[-1]) in _BRACKETS:
+        bare = bare[1:-1].strip()
+    return bare
 
 
 def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:
@@ -235,6 +212,22 @@ def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:
             current = _opening(style)
             call += 1
     return [*done, Turn("assistant", tuple(current))]
+
+
+def style_of(made_with: Mapping[str, str]) -> Style:
+    """How a backend (or a trace of it) says that it writes conversations: rendering and opening; the paper's rendering where it does not say."""
+    rendering = made_with.get("rendering")
+    known: tuple[Rendering, ...] = get_args(Rendering)
+    return Style(next((name for name in known if name == rendering), "same_turn"), opening=made_with.get("opening", ""))
+
+
+def words_of_turn(trace: Trace, style: Style) -> str:
+    """The model's words so far in the turn that is open, after what its template opens the turn with."""
+    pieces = render(trace.steps)
+    if style.rendering != "same_turn":
+        last = max((number for number, piece in enumerate(pieces) if isinstance(piece, Observation)), default=-1)
+        pieces = pieces[last + 1 :]
+    return style.opening + "".join(piece for piece in pieces if isinstance(piece, str))
 
 
 def opened(trace: Trace, opening: str) -> Trace:
@@ -315,6 +308,7 @@ def messages(conversation: Sequence[Turn], image_url: Callable[[Frame], str]) ->
     """The conversation as OpenAI chat messages; `image_url` turns a frame into a data URL.
 
     An open assistant's turn with nothing in it is left out: the server then begins it. One with words is the last message, to be continued.
+    A server makes tokens of the text as it stands, so a space breaks whatever looks like a mark of a chat format: nobody's words may be one.
     """
     result: list[dict[str, Any]] = []
     for number, turn in enumerate(conversation):
@@ -338,7 +332,7 @@ def _parts(items: Sequence[Segment], image_url: Callable[[Frame], str]) -> Itera
                 text += item.text
             case Picture(frame):
                 if text:
-                    yield {"type": "text", "text": text}
+                    yield {"type": "text", "text": without_marks(text)}
                 text = ""
                 yield {"type": "image_url", "image_url": {"url": image_url(frame)}}
             case Clip():
@@ -346,4 +340,9 @@ def _parts(items: Sequence[Segment], image_url: Callable[[Frame], str]) -> Itera
             case _:
                 assert_never(item)
     if text:
-        yield {"type": "text", "text": text}
+        yield {"type": "text", "text": without_marks(text)}
+
+
+def without_marks(text: str) -> str:
+    """Text in which no mark of a chat format is left: `<|im_end|>` becomes `< |im_end|>`."""
+    return _MARKS.sub(r"\g<0> ", text)

@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
 
-from act2see import chat
+from act2see import chat, decoding
 from act2see.errors import BackendError, ToolError
 from act2see.interfaces import Backend, Continuation, Generator, Retriever
-from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Trace
+from act2see.protocol import is_thinking, parse_chunk
+from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
 
 MAX_ERRORS_IN_A_ROW = 3
@@ -104,8 +105,9 @@ def reason(
         elif _errors_in_a_row(trace.steps) >= MAX_ERRORS_IN_A_ROW:
             trace.finish = "errors"
         else:
-            continuation = yield from _streamed(backend.decode(trace, tools))
-            yield from _taken(trace, continuation)
+            before = decoding.before(trace, backend)
+            continuation = yield from _streamed(decoding.decode(backend, trace, tools))
+            yield from _taken(trace, continuation, before)
 
 
 def _made_with(backend: Backend, retriever: Retriever | None, generator: Generator | None, tools: Sequence[chat.Tool]) -> dict[str, str]:
@@ -126,14 +128,17 @@ def _streamed(stream: Yields[str, None, Continuation]) -> Yields[Delta, None, Co
             return continuation
 
 
-def _taken(trace: Trace, continuation: Continuation) -> list[Step]:
+def _taken(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
     """What was decoded, as steps at the end of the trace: all at once, so that whoever stops listening in between holds a trace that can go on."""
     trace.cost.add(continuation.cost)
-    steps, problem = chat.parse_chunk(continuation.text)
+    steps, problem = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
+    last = steps[-1] if steps else None
     if problem is not None:
         steps.append(Observation(error=problem))
-    elif continuation.stopped == "tag" and not isinstance(steps[-1] if steps else None, Retrieve | Generate | Answer):
+    elif continuation.stopped == "tag" and not isinstance(last, Retrieve | Generate | Answer):
         raise BackendError("the backend stopped at a closing tag, but its text does not end with one: it must return its text up to the tag")
+    elif isinstance(last, Answer) and is_thinking(before + "".join(step.text for step in steps if isinstance(step, Thought))):
+        trace.made_with["answered"] = "while its reasoning was open"
     ended: dict[str, Finish] = {"end": "end", "length": "length"}
     trace.steps.extend(steps)
     trace.finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)

@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
-        """Continue the trace's conversation until one of `chat.STOPS`, the end of the turn or the token limit.
+        """Continue the trace's conversation until one of `protocol.STOPS`, the end of the turn or the token limit.
 
         Yields text as it is decoded; returns it whole, with what it cost. Does not change the trace. Raises `BackendError`.
         """

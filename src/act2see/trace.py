@@ -97,7 +97,7 @@ Call = Retrieve | Generate
 Step = Thought | Retrieve | Generate | Observation | Answer
 
 Finish = Literal["answer", "end", "length", "errors"]
-"""Why a trace ended: an answer; the model ended its turn without one; its token budget ran out; too many calls in a row failed."""
+"""Why a trace ended: an answer; the model ended its turn without one; it used up its length; too many calls in a row failed."""
 
 
 WITHIN_ANOTHER = ("first_token",)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see import chat, engine
-from act2see.backends.openai import OpenAIBackend, OpenAISettings, close_open_tag, data_url
+from act2see.backends.openai import CALL_STOPS, OpenAIBackend, OpenAISettings, data_url, left_out
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
+from act2see.protocol import STOPS
 from act2see.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
 from act2see.video import Video
 
@@ -100,9 +101,10 @@ def test_loop_on_vllm(server: Server, rendering: chat.Rendering, opening: str) -
         last = server.requests[1]["messages"][-1]
         assert (last["role"], last["content"][-1]) == ("assistant", {"type": "text", "text": "</frame>"})
     assert [request.get("continue_final_message", False) for request in server.requests] == [bool(opening), rendering == "same_turn"]
-    assert server.requests[0]["stop"] == list(chat.STOPS)
+    assert server.requests[0]["stop"] == list(STOPS if rendering == "same_turn" else CALL_STOPS)
     assert trace.cost.tokens_in == sum(map(len, server.prompts))
-    assert trace.cost.tokens_out == len(LOOK + ANSWER) - (0 if rendering == "same_turn" else len("</retrieve></answer>"))
+    # Where the answer's tag is no stop string, the server is heard to the end of what it writes behind it, and its count is the bill.
+    assert trace.cost.tokens_out == len(LOOK + ANSWER) + (0 if rendering == "same_turn" else len(" trailing") - len("</retrieve>"))
     assert trace.cost.tokens_reused == len(server.prompts[0])
     assert trace.cost.seconds["decode"] >= trace.cost.seconds["first_token"] > 0
 
@@ -164,7 +166,7 @@ def test_a_named_stop_string_is_believed(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-@pytest.mark.parametrize(("text", "whole"), [("<answer> B ", "<think>Look.</think><answer> B </answer>"), ("", "<think>Look.</think>")])
+@pytest.mark.parametrize(("text", "whole"), [("<answer> B </answer>", "<think>Look.</think><answer> B </answer>"), ("", "<think>Look.</think>")])
 def test_reasoning_sent_apart_is_put_back(server: Server, name: str, text: str, whole: str) -> None:
     server.reasoning, server.reasoning_field, server.write = "Look.", name, lambda prompt: text
     pieces, continuation = ask(OpenAIBackend(settings(server)))
@@ -323,32 +325,36 @@ def test_made_with_names_what_changes_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "closed"),
+    ("text", "tail"),
     [
         ("", ""),
-        ("no tags", "no tags"),
-        ("<retrieve> q", "<retrieve> q</retrieve>"),
-        ("<think>a<generate>p", "<think>a<generate>p</generate>"),
-        ("<answer>", "<answer></answer>"),
-        ("<frame>", "<frame></frame>"),
-        ("<answer>x</answer>", "<answer>x</answer>"),
-        ("<retrieve>a</retrieve><answer> B", "<retrieve>a</retrieve><answer> B</answer>"),
-        ("<retrieve>a <answer> B", "<retrieve>a <answer> B</answer>"),
-        ("<think> only", "<think> only"),
+        ("no tags", ""),
+        ("<retrieve> q", "</retrieve>"),
+        ("<think>a<generate>p", "</generate>"),
+        ("<answer> B", ""),  # no stop string: whoever writes an answer closes it
+        ("<frame>", ""),
+        ("<answer>x</answer>", ""),
+        ("<retrieve> a </retrieve>", ""),
+        ("<think>I may use `<retrieve>", ""),
+        ("<think>I may use <retrieve> and", ""),
+        ("<think>I may use <retrieve> what to look for", ""),
+        ("<think> only", ""),
     ],
 )
-def test_close_open_tag(text: str, closed: str) -> None:
-    assert close_open_tag(text) == closed
-    assert close_open_tag(closed) == closed
+def test_the_stop_string_that_a_server_left_out(text: str, tail: str) -> None:
+    assert left_out(text, "", CALL_STOPS) == tail
+    assert left_out(text + tail, "", CALL_STOPS) == ""
+    assert left_out(text, "", ()) == ""  # none was sent, so none was left out
 
 
 words = st.text(alphabet="ab <>/\n", max_size=12)  # too few letters for a tag
 
 
-@given(words, words, st.sampled_from(["retrieve", "generate", "answer"]))
-def test_close_open_tag_undoes_what_a_hosted_server_does(before: str, inner: str, name: str) -> None:
+@given(words, words.filter(str.strip), st.sampled_from(["retrieve", "generate"]))
+def test_what_a_hosted_server_left_out_is_put_back(before: str, inner: str, name: str) -> None:
     whole = f"{before}<{name}>{inner}</{name}>"
-    assert close_open_tag(whole[: whole.index(f"</{name}>")]) == whole
+    cut = whole[: whole.index(f"</{name}>")]
+    assert cut + left_out(cut, "", CALL_STOPS) == whole
 
 
 def test_data_urls_hold_the_picture() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from act2see.chat import STOPS, Tool
+from act2see.chat import Tool
 from act2see.config import EvalConfig, ModelConfig
 from act2see.errors import BackendError
 from act2see.interfaces import Continuation, Sample
+from act2see.protocol import STOPS
 from act2see.trace import Cost, Frame, Trace
 from act2see.video import Video
 from cli_fakes import Finder

@@ -6,10 +6,11 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import ClassVar
 
 from act2see import registry
-from act2see.chat import STOPS, Tool
+from act2see.chat import Tool
 from act2see.config import ModelConfig
 from act2see.errors import BackendError
 from act2see.interfaces import Backend, Continuation
+from act2see.protocol import STOPS
 from act2see.trace import Cost, Frame, Observation, Trace
 
 _COMPARED = re.compile(r"The right answer: (.*)\n\nThe given answer: (.*)", re.DOTALL)

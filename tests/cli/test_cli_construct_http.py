@@ -17,6 +17,7 @@ import act2see as package
 from act2see import chat
 from act2see.backends.huggingface import reader
 from act2see.backends.openai import data_url
+from act2see.protocol import STOPS
 from act2see.store import Run
 from act2see.tokens import joined
 from act2see.trace import Frame, Observation, Retrieve, Step, Thought, Trace
@@ -199,7 +200,7 @@ def test_the_script_counts_by_the_files_and_tells_what_does_not_add_up(made: Mad
     ],
 )
 def test_a_text_is_cut_at_its_first_stop_however_it_comes(size: int, text: str, keeps_stop: bool, expected: str) -> None:
-    asked = http.Asked("", (), chat.STOPS, keeps_stop, 10, 0.0, None)
+    asked = http.Asked("", (), STOPS, keeps_stop, 10, 0.0, None)
     pieces = list(http.cut((text[at : at + size] for at in range(0, len(text), size)), asked))
     assert "".join(pieces) == expected
     assert all(pieces)

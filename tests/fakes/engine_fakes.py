@@ -12,6 +12,7 @@ from act2see import chat
 from act2see.engine import reason
 from act2see.errors import BackendError, ToolError, VideoError
 from act2see.interfaces import Continuation, Retriever
+from act2see.protocol import STOPS
 from act2see.trace import Cost, Frame, Observation, Provenance, Step, Trace
 from act2see.video import Video
 
@@ -45,7 +46,7 @@ class Scripted:
             if self.fails:
                 self.fails -= 1
                 raise BackendError("the server is gone")
-        return Continuation(text, "tag" if text.endswith(chat.STOPS) else self.without_tag, Cost(10, len(text), 5, {"decode": 1.0}))
+        return Continuation(text, "tag" if text.endswith(STOPS) else self.without_tag, Cost(10, len(text), 5, {"decode": 1.0}))
 
 
 @dataclass

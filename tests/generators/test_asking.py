@@ -12,6 +12,7 @@ from act2see.errors import BackendError, ConfigError, ToolError
 from act2see.generators.asking import CHOICES, ModelJudge, question
 from act2see.generators.verified import VerifiedGenerator
 from act2see.interfaces import Continuation, Verdict
+from act2see.protocol import STOPS
 from act2see.trace import Cost, Trace
 from cli_fakes import Finder
 
@@ -34,7 +35,7 @@ class Says:
         if isinstance(text, Exception):
             raise text
         yield text
-        return Continuation(text, "tag" if text.endswith(chat.STOPS) else "end", Cost())
+        return Continuation(text, "tag" if text.endswith(STOPS) else "end", Cost())
 
 
 class Never:

@@ -16,6 +16,7 @@ from act2see.config import ModelConfig
 from act2see.engine import new_trace
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation, Retriever
+from act2see.protocol import STOPS
 from act2see.synthetic.dataset import Item, items
 from act2see.synthetic.hypothetical import Hypothetical
 from act2see.synthetic.questions import Question
@@ -250,8 +251,8 @@ def test_each_text_ends_at_its_first_stop_and_is_counted_in_words(some: list[Ite
         assert trace.cost.tokens_out == sum(len(end.text.split()) for end in heard)
         assert "".join(end.text for end in heard) == "".join(piece for piece in chat.render(trace.steps) if isinstance(piece, str))
         for end in heard:
-            assert not any(stop in end.text[:-1] for stop in chat.STOPS)
-            assert (end.stopped == "tag") == end.text.endswith(chat.STOPS)
+            assert not any(stop in end.text[:-1] for stop in STOPS)
+            assert (end.stopped == "tag") == end.text.endswith(STOPS)
         heard.clear()
 
 

@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 from act2see import chat
 from act2see.errors import BackendError
 from act2see.interfaces import Continuation
+from act2see.protocol import STOPS
 from act2see.tokens import Encoder, Piece, positions
 from act2see.trace import Cost, Trace
 
@@ -173,6 +174,7 @@ class HuggingFaceBackend:
             "decoding": drawn + ("" if settings.temperature == 0 else f", seed {settings.seed}"),
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
+        made |= {"opening": self.style.opening} if self.style.opening else {}
         return made | ({"adapter": Path(settings.adapter).name} if settings.adapter else {})
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
@@ -251,7 +253,7 @@ class _Words:
 
     def _take(self, fresh: str) -> tuple[str, bool]:
         longer = self.text + fresh
-        ends = [at + len(stop) for stop in chat.STOPS if (at := longer.find(stop, max(0, len(self.text) - len(stop)))) >= 0]
+        ends = [at + len(stop) for stop in STOPS if (at := longer.find(stop, max(0, len(self.text) - len(stop)))) >= 0]
         before, self.text = self.text, longer[: min(ends)] if ends else longer
         return self.text[len(before) :], bool(ends)
 

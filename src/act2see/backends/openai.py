@@ -26,6 +26,7 @@ from PIL import Image
 from act2see import chat
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
+from act2see.protocol import STOPS, first_use
 from act2see.servers import is_plain_url, one_line, server_message
 from act2see.trace import Cost, Frame, Trace
 
@@ -38,7 +39,12 @@ CONNECT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 """Between tries of a stream that broke; the client's own pauses before a stream has begun are the same."""
 
-_TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in chat.STOPS) + ")>")
+CALL_STOPS = ("</retrieve>", "</generate>")
+"""What a server is asked to stop at where it cannot go on with a turn: after an answer a model stops by itself, and one in its reasoning is none."""
+RUN_ON_CHARACTERS = 64
+"""What a server may write behind an answer before it is hung up on: one that is heard to its end says what the answer cost."""
+
+_TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in STOPS) + ")>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +144,10 @@ class OpenAIBackend:
         Tokens are the server's own count; a server that counts none, or that was hung up on, leaves them 0.
         """
         request = self._request(trace, tools)
+        before, stops = chat.words_of_turn(trace, self._style), tuple(request.get("stop", ()))
         started = time.perf_counter()
         for attempt in itertools.count():
-            answer = _Answer()
+            answer = _Answer(before, stops)
             problem = yield from self._read(request, answer)
             if answer.is_complete:
                 break
@@ -191,7 +198,8 @@ class OpenAIBackend:
         messages = chat.messages(conversation, self._data_url)
         request: dict[str, Any] = {"model": s.model, "messages": messages, s.max_tokens_field: s.max_tokens}
         request |= {"stream": True, "stream_options": {"include_usage": True}}
-        optional = {"stop": list(chat.STOPS) if s.send_stop else None, "temperature": s.temperature, "top_p": s.top_p, "seed": s.seed}
+        stops = list(STOPS if self._style.rendering == "same_turn" else CALL_STOPS)
+        optional = {"stop": stops if s.send_stop else None, "temperature": s.temperature, "top_p": s.top_p, "seed": s.seed}
         request |= {name: value for name, value in optional.items() if value is not None}
         extra: dict[str, Any] = {} if s.top_k is None else {"top_k": s.top_k}
         if self._style.rendering == "same_turn":
@@ -232,27 +240,33 @@ class OpenAIBackend:
 
 
 class _Answer:
-    """What has come of one answer: its text up to the first stop string, and how it ended."""
+    """What has come of one answer: its text up to the first call or answer in it, and how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: str = "", stops: tuple[str, ...] = STOPS) -> None:
+        """`before` is what the turn holds already, `stops` are the stop strings that the server was given."""
         self.text = ""
         self.finish: str | None = None
         self.usage: CompletionUsage | None = None
         self.first_seconds: float | None = None
         """`time.perf_counter()` when the first text came."""
-        self.ran_on = False
-        """True once the server wrote on after a stop string."""
+        self._before, self._stops = before, stops
         self._matched: object = None
         self._is_cut = False
         self._is_reasoning = False
+        self._behind = 0
 
     @property
     def is_complete(self) -> bool:
         return self._is_cut or self.finish is not None
 
     @property
+    def ran_on(self) -> bool:
+        """Whether the server writes on and on behind a call or an answer."""
+        return self._behind > RUN_ON_CHARACTERS
+
+    @property
     def stopped(self) -> Literal["tag", "end", "length"]:
-        if self.text.endswith(chat.STOPS):
+        if self._is_cut or self.text.endswith(self._stops):
             return "tag"
         return "length" if self.finish == "length" else "end"
 
@@ -263,26 +277,27 @@ class _Answer:
         self.finish = choice.finish_reason or self.finish
         new = self._words(choice)
         if self._is_cut:
-            self.ran_on = self.ran_on or bool(new)
+            self._behind += len(new)
             return ""
         if not new:
             return ""
         if self.first_seconds is None:
             self.first_seconds = time.perf_counter()
-        before = len(self.text)
+        known = len(self.text)
         self.text += new
-        if (end := _first_stop(self.text, before)) is not None:
-            self.text, self._is_cut = self.text[:end], True
-        return self.text[before:]
+        if _closes(self.text, known) and (found := first_use(self.text, self._before)) is not None:
+            self._behind = len(self.text) - found.end
+            self.text, self._is_cut = self.text[: found.end], True
+        return self.text[known:]
 
     def end(self) -> str:
         """Put back what the server left out at the end of a finished answer; returns the text that it adds."""
         if self._is_cut or self.finish != "stop":
             return ""
-        if isinstance(self._matched, str) and self._matched in chat.STOPS:
-            tail = self._matched
+        if isinstance(self._matched, str) and self._matched in STOPS:
+            tail = "" if self.text.endswith(self._matched) else self._matched
         else:
-            tail = close_open_tag(self.text)[len(self.text) :]
+            tail = left_out(self.text, self._before, self._stops)
         if not tail and self._is_reasoning:
             tail = "</think>"
         self.text += tail
@@ -303,14 +318,16 @@ class _Answer:
         return new
 
 
-def close_open_tag(text: str) -> str:
-    """The text with the closing tag that a server left out, when its last call or answer is still open.
+def left_out(text: str, before: str, stops: Sequence[str]) -> str:
+    """The stop string that a server left out at the end of its text, when a call is still open there; else nothing.
 
-    Hosted servers return what stands before a stop string. A model that ended its turn inside an open call looks the same to them, and is
-    closed too: our choice.
+    Hosted servers return what stands before a stop string. A model that ended its turn inside an open call looks the same to them, and its call
+    is closed too: our choice.
     """
-    tags = list(_TAG.finditer(text))
-    return f"{text}</{tags[-1].group(2)}>" if tags and not tags[-1].group(1) else text
+    tags = _TAG.findall(text)
+    tail = f"</{tags[-1][1]}>" if tags and not tags[-1][0] else ""
+    found = first_use(text + tail, before) if tail in stops else None
+    return tail if found is not None and found.end == len(text + tail) else ""
 
 
 def data_url(image: Image.Image, image_format: ImageFormat = "auto") -> str:
@@ -322,11 +339,10 @@ def data_url(image: Image.Image, image_format: ImageFormat = "auto") -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _first_stop(text: str, new_from: int) -> int | None:
-    """Where the first stop string ends that ends in the new part."""
-    start = max(0, new_from - max(map(len, chat.STOPS)) + 1)
-    ends = [at + len(stop) for stop in chat.STOPS if (at := text.find(stop, start)) >= 0]
-    return min(ends, default=None)
+def _closes(text: str, new_from: int) -> bool:
+    """Whether a closing tag ends in the new part: only then there is something to look for."""
+    start = max(0, new_from - max(map(len, STOPS)) + 1)
+    return any(text.find(stop, start) >= 0 for stop in STOPS)
 
 
 def _cost(answer: _Answer, started: float) -> Cost:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from act2see import chat
+from act2see import decoding
 from act2see.benchmarks.judge_prompts import OURS, Prompts
 from act2see.errors import BackendError, JudgeError
 from act2see.interfaces import Backend
+from act2see.protocol import parse_chunk
 from act2see.records import shown
 from act2see.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
 
@@ -80,14 +81,9 @@ class Judge:
         """What the judge answers: the text of its answer, or all that it wrote after its thoughts. Raises `BackendError`."""
         trace = Trace("judge", "", prompt, ())
         for _ in range(_MAX_DECODES):
-            stream = self.backend.decode(trace, ())
-            while True:
-                try:
-                    next(stream)
-                except StopIteration as end:
-                    continuation = end.value
-                    break
-            steps, _ = chat.parse_chunk(continuation.text)
+            before = decoding.before(trace, self.backend)
+            continuation = decoding.silently(decoding.decode(self.backend, trace, ()))
+            steps, _ = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
             trace.steps.extend(steps)
             if trace.answer is not None or continuation.stopped != "tag":
                 break

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from act2see import chat
+from act2see import chat, decoding
 from act2see.errors import BackendError, ToolError
 from act2see.interfaces import Backend, Verdict
+from act2see.protocol import parse_chunk
 from act2see.trace import Answer, Frame, Trace
 
 CHOICES = ("yes", "no")
@@ -38,15 +39,12 @@ class ModelJudge:
     def _answer(self, prompt: str, picture: Image.Image) -> int | None:
         trace = Trace("check", "", question(prompt), (Frame(picture, None),), CHOICES)
         for _ in range(_MAX_DECODES):
-            stream = self.backend.decode(trace, ())
+            before = decoding.before(trace, self.backend)
             try:
-                while True:
-                    next(stream)
-            except StopIteration as end:
-                continuation = end.value
+                continuation = decoding.silently(decoding.decode(self.backend, trace, ()))
             except BackendError as error:
                 raise ToolError(f"the picture could not be checked: {error}") from error
-            steps, _ = chat.parse_chunk(continuation.text)
+            steps, _ = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
             trace.steps.extend(steps)
             if steps and isinstance(steps[-1], Answer):
                 return chat.chosen(steps[-1].text, CHOICES)

@@ -7,8 +7,9 @@ sixteen frames a look.
 import re
 from collections.abc import Callable, Sequence
 
-from act2see import chat
+from act2see import decoding
 from act2see.interfaces import Backend
+from act2see.protocol import parse_chunk
 from act2see.retrievers.voting import Ask
 from act2see.trace import Answer, Frame, Trace
 
@@ -41,13 +42,8 @@ def asker(backend: Backend) -> Ask:
 def _reply(backend: Backend, question: str, frames: Sequence[Frame]) -> str:
     """The answer that the model gives in one go, or, without one, what it wrote after its thoughts."""
     trace = Trace(id="rerank", video="", question=question, frames=tuple(frames))
-    stream = backend.decode(trace, ())
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            text = end.value.text
-            break
-    steps, _ = chat.parse_chunk(text)
+    continuation = decoding.silently(decoding.decode(backend, trace, ()))
+    text = continuation.text
+    steps, _ = parse_chunk(text, decoding.before(trace, backend), ended=continuation.stopped == "end")
     answers = [step.text for step in steps if isinstance(step, Answer)]
     return answers[0] if answers else text.rpartition("</think>")[2]

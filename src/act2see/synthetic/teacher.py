@@ -16,6 +16,7 @@ from typing import cast
 from act2see import chat
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
+from act2see.protocol import STOPS
 from act2see.synthetic.dataset import Item, Kind, Place, item
 from act2see.synthetic.teacher_script import Attempt, Broken, Fault, tool_for, turn
 from act2see.trace import Cost, Trace
@@ -121,7 +122,7 @@ class ScriptedTeacher:
             yield text
         read = " ".join([chat.question_text(trace.question, trace.choices), *(piece for piece in pieces if isinstance(piece, str))])
         cost = Cost(len(read.split()), len(text.split()), seconds={"decode": SECONDS_PER_DECODING})
-        return Continuation(text, "tag" if text.endswith(chat.STOPS) else "end", cost)
+        return Continuation(text, "tag" if text.endswith(STOPS) else "end", cost)
 
 
 def _can_have(fault: Fault, kind: Kind, tools: Collection[chat.Tool]) -> bool:
