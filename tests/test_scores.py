@@ -14,7 +14,7 @@ from act2see.scores import OUTCOMES, Score, read_score, right_guesses, summarise
 from act2see.statistics import wilson_interval
 from act2see.trace import Cost
 
-BASELINES = Path(__file__).parents[2] / "shared" / "benchmarks" / "constant_baselines.json"
+BASELINES = Path(__file__).parent / "data" / "constant_baselines.json"
 
 whole = st.integers(0, 10**6)
 scores = st.builds(

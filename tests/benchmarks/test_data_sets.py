@@ -17,13 +17,13 @@ from act2see.interfaces import Sample
 from act2see.video import Video
 from made_up_sets import MAKERS, QUESTIONS, answered
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "benchmarks" / "samples"
+SAMPLES = Path(__file__).parents[1] / "data" / "benchmarks"
 # The file of each folder, and how many questions are in it.
 SAMPLE_FILES = {
     "video-mme": [("video-mme/MADE_UP_hf_row.json", 1), ("video-mme/MADE_UP_results_template.json", 1)],
     "videoespresso": [("videoespresso", 1)],
     "vitib": [("vitib", 1)],
-    "egonormia": [("egonormia/ood_robot_first10.json", 30)],
+    "egonormia": [("egonormia", 15)],
     "vcr-bench": [("vcr-bench", 2)],
     "minerva": [("minerva", 1)],
     "causalvqa": [("causalvqa", 2), ("causalvqa/MADE_UP_debug_metadata.csv", 2), ("causalvqa/MADE_UP_test_metadata.csv", 2)],

@@ -9,7 +9,7 @@ import pytest
 from act2see.benchmarks.official.cases import Result, agrees, run_case, run_cases
 from act2see.errors import ConfigError
 
-CASES = Path(__file__).parents[3] / "shared" / "benchmarks" / "scoring_cases.jsonl"
+CASES = Path(__file__).parents[1] / "data" / "scoring_cases.jsonl"
 LETTER = {
     "id": "one",
     "benchmark": "video-mme",

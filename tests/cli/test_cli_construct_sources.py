@@ -12,7 +12,7 @@ from cli_fakes import Act2See
 from made_up_sets import write_jsonl
 from test_cli_construct import content, flags, rows
 
-RELEASED = Path(__file__).parents[3] / "shared" / "benchmarks" / "samples"
+RELEASED = Path(__file__).parents[1] / "data" / "benchmarks"
 TEACHER = ("--teacher", "eval_fakes:Steady", "--retriever", "none", "--retries", "0")
 
 

@@ -16,7 +16,7 @@ from act2see.trace import Answer, Trace
 from cli_fakes import Act2See, fakes
 from made_up_sets import MAKERS, answered
 
-CASES = Path(__file__).parents[3] / "shared" / "benchmarks" / "scoring_cases.jsonl"
+CASES = Path(__file__).parents[1] / "data" / "scoring_cases.jsonl"
 CASE = {
     "id": "one",
     "benchmark": "vitib",
