@@ -7,20 +7,27 @@ STAMP := $(VENV)/.installed
 # What the caller's shell has set for another Python must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test lint micro clean
+# Processes that the tests are spread over: one a core. `make test JOBS=0` runs them in one, as a debugger needs.
+JOBS ?= logical
+
+.PHONY: demo test lint lock micro clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(RUN)/act2see demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope
 
 lint: $(STAMP)
 	$(RUN)/ruff format --check
 	$(RUN)/ruff check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# The lock anew; versions that pyproject.toml still allows stay. All of them newer: make lock UPGRADE=--upgrade. One package: UPGRADE='-P av'.
+lock:
+	UPGRADE="$(UPGRADE)" PYTHON="$(PYTHON)" scripts/lock.sh
 
 # The embedded models from nothing, into runs/micro; going on where an interrupted call stopped.
 micro: export OMP_NUM_THREADS = 1
@@ -30,16 +37,18 @@ micro: $(STAMP)
 	$(RUN)/act2see train micro-generator --out runs/micro/codec --part codec --steps 900 --learning-rate 3.0e-3
 	$(RUN)/act2see train micro-generator --out runs/micro/generator --part edits --start-from runs/micro/codec/model --steps 12000 --learning-rate 1.5e-3
 
-# torch comes first and by its exact version, so that no other package brings in a larger build of it. The environment is made without pip and
-# pip put into it from outside: a Debian without python3.11-venv has no ensurepip.
-$(STAMP): pyproject.toml constraints.txt
+# torch comes first and by its exact version, so that no other package brings in a larger build of it; it is not in the lock, because which build
+# fits depends on the machine. The environment is made without pip and pip put into it from outside: a Debian without python3.11-venv has no ensurepip.
+$(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "act2see needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "act2see needs pip to install itself: apt install python3-pip" >&2; exit 1; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv --without-pip $(VENV)
 	$(PYTHON) -m pip --python $(RUN)/python install --quiet pip
 	$(RUN)/python -m pip install --quiet torch==2.13.0
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[local,openai,train,embedding,plot,export,dev]'
+	$(RUN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.lock
+	$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(RUN)/python -m pip check
 	touch $@
 
 clean:
