@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -58,6 +59,19 @@ class OneByOne(Steady):
             return (yield from super().decode(trace, tools))
         finally:
             self._busy.release()
+
+
+class Mortal(Steady):
+    """Writes down the questions that its process begins in the folder of ACT2SEE_TEST_BEGUN, if there is one; the first with q006 dies of it."""
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Generator[str, None, Continuation]:
+        begun = Path(os.environ["ACT2SEE_TEST_BEGUN"])
+        if begun.is_dir() and not trace.steps:
+            with (begun / str(os.getpid())).open("a", encoding="utf-8") as file:
+                file.write(f"{trace.id}\n")
+            if trace.id == "q006" and sum(path.read_text(encoding="utf-8").split().count("q006") for path in begun.iterdir()) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return (yield from super().decode(trace, tools))
 
 
 class Away(Steady):
