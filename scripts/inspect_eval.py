@@ -1,8 +1,8 @@
 """Runs a benchmark through Inspect and through `act2see eval`; fails unless both count the same.
 
-    pip install inspect-ai && python scripts/inspect_eval.py [--n 8]
+    python scripts/inspect_eval.py [--n 8]
 
-Needs an environment with act2see[local] and inspect-ai.
+Needs an environment with act2see[local,inspect], as `make` makes it.
 """
 
 import argparse

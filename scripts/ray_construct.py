@@ -1,9 +1,9 @@
 """Constructs with Ray on this machine and kills a worker in the middle; fails unless all is as without Ray, and nothing was done twice.
 
-    pip install ray && python scripts/ray_construct.py [--n 200] [--workers 8]
+    python scripts/ray_construct.py [--n 200] [--workers 8]
 
 Two worker processes run a scripted teacher on the synthetic world, with the embedded retriever in a third. One of the two is killed (SIGKILL) in
-the middle. Prints a line of JSON; exit code 1 when a check fails. Needs an environment with act2see[local] and ray.
+the middle. Prints a line of JSON; exit code 1 when a check fails. Needs an environment with act2see[local,ray], as `make` makes it.
 """
 
 import argparse

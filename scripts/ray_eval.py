@@ -1,9 +1,9 @@
 """Evaluates with Ray on this machine and kills a worker in the middle; fails unless the run's files are those of a run without Ray, byte for byte.
 
-    pip install ray && python scripts/ray_eval.py [--n 40] [--workers 4] [--backend scripted|embedded] [flags of act2see eval]
+    python scripts/ray_eval.py [--n 40] [--workers 4] [--backend scripted|embedded] [flags of act2see eval]
 
 `act2see eval synthetic` twice, as on the command line: with two teacher processes, of which one is killed (SIGKILL) once half of the questions were
-begun, and without Ray. Prints a line of JSON; exit code 1 when a check fails. Needs an environment with act2see[local] and ray.
+begun, and without Ray. Prints a line of JSON; exit code 1 when a check fails. Needs an environment with act2see[local,ray], as `make` makes it.
 """
 
 import argparse

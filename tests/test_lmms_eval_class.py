@@ -35,7 +35,7 @@ def clips(write_video: Callable[..., Path]) -> list[Path]:
     return [write_video(f"clip-{number}.mp4", [second / 4 for second in range(8)], fps=4) for number in range(3)]
 
 
-def model(model_class: Any, backend: str = "cli_fakes:Looker", **given: object) -> Any:
+def model(model_class: Any, backend: str = "cli_fakes:Looker", **given: Any) -> Any:
     return model_class(backend=backend, retriever="cli_fakes:Finder", generator="none", **given)
 
 
@@ -92,7 +92,7 @@ def test_what_fails_is_an_empty_answer_and_one_warning(model_class: Any, clips: 
     ("given", "words"),
     [({"batch_size": 8}, "leave the batch size 8 out"), ({"max_loks": 1}, "did you mean 'max_looks'"), ({"n": 3}, "'n' is not the model's to set")],
 )
-def test_what_it_cannot_be_made_with_is_refused(model_class: Any, given: dict[str, object], words: str) -> None:
+def test_what_it_cannot_be_made_with_is_refused(model_class: Any, given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         model(model_class, **given)
 

@@ -1,6 +1,6 @@
 """A benchmark as a task of Inspect (https://inspect.aisi.org.uk): the same loop and scoring, in Inspect's runner, logs and viewer.
 
-    pip install act2see inspect-ai
+    pip install 'act2see[local,inspect]'
     inspect eval act2see/act2see -T benchmark=synthetic -T n=20 --model none/none
 
 The model is act2see's backend (`-T backend=huggingface:DIR`), not Inspect's: Inspect's messages carry no picture inside the assistant's turn. With -T

@@ -58,7 +58,10 @@ class Instance:
 
 def installed(patch: pytest.MonkeyPatch) -> None:
     """Stand in for the package until the patch is undone; what was made from another one is imported anew."""
-    names = {"api.model": {"lmms": Lmms}, "api.instance": {"GenerationResult": GenerationResult, "TokenCounts": TokenCounts}}
+    names: dict[str, dict[str, type]] = {
+        "api.model": {"lmms": Lmms},
+        "api.instance": {"GenerationResult": GenerationResult, "TokenCounts": TokenCounts},
+    }
     for name in ("", ".api", ".models"):
         patch.setitem(sys.modules, f"lmms_eval{name}", ModuleType(f"lmms_eval{name}"))
     for name, content in {**names, "models.registry_v2": {"ModelManifest": ModelManifest}}.items():
