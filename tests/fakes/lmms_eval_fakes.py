@@ -58,14 +58,16 @@ class Instance:
 
 def installed(patch: pytest.MonkeyPatch) -> None:
     """Stand in for the package until the patch is undone; what was made from another one is imported anew."""
-    names: dict[str, dict[str, type]] = {
-        "api.model": {"lmms": Lmms},
-        "api.instance": {"GenerationResult": GenerationResult, "TokenCounts": TokenCounts},
+    contents: dict[str, dict[str, object]] = {
+        "lmms_eval": {},
+        "lmms_eval.api": {},
+        "lmms_eval.api.model": {"lmms": Lmms},
+        "lmms_eval.api.instance": {"GenerationResult": GenerationResult, "TokenCounts": TokenCounts},
+        "lmms_eval.models": {},
+        "lmms_eval.models.registry_v2": {"ModelManifest": ModelManifest},
     }
-    for name in ("", ".api", ".models"):
-        patch.setitem(sys.modules, f"lmms_eval{name}", ModuleType(f"lmms_eval{name}"))
-    for name, content in {**names, "models.registry_v2": {"ModelManifest": ModelManifest}}.items():
-        module = ModuleType(f"lmms_eval.{name}")
+    for name, content in contents.items():
+        module = ModuleType(name)
         vars(module).update(content)
-        patch.setitem(sys.modules, module.__name__, module)
+        patch.setitem(sys.modules, name, module)
     patch.delitem(sys.modules, "act2see.lmms_eval_model", raising=False)
