@@ -25,11 +25,17 @@ def strays(root: Path, path: Path, text: str) -> Iterator[str]:
     if beside == Path(beside.anchor):  # everything lies there
         return
     for found in _PATH.finditer(text):
-        for start in (root, path.parent):
+        for start in _starts(root, path, found.group()):
             place = Path(start, found.group()).resolve()
             if place != beside and place.is_relative_to(beside) and not place.is_relative_to(root) and place.exists():
                 yield found.group()
                 break
+
+
+def _starts(root: Path, path: Path, named: str) -> tuple[Path, ...]:
+    """Where a path in this file may begin. A document's commands run wherever its reader is, and a short `../x` in Python is what a test refuses."""
+    from_its_folder_alone = path.suffix == ".md" or (path.suffix == ".py" and named.count("/") == 1)
+    return (path.parent,) if from_its_folder_alone else (root, path.parent)
 
 
 def _files() -> list[Path]:
@@ -68,11 +74,13 @@ def test_a_way_out_is_seen(tmp_path: Path, where: str, text: str) -> None:
         ("tests/test_one.py", 'Path({file}).parents[1] / "docs"'),
         ("tests/cli/test_one.py", "Path({file}).parent.parent.parent"),
         ("tests/test_store.py", '"../../secret.png", "../x", "/etc/passwd"'),
-        ("docs/one.md", "[the licence](../LICENSE)"),
+        ("docs/one.md", "[the licence](../LICENSE), out=../neighbour"),
+        ("tests/test_one.py", '"../neighbour" is refused'),
         ("src/act2see/one.py", 'CASES = "{beside}/checkout/tests"'),
     ],
 )
 def test_what_stays_inside_or_is_nowhere_is_no_way_out(tmp_path: Path, where: str, text: str) -> None:
     root = tmp_path / "checkout"
     (root / "tests").mkdir(parents=True)
+    (tmp_path / "neighbour").mkdir()
     assert list(strays(root, root / where, text.format(beside=tmp_path, file="__file__"))) == []
