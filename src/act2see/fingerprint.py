@@ -14,7 +14,7 @@ from act2see.metering import Metered
 from act2see.records import canonical_json, plain
 from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
 
-HOW_NOT_WHAT = frozenset({"cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
+HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
 """Settings that change how a run goes and where its files lie, but no answer."""
 _DIGITS = 12
 

@@ -160,7 +160,7 @@ def _painter(model: str, config: ImagineConfig) -> Painter:
 def _remote_painter(model: str, config: ImagineConfig) -> Painter:
     from act2see.generators.remote import RemotePainter, RemoteSettings
 
-    return RemotePainter(RemoteSettings(model, base_url=config.generator_url))
+    return RemotePainter(RemoteSettings(model, base_url=config.generator_url, answer_seconds=config.answer_seconds))
 
 
 def embedder(spec: str, device: str = "auto") -> TextEmbedder:
@@ -334,6 +334,8 @@ def _openai(model: str, config: ModelConfig) -> Backend:
             opening=config.opening,
             seed=config.seed,
             timeout_seconds=config.timeout_seconds,
+            answer_seconds=config.answer_seconds,
+            answer_characters=config.answer_characters,
             retries=config.retries,
             image_format=config.image_format,
             send_stop=config.send_stop,

@@ -6,9 +6,7 @@ How the conversation is written and what is asked for differ by server: docs/ser
 import base64
 import copy
 import io
-import itertools
 import os
-import random
 import re
 import time
 import weakref
@@ -17,27 +15,28 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import Choice
-from openai.types.completion_usage import CompletionUsage
 from PIL import Image
 
 from act2see import chat
+from act2see.backends.stream import BrokenStreamError, Piece, ReportedError, Usage, pieces
+from act2see.calls import Call, Caller, Patience
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
 from act2see.protocol import STOPS, first_use
-from act2see.servers import is_plain_url, one_line, server_message
+from act2see.servers import PassingFault, Server, check_url, server_message
 from act2see.trace import Cost, Frame, Trace
 
 ImageFormat = Literal["auto", "png", "jpeg"]
 MAX_PNG_PIXELS = 256 * 256
 """`auto` sends frames up to this size as PNG, without loss, and larger ones as JPEG, which is a tenth of the bytes. Our choice."""
 JPEG_QUALITY = 95
-CONNECT_SECONDS = 10.0
-"""A server that takes longer to accept a connection counts as not there."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
-"""Between tries of a stream that broke; the client's own pauses before a stream has begun are the same."""
+TAIL_SECONDS = 10.0
+"""So long the token count, which follows the last word, is waited for. Our choice."""
+CHARACTERS_PER_TOKEN = 40
+"""Bounds the text of a server that does not keep the token limit. Our choice: ten times what a token of English has."""
 
 CALL_STOPS = ("</retrieve>", "</generate>")
 """What a server is asked to stop at where it cannot go on with a turn: after an answer a model stops by itself, and one in its reasoning is none."""
@@ -69,7 +68,11 @@ class OpenAISettings:
     """vLLM and SGLang know it; OpenAI's own servers refuse it."""
     seed: int | None = None
     timeout_seconds: float = 300.0
-    """The longest wait for the next piece of an answer, the first included."""
+    """The longest wait for the next bytes of an answer, the first included."""
+    answer_seconds: float = 3600.0
+    """Time for one whole answer, all tries and pauses included. Not in the paper; our choice: 8,192 tokens at 2.3 tokens a second."""
+    answer_characters: int | None = None
+    """The longest text of one answer, which is cut there as by the token limit; None is 40 for each of `max_tokens`. Not in the paper; our choice."""
     retries: int = 3
     """How often a request is sent again after a broken connection, a 429 or a 5xx."""
     image_format: ImageFormat = "auto"
@@ -81,8 +84,7 @@ class OpenAISettings:
     def __post_init__(self) -> None:
         if not self.base_url:
             raise ConfigError("the openai backend needs a server: give its address, as --base-url http://127.0.0.1:8000/v1")
-        if not is_plain_url(self.base_url):
-            raise ConfigError("the base URL must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY")
+        check_url(self.base_url, "the base URL")
         if self.rendering not in ("auto", *get_args(chat.Rendering)):
             raise ConfigError(f"unknown rendering {self.rendering!r}; known are auto, {', '.join(get_args(chat.Rendering))}")
         if self.image_format not in get_args(ImageFormat):
@@ -95,22 +97,18 @@ class OpenAIBackend:
     concurrent = True
 
     def __init__(self, settings: OpenAISettings, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`sleep` pauses between tries of a broken stream. Raises `BackendError` for a key that cannot be sent."""
+        """`sleep` pauses between tries. Raises `BackendError` for a key that cannot be sent, and `ConfigError` for limits that are none."""
         self.settings = settings
-        self._sleep = sleep
-        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if not (self._key.isascii() and self._key.isprintable()):
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (key.isascii() and key.isprintable()):
             raise BackendError("OPENAI_API_KEY holds characters that no key has: copy it again")
         self._url = settings.base_url or ""
         rendering: chat.Rendering = "user_turn" if settings.rendering == "auto" else settings.rendering
         self._style = chat.Style(rendering, "images", settings.opening)
         self._urls: dict[int, str] = {}
-        self._client = openai.OpenAI(
-            api_key=self._key or "none",  # the client insists on one; servers without keys ignore it
-            base_url=self._url,
-            timeout=openai.Timeout(settings.timeout_seconds, connect=min(CONNECT_SECONDS, settings.timeout_seconds)),
-            max_retries=settings.retries,
-        )
+        self._server = Server(self._url, settings.model, "/chat/completions", "--base-url", key, settings.timeout_seconds)
+        patience = Patience(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
+        self._caller = Caller(self._server, patience, follow_redirects=True, sleep=sleep)
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -146,47 +144,62 @@ class OpenAIBackend:
         request = self._request(trace, tools)
         before, stops = chat.words_of_turn(trace, self._style), tuple(request.get("stop", ()))
         started = time.perf_counter()
-        for attempt in itertools.count():
+        tries = self._caller.tries()
+        while True:
             answer = _Answer(before, stops)
-            problem = yield from self._read(request, answer)
-            if answer.is_complete:
+            try:
+                with tries.next() as call:
+                    yield from self._read(call, request, answer)
+                    if not answer.is_complete:
+                        raise self._server.broken("it ended before its end; is this an OpenAI-compatible server?")
+            except PassingFault as fault:
+                if answer.is_complete:
+                    break
+                if call.deadline.is_over:
+                    raise tries.overdue() from None
+                if answer.text:
+                    raise BackendError(f"the answer of {self._url} broke off{fault.why}; see the server's log, or try again") from None
+                tries.again(fault)
+            else:
                 break
-            if answer.text or attempt >= self.settings.retries:
-                raise BackendError(f"the answer of {self._url} broke off: {problem}; see the server's log, or try again")
-            pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
-            self._sleep(pause * random.uniform(0.75, 1.0))
         if tail := answer.end():
             yield tail
         if answer.finish == "content_filter":
             raise BackendError(f"the content filter of {self._url} stopped the answer")
         return Continuation(answer.text, answer.stopped, _cost(answer, started))
 
-    def _read(self, request: Mapping[str, Any], answer: "_Answer") -> Generator[str, None, str]:
-        """Fill the answer from one request's stream, yielding its text; returns what broke the stream, if anything did."""
-        with self._open(request) as stream:
+    def _read(self, call: Call, request: Mapping[str, Any], answer: "_Answer") -> Generator[str, None, None]:
+        """Fill the answer from one request's stream, yielding its text. Raises `PassingFault` and `BackendError`."""
+        s = self.settings
+        with self._open(call, request) as stream:
             try:
-                for chunk in stream:
-                    answer.usage = chunk.usage or answer.usage
-                    if chunk.choices and (text := answer.take(chunk.choices[0])):
+                for piece in pieces(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
+                    answer.usage = piece.usage or answer.usage
+                    if text := answer.take(piece):
                         yield text
                     if answer.ran_on:
                         break
-            except openai.APITimeoutError:
-                return f"nothing came for {self.settings.timeout_seconds:g} s"
-            except openai.APIConnectionError as error:
-                return one_line(error.__cause__ or error, self._key)
-            except openai.APIError as error:
-                raise self._explained(error) from None
-            except ValueError:  # not JSON
-                return "a line of it is no JSON"
-        return "it ended before its end; is this an OpenAI-compatible server?"
+                    if answer.is_complete:
+                        call.deadline.shorten(TAIL_SECONDS)
+            except ReportedError as error:
+                if answer.is_complete:
+                    return
+                raise self._server.refusal(error.status, server_message(error.body, "no reason")) from None
+            except BrokenStreamError as error:
+                raise self._server.broken(str(error)) from None
+            except httpx2.TimeoutException:
+                raise self._server.broken(f"nothing came for {s.timeout_seconds:g} s") from None
+            except (httpx2.HTTPError, httpx2.StreamError) as error:
+                raise self._server.broken(self._server.said(error) or type(error).__name__) from None
 
-    def _open(self, request: Mapping[str, Any]) -> openai.Stream[ChatCompletionChunk]:
+    def _open(self, call: Call, request: Mapping[str, Any]) -> openai.Stream[ChatCompletionChunk]:
         try:
-            return cast("openai.Stream[ChatCompletionChunk]", self._client.chat.completions.create(**request))
+            return cast("openai.Stream[ChatCompletionChunk]", call.client.chat.completions.create(**request))
         except openai.APIError as error:
             # Without the cause: its request holds the key.
-            raise self._explained(error) from None
+            raise self._server.fault(error) from None
+        except ValueError as error:  # a text or a number that JSON or a header cannot hold
+            raise BackendError(f"the request to {self._url} cannot be sent: {self._server.said(error)}") from None
 
     def _request(self, trace: Trace, tools: Sequence[chat.Tool]) -> dict[str, Any]:
         s = self.settings
@@ -217,27 +230,6 @@ class OpenAIBackend:
             weakref.finalize(frame.image, self._urls.pop, key, None).atexit = False
         return url
 
-    def _explained(self, error: openai.APIError) -> BackendError:
-        s, url = self.settings, self._url
-        said = one_line(server_message(error), self._key)
-        match error:
-            case openai.APITimeoutError():
-                text = f"no answer from {url} within {s.timeout_seconds:g} s: start the server, check --base-url, or allow it more time"
-            case openai.APIConnectionError():
-                cause = one_line(error.__cause__ or error, self._key)
-                text = f"no answer from {url}: {cause}; start the server or check --base-url"
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                text = f"{url} refused the key ({error.status_code}): " + ("check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY")
-            case openai.NotFoundError():
-                text = f"{url} has no model {s.model!r} or no /chat/completions (404): {said}; check --model and --base-url"
-            case openai.APIStatusError(status_code=status) if status == 429 or status >= 500:
-                text = f"{url} still failed after {s.retries + 1} tries ({status}): {said}; try again later"
-            case openai.APIStatusError(status_code=status):
-                text = f"{url} refused the request ({status}): {said}"
-            case _:
-                text = f"{url} reported an error: {said}"
-        return BackendError(text)
-
 
 class _Answer:
     """What has come of one answer: its text up to the first call or answer in it, and how it ended."""
@@ -246,11 +238,11 @@ class _Answer:
         """`before` is what the turn holds already, `stops` are the stop strings that the server was given."""
         self.text = ""
         self.finish: str | None = None
-        self.usage: CompletionUsage | None = None
+        self.usage: Usage | None = None
         self.first_seconds: float | None = None
         """`time.perf_counter()` when the first text came."""
         self._before, self._stops = before, stops
-        self._matched: object = None
+        self._matched: str | None = None
         self._is_cut = False
         self._is_reasoning = False
         self._behind = 0
@@ -270,10 +262,10 @@ class _Answer:
             return "tag"
         return "length" if self.finish == "length" else "end"
 
-    def take(self, choice: Choice) -> str:
+    def take(self, choice: Piece) -> str:
         """Add a piece of the stream; returns the text that it adds."""
         # vLLM and SGLang say which stop string it was, each in a field of its own.
-        self._matched = getattr(choice, "stop_reason", None) or getattr(choice, "matched_stop", None) or self._matched
+        self._matched = choice.stop_reason or choice.matched_stop or self._matched
         self.finish = choice.finish_reason or self.finish
         new = self._words(choice)
         if self._is_cut:
@@ -294,7 +286,7 @@ class _Answer:
         """Put back what the server left out at the end of a finished answer; returns the text that it adds."""
         if self._is_cut or self.finish != "stop":
             return ""
-        if isinstance(self._matched, str) and self._matched in STOPS:
+        if self._matched in STOPS:
             tail = "" if self.text.endswith(self._matched) else self._matched
         else:
             tail = left_out(self.text, self._before, self._stops)
@@ -303,16 +295,14 @@ class _Answer:
         self.text += tail
         return tail
 
-    def _words(self, choice: Choice) -> str:
+    def _words(self, choice: Piece) -> str:
         """The piece's text. Reasoning that a server sends apart goes between `<think>` marks, as the model itself would write it (our choice)."""
-        # The client checks no types: a server may send null, or no delta at all.
-        reasoning = getattr(choice.delta, "reasoning_content", None) or getattr(choice.delta, "reasoning", None)
-        content = getattr(choice.delta, "content", None)
+        reasoning, content = choice.delta.reasoning, choice.delta.content
         new = ""
-        if isinstance(reasoning, str) and reasoning:
+        if reasoning:
             new += reasoning if self._is_reasoning else f"<think>{reasoning}"
             self._is_reasoning = True
-        if isinstance(content, str) and content:
+        if content:
             new += f"</think>{content}" if self._is_reasoning else content
             self._is_reasoning = False
         return new
@@ -352,5 +342,4 @@ def _cost(answer: _Answer, started: float) -> Cost:
     usage = answer.usage
     if usage is None:
         return Cost(seconds=seconds)
-    details = usage.prompt_tokens_details
-    return Cost(usage.prompt_tokens or 0, usage.completion_tokens or 0, (details.cached_tokens if details else None) or 0, seconds)
+    return Cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, seconds)

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 Rate = Annotated[float, Parameter(validator=Number(gt=0, lte=1000))]
-Seconds = Annotated[float, Parameter(validator=Number(gt=0))]
+Seconds = Annotated[float, Parameter(validator=Number(gt=0, lte=10_000_000))]
 Count = Annotated[int, Parameter(validator=Number(gte=0))]
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
@@ -59,6 +59,8 @@ class ImagineConfig(SearchConfig):
     """What makes them: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
     generator_url: Annotated[str | None, Parameter(group=SERVER)] = None
     """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
+    answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
+    """Time for one whole answer or picture of a server, all tries and pauses included."""
     strengths: Annotated[tuple[float, ...], Parameter(group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
     """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
     tries: Annotated[Positive, Parameter(group=LOOKS)] = 2
@@ -116,7 +118,9 @@ class ModelConfig(ImagineConfig):
     opening: Annotated[str, Parameter(group=SERVER)] = ""
     """What the chat template puts at the start of the assistant's turn; for same_turn only."""
     timeout_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 300.0
-    """The longest wait for the next piece of an answer."""
+    """The longest wait for the next bytes of an answer."""
+    answer_characters: Annotated[Positive | None, Parameter(group=SERVER)] = None
+    """The longest text of one answer, for servers that do not keep max-tokens; 40 for each of them if not given."""
     retries: Annotated[Count, Parameter(group=SERVER)] = 3
     """How often a request is sent again after a broken connection, a 429 or a 5xx."""
     image_format: Annotated[Literal["auto", "png", "jpeg"], Parameter(group=SERVER)] = "auto"

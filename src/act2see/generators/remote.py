@@ -5,21 +5,25 @@ The endpoint: https://platform.openai.com/docs/api-reference/images/createEdit. 
 
 import base64
 import io
+import json
 import math
 import os
-import weakref
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import httpx2
 import openai
-from openai.types import ImagesResponse
 from PIL import Image
 
-from act2see.errors import BackendError, ConfigError, ToolError
-from act2see.servers import is_plain_url, one_line, server_message
+from act2see.calls import Call, Caller, Patience
+from act2see.errors import BackendError, ToolError
+from act2see.servers import PassingFault, Server, check_url, server_message
 
 OPENAI_URL = "https://api.openai.com/v1"
-CONNECT_SECONDS = 10.0
-"""A server that takes longer to accept a connection counts as not there."""
+MAX_BYTES = 96 * 2**20
+"""An answer of more bytes is not read to its end. Our choice: a picture of `MAX_PIXELS` as base64, where a PNG takes 1.5 bytes a pixel."""
 MAX_PIXELS = 50_000_000
 """A larger picture is refused before it is decoded. Our choice: six times 4K."""
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -41,43 +45,37 @@ class RemoteSettings:
     base_url: str | None = None
     """The address up to and including the version, as `http://127.0.0.1:8000/v1`. None is OpenAI's own server."""
     timeout_seconds: float = 300.0
-    """The longest wait for an answer."""
+    """The longest wait for the next bytes of an answer."""
+    answer_seconds: float = 3600.0
+    """Time for one picture, all tries and pauses included. Our choice."""
     retries: int = 3
     """How often a request is sent again after a broken connection, a 429 or a 5xx."""
     send_seed: bool = False
     """For servers that take a `seed` (vLLM-Omni, SGLang). OpenAI's own refuse it: their pictures cannot be made again."""
 
     def __post_init__(self) -> None:
-        if self.base_url is not None and not is_plain_url(self.base_url):
-            raise ConfigError(
-                "the generator's address must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY"
-            )
+        if self.base_url is not None:
+            check_url(self.base_url, "the generator's address")
 
 
 class RemotePainter:
     """One picture from another and a text, over HTTP. The model is an instruction editor. Safe to use from several threads."""
 
-    def __init__(self, settings: RemoteSettings) -> None:
-        """Raises `BackendError` for a key that cannot be sent, and for none where OpenAI's own server is asked."""
+    def __init__(self, settings: RemoteSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Raises `BackendError` for a key that cannot be sent, and for none where OpenAI's own server is asked. `sleep` pauses between tries."""
         self.settings = settings
-        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if not (self._key.isascii() and self._key.isprintable()):
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (key.isascii() and key.isprintable()):
             raise BackendError("OPENAI_API_KEY holds characters that no key has: copy it again")
-        if settings.base_url is None and not self._key:
+        if settings.base_url is None and not key:
             raise BackendError(f"{OPENAI_URL} needs a key: set OPENAI_API_KEY, or name another server")
         self._url = settings.base_url or OPENAI_URL
         self._names_size = False
         """True once the server chose a wrong shape by itself."""
+        self._server = Server(self._url, settings.model, "/images/edits", "the generator's address", key, settings.timeout_seconds)
+        patience = Patience(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
         # Frames go to the address that the user gave and to no other.
-        http = openai.DefaultHttpxClient(follow_redirects=False)
-        weakref.finalize(self, http.close)
-        self._client = openai.OpenAI(
-            api_key=self._key or "none",  # the client insists on one; servers without keys ignore it
-            base_url=self._url,
-            timeout=openai.Timeout(settings.timeout_seconds, connect=min(CONNECT_SECONDS, settings.timeout_seconds)),
-            max_retries=settings.retries,
-            http_client=http,
-        )
+        self._caller = Caller(self._server, patience, follow_redirects=False, sleep=sleep)
 
     @property
     def name(self) -> str:
@@ -116,57 +114,62 @@ class RemotePainter:
     def _ask(self, prompt: str, anchor: Image.Image, seed: int, size: tuple[int, int] | None) -> Image.Image:
         buffer = io.BytesIO()
         anchor.convert("RGB").save(buffer, "PNG")
-        try:
-            answer: object = self._client.images.edit(
-                image=("anchor.png", buffer.getvalue(), "image/png"),
-                model=self.settings.model,
-                n=1,
-                # The words are our choice: the prompt describes a scene, and an editor wants to be told what to do.
-                prompt=f"Change this picture so that it shows: {prompt.strip().removesuffix('.')}. Keep everything else as it is.",
-                size=f"{size[0]}x{size[1]}" if size else openai.omit,
-                extra_body={"seed": seed} if self.settings.send_seed else None,
-            )
-        except openai.APIError as error:
-            # Without the cause: its request holds the key.
-            raise self._explained(error) from None
-        except ValueError:  # not JSON
-            answer = None
-        if not isinstance(answer, ImagesResponse):
+        request = {
+            "image": ("anchor.png", buffer.getvalue(), "image/png"),
+            "model": self.settings.model,
+            "n": 1,
+            # The words are our choice: the prompt describes a scene, and an editor wants to be told what to do.
+            "prompt": f"Change this picture so that it shows: {prompt.strip().removesuffix('.')}. Keep everything else as it is.",
+            "size": f"{size[0]}x{size[1]}" if size else openai.omit,
+            "extra_body": {"seed": seed} if self.settings.send_seed else None,
+        }
+        tries = self._caller.tries()
+        while True:
+            try:
+                with tries.next() as call:
+                    answer = self._answer(call, request)
+                    break
+            except PassingFault as fault:
+                if call.deadline.is_over:
+                    raise tries.overdue() from None
+                tries.again(fault)
+        if not isinstance(answer, Mapping):
             raise BackendError(f"the answer of {self._url} is no JSON object; is this an OpenAI-compatible server?")
         return _picture(answer)
 
-    def _explained(self, error: openai.APIError) -> BackendError | ToolError:
-        s, url = self.settings, self._url
-        said = one_line(server_message(error), self._key)
-        match error:
-            case openai.APITimeoutError():
-                text = f"no answer from {url} within {s.timeout_seconds:g} s: start the server, check the generator's address, or allow it more time"
-            case openai.APIConnectionError():
-                cause = one_line(error.__cause__ or error, self._key)
-                text = f"no answer from {url}: {cause}; start the server or check the generator's address"
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                text = f"{url} refused the key ({error.status_code}): " + ("check OPENAI_API_KEY" if self._key else "set OPENAI_API_KEY")
-            case openai.NotFoundError():
-                text = f"{url} has no model {s.model!r} or no /images/edits (404): {said}; check the generator's model and address"
-            case openai.BadRequestError() if _is_about_the_picture(error):
-                return ToolError(f"the generator refused to make this picture: {said}")
-            case openai.APIStatusError(status_code=status) if status == 429 or status >= 500:
-                text = f"{url} still failed after {s.retries + 1} tries ({status}): {said}; try again later"
-            case openai.APIStatusError(status_code=status):
-                text = f"{url} refused the request ({status}): {said}"
-            case _:
-                text = f"{url} reported an error: {said}"
-        return BackendError(text)
+    def _answer(self, call: Call, request: Mapping[str, Any]) -> object:
+        """The JSON that one request brings; None for what is no JSON. Raises `PassingFault`, `BackendError` and `ToolError`."""
+        try:
+            with call.client.images.with_streaming_response.edit(**request) as response:
+                body = bytearray()
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > MAX_BYTES:
+                        raise BackendError(f"the answer of {self._url} has more than {MAX_BYTES:,} bytes: is this an OpenAI-compatible server?")
+                return json.loads(body)
+        except openai.BadRequestError as error:
+            if _is_about_the_picture(error):
+                said = self._server.said(server_message(error.body, error.message))
+                raise ToolError(f"the generator refused to make this picture: {said}") from None
+            raise self._server.fault(error) from None
+        except openai.APIError as error:
+            # Without the cause: its request holds the key.
+            raise self._server.fault(error) from None
+        except httpx2.TimeoutException:
+            raise self._server.broken(f"nothing came for {self.settings.timeout_seconds:g} s") from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise self._server.broken(self._server.said(error) or type(error).__name__) from None
+        except (ValueError, RecursionError):
+            return None
 
 
-def _picture(answer: ImagesResponse) -> Image.Image:
+def _picture(answer: Mapping[str, Any]) -> Image.Image:
     """The one picture in an answer, as RGB. Raises `ToolError`."""
-    # The client checks no types: anything may stand anywhere.
-    data: object = answer.data
-    first: object = data[0] if isinstance(data, list) and data else None
-    encoded: object = getattr(first, "b64_json", None)
+    data = answer.get("data")
+    first = data[0] if isinstance(data, list) and data and isinstance(data[0], Mapping) else {}
+    encoded = first.get("b64_json")
     if not isinstance(encoded, str) or not encoded:
-        came = "an address (which is never opened)" if getattr(first, "url", None) else "nothing"
+        came = "an address (which is never opened)" if first.get("url") else "nothing"
         raise ToolError(f"the generator's server sent {came} instead of a picture: answer from what you have seen")
     try:
         # Some encoders break their lines.

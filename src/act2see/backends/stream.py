@@ -1,0 +1,285 @@
+"""A server's streamed answer as clean pieces: whatever else its bytes are, they become one `BrokenStreamError`.
+
+Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), and the plain JSON of servers that do not stream. The
+openai client's own reader checks no types and bounds no line; httpx2's `EventSource` bounds an event, but refuses other content types than its own
+and replaces damaged characters without a word.
+"""
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_EVENT_BYTES = 4 * 2**20
+"""A longer line or event is refused. Our choice: a whole answer in one event is some 100 KB."""
+MAX_BYTES = 64 * 2**20
+"""An answer of more bytes is refused, comments and all. Our choice: 8,192 tokens, each with an event of 8 KB."""
+
+_STOPS = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+_LENGTHS = frozenset({"length", "max_tokens", "max_length"})
+_MOST_TOKENS = 2**40  # a larger count is none
+
+
+class BrokenStreamError(Exception):
+    """The stream broke off or cannot be read; why, as the end of a sentence."""
+
+
+class ReportedError(Exception):
+    """The server reports an error within the stream."""
+
+    def __init__(self, status: int | None, body: object) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by the server's count. What is no count (a negative number, a text) is 0, as where it counts nothing."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text, and new text of a reasoning that is sent apart."""
+
+    content: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one event adds to an answer."""
+
+    delta: Delta = Delta()
+    finish_reason: str | None = None
+    """`stop`, `length`, `content_filter` or `tool_calls`, once the answer is finished."""
+    stop_reason: str | None = None
+    """The stop string that was met, where the server tells (vLLM)."""
+    matched_stop: str | None = None
+    """The same (SGLang)."""
+    usage: Usage | None = None
+
+
+def pieces(chunks: Iterable[bytes], max_characters: int) -> Iterator[Piece]:
+    """The pieces of the answer in a response's bytes, up to `[DONE]` or the end.
+
+    Of a text longer than `max_characters` only its beginning is given, as finished by the token limit that the server did not keep. Raises
+    `BrokenStreamError` and `ReportedError`, and lets pass what `chunks` raises.
+    """
+    left = max_characters
+    texts = _Texts()
+    for name, data in _events(_bounded(chunks)):
+        if data.strip() == b"[DONE]":
+            return
+        event = _object(data)
+        _raise_reported(name, event)
+        piece = _piece(event, texts)
+        if len(piece.delta.content) + len(piece.delta.reasoning) > left:
+            reasoning = piece.delta.reasoning[:left]
+            yield Piece(Delta(piece.delta.content[: left - len(reasoning)], reasoning), "length")
+            return
+        left -= len(piece.delta.content) + len(piece.delta.reasoning)
+        yield piece
+
+
+def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    received = 0
+    for chunk in chunks:
+        received += len(chunk)
+        if received > MAX_BYTES:
+            raise BrokenStreamError(f"it has more than {MAX_BYTES:,} bytes")
+        yield chunk
+
+
+# Events
+
+
+def _events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name and data of each event. A body that is one JSON value is one event."""
+    lines = _lines(chunks)
+    first = next((line for line in lines if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+    if first.lstrip().startswith((b"{", b"[")):
+        yield b"", _whole(first, lines)
+        return
+    if first.lstrip().startswith(b"<"):
+        raise BrokenStreamError("it is a web page; is this an OpenAI-compatible server?")
+    name, size = b"", 0
+    data: list[bytes] = []
+    for line in _after(first, lines):
+        if not line:
+            if data:
+                yield name, b"\n".join(data)
+            name, data, size = b"", [], 0
+            continue
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            size = _grown(size, value)
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.strip()
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without their ends, which are LF, CR LF or CR."""
+    pending = bytearray()
+    for chunk in chunks:
+        pending += chunk
+        if b"\n" in chunk or b"\r" in chunk:
+            *whole, rest = bytes(pending).splitlines(keepends=True)
+            if rest.endswith(b"\n"):
+                whole, rest = [*whole, rest], b""
+            for line in whole:  # a CR at the very end waits for its LF
+                yield line.rstrip(b"\r\n")
+            pending = bytearray(rest)
+        _grown(0, pending)
+    if pending:
+        yield bytes(pending).rstrip(b"\r\n")
+
+
+def _whole(first: bytes, lines: Iterable[bytes]) -> bytes:
+    parts, size = [first], len(first)
+    for line in lines:
+        size = _grown(size, line)
+        parts.append(line)
+    return b"\n".join(parts)
+
+
+def _after(first: bytes, lines: Iterable[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from lines
+
+
+def _grown(size: int, part: bytes | bytearray) -> int:
+    if size + len(part) > MAX_EVENT_BYTES:
+        raise BrokenStreamError(f"an event of it has more than {MAX_EVENT_BYTES:,} bytes")
+    return size + len(part)
+
+
+# What an event says
+
+
+def _object(data: bytes) -> Mapping[str, Any]:
+    try:
+        event = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BrokenStreamError("a line of it is no UTF-8") from None
+    except ValueError:
+        raise BrokenStreamError("a line of it is no JSON") from None
+    except RecursionError:
+        raise BrokenStreamError("a line of it is nested too deep") from None
+    return _mapping(event, "an event of it")
+
+
+def _raise_reported(name: bytes, event: Mapping[str, Any]) -> None:
+    error = event.get("error") or (event if name == b"error" else None)
+    if not error:
+        return
+    places = [where for where in (error, event) if isinstance(where, Mapping)]
+    codes = [where.get(field) for where in places for field in ("code", "status_code", "status")]
+    raise ReportedError(next((status for code in codes if (status := _status(code)) is not None), None), error)
+
+
+def _status(code: object) -> int | None:
+    if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def _piece(event: Mapping[str, Any], texts: "_Texts") -> Piece:
+    usage = _usage(event.get("usage"))
+    choices = event.get("choices") or []
+    if not isinstance(choices, list):
+        raise _odd("choices of it are", choices, "a list")
+    for choice in (_mapping(one, "a choice of it") for one in choices):
+        index = choice.get("index") or 0
+        if not isinstance(index, int):
+            raise _odd("a choice's index is", index, "a number")
+        if index == 0:  # one is asked for; another would be mixed into its text
+            delta = _mapping(choice.get("delta") or choice.get("message") or {}, "a delta of it")
+            finish = _finish(choice.get("finish_reason"))
+            text = texts.of(delta, is_last=finish is not None)
+            return Piece(text, finish, _text_or_none(choice.get("stop_reason")), _text_or_none(choice.get("matched_stop")), usage)
+    return Piece(usage=usage)
+
+
+class _Texts:
+    """Joins characters whose halves (UTF-16 surrogates) come in two pieces, and replaces halves that stay alone: no text holds those."""
+
+    def __init__(self) -> None:
+        make = codecs.getincrementaldecoder("utf-16-le")
+        self._content = make("replace")
+        self._reasoning = make("replace")
+
+    def of(self, delta: Mapping[str, Any], *, is_last: bool) -> Delta:
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send both, with the same text
+        content = _text(delta.get("content"), "content") + _text(delta.get("refusal"), "refusal")
+        return Delta(_joined(self._content, content, is_last), _joined(self._reasoning, _text(reasoning, "reasoning"), is_last))
+
+
+def _joined(decoder: codecs.IncrementalDecoder, text: str, is_last: bool) -> str:
+    return decoder.decode(text.encode("utf-16-le", "surrogatepass"), is_last)
+
+
+def _text(value: object, name: str) -> str:
+    """A text, or the joined texts of a list of text parts."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise _odd(f"a {name} of it is", value, "a text")
+    parts: list[object] = [part.get("text") if isinstance(part, Mapping) else part for part in value]
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) < len(parts):
+        raise BrokenStreamError(f"a {name} of it has parts that are no text")
+    return "".join(texts)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None  # vLLM names the end token by its number
+
+
+def _finish(reason: object) -> str | None:
+    if reason is None or reason == "":
+        return None
+    if not isinstance(reason, str):
+        raise _odd("a finish reason of it is", reason, "a text")
+    word = reason.partition(":")[0].strip().lower()
+    if word in _STOPS:
+        return "stop"
+    if word in _LENGTHS:
+        return "length"
+    if word in ("content_filter", "tool_calls"):
+        return word
+    raise BrokenStreamError(f"the server finished it with the reason {reason[:40]!r}")  # error, abort: no end of an answer
+
+
+def _usage(usage: object) -> Usage | None:
+    if not isinstance(usage, Mapping):
+        return None
+    details = usage.get("prompt_tokens_details")
+    prompt = _count(usage.get("prompt_tokens"))
+    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
+    return Usage(prompt, _count(usage.get("completion_tokens")), min(cached, prompt))
+
+
+def _count(value: object) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _odd(f"{what} is", value, "an object")
+    return value
+
+
+def _odd(what: str, value: object, expected: str) -> BrokenStreamError:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
+    return BrokenStreamError(f"{what} {kinds[type(value)]} where {expected} is expected")
