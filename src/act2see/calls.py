@@ -1,10 +1,12 @@
 """Requests to OpenAI-compatible servers that come to an end: each try has a connection of its own, a deadline, bounded bodies, and is counted."""
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -64,7 +66,7 @@ class Caller:
         self._follow_redirects = follow_redirects
         self._sleep = sleep
         try:
-            self._tls = httpx2.create_ssl_context()
+            self._tls = _tls_context()
             self._http(Deadline(0)).close()  # reads the proxies' settings
             self._client = openai.OpenAI(
                 api_key=server.key or "none",  # the client insists on one; servers without keys ignore it
@@ -158,12 +160,17 @@ class Tries:
         wait = fault.wait_seconds
         longest = min(PATIENCE_SECONDS, self.left_seconds)
         if wait is not None and wait > longest:
-            raise BackendError(
-                f"{server.url} asks to wait {wait:,.0f} s{fault.why}; at most {longest:,.0f} s are waited, so try again then"
-            ) from None
+            asked, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
+            raise BackendError(f"{server.url} asks to wait {asked} s{fault.why}; at most {allowed} s are waited, so try again then") from None
         if wait is None:
             wait = min(FIRST_PAUSE_SECONDS * 2 ** (self._made - 1), LONGEST_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
         self._caller.pause(min(wait, longest))
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """The certificates are read once: that takes longer than a request to a server nearby."""
+    return httpx2.create_ssl_context()
 
 
 class _Beginning(httpx2.SyncByteStream):

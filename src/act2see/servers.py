@@ -13,6 +13,7 @@ import openai
 from act2see.errors import BackendError, ConfigError
 
 _MAX_MESSAGE = 300
+_LONGEST_URL = 2000
 _ENDPOINTS = ("/chat/completions", "/completions", "/images/edits", "/images/generations")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9._-]+)?")  # a name or an IPv4 address, or an IPv6 address
 _RETRIED = (408, 409, 429)
@@ -96,6 +97,8 @@ def _fault_of(url: str) -> str | None:
     """What is wrong with an address, in words that quote nothing of it."""
     if not url:
         return "is empty"
+    if len(url) > _LONGEST_URL:
+        return f"is longer than {_LONGEST_URL:,} characters"
     if any(sign.isspace() or not sign.isprintable() for sign in url):
         return "has a space or a control character in it"
     if not url.lower().startswith(("http://", "https://")):

@@ -198,22 +198,31 @@ def test_only_what_is_set_is_sent(server: Server) -> None:
 # Faults
 
 
-@pytest.mark.parametrize("faults", [["429"], ["500", "429"], ["break_at_once"], ["bad_json"], ["html", "break_at_once"]])
-def test_a_passing_fault_is_tried_again(server: Server, faults: list[Any]) -> None:
+@pytest.mark.parametrize(
+    ("faults", "pauses"),
+    [
+        (["429"], [(0.001, 0.001)]),  # as the server asks
+        (["500", "429"], [(0.001, 0.001)] * 2),
+        (["break_at_once"], [(0.3, 0.5)]),
+        (["bad_json"], [(0.3, 0.5)]),
+        (["html", "break_at_once"], [(0.3, 0.5), (0.7, 1.0)]),
+    ],
+)
+def test_a_passing_fault_is_tried_again(server: Server, faults: list[Any], pauses: list[tuple[float, float]]) -> None:
     server.faults, server.write = list(faults), lambda prompt: ANSWER
     slept: list[float] = []
     pieces, continuation = ask(OpenAIBackend(settings(server), sleep=slept.append))
     assert "".join(pieces) == continuation.text == ANSWER
     assert len(server.requests) == len(faults) + 1
-    assert all(0.3 < seconds <= 1.0 for seconds in slept)
+    assert [low <= seconds <= high for seconds, (low, high) in zip(slept, pauses, strict=True)] == [True] * len(faults)
 
 
 @pytest.mark.parametrize(
     ("fault", "part"),
     [
-        ("500", "/v1 still failed after 3 tries (500): overloaded said"),
-        ("429", "/v1 still failed after 3 tries (429): overloaded said"),
-        ("break_at_once", "broke off: it ended before its end"),
+        ("500", "/v1 failed after 3 tries (500): overloaded said"),
+        ("429", "/v1 failed after 3 tries (429): overloaded said"),
+        ("break_at_once", "broke off after 3 tries: it ended before its end"),
         ("html", "is this an OpenAI-compatible server?"),
     ],
 )
@@ -246,7 +255,7 @@ def test_a_dead_server() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
         text = refused(OpenAIBackend(OpenAISettings("m", url, retries=0)))
-    assert text.startswith(f"no answer from {url}: ")
+    assert text.startswith(f"no answer from {url} after 1 try: ")
     assert text.endswith("Connection refused; start the server or check --base-url")
 
 
@@ -288,13 +297,6 @@ def test_a_key_that_no_header_can_hold(server: Server, monkeypatch: pytest.Monke
 
 
 # Settings and small parts
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://h/v1", "http://", "http://me:secret@h/v1", "https://h/v1?key=secret", "http://h:99999/v1"])
-def test_an_address_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(ConfigError, match="must look like") as raised:
-        OpenAISettings("m", url)
-    assert "secret" not in str(raised.value)
 
 
 def test_settings_that_cannot_be_used() -> None:

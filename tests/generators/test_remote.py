@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types import ImagesResponse
 from PIL import Image
 
 from act2see.errors import BackendError, ConfigError, ToolError
@@ -202,7 +201,7 @@ def test_a_passing_fault_is_tried_again(server: EditServer, statuses: list[int])
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_lasting_fault_is_an_error_after_bounded_tries(server: EditServer, status: int) -> None:
     server.answers = [(status, error("over\nloaded"))]
-    assert problem(painter(server), BackendError) == f"{server.base_url} still failed after 3 tries ({status}): over loaded; try again later"
+    assert problem(painter(server), BackendError) == f"{server.base_url} failed after 3 tries ({status}): over loaded; try again later"
     assert len(server.requests) == 3
 
 
@@ -212,7 +211,7 @@ def test_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
         text = problem(RemotePainter(RemoteSettings("m", url, retries=0)), BackendError)
-    assert text.startswith(f"no answer from {url}: ")
+    assert text.startswith(f"no answer from {url} after 1 try: ")
     assert text.endswith("Connection refused; start the server or check the generator's address")
 
 
@@ -225,7 +224,8 @@ def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "body"), [("text/html", b"<html>It works!</html>"), ("application/json", b"{not json"), ("application/json", b"[1]")]
+    ("kind", "body"),
+    [("text/html", b"<html>It works!</html>"), ("application/json", b"{not json"), ("application/json", b"[1]"), ("", b"[" * 100_000)],
 )
 def test_an_answer_that_is_no_object(server: EditServer, kind: str, body: bytes) -> None:
     server.content_type, server.answers = kind, [(200, body)]
@@ -251,7 +251,7 @@ def test_what_would_fail_for_every_picture_is_an_error_of_the_server(server: Edi
 def test_a_redirection_is_not_followed(server: EditServer) -> None:
     for status in (302, 307):
         server.answers, server.location = [(status, {})], f"http://127.0.0.1:{server.port}/elsewhere"
-        assert f"refused the request ({status})" in problem(painter(server), BackendError)
+        assert f"redirects ({status}) to 127.0.0.1, which is not followed" in problem(painter(server), BackendError)
     assert (len(server.requests), server.visited) == (2, [])
 
 
@@ -272,7 +272,9 @@ def test_a_refused_picture(server: EditServer, body: object) -> None:
         ({"created": 0, "data": []}, "sent nothing"),
         ({"created": 0, "data": "abc"}, "sent nothing"),
         ({"created": 0, "data": [None]}, "sent nothing"),
+        ({"data": {"0": {}}}, "sent nothing"),
         (sent(b64_json=None), "sent nothing"),
+        (sent(b64_json="\ud800"), "no PNG, JPEG or WebP"),
         (sent(b64_json=5), "sent nothing"),
         (sent(b64_json="no base64!"), "no PNG, JPEG or WebP"),
         (sent(b64_json="ü"), "no PNG, JPEG or WebP"),
@@ -311,7 +313,7 @@ def test_a_damaged_picture_is_a_picture_or_a_tool_error(kind: str, damage: list[
         raw[int(where * len(raw))] = value
     body = sent(b64_json=base64.b64encode(raw[: int(kept * len(raw))]).decode())
     with suppress(ToolError):
-        assert _picture(ImagesResponse.model_validate(body)).mode == "RGB"
+        assert _picture(body).mode == "RGB"
 
 
 # The key

@@ -146,6 +146,8 @@ class RemotePainter:
                     body += part
                     if len(body) > MAX_BYTES:
                         raise BackendError(f"the answer of {self._url} has more than {MAX_BYTES:,} bytes: is this an OpenAI-compatible server?")
+                if call.deadline.is_over:  # a body without a length then seems to end
+                    raise self._server.broken("it came too slowly")
                 return json.loads(body)
         except openai.BadRequestError as error:
             if _is_about_the_picture(error):

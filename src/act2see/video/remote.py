@@ -6,18 +6,15 @@ Over http(s) only, streamed to disk, within a limit of bytes and one of time for
 import hashlib
 import http.client
 import re
-import socket
 import tempfile
-import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from act2see.deadline import Deadline
 from act2see.errors import VideoError
 
 MAX_BYTES = 4 * 2**30
@@ -26,6 +23,7 @@ TIMEOUT_SECONDS = 600.0
 """Time for the whole transfer. Our choice."""
 _CHUNK_BYTES = 1 << 16
 _WAIT_SECONDS = 30.0  # for a server that says nothing
+_MAX_REASON = 300  # characters of an error that are the server's
 
 
 def is_url(text: str) -> bool:
@@ -39,17 +37,16 @@ def fetch(url: str, folder: Path, *, max_bytes: int = MAX_BYTES, timeout_seconds
     Raises `VideoError`: for another scheme than http(s), also where a redirect leads there or from https to http; for an answer that is no file;
     beyond the limits; and for whatever goes wrong on the way.
     """
-    if not re.fullmatch(r"https?://[^/\s]\S*", url, re.IGNORECASE):
+    if not re.fullmatch(r"https?://[^/\s]\S*", url, re.IGNORECASE) or not url.isprintable():
         raise VideoError(f"cannot fetch {url!r}: give an address that begins with http:// or https://")
-    connections: list[socket.socket] = []
-    deadline = time.monotonic() + timeout_seconds
-    try:
-        with _cut_off_after(timeout_seconds, connections), _opener(connections).open(_request(url), timeout=_WAIT_SECONDS) as answer:
-            return _store(answer, url, folder, max_bytes, deadline)
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        if time.monotonic() >= deadline:
-            raise VideoError(f"cannot fetch {url}: it took longer than {timeout_seconds:g} s") from error
-        raise VideoError(f"cannot fetch {url}: {_reason(error)}") from error
+    with Deadline(timeout_seconds) as deadline:
+        try:
+            with _opener(deadline).open(_request(url), timeout=_WAIT_SECONDS) as answer:
+                return _store(answer, url, folder, max_bytes, deadline)
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            if deadline.is_over:
+                raise VideoError(f"cannot fetch {url}: it took longer than {timeout_seconds:g} s") from error
+            raise VideoError(f"cannot fetch {url}: {_reason(error)}") from error
 
 
 def _request(url: str) -> urllib.request.Request:
@@ -63,10 +60,10 @@ def _reason(error: Exception) -> str:
     else:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         reason = str(cause) or type(cause).__name__
-    return " ".join(reason.split())
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in reason).split())[:_MAX_REASON]
 
 
-def _store(answer: Any, url: str, folder: Path, max_bytes: int, deadline: float) -> Path:
+def _store(answer: Any, url: str, folder: Path, max_bytes: int, deadline: Deadline) -> Path:
     kind = answer.headers.get_content_type()
     if kind.startswith("text/html"):
         raise VideoError(f"cannot fetch {url}: it is a web page; give the address of a video file")
@@ -88,11 +85,11 @@ def _store(answer: Any, url: str, folder: Path, max_bytes: int, deadline: float)
                 received += len(chunk)
                 if received > max_bytes:
                     raise too_large
-                if time.monotonic() >= deadline:
+                if deadline.is_over:
                     break
                 found.update(chunk)
                 file.write(chunk)
-            if time.monotonic() >= deadline:  # then the connection was cut, which looks like its end
+            if deadline.is_over:  # then the connection was cut, which looks like its end
                 raise TimeoutError
             if promised_bytes is not None and received < promised_bytes:
                 raise VideoError(f"cannot fetch {url}: the connection ended after {received:,} of {promised_bytes:,} bytes")
@@ -117,25 +114,23 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
+        fp.close()  # urllib would read it to its end
         schemes = urlsplit(req.full_url).scheme.lower(), urlsplit(newurl).scheme.lower()
         if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
-            fp.close()
             raise urllib.error.URLError(f"it redirects from {schemes[0]} to {schemes[1] or 'nowhere'}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(connections: list[socket.socket]) -> urllib.request.OpenerDirector:
-    """An opener that knows http(s) alone (urllib's own also opens files, ftp and data), and that tells which connections it makes."""
+def _opener(deadline: Deadline) -> urllib.request.OpenerDirector:
+    """An opener that knows http(s) alone (urllib's own also opens files, ftp and data), and whose connections end with the deadline."""
 
     class Plain(http.client.HTTPConnection):
         def connect(self) -> None:
             super().connect()
-            connections.append(self.sock)
+            deadline.watch(self.sock)
 
-    class Secure(http.client.HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            connections.append(self.sock)
+    class Secure(http.client.HTTPSConnection, Plain):
+        """Calls `Plain.connect` before the TLS handshake, which is thereby watched as well."""
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
@@ -157,21 +152,3 @@ def _opener(connections: list[socket.socket]) -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
-
-
-@contextmanager
-def _cut_off_after(seconds: float, connections: list[socket.socket]) -> Iterator[None]:
-    """End the connections when the time is over: a server that sends a byte now and then would otherwise hold each single wait for ever."""
-
-    def cut() -> None:
-        for connection in connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
