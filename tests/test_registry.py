@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from act2see import registry
+from act2see.backends.openai import OpenAIBackend
 from act2see.config import ModelConfig, SearchConfig
 from act2see.errors import ConfigError
 from act2see.retrievers.search import SearchRetriever
@@ -208,3 +209,11 @@ def test_a_server_is_asked_as_the_config_says() -> None:
     assert made["rendering"] == "tool_turn"
     assert made["decoding"] == "greedy"  # it wins over a temperature, and no seed is sent that nobody gave
     assert made["max_tokens"] == "77"
+
+
+def test_the_limits_of_an_answer_reach_the_server_and_the_generator() -> None:
+    config = ModelConfig(base_url="http://127.0.0.1:9/v1", generator_url="http://127.0.0.1:9/v1", answer_seconds=60.0, answer_characters=500)
+    backend = registry.backend("openai:some/model", config)
+    assert isinstance(backend, OpenAIBackend)
+    assert (backend.settings.answer_seconds, backend.settings.answer_characters) == (60.0, 500)
+    assert backend._caller.patience.answer_seconds == 60.0

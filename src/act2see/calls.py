@@ -152,16 +152,15 @@ class Tries:
 
     def again(self, fault: PassingFault) -> None:
         """Pause before the next try. Raises `BackendError` when there is none left, or when the server asks for more patience than there is."""
-        server, patience = self._caller.server, self._caller.patience
+        server, wait = self._caller.server, fault.wait_seconds
         if self.left_seconds <= 0:
             raise self.overdue() from None
-        if self._made > patience.retries:
-            raise fault.final(self._made) from None
-        wait = fault.wait_seconds
         longest = min(PATIENCE_SECONDS, self.left_seconds)
         if wait is not None and wait > longest:
             asked, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
             raise BackendError(f"{server.url} asks to wait {asked} s{fault.why}; at most {allowed} s are waited, so try again then") from None
+        if self._made > self._caller.patience.retries:
+            raise fault.final(self._made) from None
         if wait is None:
             wait = min(FIRST_PAUSE_SECONDS * 2 ** (self._made - 1), LONGEST_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
         self._caller.pause(min(wait, longest))
