@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.benchmarks.judge_prompts import OURS, SLOTS, Prompt, official_prompts
+from act2see.benchmarks.official.vcrbench import recall
 from act2see.benchmarks.vcrbench_judge import Judge, response_of
 from act2see.chat import Tool
 from act2see.errors import BackendError, ConfigError, JudgeError
@@ -84,6 +85,27 @@ def test_what_the_judge_is_told() -> None:
     assert all("1. 0:03, he walks." in asked for asked in (recall, precision))
     assert "1. 0:03" not in extract + compare
     assert judge.name == "judge-1, our prompts"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "{",
+        "5",
+        "[1]",
+        "[null]",
+        "[" * 100_000,
+        '[{"step_type": ["x"], "judgment": "Matched"}]',
+        '[{"step_type": "' + "x\\n\\u001b" * 10_000 + '", "judgment": "Matched"}]',
+        "9" * 5000,
+    ],
+)
+def test_an_odd_list_of_steps_is_one_short_line(steps: str) -> None:
+    judge = Judge(Replies([f"```json\n{steps}\n```"] * 3))
+    with pytest.raises(JudgeError, match=r"^judge error in recall: .* \(3 tries\)$") as raised:
+        judge.recall(QUESTION, "GOLD", RESPONSE, REASONING, recall)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
 
 
 def test_what_cannot_be_read_is_asked_for_again_and_then_given_up() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from act2see.benchmarks.official.literals import literal
+from act2see.records import shown
 
 SOURCE = "zhishuifeiqian/VCR-Bench@4e564b7 eval_code/eval.py, cau_acc.py, cau_total.py"
 FORM = "{}"
@@ -135,7 +136,7 @@ def _counted(reply: str, judgments: tuple[str, ...]) -> dict[str, dict[str, int]
         for step in json.loads(match.group(1).strip()):
             counts[step["step_type"]][step["judgment"]] += 1
     except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"the judge's list holds something else than steps with a known step_type and judgment: {error!r}") from error
+        raise ValueError(f"the judge's list holds something else than steps with a known step_type and judgment: {shown(repr(error))}") from error
     return {name: counts[kind] for name, kind in _TYPES.items()}
 
 
