@@ -58,6 +58,8 @@ class Server:
             case openai.APITimeoutError():
                 hint = f"start the server, check {self.option}, or allow it more time"
                 return PassingFault(f"no answer from {self.url} within {self.timeout_seconds:g} s", "", hint)
+            case openai.APIConnectionError(__cause__=BackendError() as refusal):
+                return refusal  # of ours, which early versions of the client take for a broken connection
             case openai.APIConnectionError():
                 cause = self.said(error.__cause__ or error)
                 return PassingFault(f"no answer from {self.url}", f": {cause}", f"start the server or check {self.option}")
