@@ -40,6 +40,8 @@ class Armed:
     cost: Cost
     answer: str | None = None
     error: str | None = None
+    traceback: str | None = None
+    """Of an internal error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Auditor:
         """
         begun = self.evaluator.begin(sample)
         if isinstance(begun, Scored):
-            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error)))
+            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error, traceback=begun.traceback)))
         video, start = begun
         asked = _Asked(self, sample, video, start, dict(done or {}), keep)
         real = asked.real()
@@ -86,7 +88,7 @@ class Auditor:
         for arm in ARMS:
             # The last one: its prompt names no tool, so nothing of what a backend has cached is of use to it.
             if arm not in ("real", "off"):
-                arms[arm] = asked.other(arm) if asked.changes(arm) else Armed(real.outcome, Cost(), real.answer, real.error)
+                arms[arm] = asked.other(arm) if asked.changes(arm) else replace(real, cost=Cost())
         arms["off"] = asked.off()
         call = asked.shared.steps[-1] if asked.shared else None
         tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
@@ -166,7 +168,7 @@ class _Asked:
             scored = evaluator.carry_on(self.sample, self.video, trace, hear)
             if scored.error is None:
                 self.keep(arm, trace)
-        return Armed(scored.outcome, trace.cost, trace.answer, scored.error)
+        return Armed(scored.outcome, trace.cost, trace.answer, scored.error, scored.traceback)
 
 
 def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:

@@ -28,6 +28,8 @@ class Constructed:
     score: Score
     cost: Cost
     tries: int
+    traceback: str | None = None
+    """Of an internal error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Constructor:
                 cost.add(scored.trace.cost)
             if scored.outcome == "correct" or scored.outcome.endswith("_error") or not sample.answer:
                 break
-        return Constructed(scored.score(number), cost, tried + 1)
+        return Constructed(scored.score(number), cost, tried + 1, scored.traceback)
 
     def attempt(self, sample: Sample, tried: int) -> Scored:
         """The `tried`-th try at a question, from 0, in a trace of its own."""

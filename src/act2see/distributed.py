@@ -24,8 +24,9 @@ from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.crew import Crew, WorkersLostError, dealt
-from act2see.errors import Act2SeeError, BackendError, ConfigError
+from act2see.errors import Act2SeeError, BackendError, ConfigError, InternalError
 from act2see.evaluation import Evaluator, Scored
+from act2see.faults import unexpected
 from act2see.interfaces import Benchmark, Sample
 from act2see.metering import read_prices
 from act2see.processes import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
@@ -150,11 +151,14 @@ class _Teachers:
 
     def ask(self, sample: Sample, asked_of: Callable[[Any], Any]) -> Scored:
         """What a teacher brought, as soon as the video is indexed; an outcome too where each that was asked died."""
-        self.indexing.wait(sample.video)
         try:
-            scored: Scored = self.crew.do(lambda teacher: _result(asked_of(teacher)))
+            with unexpected():
+                self.indexing.wait(sample.video)
+                scored: Scored = self.crew.do(lambda teacher: _result(asked_of(teacher)))
         except WorkersLostError as error:
             return Scored(sample, "backend_error", None, str(error))
+        except InternalError as error:
+            return Scored(sample, "internal_error", None, str(error), error.traceback)
         return replace(scored, sample=sample)
 
 

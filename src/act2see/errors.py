@@ -1,4 +1,4 @@
-"""Errors that a user can mend. Each carries one line: what was got, what is allowed, what to do."""
+"""Errors that a user can mend, each one line: what was got, what is allowed, what to do. And the one for faults that a user cannot."""
 
 
 class Act2SeeError(Exception):
@@ -27,3 +27,19 @@ class BackendError(Act2SeeError):
 
 class StoreError(Act2SeeError):
     """A run folder, or a line in it, that cannot be read or written."""
+
+
+class InternalError(Act2SeeError):
+    """A fault of act2see or of a plug-in, not of the user's: made by `faults.unexpected` of any other exception."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message, traceback)  # both, so that it goes through pickle from another process
+        self.traceback = traceback
+        """The exception's, as Python prints it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StoppedByFaultError(InternalError):
+    """The same, where a developer wants it to end the run, and to see its traceback."""

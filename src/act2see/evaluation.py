@@ -10,7 +10,8 @@ from typing import Any
 
 from act2see.chat import Tool
 from act2see.engine import NO_BUDGET, Budget, Delta, insert, new_trace, reason
-from act2see.errors import Act2SeeError, BackendError, JudgeError, ToolError, VideoError
+from act2see.errors import Act2SeeError, BackendError, InternalError, JudgeError, ToolError, VideoError
+from act2see.faults import unexpected
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
 from act2see.retrievers.controls import OracleFrames
@@ -29,6 +30,8 @@ class Scored:
     outcome: Outcome
     trace: Trace | None
     error: str | None = None
+    traceback: str | None = None
+    """Of an internal error."""
 
     @property
     def called(self) -> bool:
@@ -107,12 +110,13 @@ class Evaluator:
         """The sample's video, and a trace about it in which nothing has been thought yet; or how the sample ended, where there is none to be had."""
         trace, retriever = None, self._locked_retriever(sample)
         try:
-            video = Video(sample.video)
-            trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
-            if self.insert and retriever is not None:
-                insert(trace, video, retriever, self.insert)
-        except (VideoError, _ToolFailure) as error:
-            return _failed(sample, trace, error)
+            with unexpected():
+                video = Video(sample.video)
+                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+                if self.insert and retriever is not None:
+                    insert(trace, video, retriever, self.insert)
+        except Act2SeeError as error:
+            return _failed(sample, trace, error, "video_error")
         return video, trace
 
     def carry_on(self, sample: Sample, video: Video, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Scored:
@@ -122,11 +126,12 @@ class Evaluator:
         backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
         limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
         try:
-            for event in reason(trace, video, backend, retriever, generator, **limits):
-                if not isinstance(event, Delta):
-                    hear(event)
-        except (VideoError, _ToolFailure, BackendError) as error:
-            return _failed(sample, trace, error)
+            with unexpected():
+                for event in reason(trace, video, backend, retriever, generator, **limits):
+                    if not isinstance(event, Delta):
+                        hear(event)
+        except Act2SeeError as error:
+            return _failed(sample, trace, error, "backend_error")
         return self.score(sample, trace)
 
     def score(self, sample: Sample, trace: Trace) -> Scored:
@@ -143,13 +148,14 @@ class Evaluator:
 
 def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:
     """The outcome of a trace that has ended, without any model. Letters stand for the choices in the order in which the trace has them."""
-    sample = as_shown(sample, trace)
-    if trace.finish == "length":
-        return Scored(sample, "truncated", trace)
     try:
-        right = benchmark.is_right(sample, trace)
-    except JudgeError as error:
-        return Scored(sample, "judge_error", trace, str(error))
+        with unexpected():
+            sample = as_shown(sample, trace)
+            if trace.finish == "length":
+                return Scored(sample, "truncated", trace)
+            right = benchmark.is_right(sample, trace)
+    except (JudgeError, BackendError, InternalError) as error:
+        return _failed(sample, trace, error, "judge_error")
     return Scored(sample, "no_answer" if right is None else "correct" if right else "wrong", trace)
 
 
@@ -159,9 +165,21 @@ def as_shown(sample: Sample, trace: Trace) -> Sample:
     return replace(sample, choices=trace.choices) if is_shuffled else sample
 
 
-def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError) -> Scored:
-    outcome: Outcome = "video_error" if isinstance(error, VideoError) else "tool_error" if isinstance(error, _ToolFailure) else "backend_error"
-    return Scored(sample, outcome, trace, str(error))
+def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError, otherwise: Outcome) -> Scored:
+    """The outcome of what failed; `otherwise` is that of an error whose kind does not say where it came from."""
+    kinds: tuple[tuple[type[Act2SeeError], Outcome], ...] = (
+        (InternalError, "internal_error"),
+        (VideoError, "video_error"),
+        (_ToolFailure, "tool_error"),
+        (JudgeError, "judge_error"),
+    )
+    outcome = next((outcome for kind, outcome in kinds if isinstance(error, kind)), otherwise)
+    return Scored(sample, outcome, trace, str(error), error.traceback if isinstance(error, InternalError) else None)
+
+
+def score_of_fault(sample: Sample, number: int, error: InternalError) -> Score:
+    """What is kept of a question where even its score could not be made, or its trace not be kept."""
+    return Score(str(sample.id), str(sample.kind), "internal_error", str(error), number, str(sample.video))
 
 
 def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
@@ -255,7 +273,7 @@ class _Retriever:
         try:
             with self.lock:
                 return self.inner.find(video, query, shown=shown, count=count)
-        except (ToolError, VideoError):
+        except (ToolError, VideoError, InternalError):
             raise
         except Act2SeeError as error:
             raise _ToolFailure(f"retriever {self.name}: {error}") from error
@@ -274,7 +292,7 @@ class _Generator:
         try:
             with self.lock:
                 return self.inner.generate(prompt, anchor, seed=seed)
-        except (ToolError, VideoError):
+        except (ToolError, VideoError, InternalError):
             raise
         except Act2SeeError as error:
             raise _ToolFailure(f"generator {self.name}: {error}") from error

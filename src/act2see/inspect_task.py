@@ -25,8 +25,9 @@ from inspect_ai.solver import Generate, TaskState, solver
 
 from act2see import chat, registry
 from act2see.config import EvalConfig
-from act2see.errors import ConfigError
+from act2see.errors import ConfigError, InternalError
 from act2see.evaluation import Evaluator, Scored
+from act2see.faults import unexpected
 from act2see.interfaces import Sample
 
 
@@ -70,10 +71,14 @@ def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> 
             return evaluator.answer(samples[name])
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        scored = await anyio.to_thread.run_sync(answered, str(state.sample_id))
-        text = "".join(piece if isinstance(piece, str) else _told(piece) for piece in chat.render(scored.trace.steps)) if scored.trace else ""
+        try:
+            with unexpected():
+                scored = await anyio.to_thread.run_sync(answered, str(state.sample_id))
+                text = "".join(piece if isinstance(piece, str) else _told(piece) for piece in chat.render(scored.trace.steps)) if scored.trace else ""
+        except InternalError as error:
+            scored, text = Scored(samples[str(state.sample_id)], "internal_error", None, str(error), error.traceback), ""
         state.output = ModelOutput.from_content(model=config.backend, content=text)
-        state.metadata |= {"outcome": scored.outcome, "error": scored.error, "called": scored.called}
+        state.metadata |= {"outcome": scored.outcome, "error": scored.error, "traceback": scored.traceback, "called": scored.called}
         state.completed = True
         return state
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,8 +18,9 @@ from cyclopts import Parameter
 
 from act2see import registry
 from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
-from act2see.errors import ConfigError, StoreError
+from act2see.errors import ConfigError, InternalError, StoreError
 from act2see.evaluation import Evaluator
+from act2see.faults import Faults, unexpected
 from act2see.interfaces import Sample
 from act2see.metering import metered
 from act2see.processes import Unscored
@@ -192,6 +193,8 @@ class Reply:
     tokens_in: int = 0
     tokens_out: int = 0
     error: str | None = None
+    traceback: str | None = None
+    """Of an internal error."""
 
     @classmethod
     def of(cls, trace: Trace | None, error: str | None) -> "Reply":
@@ -214,6 +217,7 @@ class Answering:
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)
         self._run = None if config.out is None else _run(config, config.out)
+        self._faults = Faults(config.out, asking.fail_fast)
         self._there = self._run.finished() if self._run and config.resume else {}
 
     def answer(self, questions: Iterable[Sample]) -> Iterator[tuple[int, Reply]]:
@@ -222,7 +226,13 @@ class Answering:
 
     def _numbered(self, numbered: tuple[int, Sample]) -> tuple[int, Reply]:
         number, sample = numbered
-        return number, self._kept(sample) or self._new(sample)
+        try:
+            with unexpected():
+                reply = self._kept(sample) or self._new(sample)
+        except InternalError as error:
+            reply = Reply("", error=str(error), traceback=error.traceback)
+        self._faults.note(sample.id, reply.error, reply.traceback)
+        return number, reply
 
     def _kept(self, sample: Sample) -> Reply | None:
         """The reply of a run that is gone on with. A task may have changed in between: the same name must be the same question."""
@@ -237,7 +247,7 @@ class Answering:
         scored = self._patience.ask(lambda: self._evaluator.answer(sample), lambda scored: scored.backend_problem)
         if self._run is not None and scored.trace is not None:
             self._run.append(scored.trace)
-        return Reply.of(scored.trace, scored.error)
+        return replace(Reply.of(scored.trace, scored.error), traceback=scored.traceback)
 
 
 def _run(config: EvalConfig, folder: Path) -> Run:

@@ -1,22 +1,100 @@
-"""What a command says: the answer or the scores on stdout, one-line complaints on stderr.
+"""What a command says: the answer or the scores on stdout, one-line complaints on stderr. Nothing else in the package prints.
 
-Loaded for every command, so it loads nothing heavy itself.
+Whatever is said goes through `plaintext`, so that no data steers the reader's terminal. Loaded for every command, so it loads nothing heavy itself.
 """
 
 import json
+import math
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from act2see.config import AskConfig
+from act2see.errors import InternalError, StoppedByFaultError, StoreError
+from act2see.plaintext import one_line, plain
 
 if TYPE_CHECKING:
     from act2see.index import Progress
     from act2see.trace import Trace
 
 T = TypeVar("T")
+
+DEBUG = "ACT2SEE_DEBUG"
+"""The environment's variable that has internal errors told with their tracebacks."""
+FIRST_LINE_SECONDS, LONGEST_SILENCE_SECONDS = 10.0, 600.0
+"""Without a terminal progress is told in lines: the first after ten seconds, then ever more rarely, as a twentieth of the time so far has passed."""
+
+
+def say(line: object) -> None:
+    """Print one line on stdout. Raises `StoreError` where stdout cannot be written to, and `BrokenPipeError` where nobody reads it any more."""
+    _write(sys.stdout, one_line(str(line)) + "\n")
+
+
+def say_text(text: str) -> None:
+    """Print a text with its own line breaks."""
+    _write(sys.stdout, plain(text) + ("" if text.endswith("\n") else "\n"))
+
+
+def say_json(value: Any) -> None:
+    """Print a value as one line of JSON, in ASCII; a number that JSON has no word for is null."""
+    _write(sys.stdout, json.dumps(_finite(value), allow_nan=False) + "\n")
+
+
+def complain(message: str) -> None:
+    """Say something on stderr, in one line."""
+    _write(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
+
+
+def end_line() -> None:
+    """End a line on stderr that was begun elsewhere."""
+    _write(sys.stderr, "\n")
+
+
+def complain_of(error: InternalError) -> None:
+    """Say that a command ended in an internal error: one line, with its traceback above where that is wanted."""
+    if os.environ.get(DEBUG) or isinstance(error, StoppedByFaultError):
+        _write(sys.stderr, plain(error.traceback))
+        complain(str(error))
+    else:
+        complain(f"{error} (a fault of act2see or of a plug-in: run again with {DEBUG}=1 for the traceback, and report it with act2see --version)")
+
+
+def tell_faults(outcomes: Mapping[str, int], kept: object = None) -> None:
+    """Say how many questions ended in an internal error, and where their tracebacks are."""
+    if count := outcomes.get("internal_error"):
+        where = f"the tracebacks are in {kept}" if kept else "run again with --fail-fast for the traceback"
+        complain(f"note: {count} ended in an internal error, a fault of act2see or of a plug-in; {where}; report it with act2see --version")
+
+
+def discard(stream: TextIO) -> None:
+    """Lead what is still to be written to nowhere: Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed before we began; `cli.entry` has seen to it
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        if stream is not sys.stderr:  # of stderr nobody could be told
+            raise StoreError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
@@ -26,11 +104,11 @@ def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
     index = chosen(trace.answer, trace.choices) if trace.choices else None
     answered = trace.answer is not None and (index is not None or not trace.choices)
     if settings.json:
-        print(json.dumps(_summary(trace, index, settings)))
+        say_json(_summary(trace, index, settings))
     elif answered and index is not None:
-        print(f"{letters(len(trace.choices))[index]}. {plain(trace.choices[index])}")
+        say(f"{letters(len(trace.choices))[index]}. {trace.choices[index]}")
     elif answered:
-        print(plain(trace.answer or ""))
+        say_text(trace.answer or "")
     if not answered and trace.answer is not None:  # of a trace without any answer, the terminal's printer has said why
         complain(f"no answer: {trace.answer!r} is none of the choices")
     return answered
@@ -71,9 +149,9 @@ def looks_of(trace: "Trace") -> list[dict[str, Any]]:
 def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
     """Print an evaluation's summary: for a reader, or as one line of JSON."""
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
         return
-    print(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
+    say(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
     errors = [f"{count} {name}" for name, count in summary["outcomes"].items() if name.endswith("_error")]
     failed = f"; {' and '.join(errors)} among them count as not right" if errors else ""
     for name, accuracy in summary["accuracy"].items():
@@ -84,26 +162,67 @@ def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
             count = summary["n"]
         interval = "95 %: unknown, for one video" if between is None else f"95 %: {between[0]:.1%} to {between[1]:.1%}"
         told = failed if name == "all" else ""
-        print(f"{name}: {accuracy:.1%} right of {count} ({interval}{told}), {summary['call_rate'][name]:.1%} looked again")
+        say(f"{name}: {accuracy:.1%} right of {count} ({interval}{told}), {summary['call_rate'][name]:.1%} looked again")
     if guesses := summary.get("baselines"):
-        print(f"guessing, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
+        say(f"guessing, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
     if cost := summary.get("cost", {}).get("tokens_in"):
         out, frames = summary["cost"]["tokens_out"], summary["cost"]["frames"]
-        print(f"an answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
+        say(f"an answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
 
 
 def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:
-    """The same items, with a progress bar with rate and time left on stderr."""
+    """The same items, with progress, rate and time left on stderr: as a bar on a terminal, elsewhere as a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=count, rate="")
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        lines = Lines(description)
+        for done, item in enumerate(items, 1):
+            yield item
+            lines.tell(done, count)
+        lines.end()
+        return
+    shown = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False))
+    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(one_line(description), total=count, rate="")
         for item in items:
             yield item
             speed = progress.tasks[0].speed
             progress.update(task, advance=1, rate=f"{speed:.2f}/s" if speed else "")
+
+
+class Lines:
+    """Progress in lines, for a log: none for what takes less than ten seconds, then ever fewer, and one at the end where there was one before."""
+
+    def __init__(self, what: str, unit: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._unit, self._clock = what, unit, clock
+        self._begun = self._told = clock()
+        self._last: tuple[int, int | None] | None = None
+        self._is_told = True
+
+    def tell(self, done: int, total: int | None) -> None:
+        """Say how far it has come, if it is time to."""
+        self._last, self._is_told = (done, total), False
+        now = self._clock()
+        if now - self._told >= min(max(FIRST_LINE_SECONDS, (now - self._begun) / 20), LONGEST_SILENCE_SECONDS):
+            self._told = now
+            self._say()
+
+    def end(self) -> None:
+        """Say how far it came in the end, unless that is said or nothing was before."""
+        if self._told != self._begun and not self._is_told:
+            self._say()
+
+    def _say(self) -> None:
+        assert self._last is not None
+        done, total = self._last
+        elapsed = self._clock() - self._begun
+        rate = done / elapsed if elapsed > 0 else 0.0
+        of = f"{done}{self._unit}" if total is None else f"{done}/{total}{self._unit} ({done / max(1, total):.0%})"
+        left = f", {clock_time((total - done) / rate)} left" if total is not None and rate and done < total else ""
+        complain(f"{self._what}: {of} in {clock_time(elapsed)}, {rate:.3g}/s{left}")
+        self._is_told = True
 
 
 @contextmanager
@@ -116,32 +235,37 @@ def working(what: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(Text(plain(what))):
+    with console.status(Text(one_line(what))):
         yield
 
 
 @contextmanager
-def index_progress(name: str, *, always: bool = False) -> "Iterator[Callable[[Progress], None]]":
-    """What shows how far an index has come, with rate and time left, on stderr; gone again when it is made.
+def index_progress(name: str) -> "Iterator[Callable[[Progress], None]]":
+    """What shows how far an index has come, with rate and time left, on stderr: as a bar that goes again, elsewhere in lines.
 
-    Nothing is shown where stderr is no terminal; with `always`, the end is. An index that is there already shows nothing.
+    An index that is there already shows nothing.
     """
     from rich import progress as rich_progress
     from rich.console import Console
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        lines = Lines(f"indexing {name}", unit=" frames")
+        yield lambda now: lines.tell(now.done, now.total)
+        lines.end()
+        return
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
         rich_progress.TextColumn("{task.fields[said]}", markup=False),
     )
-    shown = rich_progress.Progress(*columns, console=console, transient=console.is_terminal, disable=not (console.is_terminal or always))
-    task = shown.add_task(plain(f"indexing {name}"), total=None, start=True, visible=True, said="")
+    shown = rich_progress.Progress(*columns, console=console, transient=True)
+    task = shown.add_task(one_line(f"indexing {name}"), total=None, start=True, visible=True, said="")
 
     def show(now: "Progress") -> None:
         said = f"{now.done} frames" if now.total is None else f"{now.done}/{now.total} frames"
         said += "" if now.frames_per_second is None else f", {now.frames_per_second:.1f}/s"
-        said += "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
+        said += "" if now.seconds_left is None else f", {clock_time(now.seconds_left)} left"
         shown.update(task, completed=now.done, total=now.total, said=said)
         shown.start()
         if now.done == now.total:
@@ -154,17 +278,8 @@ def index_progress(name: str, *, always: bool = False) -> "Iterator[Callable[[Pr
             shown.stop()
 
 
-def _clock(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
-def plain(text: str) -> str:
-    """A model's words without control characters: they must not steer the reader's terminal."""
-    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
-
-
-def complain(message: str) -> None:
-    """Say something on stderr, in one line."""
-    print(f"act2see: {plain(' '.join(message.split()))}", file=sys.stderr)

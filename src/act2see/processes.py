@@ -19,6 +19,7 @@ from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig
 from act2see.construction import Constructor
 from act2see.errors import BackendError, VideoError
 from act2see.evaluation import Evaluator, Scored
+from act2see.faults import unexpected
 from act2see.fingerprint import fingerprint
 from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.metering import Metered, Pace, Price, price_in
@@ -149,21 +150,25 @@ class Teacher:
         self._loading = threading.Lock()
         self._made: Evaluator | None = None
 
+    @unexpected()
     def about(self) -> AboutBackend:
         """What its backend says of itself."""
         backend = self._evaluator().backend
         return AboutBackend(dict(backend.made_with), bool(getattr(backend, "concurrent", False)))
 
+    @unexpected()
     def answer(self, sample: Sample) -> Scored:
         """A question of an evaluation: how it failed, or the trace to be scored."""
         return self._free().answer(sample)
 
+    @unexpected()
     def attempt(self, sample: Sample, tried: int) -> Scored:
         """One try of a question that training data are made from."""
         settings = self._job.settings
         assert isinstance(settings, ConstructConfig)  # nobody else tries again
         return Constructor(self._free(), settings.again, settings.show_reference).attempt(sample, tried)
 
+    @unexpected()
     def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
         """See `fingerprint.fingerprint`."""
         evaluator = self._evaluator()
@@ -197,10 +202,12 @@ class Tools:
         self._open = lru_cache(VIDEOS_KEPT_OPEN)(Video)
         self._loaded: tuple[Retriever | None, Generator | None] | None = None
 
+    @unexpected()
     def about(self) -> AboutTools:
         """What they are."""
         return AboutTools.of(*self._both())
 
+    @unexpected()
     def find(self, path: str, query: str, shown: Collection[float], count: int) -> Sequence[Frame]:
         """See `Retriever.find`."""
         retriever, _ = self._both()
@@ -211,6 +218,7 @@ class Tools:
             self._open.cache_clear()  # a file that was changed may be whole when it is opened again
             raise
 
+    @unexpected()
     def generate(self, prompt: str, anchor: Frame, seed: int) -> Frame:
         """See `Generator.generate`."""
         _, generator = self._both()
@@ -231,6 +239,7 @@ class Indexer:
         self._settings = job.settings
         self._retriever: Any = None
 
+    @unexpected()
     def index(self, path: str) -> None:
         """Make a video's index, unless it is there."""
         if self._retriever is None:

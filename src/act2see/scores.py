@@ -18,10 +18,11 @@ from act2see.records import Reader, optional, read_integer, read_text, shown, tu
 from act2see.statistics import share_interval
 from act2see.trace import Cost
 
-Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "tool_error", "backend_error", "judge_error"]
-"""How a question ended: answered, silent, cut off, or ended by a failure that is not the model's. Each question is exactly one of these."""
+Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "tool_error", "backend_error", "judge_error", "internal_error"]
+"""How a question ended: answered, silent, cut off, or ended by a failure that is not the model's: an internal error is act2see's, or a plug-in's.
+Each question is exactly one of these."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-ERRORS: tuple[Outcome, ...] = ("video_error", "tool_error", "backend_error", "judge_error")
+ERRORS: tuple[Outcome, ...] = tuple(outcome for outcome in OUTCOMES if outcome.endswith("_error"))
 QUANTILES = (50, 90, 99)
 _CALLS = (("made", "calls"), ("served", "served"), ("refused", "refused"))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, assert_never
 
 from act2see import chat
 from act2see.errors import ConfigError
+from act2see.plaintext import plain
 from act2see.report import why_no_answer
 from act2see.trace import Answer, Cost, Frame, Observation, Step, Trace
 
@@ -147,14 +148,7 @@ def _repeat(run: re.Match[str]) -> str:
 
 _TAG = re.compile(r"<(/?)(think|retrieve|generate|frame|answer)>")
 _TAGS = tuple(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "retrieve", "generate", "frame", "answer"))
-# Control characters (escape sequences begin with one) and marks that reorder the text around them.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CALL, _SEEN, _IMAGINED, _ERROR, _DIM = "1;36", "36", "35", "31", "2"
-
-
-def clean(text: str) -> str:
-    """Text without control characters, except for line feeds and tabs, and without marks that change the direction of what follows."""
-    return _UNSAFE.sub("", text)
 
 
 class Printer:
@@ -262,7 +256,7 @@ class Printer:
         if self._inside == "answer":
             self._answer = (self._answer or "") + text
             return
-        text = clean(text)
+        text = plain(text)
         body = text.strip()
         if not body:
             self._space += text
@@ -335,7 +329,7 @@ def cost_line(cost: Cost, looks: int) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(clean(text).split())
+    return " ".join(plain(text).split())
 
 
 def _can_encode(text: str, encoding: str) -> bool:

@@ -1,9 +1,10 @@
 """The command line: flags and settings become values, values become objects, errors become one line. Only here is anything exited.
 
-stdout carries the answer alone, stderr all the rest. Exit codes: 0 answered, 1 an error that the user can mend, 2 usage, 3 no answer, 130 interrupted
-(141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for nothing heavy.
+stdout carries the answer alone, stderr all the rest. Exit codes: 0 answered, 1 an error that the user can mend, 2 usage, 3 no answer, 70 an internal
+error, 130 interrupted (141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for nothing heavy.
 """
 
+import errno
 import io
 import logging
 import os
@@ -42,7 +43,7 @@ from act2see.cli import (
     train,
 )
 from act2see.cli import filter as filtering
-from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERRUPTED, MENDABLE, USAGE
+from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
     AskConfig,
@@ -65,8 +66,9 @@ from act2see.config import (
     WaitConfig,
     read_settings,
 )
-from act2see.errors import Act2SeeError
-from act2see.output import complain
+from act2see.errors import Act2SeeError, InternalError
+from act2see.faults import unexpected
+from act2see.output import complain, complain_of, discard, say_text
 
 __all__ = ["DEMO", "app", "entry", "main"]
 
@@ -146,18 +148,33 @@ app.command(cache.cache)
 @app.command
 def template() -> None:
     """Print the chat template that lets a server continue the assistant's turn after a picture: vllm serve MODEL --chat-template FILE."""
-    print(files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8"), end="")
+    say_text(files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8"))
 
 
 @app.command
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a completion script for your shell: act2see completion bash > ~/.local/share/bash-completion/completions/act2see."""
-    print(app.generate_completion(shell=shell))
+    say_text(app.generate_completion(shell=shell))
 
 
 def entry() -> NoReturn:
     """The `act2see` script."""
+    if not _streams_are_open():
+        complain("stdout is closed: send it to a file or to /dev/null")
+        sys.exit(MENDABLE)
     sys.exit(main(sys.argv[1:]))
+
+
+def _streams_are_open() -> bool:
+    """Whether stdout is. A closed standard stream leaves its number to the first file that is opened, which would then be printed into."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
+    return sys.stdout is not None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -165,12 +182,18 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is no UTF-8 can be printed
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _notes_on_stderr():
+        with unexpected(CycloptsError, BrokenPipeError), _notes_on_stderr():
             result = app(list(arguments), exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except CycloptsError as error:
         complain(f"{error} (act2see --help tells more)")
         return USAGE
+    except InternalError as error:
+        if (refused := _refused_by_system(error.__cause__)) is not None:
+            complain(refused)
+            return MENDABLE
+        complain_of(error)
+        return INTERNAL
     except Act2SeeError as error:
         complain(str(error))
         return MENDABLE
@@ -178,10 +201,22 @@ def main(arguments: Sequence[str]) -> int:
         complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left; without this, Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):  # whoever read our output has left
+            discard(stream)
         return BROKEN_PIPE
     return result if isinstance(result, int) else ANSWERED
+
+
+def _refused_by_system(error: BaseException | None) -> str | None:
+    """What the system said of a file that it refused where nobody expected that, or of the machine; None for any other error."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    if error.filename is not None:
+        return (
+            f"cannot use {os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}: {error.strerror}; give another path"
+        )
+    full = {errno.ENOSPC: "make room on the disk", errno.EDQUOT: "make room on the disk", errno.EMFILE: "raise the limit: ulimit -n"}
+    return f"{error.strerror}: {full[error.errno]}" if error.errno in full else None
 
 
 class _Note(logging.Handler):

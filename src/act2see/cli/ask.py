@@ -12,7 +12,7 @@ from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
 from act2see.cli.opening import note_what_micro_knows, open_video
 from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
 from act2see.errors import Act2SeeError
-from act2see.output import complain, index_progress, tell_answer
+from act2see.output import complain, end_line, index_progress, tell_answer
 
 if TYPE_CHECKING:
     from act2see.interfaces import Backend, Generator, Retriever
@@ -86,7 +86,7 @@ def reason_aloud(
                 printer.step(event)
     except (Act2SeeError, KeyboardInterrupt):
         if line_open:  # what is said next begins on a line of its own
-            print(file=sys.stderr)
+            end_line()
         raise
     printer.finish(trace)
 

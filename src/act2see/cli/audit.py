@@ -1,6 +1,5 @@
 """`act2see audit`: what a model's looking is worth on a benchmark."""
 
-import json
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -13,10 +12,12 @@ from cyclopts import Parameter
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
 from act2see.errors import ConfigError
-from act2see.output import complain, progressing
+from act2see.faults import ERRORS_FILE
+from act2see.output import complain, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.audit import Arm, Audited, Auditor
+    from act2see.faults import Faults
     from act2see.interfaces import Sample
     from act2see.store import Place, Run
     from act2see.trace import Trace
@@ -66,8 +67,9 @@ def audit(
         run.write_scores(_scores(one) for one in audited)
         write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
         run.write_summary(*_apart(summary))
+    tell_faults(summary["arms"]["real"]["outcomes"], run and run.folder / ERRORS_FILE)
     if settings.json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
         _tell(summary, None if run is None else run.folder / PAGE)
     return ANSWERED
@@ -99,15 +101,38 @@ def _audit_run(benchmark: str, settings: EvalConfig) -> "Run":
 
 def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
     """Every question in all arms; each trace is on the disk as soon as it ends. A backend that is away is waited for."""
+    from act2see.faults import Faults
     from act2see.workers import Patience
 
     places = _places(run) if run else {}
     patience = Patience(waiting.patience_seconds)
+    faults = Faults(None if run is None else run.folder, waiting.fail_fast)
     samples = islice(auditor.evaluator.benchmark.samples(), waiting.limit)
     known = [one for one in (count, waiting.limit) if one is not None]
     audited: list[Audited] = []
     for sample in progressing(samples, "questions", min(known, default=None)):
-        audited.append(patience.ask(partial(_audited, auditor, sample, run, places), lambda one: one.backend_problem))
+        audited.append(patience.ask(partial(_asked, auditor, sample, run, places, faults), lambda one: one.backend_problem))
+    return audited
+
+
+def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"], faults: "Faults") -> "Audited":
+    """The question in all arms, whatever happens in one of them; tracebacks of internal errors are kept, each once."""
+    from act2see.audit import ARMS, Armed, Audited
+    from act2see.errors import InternalError
+    from act2see.faults import unexpected
+    from act2see.trace import Cost
+
+    try:
+        with unexpected():
+            audited = _audited(auditor, sample, run, places)
+    except InternalError as error:
+        armed = Armed("internal_error", Cost(), error=str(error), traceback=error.traceback)
+        audited = Audited(sample, None, 0, 0, dict.fromkeys(ARMS, armed))
+    noted: set[str | None] = set()
+    for arm, found in audited.arms.items():
+        if found.traceback not in noted:
+            noted.add(found.traceback)
+            faults.note(_name(sample.id, arm), found.error, found.traceback)
     return audited
 
 
@@ -149,15 +174,15 @@ def _apart(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _tell(summary: dict[str, Any], page: Path | None) -> None:
     from act2see.report.audit_page import points, share
 
-    print(f"{summary['n']} questions of {summary['benchmark']}, chance {share(summary['chance'])}")
+    say(f"{summary['n']} questions of {summary['benchmark']}, chance {share(summary['chance'])}")
     for arm, found in summary["arms"].items():
         said = f"; real is {100 * found['real_minus_arm']:+.1f} points above [{points(found['real_minus_arm_95'])}]" if arm != "real" else ""
-        print(f"{arm.replace('_', ' '):<11}{share(found['accuracy']):>8}{said}")
+        say(f"{arm.replace('_', ' '):<11}{share(found['accuracy']):>8}{said}")
     looking = summary["looking"]
-    print(f"looking gains {share(looking['gains'])} and harms {share(looking['harms'])}; only looking solves {share(looking['only_looking_solves'])}")
-    print(f"called without need {share(looking['over_calling'])}, did not call in need {share(looking['under_calling'])}")
+    say(f"looking gains {share(looking['gains'])} and harms {share(looking['harms'])}; only looking solves {share(looking['only_looking_solves'])}")
+    say(f"called without need {share(looking['over_calling'])}, did not call in need {share(looking['under_calling'])}")
     if page is not None:
-        print(page)
+        say(page)
     failed = {name: count for name, count in summary["arms"]["real"]["outcomes"].items() if name.endswith("_error")}
     if failed:
         complain("note: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in failed.items()) + " count as not right")

@@ -1,6 +1,5 @@
 """`act2see benchmarks`: which data sets can be evaluated on, what to download, and whether what was downloaded is whole."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from cyclopts import App, Parameter
 
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import EvalConfig
-from act2see.output import plain
+from act2see.output import say, say_json
 
 if TYPE_CHECKING:
     from act2see.interfaces import Sample
@@ -28,10 +27,10 @@ def list_benchmarks(*, as_json: Json = False) -> int:
 
     if as_json:
         rows = [{name: value for name, value in asdict(entry).items() if name != "loader"} for entry in CATALOGUE]
-        print(json.dumps({"benchmarks": rows}))
+        say_json({"benchmarks": rows})
         return ANSWERED
     for entry in CATALOGUE:
-        print(f"{entry.name}: {entry.title}, {entry.about}")
+        say(f"{entry.name}: {entry.title}, {entry.about}")
         rows_of = {
             "download": entry.download,
             "from": entry.source,
@@ -39,7 +38,7 @@ def list_benchmarks(*, as_json: Json = False) -> int:
             "training": f"{entry.training} ({entry.why})",
         }
         for name, value in rows_of.items():
-            print(f"    {name:<9} {value}")
+            say(f"    {name:<9} {value}")
     return ANSWERED
 
 
@@ -63,7 +62,7 @@ def check(
     samples = registry.data_set(name, EvalConfig(data=data, subtitles=subtitles)).read(found)
     told = _told(name, data, samples, found.problems, found.notes)
     if as_json:
-        print(json.dumps(told))
+        say_json(told)
     else:
         _tell(told)
     return MENDABLE if told["problems"] or told["missing_videos"] or told["empty_videos"] else ANSWERED
@@ -87,18 +86,18 @@ def _told(name: str, data: Path, samples: "list[Sample]", problems: list[str], n
 
 
 def _tell(told: dict[str, Any]) -> None:
-    print(f"{told['benchmark']}: {told['questions']:,} questions about {told['videos']:,} videos in {told['data']}")
+    say(f"{told['benchmark']}: {told['questions']:,} questions about {told['videos']:,} videos in {told['data']}")
     for kind, count in told["kinds"].items():
-        print(plain(f"    {count:>6,}  {kind}"))
+        say(f"    {count:>6,}  {kind}")
     for note in told["notes"]:
-        print(plain(f"note: {note}"))
+        say(f"note: {note}")
     for problem in told["problems"]:
-        print(plain(f"wrong: {problem}"))
+        say(f"wrong: {problem}")
     for what in ("missing", "empty"):
         videos = told[f"{what}_videos"]
         for video in videos[:NAMED_LINES]:
-            print(plain(f"{what}: {video}"))
+            say(f"{what}: {video}")
         if len(videos) > NAMED_LINES:
-            print(f"{what}: {len(videos) - NAMED_LINES:,} more ({len(videos):,} of {told['videos']:,} videos); --json names them all")
+            say(f"{what}: {len(videos) - NAMED_LINES:,} more ({len(videos):,} of {told['videos']:,} videos); --json names them all")
     if not (told["problems"] or told["missing_videos"] or told["empty_videos"]):
-        print("nothing is wrong")
+        say("nothing is wrong")

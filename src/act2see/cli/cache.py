@@ -1,6 +1,5 @@
 """`act2see cache`: what is kept between runs, and how to be rid of it."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,6 +9,7 @@ from cyclopts import App, Parameter, Token
 
 from act2see.cache import Cache, Entry
 from act2see.cli.exits import ANSWERED
+from act2see.output import say, say_json
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -39,8 +39,8 @@ def list_entries(*, json: Json = False) -> int:
         _print_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries)})
         return ANSWERED
     for entry in entries:
-        print(f"{_size(entry.size_bytes):>9}  {datetime.fromtimestamp(entry.used_at):%Y-%m-%d %H:%M}  {entry.name}")
-    print(f"{_entries(len(entries))}, {_size(total)} of at most {_size(kept.max_bytes)}, in {kept.folder}")
+        say(f"{_size(entry.size_bytes):>9}  {datetime.fromtimestamp(entry.used_at):%Y-%m-%d %H:%M}  {entry.name}")
+    say(f"{_entries(len(entries))}, {_size(total)} of at most {_size(kept.max_bytes)}, in {kept.folder}")
     return ANSWERED
 
 
@@ -63,12 +63,12 @@ def _tell_removed(kept: Cache, max_bytes: int, *, as_json: bool) -> int:
     if as_json:
         _print_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed)})
     else:
-        print(f"removed {_entries(len(removed))}, {_size(freed)}; {_size(left)} left in {kept.folder}")
+        say(f"removed {_entries(len(removed))}, {_size(freed)}; {_size(left)} left in {kept.folder}")
     return ANSWERED
 
 
 def _print_json(told: dict[str, Any]) -> None:
-    print(json.dumps(told))
+    say_json(told)
 
 
 def _records(entries: Sequence[Entry]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """`act2see compare`: two runs of `eval` over the same benchmark, question by question."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.errors import ConfigError
-from act2see.output import complain, plain
+from act2see.output import complain, say, say_json
+from act2see.plaintext import one_line
 
 if TYPE_CHECKING:
     from act2see.scores import Score
@@ -51,7 +51,7 @@ def compare(
         **found,
     }
     if as_json:
-        print(json.dumps(told))
+        say_json(told)
     else:
         _tell(told)
     return ANSWERED
@@ -103,27 +103,27 @@ def _with_videos(run: "Run", scores: "Sequence[Score]") -> "Sequence[Score]":
 
 
 def _tell(told: dict[str, Any]) -> None:
-    print(f"{told['n']} questions of {told['benchmark']} in both: first {told['first']:.1%} right, second {told['second']:.1%}")
+    say(f"{told['n']} questions of {told['benchmark']} in both: first {told['first']:.1%} right, second {told['second']:.1%}")
     width = max(len("all"), *(len(name) for name in told["by_kind"]))
-    print(f"{'':<{width}}  questions   first  second  difference                gained  lost  p")
+    say(f"{'':<{width}}  questions   first  second  difference                gained  lost  p")
     for name, row in {"all": told, **told["by_kind"]}.items():
         between = row["difference_95"]
         interval = "" if between is None else f" [{100 * between[0]:+.1f}, {100 * between[1]:+.1f}]"
         difference = f"{100 * row['difference']:+.1f} points{interval}"
         counts = f"{row['gained']:>6}  {row['lost']:>4}  {row['mcnemar_p']:.3g}"
-        print(f"{plain(name):<{width}}  {row['n']:>9}  {row['first']:>6.1%}  {row['second']:>6.1%}  {difference:<24}  {counts}")
+        say(f"{one_line(name):<{width}}  {row['n']:>9}  {row['first']:>6.1%}  {row['second']:>6.1%}  {difference:<24}  {counts}")
     for what in ("gained", "lost"):
         if told[f"{what}_ids"]:
-            print(f"{what}: {_named(told[f'{what}_ids'])}")
+            say(f"{what}: {_named(told[f'{what}_ids'])}")
     for which in ("first", "second"):
         if only := told[f"only_{which}"]:
             complain(f"note: {len(only)} questions are in the {which} run alone and not counted: {_named(only)}")
     if told["made_differently"]:
-        print("made differently: " + ", ".join(f"{name} {before} and {after}" for name, (before, after) in told["made_differently"].items()))
+        say("made differently: " + ", ".join(f"{name} {before} and {after}" for name, (before, after) in told["made_differently"].items()))
     else:
-        print("made the same way, as far as the runs tell")
+        say("made the same way, as far as the runs tell")
 
 
 def _named(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    return plain(", ".join(ids[:NAMED])) + more
+    return ", ".join(ids[:NAMED]) + more

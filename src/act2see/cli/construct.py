@@ -1,6 +1,5 @@
 """`act2see construct`: a teacher's traces on questions that people have answered, to be filtered and trained on."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -15,11 +14,13 @@ from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError
-from act2see.output import complain, progressing
+from act2see.faults import ERRORS_FILE
+from act2see.output import complain, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.construction import Constructed, Constructor, Spending
     from act2see.distributed import Spread
+    from act2see.faults import Faults
     from act2see.interfaces import Benchmark, Sample
     from act2see.store import Place, Run
     from act2see.workers import Patience
@@ -69,6 +70,7 @@ def construct(
     summary = _summary(source, samples, ended, run, made_by, missing)
     run.write_scores(one.score.row() for one in ended)
     run.write_summary(summary)
+    tell_faults(summary["outcomes"], run.folder / ERRORS_FILE)
     _tell(summary, budget, as_json=settings.json)
     return ANSWERED if len(ended) == len(samples) else MENDABLE
 
@@ -160,10 +162,11 @@ def _with_progress(
     constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending", spread: "Spread | None"
 ) -> "list[Constructed]":
     """Every question that ended, in the source's order. Each new trace is on the disk before its worker goes on."""
+    from act2see.faults import Faults
     from act2see.workers import Patience, each
 
     there = _tries(run, budget)
-    work = Work(constructor, run, there, Patience(spending.patience_seconds), budget)
+    work = Work(constructor, run, there, Patience(spending.patience_seconds), budget, Faults(run.folder, spending.fail_fast))
     workers = threads_for(spread.slots if spread else spending.workers) if spread or constructor.evaluator.turns else 1
     questions = spread.ahead(samples, there, budget.has_left) if spread else samples
     ended = []
@@ -185,10 +188,27 @@ class Work:
     there: "dict[str, dict[int, Place]]"
     patience: "Patience"
     budget: "Spending"
+    faults: "Faults"
 
     def __call__(self, question: "tuple[int, Sample]") -> "Constructed | None":
         """How a question ended; None where the budget was spent before it could."""
+        from act2see.construction import Constructed
+        from act2see.errors import InternalError
+        from act2see.evaluation import score_of_fault
+        from act2see.faults import unexpected
+        from act2see.trace import Cost
+
         number, sample = question
+        try:
+            with unexpected():
+                ended = self._constructed(number, sample)
+        except InternalError as error:
+            ended = Constructed(score_of_fault(sample, number, error), Cost(), 1, error.traceback)
+        if ended is not None:
+            self.faults.note(sample.id, ended.score.error, ended.traceback)
+        return ended
+
+    def _constructed(self, number: int, sample: "Sample") -> "Constructed | None":
         done = {tried: self.run.sketch_at(place) for tried, place in self.there.get(sample.id, {}).items()}
         return self.constructor.construct(
             sample,
@@ -242,13 +262,13 @@ def _summary(
 
 def _tell(summary: dict[str, Any], budget: "Spending", *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**summary, "dollars": round(budget.dollars, 6)}))
+        say_json({**summary, "dollars": round(budget.dollars, 6)})
     else:
-        print(f"{summary['n']} of {summary['questions']} questions of {summary['source']}: " + (_counts(summary["outcomes"]) or "none"))
+        say(f"{summary['n']} of {summary['questions']} questions of {summary['source']}: " + (_counts(summary["outcomes"]) or "none"))
         tries = ", ".join(f"{count} in {number}" for number, count in summary["tries"].items()) or "none"
-        print(f"tries that it took: {tries}; {summary['call_rate']['all'] or 0:.1%} looked in their last one")
+        say(f"tries that it took: {tries}; {summary['call_rate']['all'] or 0:.1%} looked in their last one")
         if budget.dollars:
-            print(f"{budget.dollars:.4f} dollars spent")
+            say(f"{budget.dollars:.4f} dollars spent")
     if summary["n"] < summary["questions"]:
         complain(f"stopped: {budget.dollars:.4f} of {budget.budget} dollars are spent; go on with --resume and a larger --budget-usd")
 

@@ -13,7 +13,7 @@ from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import ContaminationConfig, EvalConfig, SettingsFile
 from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, plain, progressing
+from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
     from act2see.contamination import HeldOut, Overlap
@@ -104,7 +104,7 @@ def _held_out(named: Sequence[tuple[str, Path | None]], scratch: Path, *, with_f
     samples = []
     for number, (name, data) in enumerate(named):
         benchmark = registry.benchmark(name, EvalConfig(data=data), scratch / str(number))
-        samples += [(name, sample) for sample in progressing(benchmark.samples(), plain(f"questions of {name}"), None)]
+        samples += [(name, sample) for sample in progressing(benchmark.samples(), f"questions of {name}", None)]
     paths = list(dict.fromkeys(sample.video for _, sample in samples)) if with_frames else []
     videos = list(progressing(map(hash_video, paths), "videos", len(paths))) if paths else []
     return HeldOut(samples, videos)
@@ -149,19 +149,19 @@ def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[
 
 def _tell(summary: Mapping[str, Any], overlaps: "Sequence[Overlap]", *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
         return
     asked = ", ".join(f"{found['questions']:,} questions of {name}" for name, found in summary["benchmarks"].items())
-    print(plain(f"{summary['overlapping_traces']:,} of {summary['traces']:,} traces overlap with {asked}"))
+    say(f"{summary['overlapping_traces']:,} of {summary['traces']:,} traces overlap with {asked}")
     for kind, count in summary["traces_by_kind"].items():
         if count:
-            print(f"    {count:>6,}  {kind}")
+            say(f"    {count:>6,}  {kind}")
     for one in overlaps[:NAMED_LINES]:
-        print(plain(f"overlap: trace {one.trace_id} and {one.benchmark} {one.sample_id}: {_how(one)}"))
+        say(f"overlap: trace {one.trace_id} and {one.benchmark} {one.sample_id}: {_how(one)}")
     if len(overlaps) > NAMED_LINES:
-        print(f"overlap: {len(overlaps) - NAMED_LINES:,} more; --report FILE names them all")
+        say(f"overlap: {len(overlaps) - NAMED_LINES:,} more; --report FILE names them all")
     if "out" in summary:
-        print(plain(f"{summary['kept']:,} traces without them, in {summary['out']}"))
+        say(f"{summary['kept']:,} traces without them, in {summary['out']}")
     for video in summary["videos_not_opened"][:NAMED_LINES]:
         complain(f"note: not opened, so not compared by frames: {video['video']}: {video['error']}")
     if (count := len(summary["videos_not_opened"])) > NAMED_LINES:

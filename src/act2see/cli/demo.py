@@ -11,7 +11,7 @@ from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import DEMO
 from act2see.config import DemoConfig, ModelConfig, SettingsFile
-from act2see.output import looks_of
+from act2see.output import looks_of, say
 
 if TYPE_CHECKING:
     from act2see.interfaces import Backend, Generator, Retriever
@@ -53,9 +53,9 @@ def answer_demo(
         ways = [f"looked again at {', '.join(times)}"] if times else []
         ways += ["imagined a picture"] if any(look["imagined"] for look in looks_of(trace)) else []
         seen = " and ".join(ways) or "the first frames were enough"
-        print(f"{number}. {trace.question} {said} ({verdict}; {seen})", flush=True)
+        say(f"{number}. {trace.question} {said} ({verdict}; {seen})")
     imagined = [trace for trace in traces if any(look["imagined"] for look in looks_of(trace))]
     best = next(iter([*imagined, *(trace for trace in traces if trace.looks), *traces]))
     write_report(best, report)
-    print(f"report: {report}")
+    say(f"report: {report}")
     return ANSWERED

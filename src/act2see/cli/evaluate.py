@@ -16,11 +16,13 @@ from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
 from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, progressing, tell_scores
+from act2see.faults import ERRORS_FILE
+from act2see.output import complain, progressing, say, tell_faults, tell_scores
 
 if TYPE_CHECKING:
     from act2see.distributed import Spread
     from act2see.evaluation import Evaluator, Scored
+    from act2see.faults import Faults
     from act2see.interfaces import Benchmark, Sample
     from act2see.scores import Score
     from act2see.store import Place, Run
@@ -68,11 +70,12 @@ def evaluate(
     errors = [one.error for one in scores if one.error]
     if errors:
         complain(f"note: {len(errors)} of {len(scores)} questions failed; the first: {errors[0]}")
+    tell_faults(summary["outcomes"], run and run.folder / ERRORS_FILE)
     tell_scores(summary, as_json=settings.json)
     if not settings.json:
         tell_official(summary)
         _tell_seconds(spent)
-        print(headline(made_by))
+        say(headline(made_by))
     return ANSWERED
 
 
@@ -143,10 +146,12 @@ def _with_progress(
     evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
+    from act2see.faults import Faults
     from act2see.workers import Patience, each
 
     there = run.finished() if run and (settings.resume or shard) else {}
-    work = Work(evaluator, run, there, Patience(asking.patience_seconds))
+    faults = Faults(None if run is None else run.folder, asking.fail_fast)
+    work = Work(evaluator, run, there, Patience(asking.patience_seconds), faults)
     workers = threads_for(spread.slots if spread else asking.workers) if spread or evaluator.turns else 1
     questions = _questions(evaluator, asking.limit, shard)
     if spread:
@@ -173,17 +178,27 @@ class Work:
     run: "Run | None"
     there: "dict[str, Place]"
     patience: "Patience"
+    faults: "Faults"
 
     def __call__(self, chain: "Sequence[tuple[int, Sample]]") -> "list[tuple[Score, Cost | None]]":
         """The score of each question of a chain, and what its answer cost; one that quotes an earlier answer is asked with it."""
-        from act2see.evaluation import quoting
+        from act2see.errors import InternalError
+        from act2see.evaluation import quoting, score_of_fault
+        from act2see.faults import unexpected
 
         asked: dict[str, Trace | None] = {}
-        found = []
+        found: list[tuple[Score, Cost | None]] = []
         for number, sample in chain:
-            scored = self._scored(quoting(self.evaluator.benchmark, sample, asked))
-            asked[sample.id] = scored.trace
-            found.append((scored.score(number), None if scored.trace is None else scored.trace.cost))
+            try:
+                with unexpected():
+                    scored = self._scored(quoting(self.evaluator.benchmark, sample, asked))
+                    asked[sample.id] = scored.trace
+                    found.append((scored.score(number), None if scored.trace is None else scored.trace.cost))
+            except InternalError as error:
+                self.faults.note(sample.id, str(error), error.traceback)
+                found.append((score_of_fault(sample, number, error), None))
+                continue
+            self.faults.note(sample.id, scored.error, scored.traceback)
         return found
 
     def _scored(self, sample: "Sample") -> "Scored":
@@ -279,4 +294,4 @@ def _costs_of(run: "Run") -> "list[Cost]":
 def _tell_seconds(spent: dict[str, Any]) -> None:
     if whole := spent["seconds"]["all"]:
         stages = ", ".join(f"{name} {found['mean']:.2f}" for name, found in spent["seconds"].items() if name != "all")
-        print(f"an answer took {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f}): {stages}")
+        say(f"an answer took {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f}): {stages}")

@@ -1,3 +1,4 @@
 """What the exit codes mean."""
 
-ANSWERED, MENDABLE, USAGE, NO_ANSWER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+ANSWERED, MENDABLE, USAGE, NO_ANSWER, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 70, 130, 141
+"""INTERNAL is EX_SOFTWARE of sysexits.h: a fault of act2see or of a plug-in."""

@@ -1,6 +1,5 @@
 """`act2see export`: a run's traces for other trainers."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.config import ExportConfig, SettingsFile
-from act2see.output import complain, progressing
+from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
     from act2see.export import Exported
@@ -45,7 +44,7 @@ def export(
 
 def _tell(done: "Exported", settings: ExportConfig) -> None:
     if settings.json:
-        print(json.dumps({**asdict(done), "folder": str(done.folder), "format": settings.format}))
+        say_json({**asdict(done), "folder": str(done.folder), "format": settings.format})
         return
     for one in done.skipped[:NAMED_SKIPS]:
         complain(f"note: trace {one.id} is left out: {one.reason}")
@@ -53,4 +52,4 @@ def _tell(done: "Exported", settings: ExportConfig) -> None:
         complain(f"note: {len(done.skipped) - NAMED_SKIPS} more are left out; {done.folder / 'export.json'} names them all")
     rendered = f", rendered as {done.rendering}" if done.rendering else ""
     left_out = f", {len(done.skipped)} left out" if done.skipped else ""
-    print(f"{done.traces} traces{rendered}{left_out}, in {done.folder}")
+    say(f"{done.traces} traces{rendered}{left_out}, in {done.folder}")

@@ -1,6 +1,5 @@
 """`act2see filter`: which of a run's traces are good enough to train on."""
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 from act2see.cli.exits import ANSWERED
 from act2see.config import FilterConfig, SettingsFile
 from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, progressing
+from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
     from act2see.acceptance import Counted
@@ -154,17 +153,17 @@ def _write_review(
 
 def _tell(summary: dict[str, Any], settings: FilterConfig) -> None:
     if settings.json:
-        print(json.dumps({**summary, "folder": str(settings.out)}))
+        say_json({**summary, "folder": str(settings.out)})
         return
     counts = summary["paper_counts"]
-    print(f"{summary['kept']} of {summary['traces']} traces kept, on {summary['kept_questions']} of {summary['questions']} questions")
+    say(f"{summary['kept']} of {summary['traces']} traces kept, on {summary['kept_questions']} of {summary['questions']} questions")
     shared = counts["share_with_a_frame"]
-    print(f"with a frame: {counts['with_a_frame']}{'' if shared is None else f' ({shared:.1%})'}; ", end="")
-    print(f"retrieved {counts['with_retrieved']}, generated {counts['with_generated']}")
+    with_a_frame = f"{counts['with_a_frame']}{'' if shared is None else f' ({shared:.1%})'}"
+    say(f"with a frame: {with_a_frame}; retrieved {counts['with_retrieved']}, generated {counts['with_generated']}")
     for reason, row in summary["by_reason"].items():
-        print(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
+        say(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
     if summary["unfinished"]:
         complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes up for them")
-    print(settings.out / PAGE)
+    say(settings.out / PAGE)
     if settings.page is not None:
-        print(settings.page)
+        say(settings.page)

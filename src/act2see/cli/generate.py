@@ -1,6 +1,5 @@
 """`act2see generate`: a picture of something that never happened, made from a frame of the video, without a model that reasons."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import note_what_micro_knows, open_video
 from act2see.config import GenerateConfig, SettingsFile
 from act2see.errors import ConfigError, ToolError
-from act2see.output import index_progress, working
+from act2see.output import index_progress, say, say_json, working
 
 if TYPE_CHECKING:
     from act2see.interfaces import Retriever
@@ -57,7 +56,7 @@ def generate(
     save_picture(files["picture"], made)
     save_picture(files["anchor"], anchor)
     save_picture(files["pair"], _pair(anchor, made))
-    print(_told(video, made, files, as_json=settings.json))
+    _tell(video, made, files, as_json=settings.json)
     return ANSWERED
 
 
@@ -110,9 +109,7 @@ def _pair(anchor: "Frame", made: "Frame") -> "Frame":
     return replace(made, image=both)
 
 
-def _told(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -> str:
-    from act2see.output import plain
-
+def _tell(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -> None:
     origin = made.provenance
     assert origin is not None  # a generator's frame has one
     facts: dict[str, Any] = {
@@ -124,8 +121,9 @@ def _told(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -
         "scores": dict(origin.scores),
     }
     if as_json:
-        return json.dumps({"video": video, **facts, "files": {name: str(path) for name, path in files.items()}})
+        say_json({"video": video, **facts, "files": {name: str(path) for name, path in files.items()}})
+        return
     scores = "  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in origin.scores.items()) or "not verified"
     at = "" if origin.anchor_seconds is None else f" from {origin.anchor_seconds:.3f} s"
     strength = "" if origin.strength is None else f", strength {origin.strength:g}"
-    return plain(f"imagined{at} by {origin.model}, seed {origin.seed}{strength}  {scores}  {files['pair']}")
+    say(f"imagined{at} by {origin.model}, seed {origin.seed}{strength}  {scores}  {files['pair']}")

@@ -1,6 +1,5 @@
 """`act2see index`: the frames of videos are encoded ahead of the first query."""
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
 from act2see.cli.opening import open_video
 from act2see.config import IndexConfig, SettingsFile
 from act2see.errors import ConfigError, VideoError
-from act2see.output import complain, index_progress
+from act2see.output import complain, index_progress, say, say_json
 
 if TYPE_CHECKING:
     from act2see.cache import Cache
@@ -54,11 +53,11 @@ def index(
         complain("interrupted; what was encoded is kept, and the same command goes on from there")
         return INTERRUPTED
     if done and settings.json:
-        print(json.dumps({"videos": done, "failed": failed}))
+        say_json({"videos": done, "failed": failed})
     elif done:
         frames = sum(one["frames"] for one in done)
         several = "videos" if len(done) > 1 else "video"
-        print(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
+        say(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
     return MENDABLE if failed else ANSWERED
 
 
@@ -67,9 +66,9 @@ def _indexed(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: 
 
     begun = time.monotonic()
     options = {"skip_duplicates": settings.skip_duplicates, "keyframes_only": settings.keyframes_first}
-    with index_progress(video.path.name, always=True) as progress:
+    with index_progress(video.path.name) as progress:
         made = Index.build(video, encoder, settings.retrieve_fps, cache, progress, **options)
     told = {"video": as_named, "frames": len(made.seconds), "duration_seconds": video.duration_seconds, "damage": video.damage}
     if not settings.json:
-        print(f"{as_named}: {told['frames']} frames of {video.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s", flush=True)
+        say(f"{as_named}: {told['frames']} frames of {video.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s")
     return told

@@ -1,6 +1,5 @@
 """`act2see merge`: a LoRA adapter and its base become one model."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 from act2see.cli.exits import ANSWERED
 from act2see.config import MergeConfig, SettingsFile
 from act2see.errors import ConfigError
+from act2see.output import say, say_json
 
 
 def merge(
@@ -35,7 +35,7 @@ def merge(
         raise ConfigError(f"merging needs {error.name}: pip install 'act2see[local]'") from error
     merged = merging.merge(base, adapter, settings.out)
     if settings.json:
-        print(json.dumps({"folder": str(merged.folder), "dtype": merged.dtype, "layers": merged.layers}))
+        say_json({"folder": str(merged.folder), "dtype": merged.dtype, "layers": merged.layers})
     else:
-        print(merged.folder)
+        say(merged.folder)
     return ANSWERED

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from act2see.output import say
+
 if TYPE_CHECKING:
     from act2see.interfaces import Benchmark
     from act2see.store import Run
@@ -31,18 +33,18 @@ def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool)
 def tell_official(summary: Mapping[str, Any]) -> None:
     """Print the official figures and the published numbers, where there are any."""
     if official := summary.get("official"):
-        print(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")
+        say(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")
         if guesses := official["baselines"]:
-            print("official, guessing: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses.items()))
+            say("official, guessing: " + ", ".join(f"{name} {_share(share)}" for name, share in guesses.items()))
     if judged := summary.get("official_judged"):
         accuracy, counted = _share(judged["accuracy"]["overall_accuracy"]), judged["n"]
-        print(f"by the judge {judged['judge']}: {accuracy} of {counted}, {judged['judge_errors']} judge errors")
+        say(f"by the judge {judged['judge']}: {accuracy} of {counted}, {judged['judge_errors']} judge errors")
         if overall := judged["reasoning"].get("overall"):
-            print("its reasoning: " + ", ".join(f"{name} {_share(value)}" for name, value in overall.items()))
+            say("its reasoning: " + ", ".join(f"{name} {_share(value)}" for name, value in overall.items()))
     for one in summary.get("published", ()):
         differs = ", ".join(f"{name} {theirs} there and {here} here" for name, (theirs, here) in one["differs"].items())
         told = f"{differs or 'no known setting differs'}; not told: {', '.join(one['unknown'])}"
-        print(f"published: {_share(one['accuracy'])} by {one['model']} ({one['source']}); {told}")
+        say(f"published: {_share(one['accuracy'])} by {one['model']} ({one['source']}); {told}")
 
 
 def _share(value: float | None) -> str:

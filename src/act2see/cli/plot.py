@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from act2see.errors import ConfigError
-from act2see.output import plain
+from act2see.plaintext import one_line
 from act2see.retrievers.selection import Curve
 from act2see.trace import Frame
 
@@ -27,7 +27,7 @@ def draw(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
     with _figure(path, (10, 3.6)) as axes:
         _curve(axes, curve)
         _picks(axes, frames)
-        _labels(axes, curve, plain(title))
+        _labels(axes, curve, one_line(title))
 
 
 def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, path: Path) -> None:
@@ -41,7 +41,7 @@ def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, pa
             axes.annotate(Path(point["run"]).name, at, xytext=(7, (6, -13)[place % 2]), textcoords="offset points", color=colour, parse_math=False)
         best = sorted((point["cost"], 100 * point["accuracy"]) for point in points if point["is_best"])
         axes.plot(*zip(*best, strict=True), color=_LINE, linewidth=0.9, linestyle=":", zorder=0)
-        axes.set_title(plain(title), loc="left", parse_math=False)
+        axes.set_title(one_line(title), loc="left", parse_math=False)
         axes.set_xlabel(unit)
         axes.set_ylabel("right (%)")
         axes.margins(x=0.22, y=0.12)

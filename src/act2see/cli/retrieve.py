@@ -1,6 +1,5 @@
 """`act2see retrieve`: the frames of a video that fit a text, as times, files and a plot."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import note_what_micro_knows, open_video
 from act2see.config import RetrieveConfig, SettingsFile
 from act2see.errors import ConfigError
-from act2see.output import complain, index_progress
+from act2see.output import complain, index_progress, say, say_json
 
 if TYPE_CHECKING:
     from act2see.retrievers.selection import Curve
@@ -55,10 +54,10 @@ def retrieve(
         threshold_or_none = None if curve is None else curve.threshold
         told = {"video": video, "query": query.strip(), "retriever": settings.retriever, "threshold": threshold_or_none}
         found = [_record(frame, file) for frame, file in zip(frames, files, strict=True)]
-        print(json.dumps({**told, "frames": found, "plot": str(settings.plot) if settings.plot else None}))
+        say_json({**told, "frames": found, "plot": str(settings.plot) if settings.plot else None})
     else:
         for frame, file in zip(frames, files, strict=True):
-            print(_line(frame, file))
+            say(_line(frame, file))
     return ANSWERED
 
 

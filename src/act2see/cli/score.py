@@ -1,6 +1,5 @@
 """`act2see score`: what is on the disk, scored again; and our rules against cases of official verdicts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.official import tell_official
 from act2see.config import EvalConfig
 from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, tell_scores
+from act2see.output import complain, say, say_json, tell_scores
 
 if TYPE_CHECKING:
     from act2see.evaluation import Scored
@@ -46,14 +45,14 @@ def score(
     if official_form is not None:
         _write_official_form(rescored, official_form)
         if rescored.run.config.get("answer_judge") is not None:  # what the judge said stays as it is
-            print(json.dumps({"official_form": str(official_form)}) if as_json else official_form)
+            say_json({"official_form": str(official_form)}) if as_json else say(official_form)
             return ANSWERED
     summary = _keep(rescored)
     tell_scores(summary, as_json=as_json)
     if not as_json:
         tell_official(summary)
         if official_form is not None:
-            print(official_form)
+            say(official_form)
     return ANSWERED
 
 
@@ -67,7 +66,7 @@ def _hold_against(path: Path) -> int:
     differ = [one for one in results if one.problem is not None]
     for one in differ:
         complain(str(one.problem))
-    print(json.dumps({"cases": len(results), "agree": len(results) - len(differ), "differ": [one.id for one in differ]}))
+    say_json({"cases": len(results), "agree": len(results) - len(differ), "differ": [one.id for one in differ]})
     return MENDABLE if differ else ANSWERED
 
 

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.config import SettingsFile, SyntheticConfig
-from act2see.output import progressing
+from act2see.output import progressing, say
 
 
 def synthetic(
@@ -26,5 +26,5 @@ def synthetic(
 
     for _ in progressing(dataset.write(folder, settings.split, settings.n, settings.seed, settings.kind), "clips", settings.n):
         pass
-    print(f"{settings.n} questions in {folder / dataset.QUESTIONS}")
+    say(f"{settings.n} questions in {folder / dataset.QUESTIONS}")
     return ANSWERED

@@ -1,6 +1,5 @@
 """`act2see tradeoff`: what several runs' accuracy costs, as a table and a plot."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
 from act2see.errors import ConfigError
+from act2see.output import say, say_json
 
 By = Literal["tokens", "seconds", "dollars", "frames"]
 UNITS: dict[By, str] = {"tokens": "tokens read and written", "seconds": "seconds", "dollars": "dollars", "frames": "frames seen"}
@@ -38,13 +38,13 @@ def tradeoff(
 
         draw_tradeoff(points, f"{benchmarks[0]}: accuracy over {UNITS[by]} an answer", UNITS[by], plot)
     if as_json:
-        print(json.dumps({"by": by, "runs": points, "plot": None if plot is None else str(plot)}))
+        say_json({"by": by, "runs": points, "plot": None if plot is None else str(plot)})
         return ANSWERED
     for point in sorted(points, key=lambda one: float(one["cost"])):
         low, high = point["accuracy_95"] or (point["accuracy"], point["accuracy"])
         mark = "*" if point["is_best"] else " "
-        print(f"{mark} {point['run']}: {point['accuracy']:.1%} [{low:.1%}, {high:.1%}] for {point['cost']:,.6g} {UNITS[by]} an answer")
-    print("* no other run is both as right and cheaper")
+        say(f"{mark} {point['run']}: {point['accuracy']:.1%} [{low:.1%}, {high:.1%}] for {point['cost']:,.6g} {UNITS[by]} an answer")
+    say("* no other run is both as right and cheaper")
     return ANSWERED
 
 

@@ -1,8 +1,6 @@
 """`act2see train`: fine-tuning on traces by a recipe, and the embedded models from nothing."""
 
-import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from act2see.cli.evaluate import evaluate
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SettingsFile, Words
 from act2see.errors import ConfigError
-from act2see.output import complain, working
+from act2see.output import complain, say, say_json, working
 
 if TYPE_CHECKING:
     from act2see.training.curriculum import Part
@@ -64,7 +62,7 @@ def sft(
         for note in ready.found.notes():
             complain(f"note: {note}")
     if dry_run and is_first:
-        print(json.dumps(training.as_json(ready, plan))) if as_json else _tell_plan(ready, plan)
+        say_json(training.as_json(ready, plan)) if as_json else _tell_plan(ready, plan)
     plan.check()
     if dry_run or out is None:
         return ANSWERED
@@ -77,7 +75,7 @@ def sft(
                 complain(f"interrupted; {last} is kept: go on with --resume" if last else "interrupted before the first checkpoint")
             return INTERRUPTED
     if is_first:
-        print(json.dumps({"folder": str(made)}) if as_json else made)
+        say_json({"folder": str(made)}) if as_json else say(made)
     return ANSWERED
 
 
@@ -101,7 +99,7 @@ def _from_nothing(recipe: Path, out: Path | None, *, resume: bool, as_json: bool
         return INTERRUPTED
     if not is_first:
         return ANSWERED
-    print(json.dumps({"folder": str(made)}) if as_json else made)
+    say_json({"folder": str(made)}) if as_json else say(made)
     if as_json:  # one line, as of any training
         return ANSWERED
     return evaluate("synthetic", settings=EvalConfig(backend=f"huggingface:{made}", greedy=True, n=100))
@@ -109,11 +107,11 @@ def _from_nothing(recipe: Path, out: Path | None, *, resume: bool, as_json: bool
 
 def _tell_parts(parts: "Sequence[Part]", *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"parts": [asdict(part) for part in parts]}))
+        say_json({"parts": [asdict(part) for part in parts]})
         return
     for part in parts:
         batches = "as many batches as processes" if part.batches is None else f"{part.batches} batches"
-        print(f"{part.part}: {part.steps:,} steps of {batches} at a learning rate of {part.learning_rate:g}, seed {part.seed}")
+        say(f"{part.part}: {part.steps:,} steps of {batches} at a learning rate of {part.learning_rate:g}, seed {part.seed}")
 
 
 @contextmanager
@@ -147,11 +145,11 @@ def _probe(recipe: "Recipe", scratch: Path) -> "Probe | None":
 def _tell_plan(ready: "Prepared", plan: "Plan") -> None:
     recipe = ready.recipe
     share = plan.trained / plan.parameters
-    print(f"trained: {plan.trained:,} of {plan.parameters:,} parameters ({share:.2%}), {recipe.method} on {', '.join(recipe.parts)}")
-    print(f"data: {plan.traces:,} traces, {plan.tokens:,} tokens ({plan.labelled:,} with a label), the longest {plan.longest:,}")
-    print(f"steps: {plan.steps:,} ({recipe.epochs} epochs)")
+    say(f"trained: {plan.trained:,} of {plan.parameters:,} parameters ({share:.2%}), {recipe.method} on {', '.join(recipe.parts)}")
+    say(f"data: {plan.traces:,} traces, {plan.tokens:,} tokens ({plan.labelled:,} with a label), the longest {plan.longest:,}")
+    say(f"steps: {plan.steps:,} ({recipe.epochs} epochs)")
     parts = ", ".join(f"{name} {value:.2f}" for name, value in plan.memory.items())
-    print(f"memory, estimated: {plan.needed:.1f} GiB of {plan.available:.1f} ({parts})")
+    say(f"memory, estimated: {plan.needed:.1f} GiB of {plan.available:.1f} ({parts})")
 
 
 @contextmanager
@@ -172,7 +170,7 @@ def _telling(is_first: bool) -> "Iterator[Callable[[Event], None]]":
         elif event.kind == "warning":
             complain(f"warning: {event.values['warning']}")
         elif not console.is_terminal or "probe" in event.values:
-            print(f"step {event.step}/{event.steps}: {_short(event.values)}", file=sys.stderr)
+            complain(f"step {event.step}/{event.steps}: {_short(event.values)}")
 
     with shown:
         yield tell
@@ -199,7 +197,7 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
     model = training.train(settings)
     if os.environ.get("RANK", "0") != "0":
         return ANSWERED
-    print(model)
+    say(model)
     if settings.part == "look":  # it cannot write yet
         return ANSWERED
     return evaluate("synthetic", settings=EvalConfig(backend=f"huggingface:{model}", greedy=True, n=100))
@@ -211,7 +209,7 @@ def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name=
     del config
     from act2see.training import micro_retriever as training
 
-    print(training.train(settings))
+    say(training.train(settings))
     return ANSWERED
 
 
@@ -222,5 +220,5 @@ def micro_generator(*, settings: Annotated[MicroGeneratorConfig, Parameter(name=
     with _needs_training():
         from act2see.training import micro_generator as training
 
-    print(training.train(settings))
+    say(training.train(settings))
     return ANSWERED

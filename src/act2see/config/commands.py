@@ -118,6 +118,8 @@ class WaitConfig:
     """TOML file with dollars per million tokens of each model (examples/prices.toml): the traces then say what they cost."""
     patience_seconds: NotNegative = 120.0
     """After so long without a single answer from the backend all is stopped (our choice)."""
+    fail_fast: Annotated[bool, Parameter(negative="")] = False
+    """For developers: stop at the first internal error, with its traceback, instead of counting it and going on."""
 
 
 @dataclass(frozen=True, slots=True)
