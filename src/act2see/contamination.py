@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2see.errors import VideoError
+from act2see.errors import InternalError, VideoError
+from act2see.faults import unexpected
 from act2see.interfaces import Sample
 from act2see.trace import Frame, Observation, Trace
 from act2see.video import Video
@@ -141,11 +142,12 @@ class HashedVideo:
 def hash_video(path: Path) -> HashedVideo:
     """Hash at most `VIDEO_FRAMES` frames, spread evenly. A video that cannot be opened gives none, and its error."""
     try:
-        video = Video(path)
-        step = video.duration_seconds / VIDEO_FRAMES
-        shown = video.frames_at([(number + 0.5) * step for number in range(VIDEO_FRAMES)], short_side=_SHORT_SIDE)
-        images = {frame.seconds: frame.image for frame in shown}
-    except VideoError as error:
+        with unexpected():
+            video = Video(path)
+            step = video.duration_seconds / VIDEO_FRAMES
+            shown = video.frames_at([(number + 0.5) * step for number in range(VIDEO_FRAMES)], short_side=_SHORT_SIDE)
+            images = {frame.seconds: frame.image for frame in shown}
+    except (VideoError, InternalError) as error:
         return HashedVideo(path, HashedFrames.of(()), str(error))
     return HashedVideo(path, HashedFrames.of(images.values()), None if images else f"no frame of {path} can be decoded")
 

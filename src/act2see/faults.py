@@ -64,7 +64,7 @@ class Faults:
     """For developers: the first one ends the run."""
 
     def note(self, item: str, error: str | None, found: str | None) -> None:
-        """Keep the traceback `found` of an item, if any. Raises `StoppedByFaultError` with `fail_fast`, and `StoreError` where it cannot be written."""
+        """Keep the traceback `found` of an item, if any. Raises `StoppedByFaultError` with `fail_fast`, `StoreError` for a full disk."""
         if found is None:
             return
         if self.folder is not None:

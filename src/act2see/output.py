@@ -219,9 +219,10 @@ class Lines:
         done, total = self._last
         elapsed = self._clock() - self._begun
         rate = done / elapsed if elapsed > 0 else 0.0
+        speed = f", {rate:.3g}/s" if rate else ""
         of = f"{done}{self._unit}" if total is None else f"{done}/{total}{self._unit} ({done / max(1, total):.0%})"
         left = f", {clock_time((total - done) / rate)} left" if total is not None and rate and done < total else ""
-        complain(f"{self._what}: {of} in {clock_time(elapsed)}, {rate:.3g}/s{left}")
+        complain(f"{self._what}: {of} in {clock_time(elapsed)}{speed}{left}")
         self._is_told = True
 
 
@@ -250,9 +251,15 @@ def index_progress(name: str) -> "Iterator[Callable[[Progress], None]]":
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        lines = Lines(f"indexing {name}", unit=" frames")
-        yield lambda now: lines.tell(now.done, now.total)
-        lines.end()
+        lines: list[Lines] = []
+
+        def tell(now: "Progress") -> None:
+            lines[:] = lines or [Lines(f"indexing {name}", unit=" frames")]  # its clock begins where the index does
+            lines[0].tell(now.done, now.total)
+
+        yield tell
+        for one in lines:
+            one.end()
         return
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),

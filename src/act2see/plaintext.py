@@ -9,6 +9,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _BREAKS = re.compile("[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|\r\n?")
 
 
+def is_well_formed(text: str) -> bool:
+    """Whether it can be written as UTF-8: it holds no lone surrogate, which stands for a byte or half a character that is none."""
+    return _SURROGATE.search(text) is None
+
+
 def plain(text: str) -> str:
     """The text without control characters and bidirectional overrides; line feeds and tabs stay, a lone surrogate becomes its escape (`\\udcff`)."""
     return _SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", _STEERING.sub("", text))

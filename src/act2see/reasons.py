@@ -17,6 +17,7 @@ Reason = Literal[
     "duplicate_frame",
     "unfaithful_frame",
     "by_hand",
+    "internal_error",
     "kept_already",
 ]
 """Why a trace is not kept. Of several reasons the first in this order is the one that it is counted under."""
@@ -34,5 +35,6 @@ MEANINGS: Mapping[Reason, str] = {
     "duplicate_frame": "a call brought a frame that had been seen already",
     "unfaithful_frame": "nothing has checked that a generated frame shows what was asked for",
     "by_hand": "somebody looked at it and rejected it",
+    "internal_error": "it could not be judged, by a fault of act2see's",
     "kept_already": "an earlier try at the same question is kept",
 }

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from act2see.errors import ConfigError
 from act2see.interfaces import Benchmark, Sample
+from act2see.plaintext import is_well_formed
 from act2see.records import shown
 
 _SHOWN_FIELDS = 12
@@ -88,6 +90,7 @@ class Record:
             value = str(value)
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f"{names[0]} is {shown(value)} where a text is expected")
+        _refuse_malformed(names[0], value)
         return value.strip()
 
     def texts(self, *names: str, empty: str | None = None) -> tuple[str, ...]:
@@ -97,6 +100,8 @@ class Record:
             raise ConfigError(f"{names[0]} is {shown(value)} where a list of texts is expected")
         if empty is None and not all(one.strip() for one in value):
             raise ConfigError(f"{names[0]} holds an empty text: {shown(value)}")
+        for one in value:
+            _refuse_malformed(names[0], one)
         return tuple(one.strip() or str(empty) for one in value)
 
     def integer(self, *names: str) -> int:
@@ -109,6 +114,11 @@ class Record:
         if not isinstance(value, list):
             raise ConfigError(f"{names[0]} is {shown(value)} where a list of whole numbers is expected")
         return tuple(as_integer(one, names[0]) for one in value)
+
+
+def _refuse_malformed(name: str, text: str) -> None:
+    if not is_well_formed(text):
+        raise ConfigError(f"{name} is {shown(text)}, which holds half a character (a lone surrogate): write it whole")
 
 
 def _letters(name: str) -> str:
@@ -327,4 +337,4 @@ def locate(root: Path, name: str, *, folders: Sequence[str] = ("",), endings: Se
     """
     refuse_outside(name)
     places = [root / folder / f"{name}{ending}" for folder in folders for ending in endings]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if os.path.isfile(place)), places[0])  # a name that no file can have is none, and no error

@@ -1,5 +1,6 @@
 """Video-MME: 2,700 questions with four options each about 900 videos, with and without subtitles."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def _rows(record: Record) -> Iterator[Record]:
 
 def _with_subtitles(question: str, root: Path, video: str, where: str, found: Findings) -> str:
     refuse_outside(video)
-    path = next((path for folder in SUBTITLES if (path := _root(root) / folder / f"{video}.srt").is_file()), None)
+    path = next((path for folder in SUBTITLES if os.path.isfile(path := _root(root) / folder / f"{video}.srt")), None)
     if path is None:
         found.note(where, "this video has no subtitles: the question is asked without")
         return question

@@ -1,7 +1,8 @@
 """The command line: flags and settings become values, values become objects, errors become one line. Only here is anything exited.
 
 stdout carries the answer alone, stderr all the rest. Exit codes: 0 answered, 1 an error that the user can mend, 2 usage, 3 no answer, 70 an internal
-error, 130 interrupted (141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for nothing heavy.
+error, 130 interrupted (141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for
+nothing heavy.
 """
 
 import errno
@@ -101,12 +102,20 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
         return
     tokens = named[0].tokens
     path = Path(tokens[-1].value).expanduser() if tokens else user_config_path("act2see") / "config.toml"
-    if not tokens and not path.exists():
+    if not tokens and not _is_there(path):
         return
     classes_of = {name: found if isinstance(found, tuple) else (found,) for name, found in SETTINGS_OF.items()}
     keys_of = {name: {key for one in classes for field in fields(one) for key in _keys(field)} for name, classes in classes_of.items()}
     settings = read_settings(path, keys_of)[command]
     Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # the home folder is another user's
+        complain(f"note: no settings are read from {path}: {error.strerror}")
+        return False
 
 
 def _keys(field: "Field[Any]") -> list[str]:

@@ -1,5 +1,6 @@
 """`act2see benchmarks`: which data sets can be evaluated on, what to download, and whether what was downloaded is whole."""
 
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -70,8 +71,8 @@ def check(
 
 def _told(name: str, data: Path, samples: "list[Sample]", problems: list[str], notes: list[str]) -> dict[str, Any]:
     videos = sorted({sample.video for sample in samples})
-    missing = [str(video) for video in videos if not video.is_file()]
-    empty = [str(video) for video in videos if video.is_file() and video.stat().st_size == 0]
+    missing = [str(video) for video in videos if not os.path.isfile(video)]
+    empty = [str(video) for video in videos if os.path.isfile(video) and video.stat().st_size == 0]
     return {
         "benchmark": name,
         "data": str(data),

@@ -17,7 +17,7 @@ cache = App(name="cache", help="What is kept of videos between runs: list it, or
 
 
 def _bytes(_kind: type, tokens: Sequence[Token]) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", tokens[0].value.strip())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]*)", tokens[0].value.strip())
     unit = found.group(2).upper() if found else "?"
     unit = unit if unit in _UNITS or unit == "B" else unit + "B"
     if not found or (unit != "B" and unit not in _UNITS):

@@ -5,18 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act2see.errors import ConfigError
+from act2see.plaintext import is_well_formed
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse a text that no model reads. Raises `ConfigError`."""
+    if not text.strip():
+        raise ConfigError(f"{what} is empty: write something")
+    if not is_well_formed(text):
+        raise ConfigError(f"{what} is no valid UTF-8: {text!r}; write it anew, or set the terminal to UTF-8")
 
 
 def check_question(question: str, choices: Sequence[str]) -> None:
     """Refuse an empty question and choices that are no choice. Raises `ConfigError`."""
     from act2see.chat import letters
 
-    if not question.strip():
-        raise ConfigError("the question is empty: ask something")
+    check_text("the question", question)
     if choices and not 2 <= len(choices) <= len(letters(100)):
         raise ConfigError(f"{len(choices)} choices: give 2 to {len(letters(100))}")
-    if any(not choice.strip() for choice in choices):
-        raise ConfigError("a choice is empty: write what can be chosen")
+    for choice in choices:
+        check_text("a choice", choice)
     if len({choice.strip().casefold() for choice in choices}) < len(choices):
         raise ConfigError("the same choice twice: give different ones")
 
@@ -25,9 +33,13 @@ def check_file_to_write(path: Path | None) -> None:
     """Refuse a file that cannot be written. Raises `ConfigError`."""
     if path is None:
         return
-    if path.is_dir():
-        raise ConfigError(f"cannot write {path}: it is a folder; give a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    try:
+        if path.is_dir():
+            raise ConfigError(f"cannot write {path}: it is a folder; give a file")
+        if not path.parent.is_dir():
+            raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+        there = path if path.exists() else path.parent
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ConfigError(f"cannot write {path}: {error.strerror}; give another file") from error
+    if not os.access(there, os.W_OK):
         raise ConfigError(f"cannot write {path}: no permission")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.config.models import Seed
 from act2see.errors import ConfigError
 from act2see.output import complain, say, say_json
 from act2see.plaintext import one_line
@@ -25,7 +26,7 @@ def compare(
     second: Annotated[Path, Parameter(help="Another's: what is told is what it gained and lost against the first.")],
     /,
     *,
-    seed: Annotated[int, Parameter(help="Of the bootstrap.")] = 0,
+    seed: Annotated[Seed, Parameter(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="Print one line of JSON, which names every question.")] = False,
 ) -> int:
     """Compare two runs over the same benchmark by their questions: gained, lost, the difference with its 95 % interval, and McNemar's exact test.

@@ -1,5 +1,6 @@
 """`act2see construct`: a teacher's traces on questions that people have answered, to be filtered and trained on."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -142,7 +143,7 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
     entry = BY_NAME.get(source)
     licence = "Apache-2.0" if source == MAKES_ITS_OWN else "not stated" if entry is None or source in OWN_LICENCES else entry.licence
     run.write_rows(SAMPLES, (reference_row(reference(one, source, licence)) for one in samples))
-    missing = sorted({str(one.video) for one in samples if not one.video.is_file()})
+    missing = sorted({str(one.video) for one in samples if not os.path.isfile(one.video)})
     if missing:
         named = ", ".join(missing[:NAMED_VIDEOS]) + (f" and {len(missing) - NAMED_VIDEOS} more" if len(missing) > NAMED_VIDEOS else "")
         complain(f"note: {len(missing)} videos are not there, and their questions end as video errors: {named}")

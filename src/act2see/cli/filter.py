@@ -81,6 +81,8 @@ def _judged(
     rejected_by_hand: Mapping[str, str],
 ) -> "list[Counted]":
     from act2see.acceptance import counted
+    from act2see.errors import InternalError
+    from act2see.faults import unexpected
     from act2see.filtering import Judged, Limits, judge, once_each
     from act2see.references import sample_and_number
     from act2see.similarity import reference_of
@@ -89,7 +91,12 @@ def _judged(
 
     def judged(name: str) -> Judged:
         trace = run.sketch_at(places[name])
-        return judge(trace, reference_of(trace, references), similarity.get(name), limits, rejected_by_hand.get(name))
+        reference, alike = reference_of(trace, references), similarity.get(name)
+        try:
+            with unexpected():
+                return judge(trace, reference, alike, limits, rejected_by_hand.get(name))
+        except InternalError as error:
+            return Judged(trace.id, reference.id, {"internal_error": str(error)}, alike)
 
     tries = sorted(places, key=sample_and_number)
     return [counted(one, run.sketch_at(places[one.trace]), references[one.sample]) for one in once_each(map(judged, tries), limits)]

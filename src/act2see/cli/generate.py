@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write
+from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import note_what_micro_knows, open_video
 from act2see.config import GenerateConfig, SettingsFile
@@ -61,8 +61,7 @@ def generate(
 
 
 def _check(prompt: str, settings: GenerateConfig) -> None:
-    if not prompt.strip():
-        raise ConfigError("the prompt is empty: say what the picture shall show")
+    check_text("the prompt", prompt)
     if settings.out.suffix.lower() not in PICTURE_ENDINGS:
         raise ConfigError(f"cannot write {settings.out}: its name must end in one of {', '.join(PICTURE_ENDINGS)}")
     if any(not 0 < strength <= 1 for strength in settings.strengths):

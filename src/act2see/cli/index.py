@@ -8,8 +8,9 @@ from cyclopts import Parameter
 from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
 from act2see.cli.opening import open_video
 from act2see.config import IndexConfig, SettingsFile
-from act2see.errors import ConfigError, VideoError
-from act2see.output import complain, index_progress, say, say_json
+from act2see.errors import Act2SeeError, ConfigError, InternalError, VideoError
+from act2see.faults import unexpected
+from act2see.output import complain, complain_of, index_progress, say, say_json
 
 if TYPE_CHECKING:
     from act2see.cache import Cache
@@ -43,12 +44,17 @@ def index(
     try:
         for video in dict.fromkeys(videos):
             try:
-                opened = open_video(video)
-                encoder = encoder or registry.encoder(settings.retriever, settings)
-                done.append(_indexed(opened, encoder, cache, settings, as_named=video))
-            except VideoError as error:
-                complain(str(error))
-                failed.append({"video": video, "error": str(error)})
+                with unexpected():
+                    opened = open_video(video)
+            except (VideoError, InternalError) as error:
+                failed.append(_failed(video, error))
+                continue
+            encoder = encoder or registry.encoder(settings.retriever, settings)
+            try:
+                with unexpected():
+                    done.append(_indexed(opened, encoder, cache, settings, as_named=video))
+            except Act2SeeError as error:
+                failed.append(_failed(video, error))
     except KeyboardInterrupt:
         complain("interrupted; what was encoded is kept, and the same command goes on from there")
         return INTERRUPTED
@@ -59,6 +65,11 @@ def index(
         several = "videos" if len(done) > 1 else "video"
         say(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
     return MENDABLE if failed else ANSWERED
+
+
+def _failed(video: str, error: Act2SeeError) -> dict[str, str]:
+    complain_of(error) if isinstance(error, InternalError) else complain(str(error))
+    return {"video": video, "error": str(error)}
 
 
 def _indexed(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write
+from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import note_what_micro_knows, open_video
 from act2see.config import RetrieveConfig, SettingsFile
@@ -62,8 +62,7 @@ def retrieve(
 
 
 def _check(query: str, settings: RetrieveConfig) -> None:
-    if not query.strip():
-        raise ConfigError("the query is empty: say what to look for")
+    check_text("the query", query)
     if settings.plot and settings.plot.suffix.lower() not in PLOT_ENDINGS:
         raise ConfigError(f"cannot draw {settings.plot}: its name must end in one of {', '.join(PLOT_ENDINGS)}")
     check_file_to_write(settings.plot)

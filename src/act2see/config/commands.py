@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from act2see.config.models import ImagineConfig, IndexedConfig, Kinds, ModelConfig, NotNegative, Positive, SearchConfig, Words
+from act2see.config.models import MOST, ImagineConfig, IndexedConfig, Kinds, ModelConfig, NotNegative, Positive, SearchConfig, Seed, Words
 
 RAY = Group("On a Ray cluster", sort_key=9)
 
@@ -112,7 +112,7 @@ class WaitConfig:
 
     limit: Positive | None = None
     """Only the first so many questions; --resume without it goes on with the others."""
-    requests_per_minute: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    requests_per_minute: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=MOST))] = None
     """The backend is asked no oftener, whatever the number of workers: what a hosted model's rate limit allows."""
     prices: Path | None = None
     """TOML file with dollars per million tokens of each model (examples/prices.toml): the traces then say what they cost."""
@@ -126,7 +126,7 @@ class WaitConfig:
 class PaceConfig(WaitConfig):
     """The same, with several questions at once."""
 
-    workers: Positive = 1
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
     """How many questions are asked at once, where the backend waits for a server."""
 
 
@@ -154,7 +154,7 @@ class AskingConfig(RayConfig):
 
     shard: str | None = None
     """i/n: only every n-th question from the i-th on. Several processes with one --out share a run; the last to end writes its summary."""
-    shuffle_options: int | None = None
+    shuffle_options: Seed | None = None
     """Seed of an order of the choices that is drawn for each question, instead of the benchmark's own."""
 
 

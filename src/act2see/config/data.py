@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from act2see.config.commands import RayConfig, SourceConfig
-from act2see.config.models import SERVER, Count, Positive, Words
+from act2see.config.models import MOST, SERVER, Cosine, Count, Positive, Seed, Words
 from act2see.reasons import Reason
 
 Missing = Literal["licence", "reasoning", "answers"]
@@ -36,7 +36,7 @@ class ConstructConfig(SourceConfig):
 class SpendingConfig(RayConfig):
     """How `act2see construct` goes through the questions."""
 
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MOST))] = None
     """Ask nothing new once so many dollars are spent (needs --prices); what is under way ends, and --resume goes on."""
 
 
@@ -46,7 +46,7 @@ class FilterConfig:
 
     out: Path
     """Folder of the run that holds the kept traces; an earlier one of this command is replaced."""
-    reference_similarity: Annotated[float, Parameter(validator=Number(gte=-1, lte=1))] = 0.8
+    reference_similarity: Cosine = 0.8
     """How alike a trace's text and the person's reasoning must be at least, by the embedder (more than 0.80 in the paper)."""
     embedder: str = "bge-m3"
     """What compares them: bge-m3 (the paper's), sentence-transformers:NAME, words (no model; for tests), or package.module:Class."""
@@ -60,7 +60,7 @@ class FilterConfig:
     """Draw so many of the kept traces for a look by hand (100 in the paper)."""
     page: Path | None = None
     """Where the page goes on which they are looked through, kept or rejected."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of what is drawn for the page."""
     device: str = "auto"
     """Where the embedder runs: auto, cpu, cuda."""

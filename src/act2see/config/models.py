@@ -8,14 +8,29 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-Rate = Annotated[float, Parameter(validator=Number(gt=0, lte=1000))]
-Seconds = Annotated[float, Parameter(validator=Number(gt=0, lte=10_000_000))]
-Count = Annotated[int, Parameter(validator=Number(gte=0))]
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
+# Every number has two bounds: what is infinite or no number is refused, and so is what no clock, counter or generator of random numbers takes.
+MOST = 1_000_000_000
+_LONGEST_SECONDS = 1e6
+Rate = Annotated[float, Parameter(validator=Number(gte=1e-4, lte=1000))]
+Seconds = Annotated[float, Parameter(validator=Number(gt=0, lte=_LONGEST_SECONDS))]
+Count = Annotated[int, Parameter(validator=Number(gte=0, lte=MOST))]
+Positive = Annotated[int, Parameter(validator=Number(gte=1, lte=MOST))]
 Share = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
-NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
+Cosine = Annotated[float, Parameter(validator=Number(gte=-1, lte=1))]
+Finite = Annotated[float, Parameter(validator=Number(gte=-MOST, lte=MOST))]
+NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lte=MOST))]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
+LearningRate = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
 Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())]
 Kinds = Annotated[tuple[Literal["static", "transient", "hypothetical"], ...], Parameter(consume_multiple=True, negative_iterable=())]
+
+
+def _refuse_tiny(kind: object, temperature: object) -> None:
+    """A number by which float32 cannot divide is no temperature."""
+    if isinstance(temperature, float) and 0 < temperature < 1e-3:
+        raise ValueError("Must be 0 (greedy), or at least 0.001.")
+
+
 LOOKS, WRITES, LOCAL, SERVER = (
     Group(title, sort_key=number) for number, title in enumerate(("What it sees", "How it writes", "Local models", "Servers"), start=1)
 )
@@ -47,7 +62,7 @@ class SearchConfig(IndexedConfig):
     """How frames are chosen by their scores: grounding (the paper's), argmax, top_k, or for comparison uniform and random."""
     cache: Annotated[bool, Parameter(group=LOOKS)] = True
     """Keep what is computed of a video in the cache, for the next time."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
 
 
@@ -61,15 +76,15 @@ class ImagineConfig(SearchConfig):
     """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
     """Time for one whole answer or picture of a server, all tries and pauses included."""
-    strengths: Annotated[tuple[float, ...], Parameter(group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
+    strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gte=0, lte=1), group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
     """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
     tries: Annotated[Positive, Parameter(group=LOOKS)] = 2
     """Seeds that are tried before the model is told that no faithful picture could be made."""
     judge: Annotated[str, Parameter(group=LOOKS)] = "auto"
     """What checks each picture: encoder (the retriever's), a model that is asked (micro, huggingface:DIR, openai:MODEL), none; auto: see docs."""
-    margin: Annotated[float, Parameter(group=LOOKS)] = 0.0
+    margin: Annotated[Finite, Parameter(group=LOOKS)] = 0.0
     """By how much a picture must fit the prompt better than its anchor, in the encoder's units."""
-    floor: Annotated[float, Parameter(group=LOOKS)] = 0.0
+    floor: Annotated[Cosine, Parameter(group=LOOKS)] = 0.0
     """How alike picture and anchor must be at least, as a cosine."""
     memory: Annotated[Literal["auto", "none", "model-offload", "group-offload", "nf4"], Parameter(group=LOCAL)] = "auto"
     """How a large generator fits: whole, a part at a time, a few layers at a time, or with 4-bit weights; auto looks at what is free."""
@@ -101,7 +116,7 @@ class ModelConfig(ImagineConfig):
 
     max_tokens: Annotated[Positive | None, Parameter(group=WRITES)] = None
     """How many tokens it may write between two looks; the backend's own limit if not given."""
-    temperature: Annotated[NotNegative | None, Parameter(group=WRITES)] = None
+    temperature: Annotated[float | None, Parameter(validator=(Number(gte=0, lte=100), _refuse_tiny), group=WRITES)] = None
     """Sampling temperature, 0 for greedy; the backend's own if not given (the embedded model decodes greedily)."""
     top_p: Annotated[Share | None, Parameter(group=WRITES)] = None
     """Sample from the likeliest tokens that together have this probability."""

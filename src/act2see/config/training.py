@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from act2see.config.models import Kinds, Positive
+from act2see.config.models import Kinds, LearningRate, Positive, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class SyntheticConfig:
     """How many questions, each with a clip of its own."""
     kind: Kinds = ("static", "transient")
     """Which kinds of questions, in turn."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed gives other clips."""
 
 
@@ -35,9 +35,9 @@ class MicroVlmConfig:
     """Steps of this part."""
     batches: Positive | None = None
     """Batches a step, of all processes together: the same training by one process as by two. One for each process if not given."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights and data."""
-    learning_rate: float = 1.5e-3
+    learning_rate: LearningRate = 1.5e-3
     """Of AdamW, at its peak."""
     save_every: Positive = 200
     """Steps between checkpoints."""
@@ -51,9 +51,9 @@ class MicroRetrieverConfig:
     """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
     steps: Positive = 1500
     """Batches."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights and data."""
-    learning_rate: float = 1.5e-3
+    learning_rate: LearningRate = 1.5e-3
     """Of AdamW, at its peak."""
     start_from: Path | None = None
     """Folder of a finished retriever whose weights to begin with, instead of random ones."""
@@ -77,9 +77,9 @@ class MicroGeneratorConfig:
     """Folder of a finished model whose weights to begin with: one with a codec, for the edits."""
     steps: Positive = 800
     """Batches of this part."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights and data."""
-    learning_rate: float = 2.0e-3
+    learning_rate: LearningRate = 2.0e-3
     """Of AdamW, at its peak."""
     save_every: Positive = 250
     """Steps between checkpoints."""

@@ -13,8 +13,9 @@ from PIL import Image
 
 import act2see
 from act2see import chat
-from act2see.errors import ConfigError, StoreError
+from act2see.errors import ConfigError, InternalError, StoreError
 from act2see.export.formats import LLAMAFACTORY_INFO, Format, UnfitError, rendering_of, row
+from act2see.faults import unexpected
 from act2see.folders import whole_folder
 from act2see.records import decode_trace, parse_json, without_version
 from act2see.store import Run
@@ -164,14 +165,15 @@ def _write_rows(folder: Path, traces: Iterable[Stored], form: Format, style: cha
         for one in _usable(traces, skipped):
             used: dict[str, Path] = {}
             try:
-                made = row(one.trace, form, style, partial(_place, one, used))
-            except UnfitError as error:
+                with unexpected(UnfitError):
+                    line = json.dumps(row(one.trace, form, style, partial(_place, one, used)), allow_nan=False)
+            except (UnfitError, InternalError) as error:
                 skipped.append(Skipped(one.id, str(error)))
                 continue
             for name in used.keys() - copied:
                 shutil.copyfile(used[name], pictures / name)
                 copied.add(name)
-            lines.write(json.dumps(made, allow_nan=False) + "\n")
+            lines.write(line + "\n")
             done += 1
     return done, len(copied)
 

@@ -31,7 +31,7 @@ def write_report(trace: Trace, path: Path | str) -> None:
 def write_page(path: Path, html: str) -> None:
     """Write a page to `path`, whole or not at all. Raises `StoreError`."""
     # Beside the target, because a rename is atomic only within a file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path.name else path
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part") if path.name else path
     try:
         with temporary.open("x", encoding="utf-8") as file:
             file.write(html)

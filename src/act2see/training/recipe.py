@@ -13,6 +13,9 @@ from act2see.toml import read_toml
 Part = Literal["language", "projector", "vision"]
 """The language model with its head; what maps pictures into it (Qwen3-VL's mergers); the rest of the vision tower."""
 
+_MOST = 1e12
+"""No number in a recipe needs to be larger; infinity and integers beyond a float stay out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -92,6 +95,9 @@ class Recipe:
     probe_max_tokens: int = 1024
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, int | float) and not abs(value) < _MOST:  # which also keeps out what is no number
+                raise ConfigError(f"{name} is {str(value)[:40]}; it must be a number below {_MOST:g}")
         for name in ("lora_rank", "lora_alpha", "epochs", "batch_size", "accumulation", "max_tokens", "log_every", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -105,11 +111,15 @@ class Recipe:
             "warmup",
             "weight_decay",
             "lora_dropout",
+            "seed",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate:g}; it must be above 0")
+        for name in ("learning_rate", "max_grad_norm", "probe_fps"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name):g}; it must be above 0")
+        if self.lora_dropout >= 1:
+            raise ConfigError(f"lora_dropout is {self.lora_dropout:g}; it must be below 1")
         if self.warmup >= 1:
             raise ConfigError(f"warmup is {self.warmup:g}; it is a share of all steps, below 1")
         if not self.parts:
@@ -150,7 +160,7 @@ def _checked(path: Path, name: str, value: Any, hint: Any) -> Any:
         return value
     assert not isinstance(hint, UnionType)
     if hint is float and type(value) is int:
-        return float(value)
+        return float(value) if abs(value) < _MOST else value
     if type(value) is not hint:
         words = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
         raise ConfigError(f"{path}: {name} is {value!r}; it must be {words[hint]}")
