@@ -289,10 +289,10 @@ def test_the_page_shows_every_arm_where_its_accuracy_is() -> None:
     made = chart("All", summary["arms"], MEANINGS, summary["chance"])
     assert [mark.name for mark in made.marks] == [arm.replace("_", " ") for arm in ARMS]
     real, off = made.marks[0], made.marks[1]
-    left, right = made.ticks[0][0], made.ticks[-1][0]
-    assert off.x == pytest.approx(left + 0.375 * (right - left), abs=0.1)
-    assert left <= off.low < off.x < off.high <= right
-    assert made.chance == pytest.approx(left + 0.25 * (right - left), abs=0.1)
+    assert off.at == 37.5
+    assert off.interval is not None
+    assert 0 <= off.interval[0] < off.at < sum(off.interval) <= 100
+    assert made.chance == 25
     assert (real.difference, off.difference[:5]) == ("", "+37.5")
     for words in (*MEANINGS.values(), "37.5\N{NO-BREAK SPACE}%", "did not ask"):
         assert words.replace("'", "&#39;") in html

@@ -22,14 +22,14 @@ _Z = NormalDist().inv_cdf(0.975)
 def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float] | None:
     """The 95 % interval of a mean whose values depend on each other within a cluster: the mean and t cluster-robust standard errors around it.
 
-    t has one degree of freedom less than there are clusters. None with fewer than two clusters. For differences; a share of right answers, whose
-    interval must stay between 0 and 1, has `share_interval`.
+    t has one degree of freedom less than there are clusters. None with fewer than two clusters. For differences of shares, which lie between -1 and 1
+    as the interval does; a share of right answers has `share_interval`.
     """
     found = _robust_variance(values, clusters)
     if found is None:
         return None
     mean, half = sum(values) / len(values), t_quantile(found.clusters - 1) * sqrt(found.variance)
-    return [round(mean - half, 4), round(mean + half, 4)]
+    return [max(-1.0, round(mean - half, 4)), min(1.0, round(mean + half, 4))]
 
 
 def share_interval(right: Sequence[bool], clusters: Sequence[Hashable]) -> list[float] | None:

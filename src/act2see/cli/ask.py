@@ -36,6 +36,7 @@ def ask(
     del config  # read before this function was called
     from act2see import registry
     from act2see.engine import insert, new_trace
+    from act2see.report import write_report
 
     check_question(question, settings.choices)
     check_file_to_write(settings.report)
@@ -55,14 +56,16 @@ def ask(
         try:
             reason_aloud(trace, opened, backend, retriever, generator, settings)
         except KeyboardInterrupt:
-            complain("interrupted" + (f"; what was thought so far is kept in {settings.save}" if run and trace.steps else ""))
+            kept = [settings.save] if run and trace.steps else []
+            if settings.report:  # of what there is
+                write_report(trace, settings.report)
+                kept.append(settings.report)
+            complain("interrupted" + (f"; what was thought so far is kept in {' and '.join(map(str, kept))}" if kept else ""))
             return INTERRUPTED
         finally:
             if run and (trace.steps or trace.finish):
                 run.append(trace)
     if settings.report:
-        from act2see.report import write_report
-
         write_report(trace, settings.report)
     return ANSWERED if tell_answer(trace, settings) else NO_ANSWER
 

@@ -109,7 +109,7 @@ def _tell(told: dict[str, Any]) -> None:
     say(f"{'':<{width}}  questions   first  second  difference                gained  lost  p")
     for name, row in {"all": told, **told["by_kind"]}.items():
         between = row["difference_95"]
-        interval = "" if between is None else f" [{100 * between[0]:+.1f}, {100 * between[1]:+.1f}]"
+        interval = " [unknown]" if between is None else f" [{100 * between[0]:+.1f}, {100 * between[1]:+.1f}]"
         difference = f"{100 * row['difference']:+.1f} points{interval}"
         counts = f"{row['gained']:>6}  {row['lost']:>4}  {row['mcnemar_p']:.3g}"
         say(f"{one_line(name):<{width}}  {row['n']:>9}  {row['first']:>6.1%}  {row['second']:>6.1%}  {difference:<24}  {counts}")

@@ -53,7 +53,7 @@ def construct(
     _check(source, settings, spending)
     assert settings.out is not None
     asked = registry.source(source, settings, settings.out / "videos")
-    samples = _read(source, asked, spending.limit)
+    samples = _read(asked, spending.limit)
     check_usable(source, samples, settings.allow)
     run = _run(settings.out, source, settings)
     missing = _write_references(run, source, samples)
@@ -79,10 +79,14 @@ def construct(
 # Before the first question
 
 
-def _read(source: str, asked: "Benchmark", limit: int | None) -> "list[Sample]":
+def _read(asked: "Benchmark", limit: int | None) -> "list[Sample]":
     """All questions at once, because what speaks against their use is said before anything is paid for."""
+    from act2see.benchmarks.synthetic import SyntheticBenchmark
+
     samples = islice(asked.samples(), limit)
-    return list(progressing(samples, "clips", None) if source == MAKES_ITS_OWN else samples)
+    if not isinstance(asked, SyntheticBenchmark):
+        return list(samples)
+    return list(progressing(samples, "clips", min(asked.count, limit or asked.count)))
 
 
 def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> None:

@@ -41,9 +41,10 @@ def tradeoff(
         say_json({"by": by, "runs": points, "plot": None if plot is None else str(plot)})
         return ANSWERED
     for point in sorted(points, key=lambda one: float(one["cost"])):
-        low, high = point["accuracy_95"] or (point["accuracy"], point["accuracy"])
+        between = point["accuracy_95"]
+        interval = "unknown" if between is None else f"{between[0]:.1%}, {between[1]:.1%}"
         mark = "*" if point["is_best"] else " "
-        say(f"{mark} {point['run']}: {point['accuracy']:.1%} [{low:.1%}, {high:.1%}] for {point['cost']:,.6g} {UNITS[by]} an answer")
+        say(f"{mark} {point['run']}: {point['accuracy']:.1%} [{interval}] for {point['cost']:,.6g} {UNITS[by]} an answer")
     say("* no other run is both as right and cheaper")
     return ANSWERED
 

@@ -67,7 +67,7 @@ class DemoConfig:
     """The bundled clips, answered by the embedded models."""
 
     report: Path = Path("report.html")
-    """Where the HTML report of the most interesting answer goes."""
+    """Where the HTML report of all answers goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,16 @@ from typing import Any
 
 from act2see.report.page import template
 
-_ROW, _TOP, _LEFT, _WIDTH = 26.0, 8.0, 108.0, 560.0
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One arm in a chart: where its dot and its interval stand, in the drawing's units, and the words beside them."""
+    """One arm in a chart: where its dot and its interval stand, in percent of the chart's width, and the words beside them."""
 
     name: str
     meaning: str
-    y: float
-    x: float
-    low: float
-    high: float
+    at: float
+    interval: tuple[float, float] | None
+    """Where it begins and how wide it is; None where it is not known."""
     accuracy: str
     difference: str
     is_real: bool
@@ -26,13 +23,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The arms over one group of questions. `ticks` are the percentages on the axis with their places."""
+    """The arms over one group of questions, and where chance stands, in percent of the chart's width."""
 
     title: str
     marks: tuple[Mark, ...]
-    ticks: tuple[tuple[float, str], ...]
     chance: float | None
-    height: float
 
 
 def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
@@ -43,7 +38,7 @@ def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str
     named = {"retrieve": "Questions that asked for a frame", "generate": "Questions that asked for a picture", "none": "Questions without a call"}
     charts += [chart(named.get(call, call), arms, meanings, summary["chance"]) for call, arms in summary["by_call"].items()]
     looking = {"all": summary["looking"], **summary["looking_by_kind"]}
-    return template("audit.html.j2").render(summary=summary, charts=charts, looking=looking, facts=_FACTS, share=share, left=_LEFT, width=_WIDTH)
+    return template("audit.html.j2").render(summary=summary, charts=charts, looking=looking, facts=_FACTS, share=share)
 
 
 _FACTS = (
@@ -57,28 +52,28 @@ _FACTS = (
 
 
 def chart(title: str, arms: Mapping[str, Any], meanings: Mapping[str, str], chance: float | None) -> Chart:
-    """Where everything of a chart stands; accuracies run from 0 to 100 % over the drawing's width."""
-    marks = tuple(_mark(place, name, arm, meanings.get(name, "")) for place, (name, arm) in enumerate(arms.items()))
-    ticks = tuple((_at(number / 4), f"{number * 25} %") for number in range(5))
-    return Chart(title, marks, ticks, None if chance is None else _at(chance), _TOP + _ROW * len(marks))
+    """Where everything of a chart stands; accuracies run from 0 to 100 % over its width."""
+    marks = tuple(_mark(name, arm, meanings.get(name, "")) for name, arm in arms.items())
+    return Chart(title, marks, None if chance is None else _at(chance))
 
 
-def _mark(place: int, name: str, arm: Mapping[str, Any], meaning: str) -> Mark:
-    accuracy = arm["accuracy"] or 0.0
-    low, high = arm["accuracy_95"] or (accuracy, accuracy)
+def _mark(name: str, arm: Mapping[str, Any], meaning: str) -> Mark:
     between = "real_minus_arm" in arm and arm["real_minus_arm"] is not None
     difference = f"{100 * arm['real_minus_arm']:+.1f} [{points(arm['real_minus_arm_95'])}]" if between else ""
-    y = _TOP + _ROW * (place + 0.5)
-    return Mark(name.replace("_", " "), meaning, y, _at(accuracy), _at(low), _at(high), share(arm["accuracy"]), difference, name == "real")
+    interval = None
+    if arm["accuracy_95"] is not None:
+        low, high = map(_at, arm["accuracy_95"])
+        interval = low, round(high - low, 2)
+    return Mark(name.replace("_", " "), meaning, _at(arm["accuracy"] or 0.0), interval, share(arm["accuracy"]), difference, name == "real")
 
 
 def _at(value: float) -> float:
-    return round(_LEFT + _WIDTH * min(1.0, max(0.0, value)), 2)
+    return round(100 * min(1.0, max(0.0, value)), 2)
 
 
 def points(interval: Sequence[float] | None) -> str:
-    """An interval of a difference, in points."""
-    return "" if interval is None else f"{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}"
+    """An interval of a difference, in points; "unknown" where there is none: all questions are about one video."""
+    return "unknown" if interval is None else f"{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}"
 
 
 def share(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,20 +13,23 @@ from markupsafe import Markup
 
 from act2see.errors import StoreError
 from act2see.report import view
+from act2see.report.pictures import Album
 from act2see.trace import Trace
 
 # HTML allows no control characters, UTF-8 no lone surrogates; a mark that reorders text could make a page say what is not written.
 _NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def render_report(trace: Trace) -> str:
-    """A trace as one HTML page that needs nothing else: pictures are embedded, there is no script and no address to load."""
-    return template("page.html.j2").render(page=view.page(trace), seconds=view.seconds_text)
+def render_report(*traces: Trace) -> str:
+    """One or several traces as one HTML page that needs nothing else: pictures are embedded, there is no script and no address to load."""
+    album = Album()
+    pages = [view.page(trace, album, f"q{number}-" if len(traces) > 1 else "") for number, trace in enumerate(traces, 1)]
+    return template("page.html.j2").render(pages=pages, pictures=album.embedded(), seconds=view.seconds_text)
 
 
-def write_report(trace: Trace, path: Path | str) -> None:
-    """Write a trace's page to `path`, whole or not at all. Raises `StoreError`."""
-    write_page(Path(path), render_report(trace))
+def write_report(traces: Trace | Sequence[Trace], path: Path | str) -> None:
+    """Write the page of one or several traces to `path`, whole or not at all. Raises `StoreError`."""
+    write_page(Path(path), render_report(*((traces,) if isinstance(traces, Trace) else traces)))
 
 
 def write_page(path: Path, html: str) -> None:

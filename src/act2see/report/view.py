@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Literal, assert_never
 
 from act2see import chat
-from act2see.report.pictures import Album, Embedded, Picture
+from act2see.report.pictures import Album, Picture
 from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 
 INSERTED_PIXELS = 640
@@ -116,12 +116,12 @@ class Page:
     initial: tuple[Shown, ...]
     blocks: tuple[Block, ...]
     stages: tuple[Stage, ...]
-    pictures: tuple[Embedded, ...]
+    prefix: str = ""
+    """Before the names of places on the page, where it tells of several traces."""
 
 
-def page(trace: Trace) -> Page:
-    """The page of a trace, finished or not."""
-    album = Album()
+def page(trace: Trace, album: Album, prefix: str = "") -> Page:
+    """What a page says of a trace, finished or not; its pictures are put into the album."""
     initial, blocks = seen_and_said(trace, album, MAX_INITIAL_PICTURES)
     return Page(
         trace=trace,
@@ -132,7 +132,7 @@ def page(trace: Trace) -> Page:
         initial=initial,
         blocks=blocks,
         stages=_stages(trace.cost),
-        pictures=album.embedded(),
+        prefix=prefix,
     )
 
 
