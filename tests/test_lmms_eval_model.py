@@ -46,7 +46,7 @@ GIVEN: list[tuple[Mapping[str, Any], list[str]]] = [
     ),
     ({"max_looks": 1, "fps": 2, "retrieve_fps": 0.5}, ["--max-looks=1", "--fps=2", "--retrieve-fps=0.5"]),
     ({"max_looks": "1", "fps": "2.0", "greedy": "true"}, ["--max-looks=1", "--fps=2.0", "--greedy"]),
-    ({"seed": -1.0, "insert": "2.0"}, ["--seed=-1", "--insert=2"]),
+    ({"seed": 7.0, "insert": "2.0"}, ["--seed=7", "--insert=2"]),
     ({"greedy": True, "cache": False, "send_stop": False}, ["--greedy", "--no-cache", "--no-send-stop"]),
     ({"strengths": "[0.3, 1]"}, ["--strengths", "0.3", "1"]),
     ({"strengths": 0.5}, ["--strengths", "0.5"]),

@@ -367,7 +367,7 @@ def test_a_stream_that_is_not_utf_8_gets_plain_arrows_and_no_error() -> None:
     printer.delta("Größe ★ \ud800 <retrieve>é</retrieve>")
     printer.step(Observation(frames=(REAL,)))
     printer.finish(finished([]))
-    assert raw.getvalue().decode("ascii").startswith("Gr??e ? ?\n  --> retrieve: ?\n  <-- frame at 4.3 s (score 0.91)\n")
+    assert raw.getvalue().decode("ascii").startswith("Gr??e ? \\ud800\n  --> retrieve: ?\n  <-- frame at 4.3 s (score 0.91)\n")
 
 
 def test_a_printer_for_a_stream_colours_terminals_only() -> None:

@@ -46,6 +46,8 @@ class Scored:
     def score(self, number: int = 0) -> Score:
         """What is kept of it: no frame, no text."""
         sample = self.sample
+        if not all(isinstance(text, str) for text in (sample.id, sample.kind, *sample.groups)):
+            raise TypeError(f"question {sample.id!r}: its id, kind and groups must be texts")
         steps = [] if self.trace is None else self.trace.steps
         observed = [step for step in steps if isinstance(step, Observation)]
         options, guesses = right_guesses(sample)
@@ -56,7 +58,7 @@ class Scored:
             self.error,
             number,
             str(sample.video),
-            sample.groups,
+            tuple(sample.groups),
             content=_content_of(sample),
             calls=sum(isinstance(step, Retrieve | Generate) for step in steps),
             served=sum(step.error is None for step in observed),
@@ -189,6 +191,9 @@ def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
 
 def chains(benchmark: Benchmark, samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     """The samples in order, those that quote the answer to one just before them together with it: whoever asks one asks all, one after the other."""
+    if not isinstance(_inner(benchmark), ChainedBenchmark):
+        yield from ([sample] for sample in samples)
+        return
     chain: list[Sample] = []
     for sample in samples:
         before = _after(benchmark, sample)

@@ -32,9 +32,7 @@ def test_several_videos_with_progress_and_a_summary(act2see: Act2See, clip: Path
     assert first.startswith(f"{clip}: 20 frames of 2.0 s in ")
     assert second.startswith(f"{other}: 20 frames of 2.0 s in ")
     assert last.startswith("2 videos, 40 frames in ")
-    assert "indexing clip.mp4" in done.err
-    assert "20/20 frames" in done.err
-    assert "/s, 0:00:00 left" in done.err
+    assert done.err == ""  # so short a job tells no progress where there is no terminal
     again = act2see("index", clip, other, *GREY, "--json")
     assert (again.code, again.err) == (0, "")
     assert [one["frames"] for one in json.loads(again.out)["videos"]] == [20, 20]

@@ -11,13 +11,12 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
-from act2see.errors import ConfigError
-from act2see.faults import ERRORS_FILE
+from act2see.errors import ConfigError, InternalError
+from act2see.faults import ERRORS_FILE, Faults, unexpected
 from act2see.output import complain, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.audit import Arm, Audited, Auditor
-    from act2see.faults import Faults
     from act2see.interfaces import Sample
     from act2see.store import Place, Run
     from act2see.trace import Trace
@@ -101,7 +100,6 @@ def _audit_run(benchmark: str, settings: EvalConfig) -> "Run":
 
 def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
     """Every question in all arms; each trace is on the disk as soon as it ends. A backend that is away is waited for."""
-    from act2see.faults import Faults
     from act2see.workers import Patience
 
     places = _places(run) if run else {}
@@ -115,11 +113,9 @@ def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, r
     return audited
 
 
-def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"], faults: "Faults") -> "Audited":
+def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"], faults: Faults) -> "Audited":
     """The question in all arms, whatever happens in one of them; tracebacks of internal errors are kept, each once."""
     from act2see.audit import ARMS, Armed, Audited
-    from act2see.errors import InternalError
-    from act2see.faults import unexpected
     from act2see.trace import Cost
 
     try:

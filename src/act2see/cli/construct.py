@@ -14,14 +14,13 @@ from cyclopts import Parameter
 from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
-from act2see.errors import ConfigError
-from act2see.faults import ERRORS_FILE
+from act2see.errors import ConfigError, InternalError
+from act2see.faults import ERRORS_FILE, Faults, unexpected
 from act2see.output import complain, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.construction import Constructed, Constructor, Spending
     from act2see.distributed import Spread
-    from act2see.faults import Faults
     from act2see.interfaces import Benchmark, Sample
     from act2see.store import Place, Run
     from act2see.workers import Patience
@@ -167,7 +166,6 @@ def _with_progress(
     constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending", spread: "Spread | None"
 ) -> "list[Constructed]":
     """Every question that ended, in the source's order. Each new trace is on the disk before its worker goes on."""
-    from act2see.faults import Faults
     from act2see.workers import Patience, each
 
     there = _tries(run, budget)
@@ -178,7 +176,7 @@ def _with_progress(
     try:
         for one in progressing(each(enumerate(questions), work, workers), "questions", len(samples)):
             ended += [] if one is None else [one]
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InternalError):
         complain(f"what was answered is kept in {run.folder}: go on with --resume")
         raise
     return sorted(ended, key=lambda one: one.score.number)
@@ -193,14 +191,12 @@ class Work:
     there: "dict[str, dict[int, Place]]"
     patience: "Patience"
     budget: "Spending"
-    faults: "Faults"
+    faults: Faults
 
     def __call__(self, question: "tuple[int, Sample]") -> "Constructed | None":
         """How a question ended; None where the budget was spent before it could."""
         from act2see.construction import Constructed
-        from act2see.errors import InternalError
         from act2see.evaluation import score_of_fault
-        from act2see.faults import unexpected
         from act2see.trace import Cost
 
         number, sample = question

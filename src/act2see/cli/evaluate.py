@@ -15,14 +15,13 @@ from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
-from act2see.errors import ConfigError, StoreError
-from act2see.faults import ERRORS_FILE
+from act2see.errors import ConfigError, InternalError, StoreError
+from act2see.faults import ERRORS_FILE, Faults, unexpected
 from act2see.output import complain, progressing, say, tell_faults, tell_scores
 
 if TYPE_CHECKING:
     from act2see.distributed import Spread
     from act2see.evaluation import Evaluator, Scored
-    from act2see.faults import Faults
     from act2see.interfaces import Benchmark, Sample
     from act2see.scores import Score
     from act2see.store import Place, Run
@@ -146,7 +145,6 @@ def _with_progress(
     evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
-    from act2see.faults import Faults
     from act2see.workers import Patience, each
 
     there = run.finished() if run and (settings.resume or shard) else {}
@@ -160,10 +158,11 @@ def _with_progress(
     costs: list[Cost] = []
     try:
         answers = (one for chain in each(questions, work, workers) for one in chain)
-        for score, cost in progressing(answers, "questions", _count(settings, asking, shard)):
-            scores.append(score)
-            costs += [] if cost is None else [cost]
-    except KeyboardInterrupt:
+        with unexpected(BrokenPipeError):
+            for score, cost in progressing(answers, "questions", _count(settings, asking, shard)):
+                scores.append(score)
+                costs += [] if cost is None else [cost]
+    except (KeyboardInterrupt, InternalError):
         if run:
             complain(f"what was answered is kept in {run.folder}: go on with --resume")
         raise
@@ -178,13 +177,11 @@ class Work:
     run: "Run | None"
     there: "dict[str, Place]"
     patience: "Patience"
-    faults: "Faults"
+    faults: Faults
 
     def __call__(self, chain: "Sequence[tuple[int, Sample]]") -> "list[tuple[Score, Cost | None]]":
         """The score of each question of a chain, and what its answer cost; one that quotes an earlier answer is asked with it."""
-        from act2see.errors import InternalError
         from act2see.evaluation import quoting, score_of_fault
-        from act2see.faults import unexpected
 
         asked: dict[str, Trace | None] = {}
         found: list[tuple[Score, Cost | None]] = []

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.config import FilterConfig, SettingsFile
-from act2see.errors import ConfigError, StoreError
+from act2see.errors import ConfigError, InternalError, StoreError
+from act2see.faults import unexpected
 from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ def _judged(
     rejected_by_hand: Mapping[str, str],
 ) -> "list[Counted]":
     from act2see.acceptance import counted
-    from act2see.errors import InternalError
-    from act2see.faults import unexpected
     from act2see.filtering import Judged, Limits, judge, once_each
     from act2see.references import sample_and_number
     from act2see.similarity import reference_of
