@@ -1,6 +1,7 @@
 """The report: what stands on the page, that nothing on it is markup of a model's, and that it loads nothing."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -187,3 +188,18 @@ def test_the_cost_is_told() -> None:
     free = trace()
     free.cost = Cost()
     assert "Priceunknown" in parsed(render_report(free)).one("dl", "numbers").text.replace("\n", "")
+
+
+def test_several_traces_on_one_page_keep_their_places_and_share_their_pictures() -> None:
+    one, other = trace(), replace(trace(), id="trace-2", question="Where is the <b>star</b>?")
+    page = parsed(render_report(one, other))
+    assert [heading.text for heading in page.all("h1")] == [one.question, other.question]
+    assert page.one("title").text == "2 questions · act2see"
+    links = [link.attributes["href"] for link in page.one("nav", "questions").all("a")]
+    ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
+    assert links == ["#q1-question", "#q2-question"]
+    assert len(ids) == len(set(ids))
+    assert {f"#{name}" for name in ids} >= {link.attributes["href"] for link in page.all("a")}
+    assert {f"#{name}" for name in ids} >= {used.attributes["href"] for used in page.all("use")}
+    assert len(page.all("symbol")) == len(parsed(render_report(one)).all("symbol"))
+    assert parsed(render_report(one)).all("nav") == []

@@ -116,6 +116,18 @@ def test_a_means_interval_is_the_textbooks() -> None:
     assert clustered_interval([1.0, 2.0, 3.0, 4.0], "abcd") == [0.4457, 4.5543]
 
 
+@given(st.lists(st.tuples(st.sampled_from([-1.0, 0.0, 1.0]), st.integers(0, 4)), min_size=2, max_size=20))
+def test_no_interval_of_a_difference_leaves_what_a_difference_can_be(drawn: list[tuple[float, int]]) -> None:
+    values, clusters = zip(*drawn, strict=True)
+    for interval in (clustered_interval(values, clusters, between=(-1, 1)), bootstrap_interval(values, clusters, resamples=50)):
+        assert interval is None if len(set(clusters)) < 2 else interval is not None and -1 <= interval[0] <= interval[1] <= 1
+
+
+def test_two_videos_leave_a_difference_open_within_its_bounds() -> None:
+    assert clustered_interval([1.0, 0.0], "ab") == [-5.8531, 6.8531]
+    assert clustered_interval([1.0, 0.0], "ab", between=(-1, 1)) == [-1, 1]
+
+
 def test_a_bootstrap_draws_whole_videos() -> None:
     """Two videos of which one gains all and one loses all: a drawing is all the one, all the other, or both."""
     assert bootstrap_interval([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], "aaabbb") == [-1.0, 1.0]

@@ -216,7 +216,7 @@ def _arms(members: Sequence[Audited]) -> dict[str, Any]:
             gained, lost = (sum(one > other for one, other in zip(*pair, strict=True)) for pair in ((real, right), (right, real)))
             found[arm] |= {
                 "real_minus_arm": _mean([one - other for one, other in zip(real, right, strict=True)]),
-                "real_minus_arm_95": clustered_interval([one - other for one, other in zip(real, right, strict=True)], clusters),
+                "real_minus_arm_95": clustered_interval([one - other for one, other in zip(real, right, strict=True)], clusters, between=(-1, 1)),
                 "only_real_right": gained,
                 "only_arm_right": lost,
                 "mcnemar_p": mcnemar(gained, lost),

@@ -65,7 +65,7 @@ class Cache:
     def find(self, name: str) -> Path | None:
         """The path of an entry that is there, which counts as its use; None where there is none. For files that are mapped rather than read."""
         path = self.path(name)
-        if not path.is_file():
+        if not os.path.isfile(path):  # also where a folder may not be read or a name is too long
             return None
         with suppress(OSError):  # a cache that may only be read still serves
             os.utime(path)
@@ -196,7 +196,7 @@ class Cache:
             return None
 
     def _files(self) -> Iterator[Path]:
-        if (self.folder / _MARK).is_file():
+        if os.path.isfile(self.folder / _MARK):
             for parent, _, names in os.walk(self.folder):
                 yield from (Path(parent) / name for name in names)
 

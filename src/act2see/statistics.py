@@ -5,7 +5,7 @@ independently, wherever several questions share one. docs/evaluation.md tells th
 """
 
 from collections.abc import Hashable, Sequence
-from math import atan, cos, pi, sin, sqrt
+from math import atan, cos, inf, pi, sin, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -19,17 +19,17 @@ _AT_ONCE = 4_000_000
 _Z = NormalDist().inv_cdf(0.975)
 
 
-def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float] | None:
+def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable], *, between: tuple[float, float] = (-inf, inf)) -> list[float] | None:
     """The 95 % interval of a mean whose values depend on each other within a cluster: the mean and t cluster-robust standard errors around it.
 
-    t has one degree of freedom less than there are clusters. None with fewer than two clusters. For differences of shares, which lie between -1 and 1
-    as the interval does; a share of right answers has `share_interval`.
+    t has one degree of freedom less than there are clusters. None with fewer than two clusters. `between`: what the mean can be at all,
+    such as -1 and 1 for a difference of shares; the interval ends there. A share of right answers has `share_interval`.
     """
     found = _robust_variance(values, clusters)
     if found is None:
         return None
     mean, half = sum(values) / len(values), t_quantile(found.clusters - 1) * sqrt(found.variance)
-    return [max(-1.0, round(mean - half, 4)), min(1.0, round(mean + half, 4))]
+    return [max(between[0], round(mean - half, 4)), min(between[1], round(mean + half, 4))]
 
 
 def share_interval(right: Sequence[bool], clusters: Sequence[Hashable]) -> list[float] | None:

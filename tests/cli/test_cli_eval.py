@@ -1,6 +1,8 @@
 """`eval` and `demo`: many questions, one after the other."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,4 +106,19 @@ def test_the_demo_answers_every_question_and_writes_a_report(
         "2. What colour is the star? red (wrong: it is blue; looked again at 0.50 s)",
         "report: demo.html",
     ]
-    assert "the red star" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8")
+    assert "the red star" in page
+    assert page.count("<article") == 2
+
+
+def test_the_demos_report_begins_with_a_retrieved_frame(tmp_path: Path, act2see: Act2See, clip: Path) -> None:
+    item = {"video": str(clip), "question": "First?", "choices": ["blue", "red"], "answer": "red"}
+    (tmp_path / "questions.json").write_text(json.dumps([item, {**item, "question": "Second?"}]), encoding="utf-8")
+    how = ModelConfig()
+    act2see("--version")
+    backend, finder = registry.backend("eval_fakes:Steady", how), registry.retriever("cli_fakes:Finder", how)
+    answer_demo(tmp_path, Path("demo.html"), backend, finder, None, how)
+    headings = re.findall("<h1[^>]*>(.*?)</h1>", (tmp_path / "demo.html").read_text(encoding="utf-8"))
+    looked = [trace_id for trace_id in ("demo-1", "demo-2") if int(hashlib.sha256(trace_id.encode()).hexdigest(), 16) % 2 == 0]
+    assert headings[0] == {"demo-1": "First?", "demo-2": "Second?"}[looked[0]]
+    assert sorted(headings) == ["First?", "Second?"]

@@ -25,7 +25,8 @@ sys.exit(f"loaded: {heavy}" if heavy else 0)
 
 def test_control_c_is_one_line_and_the_partial_trace_is_kept(clip: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with start(tmp_path, "ask", clip, "What colour?", *fakes("Halfway"), "--save", run) as process:
+    report = tmp_path / "report.html"
+    with start(tmp_path, "ask", clip, "What colour?", *fakes("Halfway"), "--save", run, "--report", report) as process:
         assert process.stderr is not None
         seen = ""
         while "Now I" not in seen:
@@ -35,11 +36,14 @@ def test_control_c_is_one_line_and_the_partial_trace_is_kept(clip: Path, tmp_pat
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert rest.strip() == f"act2see: interrupted; what was thought so far is kept in {run}"
+    assert rest.strip() == f"act2see: interrupted; what was thought so far is kept in {run} and {report}"
     (trace,) = Run.open(run).traces()
     assert trace.finish is None
     assert trace.steps[0] == Thought("<think>Look.")
     assert trace.looks == 1
+    page = report.read_text(encoding="utf-8")
+    assert "the star" in page
+    assert "cut off before its end" in page
 
 
 def test_a_reader_that_leaves_is_no_traceback(clip: Path, tmp_path: Path) -> None:
