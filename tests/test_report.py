@@ -194,7 +194,7 @@ def test_several_traces_on_one_page_keep_their_places_and_share_their_pictures()
     one, other = trace(), replace(trace(), id="trace-2", question="Where is the <b>star</b>?")
     page = parsed(render_report(one, other))
     assert [heading.text for heading in page.all("h1")] == [one.question, other.question]
-    assert page.one("title").text == "2 questions · act2see"
+    assert page.all("title")[0].text == "2 questions · act2see"
     links = [link.attributes["href"] for link in page.one("nav", "questions").all("a")]
     ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
     assert links == ["#q1-question", "#q2-question"]

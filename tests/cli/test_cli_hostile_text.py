@@ -130,7 +130,7 @@ def test_runs_and_what_is_told_of_them(act2see: Act2See) -> None:
     checked(act2see("tradeoff", *runs, "--by", "tokens"))
     checked(act2see("score", runs[0], "--benchmark", f"{MODULE}:Bench"))
     checked(act2see("audit", f"{MODULE}:Bench", *talking(), "--n", "2", "--out", f"audit {ESCAPES}"))
-    checked(act2see("export", runs[0], "--format", "trl", "--out", f"data {ESCAPES}"))
+    checked(act2see("export", runs[0], "--format", "trl", "--out", f"data {ESCAPES}"), codes=(1,))
     checked(act2see("eval", f"{MODULE}:Bench", *talking(), "--out", runs[0]), codes=(1,))
     checked(act2see("score", f"no {HOSTILE}"), codes=(1,))
 

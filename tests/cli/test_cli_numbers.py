@@ -56,7 +56,7 @@ FLAGS = list({(flag, kind): (command, flag, kind) for command, flag, kind in fla
 
 
 def test_the_flags_are_found() -> None:
-    assert len(FLAGS) > 50
+    assert len(FLAGS) > 40
     assert {"--temperature", "--request-retries", "--requests-per-minute", "--learning-rate"} <= {flag for _, flag, _ in FLAGS}
 
 
