@@ -139,8 +139,6 @@ def test_the_advice_is_one_that_helps(act2see: Act2See, clip: Path, error: str, 
         ((" ",), "the prompt is empty"),
         (("x", "--out", "made.gif"), "must end in one of .png, .jpg, .jpeg"),
         (("x", "--out", "nowhere/made.png"), "there is no folder nowhere"),
-        (("x", "--strengths", "0"), "each must be above 0 and at most 1"),
-        (("x", "--strengths", "0.5", "1.5"), "each must be above 0 and at most 1"),
         (("x", "--generator", "none"), "nothing can be imagined with generator 'none'"),
         (("x", "--generator", "mirco"), "did you mean micro?"),
         (("x", "--generator", "cli_fakes:Finder"), "it has no 'generate'"),
@@ -165,3 +163,10 @@ def test_wrong_usage_is_2(act2see: Act2See, clip: Path, flag: str, value: str) -
     done = act2see("generate", clip, "x", flag, value)
     assert (done.code, done.out) == (2, "")
     assert flag in done.err
+
+
+@pytest.mark.parametrize(("strengths", "said"), [(("0",), "Must be > 0"), (("0.5", "1.5"), "Must be <= 1"), (("nan",), "Must be")])
+def test_a_strength_that_is_none_is_refused(act2see: Act2See, clip: Path, strengths: tuple[str, ...], said: str) -> None:
+    done = act2see("generate", clip, "x", "--strengths", *strengths)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert said in done.err

@@ -47,7 +47,7 @@ def flags() -> Iterator[tuple[str, str, type]]:
             hints = get_type_hints(one, include_extras=True)
             for field in fields(one):
                 for kind in numbers(hints[field.name]):
-                    given = [note.name for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Parameter) and note.name]
+                    given = [list(note.name) for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Parameter) and note.name]
                     yield command, given[0][0] if given else f"--{field.name.replace('_', '-')}", kind
 
 

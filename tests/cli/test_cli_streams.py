@@ -59,12 +59,13 @@ def test_homes(clip: Path, tmp_path: Path, home: str) -> None:
 
 def test_bytes_that_are_no_utf_8(clip: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(b"odd \xff")
-    for arguments in (
+    refused: tuple[tuple[str | Path, ...], ...] = (
         ("ask", clip, odd, *fakes("Direct")),
         ("ask", clip, "What?", *fakes("Direct"), "--choices", odd, "red"),
         ("retrieve", clip, odd),
         ("generate", clip, odd),
-    ):
+    )
+    for arguments in refused:
         done = shell(tmp_path, "", *arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert "is no valid UTF-8: 'odd \\udcff'" in done.stderr

@@ -64,8 +64,6 @@ def _check(prompt: str, settings: GenerateConfig) -> None:
     check_text("the prompt", prompt)
     if settings.out.suffix.lower() not in PICTURE_ENDINGS:
         raise ConfigError(f"cannot write {settings.out}: its name must end in one of {', '.join(PICTURE_ENDINGS)}")
-    if any(not 0 < strength <= 1 for strength in settings.strengths):
-        raise ConfigError(f"strengths are {settings.strengths}; each must be above 0 and at most 1")
     for path in _files(settings.out).values():
         check_file_to_write(path)
 

@@ -76,7 +76,7 @@ class ImagineConfig(SearchConfig):
     """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
     """Time for one whole answer or picture of a server, all tries and pauses included."""
-    strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gte=0, lte=1), group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
+    strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gt=0, lte=1), group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
     """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
     tries: Annotated[Positive, Parameter(group=LOOKS)] = 2
     """Seeds that are tried before the model is told that no faithful picture could be made."""
