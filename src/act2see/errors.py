@@ -9,6 +9,10 @@ class ConfigError(Act2SeeError):
     """A name, an option or a settings file that cannot be used."""
 
 
+class ScopeError(Act2SeeError):
+    """What a model does not know, and is not asked unless that is wanted all the same; the command line exits with 3, as for no answer."""
+
+
 class VideoError(Act2SeeError):
     """A file that cannot be read as a video, or a time outside it."""
 

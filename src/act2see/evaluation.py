@@ -15,6 +15,7 @@ from act2see.faults import unexpected
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
 from act2see.records import canonical_json
 from act2see.retrievers.controls import OracleFrames
+from act2see.scope import NO_LIMITS, NOTICE, SYNTHETIC, Scope
 from act2see.scores import Outcome, Score, backend_problem, right_guesses, summarise_scores
 from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
@@ -91,6 +92,8 @@ class Evaluator:
     budget: Budget = NO_BUDGET
     insert: int = 0
     """How many frames are put among the initial ones without the model's asking."""
+    scope: Scope = NO_LIMITS
+    """What the models do not know: a question about it ends without an answer and without being asked, or is asked with a notice in its trace."""
     _tools: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Retrievers and generators compute: one call at a time."""
     _rule: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -115,6 +118,8 @@ class Evaluator:
             with unexpected():
                 video = Video(sample.video)
                 trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+                if (refused := self._screened(trace)) is not None:
+                    return Scored(sample, "no_answer", None, refused)
                 if self.insert and retriever is not None:
                     insert(trace, video, retriever, self.insert)
         except Act2SeeError as error:
@@ -140,6 +145,14 @@ class Evaluator:
         """The outcome of a trace that has ended."""
         with self._rule:
             return score(self.benchmark, sample, trace)
+
+    def _screened(self, trace: Trace) -> str | None:
+        """Why the question is not asked; else None, and its trace has the notice that it needs. The synthetic benchmark needs no look."""
+        if self.benchmark.name == SYNTHETIC or not self.scope.is_limited:
+            return None
+        if (refused := self.scope.refusal(trace)) is None and (notice := self.scope.notice(trace)) is not None:
+            trace.made_with[NOTICE] = notice
+        return refused
 
     def _locked_retriever(self, sample: Sample) -> "_Retriever | None":
         if self.retriever is None:

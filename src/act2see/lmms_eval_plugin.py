@@ -213,7 +213,9 @@ class Answering:
         if asking.workers > 1 and not getattr(backend, "concurrent", False):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
         retriever, generator = registry.tools(config)
-        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, fps=config.fps, insert=config.insert, **registry.limits(config))
+        scope = replace(registry.scope(config), choices_in_text=True)
+        limits: dict[str, Any] = {"fps": config.fps, "insert": config.insert, "scope": scope, **registry.limits(config)}
+        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **limits)
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)
         self._run = None if config.out is None else _run(config, config.out)

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from act2see import registry
 from act2see.config import SearchConfig
-from act2see.errors import ConfigError
+from act2see.errors import ConfigError, ScopeError
 from act2see.interfaces import Retriever
+from act2see.scope import refusal_to_search
 from act2see.trace import Frame
 from act2see.video import Video
 
@@ -18,14 +20,20 @@ def retrieve(
 
     Each has its time in `seconds`, its `score` and, in `match`, what else is known of the choice: whether it is merely the best there was, too.
     `retriever` is one, or the name of one (`siglip:DIR`; the default knows only the synthetic world), loaded anew at each call. `config` says how a
-    named one searches. Raises `VideoError` for what is no video, `ConfigError` for what cannot be searched with, `ToolError` where nothing is found.
+    named one searches, and with `force` that the embedded one shall search any video. Raises `ScopeError` where it does not know the video,
+    `VideoError` for what is no video, `ConfigError` for what cannot be searched with, `ToolError` where nothing is found.
     """
     if not query.strip():
         raise ConfigError("the query is empty: say what to look for")
     if count < 1:
         raise ConfigError(f"count is {count}; at least 1 frame can be retrieved")
     opened = video if isinstance(video, Video) else Video(video)
-    found = named(retriever, config or SearchConfig()) if isinstance(retriever, str) else retriever
+    found = retriever
+    if isinstance(found, str):
+        asked = replace(config or SearchConfig(), retriever=found)
+        if registry.scope(asked).retriever and not asked.force and (refused := refusal_to_search(opened)) is not None:
+            raise ScopeError(refused)
+        found = named(found, asked)
     frames: Sequence[Frame] = found.find(opened, query.strip(), shown=(), count=count)
     return list(frames)
 

@@ -79,6 +79,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         seed=read_integer,
         strength=number,
         scores=map_of(read_number),
+        unverified=optional(read_text),
     )
     read_match = read_object(
         Match,
@@ -94,7 +95,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         seconds=number,
         score=number,
         match=optional(lambda value, where: read_match(_with_curve(value), where)),
-        provenance=optional(read_provenance),
+        provenance=optional(lambda value, where: read_provenance(_with_unverified(value), where)),
     )
     steps: Mapping[str, Reader[Step]] = {
         "thought": read_object(Thought, text=read_text),
@@ -135,9 +136,15 @@ def _with_curve(match: Any) -> Any:
     return {"curve": [], **match} if isinstance(match, dict) else match
 
 
+def _with_unverified(made: Any) -> Any:
+    """It is written only where there is something to say: a picture's file is named after its provenance."""
+    return {"unverified": None, **made} if isinstance(made, dict) else made
+
+
 def encode_provenance(made: Provenance) -> dict[str, Any]:
     """Where a generated frame came from, as a JSON object."""
-    return {field.name: getattr(made, field.name) for field in fields(made)} | {"scores": dict(made.scores)}
+    encoded = {field.name: getattr(made, field.name) for field in fields(made)} | {"scores": dict(made.scores)}
+    return {name: value for name, value in encoded.items() if name != "unverified" or value is not None}
 
 
 def _read_frame_file(value: Any, where: str) -> str:

@@ -16,6 +16,7 @@ from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig
 from act2see.errors import ConfigError
 from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
 from act2see.naming import importing, split, third_party
+from act2see.scope import Scope, is_of_the_world_alone, not_judged
 
 if TYPE_CHECKING:
     from act2see.benchmarks.reading import DataSet
@@ -124,7 +125,28 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
         painter = _remote_painter(rest, config) if name == "openai" else _painter(str(MICRO / "generator") if name == "micro" else rest, config)
     from act2see.generators.verified import VerifiedGenerator
 
-    return VerifiedGenerator(painter, _judge(config, found_by, of_micro=name == "micro"), tries=config.tries)
+    of_micro = name == "micro"
+    cannot_judge = not_judged if _judges_the_world_alone(config, of_micro) else None
+    return VerifiedGenerator(painter, _judge(config, found_by, of_micro=of_micro), tries=config.tries, cannot_judge=cannot_judge)
+
+
+def scope(config: SearchConfig) -> Scope:
+    """Which of the models that a config names know the synthetic world alone, by what their folders say. Nothing is loaded."""
+    looks = getattr(config, "max_looks", 1) > 0
+    painter = getattr(config, "generator", "none")
+    if painter == "auto":
+        painter = "micro" if getattr(config, "backend", "micro") == "micro" else "none"
+    return Scope(
+        backend=is_of_the_world_alone(getattr(config, "backend", "none")),
+        retriever=looks and is_of_the_world_alone(config.retriever),
+        generator=looks and is_of_the_world_alone(painter),
+        force=config.force,
+    )
+
+
+def _judges_the_world_alone(config: ImagineConfig, of_micro: bool) -> bool:
+    spec = ("micro" if of_micro else "encoder") if config.judge == "auto" else config.judge
+    return is_of_the_world_alone(config.retriever if spec == "encoder" else spec)
 
 
 def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool) -> PictureJudge | None:

@@ -317,7 +317,8 @@ def frame_line(frame: Frame) -> str:
         return "imagined (not in the video)"
     anchor = "" if made.anchor_seconds is None else f"from {made.anchor_seconds:.2f} s, "
     strength = "" if made.strength is None else f", strength {made.strength:g}"
-    return f"imagined (not in the video): {anchor}seed {made.seed}{strength}, by {_one_line(made.model)}"
+    unverified = f"; not verified: {_one_line(made.unverified)}" if made.unverified else ""
+    return f"imagined (not in the video): {anchor}seed {made.seed}{strength}, by {_one_line(made.model)}{unverified}"
 
 
 def cost_line(cost: Cost, looks: int) -> str:

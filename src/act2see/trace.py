@@ -17,6 +17,8 @@ class Provenance:
     seed: int
     strength: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    unverified: str | None = None
+    """Why the judge that there was could not check the picture; None where it did, and where there was none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Generator as Yields
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper
 from transformers.utils import cached_file
 
 from act2see import chat
+from act2see.backends.repetition import repeats
 from act2see.errors import BackendError
 from act2see.interfaces import Continuation
 from act2see.protocol import STOPS
@@ -23,7 +24,10 @@ from act2see.trace import Cost, Trace
 
 MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 SETTINGS_FILE = "act2see.json"
-"""A model's folder may hold this beside its weights: how it was trained to see (`frames_as`, `rendering`) and a `notice` for its users."""
+"""A model's folder may hold this beside its weights: how it was trained to see (`frames_as`, `rendering`), a `notice` for its users, what it `knows`
+alone (see `scope`), and where it stops: after `max_tokens`, however many may be asked for, or when its last `repeated_tokens` are one piece again and
+again (never, if not given: what a larger model repeats it may mean)."""
+_LIMITS = ("max_tokens", "repeated_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class HuggingFaceBackend:
 
     def __init__(self, settings: HuggingFaceSettings, model: Any, encoder: Encoder, style: chat.Style, notice: str | None = None) -> None:
         self.settings, self.model, self.encoder, self.style, self.notice = settings, model, encoder, style, notice
+        self.repeated_tokens = 0
         self._conversation = CachedConversation(model, encoder.merge)
         generation = getattr(model, "generation_config", None)
         ends = getattr(generation, "eos_token_id", None)
@@ -159,7 +164,10 @@ class HuggingFaceBackend:
             raise BackendError(f"cannot load {settings.model}: {(str(error).splitlines() or [''])[0]}") from error
         if model.config.model_type not in MODEL_TYPES:
             raise BackendError(f"{settings.model} is of type {model.config.model_type!r}; this backend runs {' and '.join(MODEL_TYPES)}")
-        return cls(settings, model, encoder, style, notice)
+        own = _own_settings(settings.model)
+        made = cls(replace(settings, max_tokens=min(settings.max_tokens, own.get("max_tokens", settings.max_tokens))), model, encoder, style, notice)
+        made.repeated_tokens = own.get("repeated_tokens", 0)
+        return made
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -199,6 +207,8 @@ class HuggingFaceBackend:
                 yield fresh
             if closed:
                 stopped = "tag"
+                break
+            if repeats(ids, self.repeated_tokens):
                 break
             logits = self._conversation.append(token)
         if stopped != "tag" and (rest := words.rest()):
@@ -308,11 +318,12 @@ def _own_settings(model: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise BackendError(f"{path} is no JSON: {error}") from error
-    allowed = {"frames_as": ("images", "video"), "rendering": ("same_turn", "tool_turn", "user_turn")}
+    allowed = {"frames_as": ("images", "video"), "rendering": ("same_turn", "tool_turn", "user_turn"), "knows": ("synthetic",)}
     for key, value in found.items():
-        if key != "notice" and value not in allowed.get(key, ()):
+        is_count = key in _LIMITS and isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if key != "notice" and not is_count and value not in allowed.get(key, ()):
             may_be = "; ".join(f"{name} {' or '.join(values)}" for name, values in allowed.items())
-            raise BackendError(f"{path}: {key} is {value!r}; allowed are {may_be}; notice")
+            raise BackendError(f"{path}: {key} is {value!r}; allowed are {may_be}; {', '.join(_LIMITS)} (numbers above 0); notice")
     return found
 
 

@@ -44,7 +44,7 @@ from act2see.cli import (
     train,
 )
 from act2see.cli import filter as filtering
-from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, USAGE
+from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, NO_ANSWER, USAGE
 from act2see.cli.opening import DEMO
 from act2see.config import (
     AskConfig,
@@ -67,7 +67,7 @@ from act2see.config import (
     WaitConfig,
     read_settings,
 )
-from act2see.errors import Act2SeeError, InternalError
+from act2see.errors import Act2SeeError, InternalError, ScopeError
 from act2see.faults import unexpected
 from act2see.output import complain, complain_of, discard, say_text
 
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str]) -> int:
         return INTERNAL
     except Act2SeeError as error:
         complain(str(error))
-        return MENDABLE
+        return NO_ANSWER if isinstance(error, ScopeError) else MENDABLE
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED

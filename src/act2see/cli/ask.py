@@ -9,13 +9,14 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write, check_question
 from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
-from act2see.cli.opening import note_what_micro_knows, open_video
+from act2see.cli.opening import open_video
 from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
-from act2see.errors import Act2SeeError
-from act2see.output import complain, end_line, index_progress, tell_answer
+from act2see.errors import Act2SeeError, ScopeError
+from act2see.output import complain, end_line, index_progress, say_json, tell_answer
 
 if TYPE_CHECKING:
     from act2see.interfaces import Backend, Generator, Retriever
+    from act2see.scope import Scope
     from act2see.store import Run
     from act2see.trace import Trace
     from act2see.video import Video
@@ -45,6 +46,7 @@ def ask(
     registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
     trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex)
+    screen(trace, registry.scope(settings), as_json=settings.json)
     run = _open_run(settings) if settings.save else None
     backend = registry.backend(settings.backend, settings)
     with index_progress(opened.path.name) as progress:
@@ -52,7 +54,7 @@ def ask(
         generator = registry.generator(settings.generator, settings, retriever)
         if settings.insert and retriever is not None:
             insert(trace, opened, retriever, settings.insert)
-        _notice(backend, opened, settings)
+        _notice(backend, trace, settings)
         try:
             reason_aloud(trace, opened, backend, retriever, generator, settings)
         except KeyboardInterrupt:
@@ -103,10 +105,26 @@ def _open_run(settings: AskConfig) -> "Run":
     )
 
 
-def _notice(backend: "Backend", video: "Video", settings: AskConfig) -> None:
-    """Say what a backend wants said about what it does not know, and what the embedded retriever does not."""
-    notice = getattr(backend, "notice", None)
-    if notice:
-        complain(f"note: {notice}")
-    if settings.backend != "micro" and settings.max_looks:  # the embedded model says as much of itself
-        note_what_micro_knows(settings.retriever, video)
+def screen(trace: "Trace", scope: "Scope", *, as_json: bool) -> None:
+    """Refuse what the embedded model does not know, before anything heavy is loaded; or put the notice into the trace. Raises `ScopeError`."""
+    from act2see.scope import NOTICE
+
+    if not scope.is_limited:
+        return
+    if (refused := scope.refusal(trace)) is not None:
+        if as_json:
+            say_json({"answer": None, "choice": None, "finish": None, "refused": refused})
+        raise ScopeError(refused)
+    if (notice := scope.notice(trace)) is not None:
+        trace.made_with[NOTICE] = notice
+
+
+def _notice(backend: "Backend", trace: "Trace", settings: AskConfig) -> None:
+    """Say what must not be relied on: of an embedded model what was found about this video, of any other what it says of itself."""
+    from act2see.registry import scope
+    from act2see.scope import NOTICE
+
+    own = None if scope(settings).backend else getattr(backend, "notice", None)
+    for notice in (own, trace.made_with.get(NOTICE)):
+        if notice:
+            complain(f"note: {notice}")

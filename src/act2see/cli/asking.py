@@ -1,6 +1,7 @@
 """What a run's questions are asked with, and how many are under way at once."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from act2see.evaluation import Evaluator
     from act2see.interfaces import Backend, Benchmark
 
+_LOOKED_AT = 5
+"""So many questions whose videos do not open are passed over before a run is let begin all the same."""
+
 
 def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig) -> "Evaluator":
     """The models that the settings name, loaded in this process, over the questions."""
@@ -20,12 +24,37 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
     from act2see.metering import metered
 
     loaded = registry.backend(settings.backend, settings)
-    if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic":  # the embedded model says what it knows
+    scope = registry.scope(settings)
+    # Of the embedded model it was seen before whether it knows what is asked.
+    if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic" and (settings.force or not scope.backend):
         complain(f"note: {notice}")
     backend = metered(loaded, pace.prices, pace.requests_per_minute)
     retriever, generator = registry.tools(settings)
-    limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, **registry.limits(settings)}
+    limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, "scope": scope, **registry.limits(settings)}
     return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
+
+
+def check_scope(asked: "Benchmark", settings: SourceConfig) -> None:
+    """Refuse a run of the embedded model over what it does not know, before anything is loaded: its first video that opens is looked at.
+
+    Later videos that are not of the synthetic world end their questions without an answer. Raises `ScopeError`.
+    """
+    from act2see import registry
+    from act2see.engine import new_trace
+    from act2see.errors import ScopeError, VideoError
+    from act2see.video import Video
+
+    scope = registry.scope(settings)
+    if asked.name == "synthetic" or not scope.backend or scope.force:
+        return
+    for sample in islice(asked.samples(), _LOOKED_AT):
+        try:
+            trace = new_trace(Video(sample.video), sample.question, sample.choices, fps=settings.fps, id=sample.id)
+        except VideoError:
+            continue
+        if (refused := scope.refusal(trace)) is not None:
+            raise ScopeError(f"question {sample.id!r}: {refused}")
+        return
 
 
 def _turns(backend: "Backend", name: str, wanted: int) -> Semaphore | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from act2see.cli.asking import check_scope
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
 from act2see.errors import ConfigError, InternalError
@@ -43,25 +44,29 @@ def audit(
     from act2see.metering import metered
     from act2see.report.audit_page import render_audit
     from act2see.report.page import write_page
+    from act2see.scope import FORCED, NOTICE
 
     settings = replace(settings, given="right")  # what an arm is asked must not depend on what another answered
     _check(benchmark, settings)
-    run = _audit_run(benchmark, settings) if settings.out else None
     with tempfile.TemporaryDirectory() as scratch:
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
+        check_scope(asked, settings)
+        run = _audit_run(benchmark, settings) if settings.out else None
         backend = metered(registry.backend(settings.backend, settings), waiting.prices, waiting.requests_per_minute)
         retriever = registry.retriever(settings.retriever, settings)
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        evaluator = Evaluator(asked, backend, retriever, generator, settings.fps, insert=settings.insert, **registry.limits(settings))
+        limits: dict[str, Any] = {"insert": settings.insert, "scope": registry.scope(settings), **registry.limits(settings)}
+        evaluator = Evaluator(asked, backend, retriever, generator, settings.fps, **limits)
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
             audited = _with_progress(auditor, settings.n, waiting, run)
         except KeyboardInterrupt:
             complain("interrupted" + (f"; what was answered is kept in {run.folder}: go on with --resume" if run else ""))
             return INTERRUPTED
-    summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **summarise_audit(audited)}
+    warned = {NOTICE: FORCED} if settings.force and registry.scope(settings).backend else {}
+    summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **warned, **summarise_audit(audited)}
     if run:
         run.write_scores(_scores(one) for one in audited)
         write_page(run.folder / PAGE, render_audit(summary, MEANINGS))

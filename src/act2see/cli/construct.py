@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
+from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError, InternalError
@@ -54,6 +54,7 @@ def construct(
     asked = registry.source(source, settings, settings.out / "videos")
     samples = _read(asked, spending.limit)
     check_usable(source, samples, settings.allow)
+    check_scope(asked, settings)
     run = _run(settings.out, source, settings)
     missing = _write_references(run, source, samples)
     budget = Spending(spending.budget_usd)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.asking import check_ray, digest_of, evaluator_here, threads_for
+from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
@@ -45,12 +45,14 @@ def evaluate(
     from act2see import registry
     from act2see.evaluation import ShuffledOptions
     from act2see.fingerprint import fingerprint, headline
+    from act2see.scope import FORCED, NOTICE
 
     shard = _checked(benchmark, settings, asking)
     config_of_run = _config(benchmark, settings, asking)
-    run = _eval_run(config_of_run, settings, shard) if settings.out else None
     with tempfile.TemporaryDirectory() as scratch:
         asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
+        check_scope(asked, settings)
+        run = _eval_run(config_of_run, settings, shard) if settings.out else None
         if asking.shuffle_options is not None:
             asked = ShuffledOptions(asked, asking.shuffle_options)
         with ExitStack() as until_asked:
@@ -61,6 +63,7 @@ def evaluate(
             scores, costs = _with_progress(evaluator, settings, asking, shard, run, spread)
         about = {"benchmark": benchmark, "frames": settings.frames, "max_looks": settings.max_looks}
         about |= {} if asking.limit is None else {"limit": asking.limit}
+        about |= {NOTICE: FORCED} if settings.force and registry.scope(settings).backend else {}
 
         def official() -> dict[str, Any]:
             return {} if run is None or asking.limit is not None else official_figures(benchmark, asked, run, judged=settings.official_judge)

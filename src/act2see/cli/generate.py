@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
-from act2see.cli.opening import note_what_micro_knows, open_video
+from act2see.cli.opening import open_video, screen_search
 from act2see.config import GenerateConfig, SettingsFile
 from act2see.errors import ConfigError, ToolError
 from act2see.output import index_progress, say, say_json, working
@@ -40,7 +40,7 @@ def generate(
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
-    note_what_micro_knows(settings.retriever, opened, generator="micro" if settings.generator in ("auto", "micro") else "none")
+    notice = screen_search(settings, opened)
     with index_progress(opened.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress)
         anchor = _anchor(opened, prompt.strip(), retriever, settings)
@@ -56,7 +56,7 @@ def generate(
     save_picture(files["picture"], made)
     save_picture(files["anchor"], anchor)
     save_picture(files["pair"], _pair(anchor, made))
-    _tell(video, made, files, as_json=settings.json)
+    _tell(video, made, files, notice, as_json=settings.json)
     return ANSWERED
 
 
@@ -106,7 +106,7 @@ def _pair(anchor: "Frame", made: "Frame") -> "Frame":
     return replace(made, image=both)
 
 
-def _tell(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -> None:
+def _tell(video: str, made: "Frame", files: dict[str, Path], notice: str | None, *, as_json: bool) -> None:
     origin = made.provenance
     assert origin is not None  # a generator's frame has one
     facts: dict[str, Any] = {
@@ -116,11 +116,14 @@ def _tell(video: str, made: "Frame", files: dict[str, Path], *, as_json: bool) -
         "seed": origin.seed,
         "strength": origin.strength,
         "scores": dict(origin.scores),
+        "unverified": origin.unverified,
     }
     if as_json:
-        say_json({"video": video, **facts, "files": {name: str(path) for name, path in files.items()}})
+        warned = {} if notice is None else {"notice": notice}
+        say_json({"video": video, **warned, **facts, "files": {name: str(path) for name, path in files.items()}})
         return
-    scores = "  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in origin.scores.items()) or "not verified"
+    unverified = "not verified" + (f" ({origin.unverified})" if origin.unverified else "")
+    scores = "  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in origin.scores.items()) or unverified
     at = "" if origin.anchor_seconds is None else f" from {origin.anchor_seconds:.3f} s"
     strength = "" if origin.strength is None else f", strength {origin.strength:g}"
     say(f"imagined{at} by {origin.model}, seed {origin.seed}{strength}  {scores}  {files['pair']}")

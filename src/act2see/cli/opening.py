@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from act2see.errors import ScopeError
 from act2see.output import complain, working
 
 if TYPE_CHECKING:
     from act2see.cache import Cache
+    from act2see.config import SearchConfig
     from act2see.video import Video
 
 DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
@@ -53,9 +55,17 @@ def _fetched(url: str, cache: "Cache | None") -> Path:
         return path
 
 
-def note_what_micro_knows(retriever: str, video: "Video", *, generator: str = "none") -> None:
-    """Say that the embedded models that are used know only the synthetic world, unless the video is known to be of it."""
-    named = [what for what, spec in (("retriever", retriever), ("generator", generator)) if spec == "micro"]
-    if named and video.path.absolute().parent != DEMO:
-        know, other = ("knows", f"another one with --{named[0]}") if len(named) == 1 else ("know", "others with --retriever and --generator")
-        complain(f"note: the embedded {' and '.join(named)} {know} only the synthetic world; name {other}")
+def screen_search(config: "SearchConfig", video: "Video") -> str | None:
+    """What must not be relied on of frames or pictures that embedded models find or make in this video; None where they know it.
+
+    Raises `ScopeError` unless the config says to go on all the same.
+    """
+    from act2see.registry import scope
+    from act2see.scope import FORCED, refusal_to_search
+
+    if not scope(config).is_limited or (refused := refusal_to_search(video)) is None:
+        return None
+    if not config.force:
+        raise ScopeError(refused)
+    complain(f"note: {FORCED}")
+    return FORCED

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
-from act2see.cli.opening import note_what_micro_knows, open_video
+from act2see.cli.opening import open_video, screen_search
 from act2see.config import RetrieveConfig, SettingsFile
 from act2see.errors import ConfigError
 from act2see.output import complain, index_progress, say, say_json
@@ -40,7 +40,7 @@ def retrieve(
     registry.check_retriever(settings.retriever)
     draw = _plotter() if settings.plot else None
     opened = open_video(video, cached=settings.cache)
-    note_what_micro_knows(settings.retriever, opened)
+    notice = screen_search(settings, opened)
     frames, curve = _found(opened, query.strip(), settings)
     if all(frame.match is not None and frame.match.is_fallback for frame in frames):
         threshold = "" if curve is None else f" of {curve.threshold:g}"
@@ -54,7 +54,8 @@ def retrieve(
         threshold_or_none = None if curve is None else curve.threshold
         told = {"video": video, "query": query.strip(), "retriever": settings.retriever, "threshold": threshold_or_none}
         found = [_record(frame, file) for frame, file in zip(frames, files, strict=True)]
-        say_json({**told, "frames": found, "plot": str(settings.plot) if settings.plot else None})
+        warned = {} if notice is None else {"notice": notice}
+        say_json({**told, **warned, "frames": found, "plot": str(settings.plot) if settings.plot else None})
     else:
         for frame, file in zip(frames, files, strict=True):
             say(_line(frame, file))

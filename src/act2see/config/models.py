@@ -64,6 +64,8 @@ class SearchConfig(IndexedConfig):
     """Keep what is computed of a video in the cache, for the next time."""
     seed: Seed | None = None
     """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
+    force: Annotated[bool, Parameter(negative="")] = False
+    """Ask the embedded models what they do not know all the same (videos that are not synthetic, open questions); the trace warns of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +149,6 @@ class ModelConfig(ImagineConfig):
 
 
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
-    """The settings as a run keeps them, without those that only say where results go."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in leave_out}
+    """The settings as a run keeps them, without those that only say where results go. `force` stands in it only where it is given."""
+    left_out = {*leave_out, *(() if settings.force else ("force",))}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in left_out}

@@ -1,6 +1,6 @@
 """A generator that looks at what it made: the paper's (an anchor, then image-to-image), with a check of every picture that the paper lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,11 +17,14 @@ UNFAITHFUL = "no faithful picture could be made: answer from what you have seen"
 class VerifiedGenerator:
     """Paints with growing strength, then with other seeds, until a picture passes; the `Generator` of the loop.
 
-    `tries` seeds are tried, each with all of the painter's strengths. Without a judge the first picture is taken, and says that nobody looked at it.
+    `tries` seeds are tried, each with all of the painter's strengths. Without a judge the first picture is taken, and says that nobody looked at it;
+    so is that of an anchor of which `cannot_judge` says why its judge knows nothing of it.
     """
 
-    def __init__(self, painter: Painter, judge: PictureJudge | None, *, tries: int = 2) -> None:
-        self.painter, self.judge, self.tries = painter, judge, tries
+    def __init__(
+        self, painter: Painter, judge: PictureJudge | None, *, tries: int = 2, cannot_judge: Callable[[Image.Image], str | None] | None = None
+    ) -> None:
+        self.painter, self.judge, self.tries, self.cannot_judge = painter, judge, tries, cannot_judge
 
     @property
     def name(self) -> str:
@@ -31,13 +34,14 @@ class VerifiedGenerator:
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
         """A frame without a time. Raises `ToolError` when no picture passes within the tries."""
         painted = 0
+        unverified = self.cannot_judge(anchor.image) if self.judge and self.cannot_judge else None
         for number in range(self.tries):
             for strength in self.painter.strengths:
                 image = self.painter.paint(prompt, anchor.image, seed=seed + number, strength=strength)
                 painted += 1
                 made = Provenance(prompt, anchor.seconds, self.painter.model, seed + number, strength)
-                if self.judge is None:
-                    return Frame(image, None, provenance=made)
+                if self.judge is None or unverified is not None:
+                    return Frame(image, None, provenance=replace(made, unverified=unverified))
                 verdict = self.judge.judge(prompt, anchor.image, image)
                 if verdict.passes:
                     return Frame(image, None, provenance=replace(made, scores={**verdict.scores, "painted": painted}))

@@ -231,6 +231,7 @@ def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:
     if made.strength is not None:
         facts.append(("strength", f"{made.strength:g}"))
     facts += [(name, f"{score:.2f}") for name, score in made.scores.items()]
+    facts += [("not verified", made.unverified)] if made.unverified else []
     alt, anchor = f"{_NOT_IN_THE_VIDEO}: {made.prompt}", _anchor(made, known, album)
     return Shown(picture, alt, None, score_text(frame.score), imagined=True, facts=tuple(facts), anchor=anchor)
 
