@@ -22,8 +22,10 @@ def bikes() -> Path:
     return Path(found.origin).parent / "datasets" / "data" / "bikes.mp4"
 
 
-def test_the_embedded_retriever_says_that_it_knows_only_the_synthetic_world(act2see: Act2See, bikes: Path) -> None:
-    done = act2see("retrieve", bikes, "a man on a bicycle", "--top", "2", "--out", "frames")
+def test_the_embedded_retriever_searches_it_only_when_forced_to(act2see: Act2See, bikes: Path) -> None:
+    assert act2see("retrieve", bikes, "a man on a bicycle", "--out", "frames").code == 3
+    assert not Path("frames").exists()
+    done = act2see("retrieve", bikes, "a man on a bicycle", "--top", "2", "--out", "frames", "--force")
     assert done.code == 0
     assert len(done.out.splitlines()) == 2
     assert "knows only the synthetic world" in done.err

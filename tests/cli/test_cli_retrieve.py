@@ -97,10 +97,14 @@ def test_a_third_partys_retriever_tells_what_it_can(act2see: Act2See, clip: Path
     assert "no frame left to show" in act2see("retrieve", clip, "anything", "--retriever", "cli_fakes:Blind").complaint
 
 
-def test_the_embedded_retriever_says_what_it_knows(act2see: Act2See, clip: Path) -> None:
-    done = act2see("retrieve", clip, "the red star")
-    assert done.code == 0
-    assert "act2see: note: the embedded retriever knows only the synthetic world; name another one with --retriever\n" in done.err
+def test_the_embedded_retriever_refuses_what_it_does_not_know(act2see: Act2See, clip: Path) -> None:
+    done = act2see("retrieve", clip, "the red star", "--json")
+    assert (done.code, done.out) == (3, "")
+    assert "clip.mp4 is not of the synthetic world" in done.err
+    assert "--retriever siglip:" in done.err
+    forced = act2see("retrieve", clip, "the red star", "--json", "--force")
+    assert forced.code == 0
+    assert "--force" in json.loads(forced.out)["notice"]
     demo = act2see("retrieve", cli.DEMO / "clip-2.mp4", "the yellow cross", "--json")
     assert "synthetic world" not in demo.err
     assert not json.loads(demo.out)["frames"][0]["is_fallback"]

@@ -116,8 +116,8 @@ def _tell(video: str, made: "Frame", files: dict[str, Path], notice: str | None,
         "seed": origin.seed,
         "strength": origin.strength,
         "scores": dict(origin.scores),
-        "unverified": origin.unverified,
     }
+    facts |= {"unverified": origin.unverified} if origin.unverified else {}
     if as_json:
         warned = {} if notice is None else {"notice": notice}
         say_json({"video": video, **warned, **facts, "files": {name: str(path) for name, path in files.items()}})
