@@ -31,7 +31,7 @@ _STRENGTHS = (0.12, 0.3)
 _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
-SETTINGS = {"steps": 8, "guidance": 1.0, "strengths": [0.25, 0.375], "max_pixels": SIDE**2}
+SETTINGS = {"steps": 8, "guidance": 1.0, "strengths": [0.25, 0.375], "max_pixels": SIDE**2, "knows": "synthetic"}
 """What lies in the model's act2see.json: at these strengths the pipeline takes one real step, or two."""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -128,10 +128,16 @@ def make_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLForConditionalGenerat
     return Qwen3VLForConditionalGeneration(config)
 
 
-def save_parts(folder: Path, tokenizer: PreTrainedTokenizerFast, processor: Qwen2VLImageProcessorPil) -> None:
+LIMITS: Mapping[str, str | int] = {"knows": "synthetic", "max_tokens": 512, "repeated_tokens": 64}
+"""What the embedded model's folder says of what it may be asked and where it stops; its longest right turns take about 300 tokens."""
+
+
+def save_parts(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, processor: Qwen2VLImageProcessorPil, limits: Mapping[str, str | int] | None = None
+) -> None:
     """Write everything but the weights."""
     tokenizer.chat_template = files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8")
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
-    said = {"frames_as": "images", "rendering": "same_turn", "notice": NOTICE}
+    said = {"frames_as": "images", "rendering": "same_turn", "notice": NOTICE, **(limits or {})}
     (folder / "act2see.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

@@ -24,7 +24,7 @@ from act2see.trace import Answer, Frame, Step, Thought, Trace
 from act2see.training.examples import Example, collate, pack, pieces_of
 from act2see.training.fitting import fit
 from act2see.training.micro_eyes import Eyes, Patches
-from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
+from act2see.training.micro_model import LIMITS, PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
 from act2see.training.on_cpu import collate_for_cpu, train_fast_on_cpu
 
 
@@ -292,7 +292,7 @@ def train(config: MicroVlmConfig) -> Path:
     )
     finished = config.out / "model"
     if is_first:
-        save_parts(finished, tokenizer, processor)
+        save_parts(finished, tokenizer, processor, LIMITS)
         model.half().save_pretrained(finished)
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # whoever goes on finds the model there
