@@ -11,6 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from act2see.cache import Cache
 from act2see.errors import VideoError
@@ -228,3 +230,12 @@ def test_packets_end_where_reading_fails(error: Exception) -> None:
 
 def test_a_codec_that_is_not_known_is_decoded_plainly() -> None:
     assert Scanner("theora", b"").doubt == "which pictures of theora need which is not known"
+
+
+@settings(max_examples=40, deadline=None)
+@given(extradata=st.binary(max_size=60), packets=st.lists(st.binary(min_size=1, max_size=60), max_size=3), is_key=st.booleans(), is_avcc=st.booleans())
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg2video", "theora"])
+def test_no_bytes_stop_the_reader(codec: str, extradata: bytes, packets: list[bytes], is_key: bool, is_avcc: bool) -> None:
+    scanner = Scanner(codec, b"\1" + extradata if is_avcc else extradata)
+    for packet in packets:
+        assert 0 <= scanner.read(packet, is_key) <= 3

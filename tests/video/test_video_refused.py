@@ -1,8 +1,12 @@
 """What cannot be used as a video, and times and rates that a video cannot have."""
 
+import os
 import re
+import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -49,10 +53,99 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.mp4").startswith("no such file")
     assert "is a folder" in refusal(tmp_path)
     assert "no ordinary file" in refusal("/dev/null")
-    for name in ("a\0b.mp4", "http://127.0.0.1:9/a.mp4"):
-        with pytest.raises(VideoError, match="no such file"):
-            Video(name)
+    with pytest.raises(VideoError, match="no such file"):
+        Video("http://127.0.0.1:9/a.mp4")
     assert "cannot read" in refusal(tmp_path / ("a" * 300))
+
+
+@pytest.mark.parametrize("name", ["a\0b.mp4", "\ud800.mp4", "a\nb\x1b[31m.mp4", "\u202eclip.mp4"])
+def test_names_that_cannot_be_printed_are_escaped(name: str) -> None:
+    with pytest.raises(VideoError, match="no such file") as caught:
+        Video(name)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).encode("utf-8")
+
+
+def test_endless_names_are_cut(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="cannot read .*aaa…aaa.*: File name too long") as caught:
+        Video(tmp_path / ("a" * 100_000))
+    assert len(str(caught.value)) < 2000
+
+
+def test_places_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a")
+    assert refusal(tmp_path / "file" / "a.mp4").startswith("no such file")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert "cannot read" in refusal(tmp_path / "circle")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    assert refusal(tmp_path / "dangling").startswith("no such file")
+
+
+def test_pipes_sockets_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.mp4"))
+        began = time.monotonic()
+        for path in (tmp_path / "pipe.mp4", tmp_path / "socket.mp4", Path("/dev/zero")):
+            assert "no ordinary file" in refusal(path)
+        (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
+        assert "no ordinary file" in refusal(tmp_path / "link.mp4")
+        assert time.monotonic() - began < 5
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As somebody who may not read everything, where the tests run as root."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_what_may_not_be_read(write_video: Write, tmp_path: Path) -> None:
+    path = write_video("clip.mp4", [0, 1])
+    video = Video(path)
+    tmp_path.chmod(0)  # not even the names in it
+    try:
+        with nobody():
+            assert refusal(path) == f"cannot read {path}: Permission denied"
+            with pytest.raises(VideoError, match="cannot read .*: Permission denied"):
+                list(video.sample(1))
+    finally:
+        tmp_path.chmod(0o755)
+    path.chmod(0)
+    try:
+        with nobody():
+            assert "Permission denied" in refusal(path)
+    finally:
+        path.chmod(0o644)
+    assert len(list(video.sample(1))) == 2
+
+
+def test_a_codec_that_nobody_knows(write_video: Write) -> None:
+    path = write_video("clip.mp4", [0, 1])
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
+    assert "holds a video that cannot be decoded" in refusal(path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_parameter_set_that_is_cut_off(size: int, write_video: Write, number_of: NumberOf) -> None:
+    # The header's set is cut to a few bytes; the one in the stream, before the first picture, is whole.
+    path = write_video("clip.mp4", [0, 1, 2], prepare=lambda stream: setattr(stream, "codec_tag", "avc3"), options={"x264-params": "repeat-headers=1"})
+    content = path.read_bytes()
+    at = content.index(b"avcC") + 4
+    length = int.from_bytes(content[at + 6 : at + 8], "big")
+    kept = content[at + 8 : at + 8 + size] + bytes(length - size)
+    path.write_bytes(content[: at + 6] + size.to_bytes(2, "big") + kept + content[at + 8 + length :])
+    try:
+        video = Video(path)
+        assert [number_of(frame) for frame in video.sample(1)] == [0, 1, 2]
+    except VideoError as error:
+        assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(

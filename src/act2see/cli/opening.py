@@ -31,6 +31,8 @@ def open_video(named: str, *, cached: bool = True) -> "Video":
     opened = Video(_fetched(named, cache) if is_url(named) else named, cache)
     if opened.damage:
         complain(f"note: {opened.damage}")
+    if opened.colours:
+        complain(f"note: {opened.colours}")
     return opened
 
 

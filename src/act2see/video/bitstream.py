@@ -16,6 +16,7 @@ _BY_KEY_FLAG = {"av1", "mpeg4", "mjpeg", "prores", "dnxhd", "rawvideo", "ffv1"}
 _KNOWN = _UNITS | _BY_KEY_FLAG | {"vp8", "vp9", "mpeg1video", "mpeg2video"}
 # Their decoders can be told, from packet to packet, to pass over pictures that no other needs.
 _SKIPPING = {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"}
+_LEAST_PARAMETERS = 5  # bytes of an H.264 sequence parameter set: header, profile, constraints, level, and one for its fields
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 
@@ -85,8 +86,10 @@ class Scanner:
         self._check_fields(unit)
 
     def _check_fields(self, unit: bytes) -> None:
-        # The two fields of an interlaced picture may differ in whether others need them.
-        if self.codec == "h264" and unit[0] & 31 == 7 and not _holds_frames_only(unit):
+        if self.codec != "h264" or unit[0] & 31 != 7:
+            return
+        # The two fields of an interlaced picture may differ in whether others need them. A set that is cut off before its fields tells nothing.
+        if len(unit) < _LEAST_PARAMETERS or not _holds_frames_only(unit):
             self.skips = False
 
 
@@ -103,7 +106,7 @@ def _first_parameters(extradata: bytes, length_size: int) -> list[bytes]:
     if not length_size:
         return [unit for unit in _units(extradata, 0) if unit]
     size = int.from_bytes(extradata[6:8], "big")
-    return [extradata[8 : 8 + size]] if size else []
+    return [unit] if (unit := extradata[8 : 8 + size]) else []
 
 
 def _units(data: bytes, length_size: int) -> Iterator[bytes]:

@@ -10,6 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageFilter
 
+from act2see.video import colours
+
 # A display matrix maps the stored point (p, q), q downwards, to (a p + c q, b p + d q); keys are the signs of (a, b, c, d).
 _UPRIGHT = {
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
@@ -27,26 +29,24 @@ _TINY = 16
 
 
 class Painter:
-    """Makes pictures of one size from decoded frames.
+    """Makes upright RGB pictures of one size, width and height in pixels, from decoded frames.
 
-    `short_side` in pixels: larger ones are scaled down so that their shorter side has it, by the mean over the area that each new pixel covers;
-    smaller ones stay as they are. None: all stay.
+    Where a file's pictures change their size on the way, all are scaled to that one size, as the ffmpeg program does (`-autoscale`): down by the mean
+    over the area that each new pixel covers, up bicubically.
     """
 
-    def __init__(self, short_side: int | None = None) -> None:
-        self.short_side = short_side
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
         self._reformatter = VideoReformatter()  # keeps its tables while the sizes stay the same
         self._turns: dict[int, Image.Transpose | None] = {}
 
     def image(self, frame: VideoFrame) -> Image.Image:
-        """The frame as an upright RGB picture."""
-        width, height = scaled_size(frame.width, frame.height, self.short_side)
-        # One thread: starting more costs more than so small a picture takes.
-        rgb = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=_INTERPOLATION, threads=1)
-        plane = rgb.planes[0]
-        pixels = cast("bytes", plane)  # anything with a buffer will do; the picture is a copy of it
-        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", plane.line_size, 1)
+        """The frame as an upright RGB picture. Raises `VideoError` for a pixel format that cannot be converted."""
         turn = self._turn(frame)
+        width, height = self.size[::-1] if turn in _SIDEWAYS else self.size
+        grows = width > frame.width or height > frame.height
+        interpolation = Interpolation.BICUBIC if grows else _INTERPOLATION
+        image = colours.image(self._reformatter, frame, width, height, interpolation)
         return image if turn is None else image.transpose(turn)
 
     def _turn(self, frame: VideoFrame) -> Image.Transpose | None:
@@ -56,7 +56,7 @@ class Painter:
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Width and height of a picture when its shorter side is to have at most so many pixels."""
+    """Width and height of a picture when its shorter side is to have at most so many pixels; None: as they are."""
     shorter = min(width, height)
     if short_side is None or shorter <= short_side:
         return width, height
@@ -71,7 +71,7 @@ def upright_size(frame: VideoFrame) -> tuple[int, int]:
 def _transposition(picture: VideoFrame, reformatter: VideoReformatter) -> Image.Transpose | None:
     """How a stored picture is turned upright; None where nothing is to be done, or where the file asks for an angle between the right ones."""
     # A frame whose side data was looked at is part of a cycle and freed late: thousands of videos would add up. A tiny one has the same data.
-    tiny = reformatter.reformat(picture, _TINY, _TINY, format="rgb24", threads=1)
+    tiny = colours.reformatted(reformatter, picture, _TINY, _TINY)
     found = cast(Mapping[SideDataType, Buffer], tiny.side_data).get(SideDataType.DISPLAYMATRIX)
     if found is None:
         return None

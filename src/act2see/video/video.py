@@ -20,9 +20,10 @@ from act2see.cache import Cache
 from act2see.errors import VideoError
 from act2see.trace import Frame
 from act2see.video import files
+from act2see.video.colours import approximation
 from act2see.video.decoding import PlanError, SeekError, by_plan, plainly, use_cores
 from act2see.video.packets import Walk, tick_of, walk
-from act2see.video.pictures import Painter, upright_size
+from act2see.video.pictures import Painter, scaled_size, upright_size
 from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_screen, timeline
 
 _log = logging.getLogger(__name__)
@@ -54,9 +55,12 @@ class Video:
         with files.opened(self.path) as (container, stream):
             first = next(plainly(container, stream, None, lambda: None), None)
             if first is None:
-                raise VideoError(f"no frame of {self.path} can be decoded: it is damaged, or its pictures have more than {files.MAX_PIXELS:,} pixels")
+                raise VideoError(
+                    f"no frame of {files.named(self.path)} can be decoded: it is damaged, or its pictures have more than {files.MAX_PIXELS:,} pixels"
+                )
             self._first_pts = first.pts
             self._size = upright_size(first)
+            self._colours = approximation(first)
 
     @property
     def duration_seconds(self) -> float:
@@ -65,7 +69,7 @@ class Video:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the first frame in pixels, upright. Pixels are taken as square."""
+        """Width and height of the first frame in pixels, upright; frames of another size are scaled to it. Pixels are taken as square."""
         return self._size
 
     @property
@@ -74,6 +78,11 @@ class Video:
         undecodable = f"{self._undecodable} packets cannot be decoded" if self._undecodable else None
         problems = [problem for problem in (self._timeline.missing, undecodable) if problem is not None]
         return f"{self.path.name} is damaged: " + "; ".join(problems) if problems else None
+
+    @property
+    def colours(self) -> str | None:
+        """How far off the colours may be, in one line; None where they are the file's own."""
+        return None if self._colours is None else f"{self.path.name}: {self._colours}"
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +99,7 @@ class Video:
 
     def sample_sets(self, samplings: Sequence[Sampling]) -> Iterator[tuple[int, Frame]]:
         """Several samplings in one pass: every frame with the number of the sampling that it belongs to, in order of time."""
-        painters = [_painter(sampling.short_side) for sampling in samplings]
+        painters = [self._painter(sampling.short_side) for sampling in samplings]
         grids = [self._grid(sampling.fps) for sampling in samplings]
         return self._sampled(painters, grids)
 
@@ -118,25 +127,30 @@ class Video:
         """The frame on screen at that time: the last one shown at or before it. Raises `VideoError` for a time outside the video."""
         frame = next(self.frames_at([seconds], short_side), None)
         if frame is None:
-            raise VideoError(f"no frame of {self.path} can be decoded any more: it was changed after it was opened")
+            raise VideoError(f"no frame of {files.named(self.path)} can be decoded any more: it was changed after it was opened")
         return frame
 
     def frames_at(self, seconds: Sequence[float], short_side: int | None = None) -> Iterator[Frame]:
         """For every one of these times, in order of time, the frame on screen then; one pass. Raises `VideoError` for a time outside the video."""
         self._refuse_outside(seconds)
-        painter = _painter(short_side)
+        painter = self._painter(short_side)
         shown = self._frames_on_screen(np.sort(np.array(seconds, np.float64)))
         return (Frame(image=painter.image(picture), seconds=at) for at, picture in shown)
 
     def keyframes(self, short_side: int | None = None) -> Iterator[Frame]:
         """The frames at which decoding can begin: a coarse look at the whole video for a small part of the time."""
-        painter = _painter(short_side)
+        painter = self._painter(short_side)
         line = self._timeline
         if self._has_plan:
             shown = self._frames_on_screen(line.times[line.keys])
         else:
             shown = ((at, picture) for at, picture in self._plain() if picture.key_frame)
         return (Frame(image=painter.image(picture), seconds=at) for at, picture in shown)
+
+    def _painter(self, short_side: int | None) -> Painter:
+        if short_side is not None and short_side < 1:
+            raise VideoError(f"cannot scale frames to {short_side} pixels: give a shorter side of 1 or more")
+        return Painter(scaled_size(*self._size, short_side))
 
     def _refuse_outside(self, seconds: Sequence[float]) -> None:
         end = self.duration_seconds
@@ -230,9 +244,3 @@ class Video:
             if self._cache:
                 self._cache.write(name, found.to_bytes())
         return timeline(found, self._first_pts)
-
-
-def _painter(short_side: int | None) -> Painter:
-    if short_side is not None and short_side < 1:
-        raise VideoError(f"cannot scale frames to {short_side} pixels: give a shorter side of 1 or more")
-    return Painter(short_side)

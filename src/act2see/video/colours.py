@@ -1,0 +1,82 @@
+"""Decoded frames as RGB, whatever colour matrix they are coded in.
+
+FFmpeg's scaler converts most matrices. The others of ITU-T H.273 (table 4) it refuses since version 8: what is linear among them is computed here, and
+the rest is read as FFmpeg's programs read it before they refused: as BT.601, BT.2020 with constant luminance as that without.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from PIL import Image
+
+from act2see.errors import VideoError
+
+_YCGCO, _BT2020_CL, _BY_PRIMARIES = 8, 10, (12, 13)
+_REFUSED = {_YCGCO: "YCgCo", _BT2020_CL: "BT.2020 constant luminance", 11: "ST 2085", 12: "by primaries", 13: "by primaries, constant luminance"}
+_REFUSED |= {14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+_NOT_TOLD = 2  # "unspecified", of primaries and of the transfer function
+# H.273 derives the matrix from the primaries. These have one that the scaler knows; BT.709's own is within 1 % of what the others come to.
+_OF_PRIMARIES = {4: Colorspace.ITU601, 6: Colorspace.SMPTE240M, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
+
+
+def image(reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation) -> Image.Image:
+    """The frame as an RGB picture of that size, as it is stored. Raises `VideoError` for a pixel format that cannot be converted."""
+    if frame.colorspace == _YCGCO and _is_deliberate(frame):
+        return _from_ycgco(reformatted(reformatter, frame, width, height, interpolation, "yuv444p"))
+    plane = reformatted(reformatter, frame, width, height, interpolation).planes[0]
+    pixels = cast("bytes", plane)  # anything with a buffer will do; the picture is a copy of it
+    return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", plane.line_size, 1)
+
+
+def reformatted(
+    reformatter: VideoReformatter,
+    frame: VideoFrame,
+    width: int,
+    height: int,
+    interpolation: Interpolation = Interpolation.AREA,
+    pixel_format: str = "rgb24",
+) -> VideoFrame:
+    """The frame scaled and converted, to the full range. Raises `VideoError` for a pixel format that cannot be converted."""
+    coded = _read_as(frame) if frame.colorspace in _REFUSED else None
+    # Other planes than RGB keep the matrix that the scaler is told of, whichever it is.
+    kept: dict[str, Any] = {} if pixel_format == "rgb24" else {"dst_colorspace": coded, "dst_color_range": "JPEG"}
+    try:
+        # One thread: starting more costs more than so small a picture takes.
+        return reformatter.reformat(frame, width, height, pixel_format, coded, interpolation=interpolation, threads=1, **kept)
+    except FFmpegError as error:
+        raise VideoError(f"pictures of the format {frame.format.name} cannot be converted to RGB ({error.strerror}): convert the video first") from error
+
+
+def approximation(frame: VideoFrame) -> str | None:
+    """How far off the colours may be, in one line; None where they are the file's own."""
+    coded = frame.colorspace
+    if coded not in _REFUSED or (coded in (_YCGCO, _BY_PRIMARIES[0]) and _is_deliberate(frame)):
+        return None
+    read_as = {Colorspace.BT2020: "BT.2020", Colorspace.ITU709: "BT.709", Colorspace.SMPTE240M: "SMPTE 240M"}.get(_read_as(frame), "BT.601")
+    return f"its colour matrix ({_REFUSED[coded]}) is read as {read_as}'s: colours may be off"
+
+
+def _is_deliberate(frame: VideoFrame) -> bool:
+    """Whether the matrix is labelled together with primaries and transfer function. Alone it is as often damage or a wrong flag: our choice."""
+    return _NOT_TOLD not in (frame.color_primaries, frame.color_trc)
+
+
+def _read_as(frame: VideoFrame) -> Colorspace:
+    if frame.colorspace == _BT2020_CL:
+        return Colorspace.BT2020
+    if frame.colorspace in _BY_PRIMARIES and _is_deliberate(frame):
+        return _OF_PRIMARIES.get(frame.color_primaries, Colorspace.ITU709)
+    return Colorspace.ITU601
+
+
+def _from_ycgco(frame: VideoFrame) -> Image.Image:
+    """H.273, equations 53 to 56, from planes of full range."""
+    luma, green, orange = (
+        np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.int16) for plane in frame.planes
+    )
+    green, orange = green - 128, orange - 128
+    rest = luma - green
+    return Image.fromarray(np.stack([rest + orange, luma + green, rest - orange], axis=-1).clip(0, 255).astype(np.uint8))
