@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
 from act2see.chat import Tool
+from act2see.engine import frames_left_out
 from act2see.evaluation import Evaluator, Outcome, Scored
 from act2see.generators.controls import BlurredPictures, UneditedAnchor
 from act2see.interfaces import Sample
 from act2see.retrievers.controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.scores import backend_problem
+from act2see.scores import frames_left_out as summary_of_frames_left_out
 from act2see.statistics import clustered_interval, mcnemar, share_interval
 from act2see.trace import Cost, Generate, Retrieve, Step, Trace
 from act2see.video import Video
@@ -53,6 +55,8 @@ class Audited:
     """What was asked for first; None when nothing was."""
     looks: int
     frames: int
+    left_out: int
+    """Initial frames at the wanted rate that were not shown."""
     arms: Mapping[Arm, Armed]
 
     @property
@@ -80,7 +84,7 @@ class Auditor:
         """
         begun = self.evaluator.begin(sample)
         if isinstance(begun, Scored):
-            return Audited(sample, None, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error, traceback=begun.traceback)))
+            return Audited(sample, None, 0, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error, traceback=begun.traceback)))
         video, start = begun
         asked = _Asked(self, sample, video, start, dict(done or {}), keep)
         real = asked.real()
@@ -92,7 +96,7 @@ class Auditor:
         arms["off"] = asked.off()
         call = asked.shared.steps[-1] if asked.shared else None
         tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
-        return Audited(sample, tool, asked.looks, len(start.frames), {arm: arms[arm] for arm in ARMS})
+        return Audited(sample, tool, asked.looks, len(start.frames), frames_left_out(start), {arm: arms[arm] for arm in ARMS})
 
     def evaluator_of(self, arm: Arm, video: Video) -> Evaluator:
         """The evaluation with what brings frames and pictures in an arm."""
@@ -196,6 +200,7 @@ def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
         "looking_by_kind": {kind: _looking(members) for kind, members in of_kind.items()},
         "by_looks": _by(everything, lambda one: one.looks),
         "by_frames": _by(everything, lambda one: one.frames),
+        **summary_of_frames_left_out(one.left_out for one in everything),
         "cost": {arm: _cost([one.arms[arm].cost for one in everything]) for arm in ARMS},
     }
 

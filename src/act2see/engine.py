@@ -1,13 +1,16 @@
 """The one loop: decode until a call or an answer closes, turn the call into an observation, go on."""
 
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
+from typing import Any
 
 from act2see import chat, decoding
-from act2see.errors import BackendError, ToolError
-from act2see.interfaces import Backend, Continuation, Generator, Retriever
+from act2see.errors import BackendError, ToolError, VideoError
+from act2see.framing import FrameLimit, at_size, server_limit
+from act2see.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever
 from act2see.protocol import is_thinking, parse_chunk
 from act2see.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
@@ -45,28 +48,62 @@ class Budget:
 NO_BUDGET = Budget()
 
 
-def new_trace(video: Video, question: str, choices: Sequence[str], *, fps: float, id: str) -> Trace:
-    """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper). Raises `VideoError`."""
+def new_trace(
+    video: Video, question: str, choices: Sequence[str], *, fps: float, id: str, backend: Backend | None = None, max_frames: int | None = None
+) -> Trace:
+    """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper).
+
+    Of more than `max_frames`, or than the backend's model takes in, so many are there, evenly spread: `made_with` then says how many of how many.
+    Frames are kept no larger than the model sees them; without a backend, as they are. Raises `VideoError`.
+    """
+    wanted = len(video.times(fps))
+    count = wanted if max_frames is None else min(wanted, max_frames)
+    limit = _frame_limit(backend, video, count)
+    at_most = limit.frames if limit.frames < wanted else None
     return Trace(
         id=id,
         video=str(video.path),
         question=question,
-        frames=tuple(video.sample(fps)),
+        frames=tuple(at_size(frame, limit.size, video.size) for frame in video.sample(fps, at_most=at_most)),
         choices=tuple(choices),
+        made_with={} if at_most is None else {"initial_frames": f"{at_most} of {wanted}"},
         duration_seconds=video.duration_seconds,
     )
 
 
-def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1) -> None:
+def frames_left_out(trace: Trace) -> int:
+    """How many frames at the wanted rate are not among the initial ones, because that was the limit."""
+    said = re.fullmatch(r"(\d{1,9}) of (\d{1,9})", trace.made_with.get("initial_frames", ""))
+    return 0 if said is None else max(0, int(said[2]) - int(said[1]))
+
+
+def _frame_limit(backend: Backend | None, video: Video, frames: int) -> FrameLimit:
+    """What a backend says, or the one that it is wrapped around."""
+    if backend is None:
+        return FrameLimit(frames)
+    asked: Any = backend
+    while not isinstance(asked, LimitsFrames):
+        if not hasattr(asked, "inner"):
+            return server_limit(video.size, frames)
+        asked = asked.inner
+    try:
+        return asked.frame_limit(video.size, frames)
+    except VideoError as error:
+        raise VideoError(f"{video.path.name}: {error}") from error
+
+
+def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1, backend: Backend | None = None) -> None:
     """Put the frames that fit the question's own words among the initial ones: looking without being asked to, as ViTCoT does.
 
-    A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
+    They are kept as large as those. A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
     """
     times = tuple(frame.seconds for frame in trace.frames if frame.seconds is not None)
     try:
         found = retriever.find(video, trace.question, shown=times, count=count)
     except ToolError:
         return
+    size = _frame_limit(backend, video, len(trace.frames)).size
+    found = [at_size(frame, size, video.size) for frame in found]
     trace.frames = tuple(sorted((*trace.frames, *found), key=lambda frame: frame.seconds or 0.0))
     trace.made_with["inserted"] = f"{len(found)} by {retriever.name}"
 
@@ -93,7 +130,7 @@ def reason(
         return
     tools = available_tools(retriever, generator, max_looks, offered)
     trace.made_with |= _made_with(backend, retriever, generator, tools)
-    bring = _Bringer(trace, video, retriever, generator, max_looks, seed, offered, budget)
+    bring = _Bringer(trace, video, backend, retriever, generator, max_looks, seed, offered, budget)
     while trace.finish is None:
         last = trace.steps[-1] if trace.steps else None
         if isinstance(last, Retrieve | Generate):
@@ -161,6 +198,7 @@ class _Bringer:
 
     trace: Trace
     video: Video
+    backend: Backend
     retriever: Retriever | None
     generator: Generator | None
     max_looks: int
@@ -194,7 +232,9 @@ class _Bringer:
         if self.retriever is None:
             raise ToolError("there is no retriever here: answer from what you have seen")
         if isinstance(call, Retrieve):
-            return _found(self.retriever, self.video, call.query, _times_shown(self.trace))
+            found = _found(self.retriever, self.video, call.query, _times_shown(self.trace))
+            size = _frame_limit(self.backend, self.video, len(self.trace.frames)).brought
+            return tuple(at_size(frame, size, self.video.size) for frame in found)
         if self.generator is None:
             raise ToolError("nothing can be generated here: answer from what you have seen")
         anchor = _found(self.retriever, self.video, call.prompt, ())[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from act2see.chat import Tool
-from act2see.engine import NO_BUDGET, Budget, Delta, insert, new_trace, reason
+from act2see.engine import NO_BUDGET, Budget, Delta, frames_left_out, insert, new_trace, reason
 from act2see.errors import Act2SeeError, BackendError, InternalError, JudgeError, ToolError, VideoError
 from act2see.faults import unexpected
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
@@ -65,6 +65,7 @@ class Scored:
             served=sum(step.error is None for step in observed),
             refused=sum(step.error is not None for step in observed),
             frames=0 if self.trace is None else len(self.trace.frames) + sum(len(step.frames) for step in observed),
+            left_out=0 if self.trace is None else frames_left_out(self.trace),
             tokens_in=0 if self.trace is None else self.trace.cost.tokens_in,
             tokens_out=0 if self.trace is None else self.trace.cost.tokens_out,
             options=options,
@@ -90,6 +91,8 @@ class Evaluator:
     seed: int = 0
     offered: tuple[Tool, ...] = ("retrieve", "generate")
     budget: Budget = NO_BUDGET
+    max_frames: int | None = None
+    """Initial frames at most; None: what the backend's model takes in."""
     insert: int = 0
     """How many frames are put among the initial ones without the model's asking."""
     scope: Scope = NO_LIMITS
@@ -117,11 +120,11 @@ class Evaluator:
         try:
             with unexpected():
                 video = Video(sample.video)
-                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+                trace = self._trace(video, sample)
                 if (refused := self._screened(trace)) is not None:
                     return Scored(sample, "no_answer", None, refused)
                 if self.insert and retriever is not None:
-                    insert(trace, video, retriever, self.insert)
+                    insert(trace, video, retriever, self.insert, self.backend)
         except Act2SeeError as error:
             return _failed(sample, trace, error, "video_error")
         return video, trace
@@ -145,6 +148,9 @@ class Evaluator:
         """The outcome of a trace that has ended."""
         with self._rule:
             return score(self.benchmark, sample, trace)
+
+    def _trace(self, video: Video, sample: Sample) -> Trace:
+        return new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=self.backend, max_frames=self.max_frames)
 
     def _screened(self, trace: Trace) -> str | None:
         """Why the question is not asked; else None, and its trace has the notice that it needs. The synthetic benchmark needs no look."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.chat import Tool
+from act2see.framing import FrameLimit
 from act2see.trace import Cost, Frame, Trace
 from act2see.video import Video
 
@@ -40,6 +41,18 @@ class Backend(Protocol):
         """Continue the trace's conversation until one of `protocol.STOPS`, the end of the turn or the token limit.
 
         Yields text as it is decoded; returns it whole, with what it cost. Does not change the trace. Raises `BackendError`.
+        """
+        ...
+
+
+@runtime_checkable
+class LimitsFrames(Protocol):
+    """A backend that knows how much of a video its model takes in; one that does not is treated as a server's: see `framing.server_limit`."""
+
+    def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
+        """How many of so many initial frames with pictures of this size (width, height in pixels) are shown, and how large they are kept.
+
+        Raises `VideoError` for pictures that the model cannot be shown.
         """
         ...
 

@@ -214,7 +214,13 @@ class Answering:
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
         retriever, generator = registry.tools(config)
         scope = replace(registry.scope(config), choices_in_text=True)
-        limits: dict[str, Any] = {"fps": config.fps, "insert": config.insert, "scope": scope, **registry.limits(config)}
+        limits: dict[str, Any] = {
+            "fps": config.fps,
+            "max_frames": config.max_frames,
+            "insert": config.insert,
+            "scope": scope,
+            **registry.limits(config),
+        }
         self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **limits)
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)

@@ -290,3 +290,18 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def note_frames_left_out(left_out: int, shown: int) -> None:
+    """Say that one video's initial frames were spread."""
+    if left_out:
+        complain(
+            f"note: {shown} of {shown + left_out} initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; "
+            "a look still finds any"
+        )
+
+
+def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
+    """The same of many questions, from their summary."""
+    if found := summary.get("frames_left_out"):
+        complain(f"note: not all initial frames of {found['questions']} questions are shown, but fewer, evenly spread: see --max-frames")

@@ -182,7 +182,13 @@ class Teacher:
         with self._loading:
             if self._made is None:
                 settings = self._job.settings
-                limits = {"fps": settings.fps, "insert": settings.insert, "scope": registry.scope(settings), **registry.limits(settings)}
+                limits = {
+                    "fps": settings.fps,
+                    "max_frames": settings.max_frames,
+                    "insert": settings.insert,
+                    "scope": registry.scope(settings),
+                    **registry.limits(settings),
+                }
                 retriever = own_looker_of(settings) or self._retriever
                 self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **limits)
             return self._made

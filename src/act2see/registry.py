@@ -14,6 +14,7 @@ from act2see.benchmarks.catalogue import BY_NAME
 from act2see.cache import Cache
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
 from act2see.errors import ConfigError
+from act2see.framing import SERVER_PICTURES
 from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
 from act2see.naming import importing, split, third_party
 from act2see.scope import Scope, is_of_the_world_alone, not_judged
@@ -355,6 +356,7 @@ def _openai(model: str, config: ModelConfig) -> Backend:
             rendering=config.rendering,
             opening=config.opening,
             seed=config.seed,
+            max_frames=config.max_frames or max(1, SERVER_PICTURES - config.max_looks - config.insert),
             timeout_seconds=config.timeout_seconds,
             answer_seconds=config.answer_seconds,
             answer_characters=config.answer_characters,

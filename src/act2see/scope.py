@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from act2see.synthetic.recognition import SAMPLED, is_of_the_world
-from act2see.trace import Trace
+from act2see.trace import Frame, Trace
 from act2see.video import Video
 
 _SETTINGS_FILE = "act2see.json"
@@ -69,6 +69,11 @@ class Scope:
 
 NO_LIMITS = Scope()
 """Of models that may be asked anything."""
+
+
+def glance(video: Video, choices: Sequence[str]) -> Trace:
+    """A trace that only says what a video looks like and whether there are choices, for `Scope`: a few small frames are decoded for it."""
+    return Trace("", str(video.path), "", tuple(Frame(image, None) for image in _some_pictures(video)), tuple(choices))
 
 
 def refusal_to_search(video: Video) -> str | None:

@@ -56,6 +56,8 @@ class Score:
     """How many calls, malformed ones among them, brought an error that the model read."""
     frames: int = 0
     """Initial and brought ones. 0 where the video could not be opened."""
+    left_out: int = 0
+    """Initial frames at the wanted rate that were not shown, because the model takes in no more."""
     tokens_in: int = 0
     tokens_out: int = 0
     options: int = 0
@@ -135,8 +137,15 @@ def summarise_scores(scores: Iterable[Score]) -> dict[str, Any]:
         "calls": {told: sum(getattr(one, name) for one in everything) for told, name in _CALLS},
         "tokens": {"in": sum(one.tokens_in for one in everything), "out": sum(one.tokens_out for one in everything)},
         "cost": {name: _spread([getattr(one, name) for one in everything if one.frames]) for name in ("tokens_in", "tokens_out", "frames")},
+        **frames_left_out([one.left_out for one in everything]),
         **_baselines(everything, groups),
     }
+
+
+def frames_left_out(counts: Iterable[int]) -> dict[str, Any]:
+    """Of how many questions not all initial frames were shown, and how many were not; nothing where all were."""
+    found = [count for count in counts if count]
+    return {"frames_left_out": {"questions": len(found), "frames": sum(found)}} if found else {}
 
 
 def _baselines(everything: Sequence[Score], groups: Mapping[str, Sequence[Score]]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Segments to token ids, image patches and rope positions for Qwen3-VL-class models: one encoding for decoding and for training."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from act2see import chat
 from act2see.errors import BackendError
+from act2see.framing import FrameLimit, Processor, most_that_fit
 from act2see.trace import Frame
 
 _REMEMBERED_PICTURES = 1024
@@ -60,6 +63,27 @@ class Encoder:
         """The ids of plain text; what looks like a special token in it stays text."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def frame_limit(self, size: tuple[int, int], frames: int, room: int, *, as_video: bool = False) -> FrameLimit:
+        """How many of so many initial frames fit into `room` tokens, and at which size the processors' work on them is done.
+
+        Raises `VideoError` for pictures that the processors refuse.
+        """
+        images = _sizes_of(self.image_processor)
+        around = 2 + len(self.words(chat.seconds_tag(3599.0)))  # the marks of a picture, and its time
+        pixels_a_token = images.factor**2
+        if not as_video or self.video_processor is None:
+            width, height = images.seen(size)
+            shown = most_that_fit(frames, lambda count: count * (width * height // pixels_a_token + around), room)
+            return FrameLimit(shown, images.kept(size), images.kept(size))
+        videos, patch = _sizes_of(self.video_processor), int(self.video_processor.temporal_patch_size)
+
+        def tokens(count: int) -> int:
+            width, height = videos.seen(size, _whole_patches(count, patch))
+            return _whole_patches(count, patch) // patch * (width * height // pixels_a_token + around)
+
+        shown = most_that_fit(min(frames, int(self.video_processor.max_frames)), tokens, room)
+        return FrameLimit(shown, videos.kept(size, _whole_patches(shown, patch)), images.kept(size))
+
     def encode(self, segments: Iterable[chat.Segment]) -> list[Piece]:
         """Pieces in order. Their ids joined are the prompt's (or the training example's) ids."""
         return [piece for segment in segments for piece in self._encode(segment)]
@@ -87,15 +111,21 @@ class Encoder:
         return self._pictures[key][1]
 
     def _picture(self, frames: tuple[Frame, ...]) -> Iterator[Piece]:
-        made = self.image_processor(images=[frames[0].image], return_tensors="np")
+        with _refusing(frames[0]):
+            made = self.image_processor(images=[frames[0].image], return_tensors="np")
         pixels, grid = made["pixel_values"], _grid(made["image_grid_thw"][0])
         yield self._vision(np.ascontiguousarray(pixels, np.float32), grid, self.image_id, is_video=False)
 
     def _video(self, frames: tuple[Frame, ...]) -> Iterator[Piece]:
         if self.video_processor is None:
             raise BackendError("frames_as 'video' needs the model's video processor, which needs torchvision; use frames_as 'images'")
+        sizes = sorted({frame.image.size for frame in frames})
+        if len(sizes) > 1:
+            said = " and ".join(f"{width}x{height}" for width, height in sizes[:2])
+            raise BackendError(f"the frames of a native video need one size, and these have {said} pixels: use frames_as 'images'")
         stacked = np.stack([np.asarray(frame.image.convert("RGB")) for frame in frames])
-        made = self.video_processor(videos=[stacked], do_sample_frames=False, return_tensors="pt")
+        with _refusing(frames[0]):
+            made = self.video_processor(videos=[stacked], do_sample_frames=False, return_tensors="pt")
         pixels, grid = made["pixel_values_videos"].numpy(), _grid(made["video_grid_thw"][0])
         yield from self.video_pieces(pixels, grid, [frame.seconds or 0.0 for frame in frames])
 
@@ -119,7 +149,26 @@ class Encoder:
     def _vision(self, pixels: NDArray[np.float32], grid: tuple[int, int, int], pad: int, *, is_video: bool) -> Piece:
         pads = grid[0] * grid[1] * grid[2] // self.merge**2
         ids = (self._vision_start, *[pad] * pads, self._vision_end)
-        return Piece(ids, (ids, pixels.tobytes()), False, pixels, grid, is_video)
+        return Piece(ids, (ids, hashlib.sha256(pixels).digest()), False, pixels, grid, is_video)
+
+
+@contextmanager
+def _refusing(frame: Frame) -> Iterator[None]:
+    """A processor's refusal of a picture in one line."""
+    try:
+        yield
+    except ValueError as error:
+        width, height = frame.image.size
+        raise BackendError(f"the model's processor refuses a picture of {width}x{height} pixels: {error}") from error
+
+
+def _sizes_of(processor: Any) -> Processor:
+    return Processor(processor.patch_size * processor.merge_size, int(processor.size["shortest_edge"]), int(processor.size["longest_edge"]))
+
+
+def _whole_patches(frames: int, patch: int) -> int:
+    """The frames of as many whole temporal patches."""
+    return -(-frames // patch) * patch
 
 
 def _grid(row: Any) -> tuple[int, int, int]:

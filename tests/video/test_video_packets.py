@@ -233,7 +233,9 @@ def test_a_codec_that_is_not_known_is_decoded_plainly() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(extradata=st.binary(max_size=60), packets=st.lists(st.binary(min_size=1, max_size=60), max_size=3), is_key=st.booleans(), is_avcc=st.booleans())
+@given(
+    extradata=st.binary(max_size=60), packets=st.lists(st.binary(min_size=1, max_size=60), max_size=3), is_key=st.booleans(), is_avcc=st.booleans()
+)
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp8", "vp9", "av1", "mpeg2video", "theora"])
 def test_no_bytes_stop_the_reader(codec: str, extradata: bytes, packets: list[bytes], is_key: bool, is_avcc: bool) -> None:
     scanner = Scanner(codec, b"\1" + extradata if is_avcc else extradata)

@@ -67,7 +67,7 @@ def test_names_that_cannot_be_printed_are_escaped(name: str) -> None:
 
 
 def test_endless_names_are_cut(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="cannot read .*aaa…aaa.*: File name too long") as caught:
+    with pytest.raises(VideoError, match=r"cannot read .*aaa…aaa.*: File name too long") as caught:
         Video(tmp_path / ("a" * 100_000))
     assert len(str(caught.value)) < 2000
 
@@ -113,7 +113,7 @@ def test_what_may_not_be_read(write_video: Write, tmp_path: Path) -> None:
     try:
         with nobody():
             assert refusal(path) == f"cannot read {path}: Permission denied"
-            with pytest.raises(VideoError, match="cannot read .*: Permission denied"):
+            with pytest.raises(VideoError, match=r"cannot read .*: Permission denied"):
                 list(video.sample(1))
     finally:
         tmp_path.chmod(0o755)
@@ -135,17 +135,15 @@ def test_a_codec_that_nobody_knows(write_video: Write) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_a_parameter_set_that_is_cut_off(size: int, write_video: Write, number_of: NumberOf) -> None:
     # The header's set is cut to a few bytes; the one in the stream, before the first picture, is whole.
-    path = write_video("clip.mp4", [0, 1, 2], prepare=lambda stream: setattr(stream, "codec_tag", "avc3"), options={"x264-params": "repeat-headers=1"})
+    path = write_video(
+        "clip.mp4", [0, 1, 2], prepare=lambda stream: setattr(stream, "codec_tag", "avc3"), options={"x264-params": "repeat-headers=1"}
+    )
     content = path.read_bytes()
     at = content.index(b"avcC") + 4
     length = int.from_bytes(content[at + 6 : at + 8], "big")
     kept = content[at + 8 : at + 8 + size] + bytes(length - size)
     path.write_bytes(content[: at + 6] + size.to_bytes(2, "big") + kept + content[at + 8 + length :])
-    try:
-        video = Video(path)
-        assert [number_of(frame) for frame in video.sample(1)] == [0, 1, 2]
-    except VideoError as error:
-        assert "\n" not in str(error)
+    assert [number_of(frame) for frame in Video(path).sample(1)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 from act2see import chat
 from act2see.backends.repetition import repeats
 from act2see.errors import BackendError
+from act2see.framing import SHARE_OF_CONTEXT, FrameLimit
 from act2see.interfaces import Continuation
 from act2see.protocol import STOPS
 from act2see.tokens import Encoder, Piece, positions
@@ -184,6 +185,11 @@ class HuggingFaceBackend:
         }
         made |= {"opening": self.style.opening} if self.style.opening else {}
         return made | ({"adapter": Path(settings.adapter).name} if settings.adapter else {})
+
+    def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
+        """As the processors scale them, and as many as the context holds; see `LimitsFrames`."""
+        room = int(self.model.config.get_text_config().max_position_embeddings * SHARE_OF_CONTEXT)
+        return self.encoder.frame_limit(size, frames, room, as_video=self.style.frames_as == "video")
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
         """Continue the trace; see `Backend.decode`."""

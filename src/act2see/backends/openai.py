@@ -24,6 +24,7 @@ from act2see import chat
 from act2see.backends.stream import BrokenStreamError, Piece, ReportedError, Usage, pieces
 from act2see.calls import Call, Caller, Patience
 from act2see.errors import BackendError, ConfigError
+from act2see.framing import SERVER_PICTURES, FrameLimit, server_limit
 from act2see.interfaces import Continuation
 from act2see.protocol import STOPS, first_use
 from act2see.servers import PassingFault, Server, check_url, server_message
@@ -76,6 +77,8 @@ class OpenAISettings:
     retries: int = 3
     """How often a request is sent again after a broken connection, a 429 or a 5xx."""
     image_format: ImageFormat = "auto"
+    max_frames: int = SERVER_PICTURES
+    """Initial frames of one question at most."""
     send_stop: bool = True
     """Off for servers that refuse stop strings or fail over them; the answer is then cut here, and the server is hung up on."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
@@ -127,6 +130,10 @@ class OpenAIBackend:
             "max_tokens": str(s.max_tokens),
         }
         return made | ({"opening": s.opening} if s.opening else {})
+
+    def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
+        """See `framing.server_limit`."""
+        return server_limit(size, frames, self.settings.max_frames)
 
     def reseeded(self, number: int) -> "OpenAIBackend":
         """The same server and client, with a seed that is `number` higher. Where no seed is sent, the server draws anew by itself."""

@@ -12,11 +12,10 @@ from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
 from act2see.cli.opening import open_video
 from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
 from act2see.errors import Act2SeeError, ScopeError
-from act2see.output import complain, end_line, index_progress, say_json, tell_answer
+from act2see.output import complain, end_line, index_progress, note_frames_left_out, say_json, tell_answer
 
 if TYPE_CHECKING:
     from act2see.interfaces import Backend, Generator, Retriever
-    from act2see.scope import Scope
     from act2see.store import Run
     from act2see.trace import Trace
     from act2see.video import Video
@@ -36,8 +35,9 @@ def ask(
     """
     del config  # read before this function was called
     from act2see import registry
-    from act2see.engine import insert, new_trace
+    from act2see.engine import frames_left_out, insert, new_trace
     from act2see.report import write_report
+    from act2see.scope import NOTICE
 
     check_question(question, settings.choices)
     check_file_to_write(settings.report)
@@ -45,15 +45,18 @@ def ask(
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)
     opened = open_video(video, cached=settings.cache)
-    trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex)
-    screen(trace, registry.scope(settings), as_json=settings.json)
+    opened.times(settings.fps)  # what is wrong with the video or the rate is said before a model is loaded
+    notice = screen(opened, settings)
     run = _open_run(settings) if settings.save else None
     backend = registry.backend(settings.backend, settings)
+    trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex, backend=backend, max_frames=settings.max_frames)
+    trace.made_with |= {} if notice is None else {NOTICE: notice}
+    note_frames_left_out(frames_left_out(trace), len(trace.frames))
     with index_progress(opened.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress) if settings.max_looks else None
         generator = registry.generator(settings.generator, settings, retriever)
         if settings.insert and retriever is not None:
-            insert(trace, opened, retriever, settings.insert)
+            insert(trace, opened, retriever, settings.insert, backend)
         _notice(backend, trace, settings)
         try:
             reason_aloud(trace, opened, backend, retriever, generator, settings)
@@ -105,18 +108,23 @@ def _open_run(settings: AskConfig) -> "Run":
     )
 
 
-def screen(trace: "Trace", scope: "Scope", *, as_json: bool) -> None:
-    """Refuse what the embedded model does not know, before anything heavy is loaded; or put the notice into the trace. Raises `ScopeError`."""
-    from act2see.scope import NOTICE
+def screen(video: "Video", settings: AskConfig) -> str | None:
+    """What must not be relied on in an embedded model's answer about this video; None where nothing is said against it.
 
-    if not scope.is_limited:
-        return
-    if (refused := scope.refusal(trace)) is not None:
-        if as_json:
+    Asked before anything heavy is loaded. Raises `ScopeError` for what the model does not know, unless the settings say to ask all the same.
+    """
+    from act2see.registry import scope
+    from act2see.scope import glance
+
+    limits = scope(settings)
+    if not limits.is_limited:
+        return None
+    seen = glance(video, settings.choices)
+    if (refused := limits.refusal(seen)) is not None:
+        if settings.json:
             say_json({"answer": None, "choice": None, "finish": None, "refused": refused})
         raise ScopeError(refused)
-    if (notice := scope.notice(trace)) is not None:
-        trace.made_with[NOTICE] = notice
+    return limits.notice(seen)
 
 
 def _notice(backend: "Backend", trace: "Trace", settings: AskConfig) -> None:

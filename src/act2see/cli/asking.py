@@ -30,7 +30,13 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
         complain(f"note: {notice}")
     backend = metered(loaded, pace.prices, pace.requests_per_minute)
     retriever, generator = registry.tools(settings)
-    limits: dict[str, Any] = {"fps": settings.fps, "insert": settings.insert, "scope": scope, **registry.limits(settings)}
+    limits: dict[str, Any] = {
+        "fps": settings.fps,
+        "max_frames": settings.max_frames,
+        "insert": settings.insert,
+        "scope": scope,
+        **registry.limits(settings),
+    }
     return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
 
 

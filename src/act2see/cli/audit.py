@@ -14,7 +14,7 @@ from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
 from act2see.errors import ConfigError, InternalError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, progressing, say, say_json, tell_faults
+from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.audit import Arm, Audited, Auditor
@@ -57,8 +57,14 @@ def audit(
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        limits: dict[str, Any] = {"insert": settings.insert, "scope": registry.scope(settings), **registry.limits(settings)}
-        evaluator = Evaluator(asked, backend, retriever, generator, settings.fps, **limits)
+        limits: dict[str, Any] = {
+            "fps": settings.fps,
+            "max_frames": settings.max_frames,
+            "insert": settings.insert,
+            "scope": registry.scope(settings),
+            **registry.limits(settings),
+        }
+        evaluator = Evaluator(asked, backend, retriever, generator, **limits)
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
             audited = _with_progress(auditor, settings.n, waiting, run)
@@ -72,6 +78,7 @@ def audit(
         write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
         run.write_summary(*_apart(summary))
     tell_faults(summary["arms"]["real"]["outcomes"], run and run.folder / ERRORS_FILE)
+    note_questions_with_frames_left_out(summary)
     if settings.json:
         say_json(summary)
     else:

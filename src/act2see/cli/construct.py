@@ -16,7 +16,7 @@ from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError, InternalError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, progressing, say, say_json, tell_faults
+from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 
 if TYPE_CHECKING:
     from act2see.construction import Constructed, Constructor, Spending
@@ -72,6 +72,7 @@ def construct(
     run.write_scores(one.score.row() for one in ended)
     run.write_summary(summary)
     tell_faults(summary["outcomes"], run.folder / ERRORS_FILE)
+    note_questions_with_frames_left_out(summary)
     _tell(summary, budget, as_json=settings.json)
     return ANSWERED if len(ended) == len(samples) else MENDABLE
 

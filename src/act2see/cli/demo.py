@@ -43,7 +43,7 @@ def answer_demo(
     traces = []
     for number, item in enumerate(json.loads((folder / "questions.json").read_text(encoding="utf-8")), 1):
         video = Video(folder / item["video"])
-        trace = new_trace(video, item["question"], item["choices"], fps=how.fps, id=f"demo-{number}")
+        trace = new_trace(video, item["question"], item["choices"], fps=how.fps, id=f"demo-{number}", backend=backend)
         reason_aloud(trace, video, backend, retriever, generator, how)
         traces.append(trace)
         index = chosen(trace.answer, trace.choices)

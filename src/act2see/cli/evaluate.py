@@ -17,7 +17,7 @@ from act2see.cli.official import official_figures, tell_official
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
 from act2see.errors import ConfigError, InternalError, StoreError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, progressing, say, tell_faults, tell_scores
+from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, tell_faults, tell_scores
 
 if TYPE_CHECKING:
     from act2see.distributed import Spread
@@ -73,6 +73,7 @@ def evaluate(
     if errors:
         complain(f"note: {len(errors)} of {len(scores)} questions failed; the first: {errors[0]}")
     tell_faults(summary["outcomes"], run and run.folder / ERRORS_FILE)
+    note_questions_with_frames_left_out(summary)
     tell_scores(summary, as_json=settings.json)
     if not settings.json:
         tell_official(summary)

@@ -101,6 +101,8 @@ class ModelConfig(ImagineConfig):
 
     fps: Annotated[Rate, Parameter(group=LOOKS)] = 1.0
     """Initial frames a second (1 in the paper)."""
+    max_frames: Annotated[Positive | None, Parameter(group=LOOKS)] = None
+    """Initial frames at most, evenly spread over the video; if not given, what a local model's context holds, 128 less the looks for a server."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 3
     """How many frames the model may ask for (1 in the paper; 3 is our choice)."""
     tools: Annotated[Literal["both", "retrieve", "generate", "none"], Parameter(group=LOOKS)] = "both"
@@ -149,6 +151,9 @@ class ModelConfig(ImagineConfig):
 
 
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
-    """The settings as a run keeps them, without those that only say where results go. `force` stands in it only where it is given."""
-    left_out = {*leave_out, *(() if settings.force else ("force",))}
+    """The settings as a run keeps them, without those that only say where results go.
+
+    What is given to be forced, and a limit on frames, stand in it only where they are given, so that runs which were begun before they existed can go on.
+    """
+    left_out = {*leave_out, *(() if settings.force else ("force",)), *(() if settings.max_frames is not None else ("max_frames",))}
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in left_out}

@@ -32,7 +32,7 @@ class Probe:
         for sample, _ in zip(self.benchmark.samples(), range(self.count), strict=False):
             try:
                 video = Video(sample.video)
-                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id)
+                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=backend)
                 for _ in reason(trace, video, backend, self.retriever, self.generator, max_looks=self.max_looks):
                     pass
             except (VideoError, BackendError):

@@ -1,7 +1,7 @@
 """Decoded frames as RGB, whatever colour matrix they are coded in.
 
-FFmpeg's scaler converts most matrices. The others of ITU-T H.273 (table 4) it refuses since version 8: what is linear among them is computed here, and
-the rest is read as FFmpeg's programs read it before they refused: as BT.601, BT.2020 with constant luminance as that without.
+FFmpeg's scaler converts most matrices. The others of ITU-T H.273 (table 4) it refuses since version 8: what is linear among them is computed here,
+and the rest is read as FFmpeg's programs read it before they refused: as BT.601, and BT.2020 with constant luminance as that without.
 """
 
 from typing import Any, cast
@@ -47,7 +47,9 @@ def reformatted(
         # One thread: starting more costs more than so small a picture takes.
         return reformatter.reformat(frame, width, height, pixel_format, coded, interpolation=interpolation, threads=1, **kept)
     except FFmpegError as error:
-        raise VideoError(f"pictures of the format {frame.format.name} cannot be converted to RGB ({error.strerror}): convert the video first") from error
+        raise VideoError(
+            f"pictures of the format {frame.format.name} cannot be converted to RGB ({error.strerror}): convert the video first"
+        ) from error
 
 
 def approximation(frame: VideoFrame) -> str | None:
@@ -75,7 +77,8 @@ def _read_as(frame: VideoFrame) -> Colorspace:
 def _from_ycgco(frame: VideoFrame) -> Image.Image:
     """H.273, equations 53 to 56, from planes of full range."""
     luma, green, orange = (
-        np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.int16) for plane in frame.planes
+        np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.int16)
+        for plane in frame.planes
     )
     green, orange = green - 128, orange - 128
     rest = luma - green

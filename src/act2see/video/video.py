@@ -90,12 +90,20 @@ class Video:
         self._state.refuse_change(self.path)
         return files.digest_of(self.path)
 
-    def sample(self, fps: float, short_side: int | None = None) -> Iterator[Frame]:
+    def sample(self, fps: float, short_side: int | None = None, *, at_most: int | None = None) -> Iterator[Frame]:
         """The frames on screen at 0, 1/fps, 2/fps, … before the end, each once and with its own presentation time.
 
-        A damaged file gives what can be decoded; then a frame of `times` may be missing here.
+        Of more than `at_most`, so many, evenly spread from the first to the last. A damaged file gives what can be decoded; then a frame of `times`
+        may be missing here.
         """
-        return (frame for _, frame in self.sample_sets([Sampling(fps, short_side)]))
+        grid = self._grid(fps) if at_most is None else self._thinned(self._grid(fps), at_most)
+        return (frame for _, frame in self._sampled([self._painter(short_side)], [grid]))
+
+    def _thinned(self, grid: NDArray[np.float64], at_most: int) -> NDArray[np.float64]:
+        numbers = np.unique(self._timeline.on_screen(grid))
+        if len(numbers) <= at_most:
+            return grid
+        return self._timeline.times[numbers[np.linspace(0, len(numbers) - 1, at_most).round().astype(int)]]
 
     def sample_sets(self, samplings: Sequence[Sampling]) -> Iterator[tuple[int, Frame]]:
         """Several samplings in one pass: every frame with the number of the sampling that it belongs to, in order of time."""
