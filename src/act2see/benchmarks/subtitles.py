@@ -2,12 +2,21 @@
 
 import html
 import re
+import stat
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+
+import av
+from av.error import FFmpegError
 
 from act2see.errors import ConfigError
 
-_TIMES = re.compile(r"\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
+MAX_BYTES = 16 << 20
+"""Larger files are refused: a day of talk has less than a tenth of it."""
+
+# Times without hours, which players take and FFmpeg's reader would take for text. The mark of a byte order may stand before the first.
+_NO_HOURS = re.compile(rb"(?:^|(?<=\r))((?:\xef\xbb\xbf)?[ \t]*)(\d{1,2}:\d{1,2}[,.]\d{1,3}[ \t]*-->[ \t]*)(\d+:\d{1,2}:)?", re.MULTILINE)
 _MARKS = re.compile(r"</?[A-Za-z][^<>]*>|\{\\[^{}]*\}")
 
 
@@ -23,26 +32,40 @@ class Line:
 def read_srt(path: Path) -> list[Line]:
     """The lines of an .srt file in order of time, without marks of fonts and colours. Raises `ConfigError` for what is none.
 
-    Numbers above the times are not read: many files count wrongly. Blank lines inside a line's text end it, as players do.
+    FFmpeg's reader decides where a line begins and ends, as it does for players: blank lines may be missing between two of them or stand inside one,
+    numbers are not read, and line ends may be of any kind.
     """
+    content = _content(path)
     try:
-        content = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise ConfigError(f"cannot read the subtitles {path}: {error.strerror}") from error
+        with av.open(BytesIO(_with_hours(content)), format="srt") as container:
+            packets = [(packet.pts, packet.duration or 0, packet.time_base, bytes(packet)) for packet in container.demux() if packet.size]
+    except (FFmpegError, ValueError) as error:
+        raise ConfigError(f"the subtitles {path} cannot be read: {error}") from error
     lines: list[Line] = []
-    for block in re.split(r"\n[ \t]*\n", content.replace("\r\n", "\n").replace("\r", "\n")):
-        rows = block.strip("\n").split("\n")
-        at = next((number for number, row in enumerate(rows[:2]) if _TIMES.match(row)), None)
-        if at is None:
-            continue
-        times = _TIMES.match(rows[at])
-        assert times is not None
-        text = " ".join(html.unescape(_MARKS.sub("", " ".join(rows[at + 1 :]))).split())
-        if text:
-            lines.append(Line(_seconds(times.groups()[:4]), _seconds(times.groups()[4:]), text))
-    if not lines and content.strip():
+    for pts, duration, tick, packed in packets:
+        text = " ".join(html.unescape(_MARKS.sub("", packed.decode("utf-8", errors="replace"))).split())
+        if text and pts is not None and tick is not None:
+            lines.append(Line(float(pts * tick), float((pts + duration) * tick), text))
+    if not packets and content.strip():
         raise ConfigError(f"{path} holds no subtitles: no line has a time such as 00:01:02,500 --> 00:01:04,000")
     return sorted(lines, key=lambda line: line.start_seconds)
+
+
+def _with_hours(content: bytes) -> bytes:
+    return _NO_HOURS.sub(lambda found: found[1] + b"00:" + found[2] + (found[3] or b"00:"), content)
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes. Nothing but an ordinary file is opened: a pipe would wait for its other end."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"cannot read the subtitles {path}: this is no ordinary file")
+        if found.st_size > MAX_BYTES:
+            raise ConfigError(f"cannot read the subtitles {path}: {found.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the subtitles {path}: {error.strerror}") from error
 
 
 def as_text(lines: list[Line]) -> str:
@@ -55,8 +78,3 @@ def as_text(lines: list[Line]) -> str:
             rows.append(f"[{minutes}:{seconds:02d}] {line.text}")
         before = line.text
     return "\n".join(rows)
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, fraction = (part or "0" for part in parts)
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
