@@ -222,7 +222,7 @@ def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
 def audited(name: str, call: Tool | None, right: str, *, kind: str = "transient", video: str = "v.mp4", looks: int = 1) -> Audited:
     """A question that is right in the arms named in `right`."""
     arms: dict[Arm, Armed] = {arm: Armed("correct" if arm in right.split() else "wrong", Cost(10, 2, 5, {"decode": 0.5})) for arm in ARMS}
-    return Audited(Sample(name, Path(video), "What?", ("a", "b", "c", "d"), "a", kind), call, looks if call else 0, 4, arms)
+    return Audited(Sample(name, Path(video), "What?", ("a", "b", "c", "d"), "a", kind), call, looks if call else 0, 4, 0, arms)
 
 
 EVERYWHERE = " ".join(ARMS)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from act2see.store import Run
@@ -131,3 +133,46 @@ def test_a_setting_of_the_wrong_kind_names_file_and_key(act2see: Act2See, clip: 
     assert (done.code, done.out) == (2, "")
     assert "max-looks" in done.err
     assert "mine.toml" in done.err
+
+
+# How many frames are shown
+
+
+def test_fewer_initial_frames_are_told_of_everywhere(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    done = act2see(
+        "ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--fps", 10, "--max-frames", 4, "--json", "--save", "one", "--report", "a.html"
+    )
+    assert done.code == 0
+    assert done.err.count("note: 4 of 20 initial frames are shown, evenly spread") == 1
+    assert json.loads(done.out)["made_with"]["initial_frames"] == "4 of 20"
+    assert "4 of 20" in Path("a.html").read_text(encoding="utf-8")
+    (trace,) = Run.open(Path("one")).traces()
+    assert [frame.seconds for frame in trace.frames] == pytest.approx([0, 0.6, 1.3, 1.9])
+
+
+def test_all_initial_frames_are_nothing_to_tell(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--fps", 10, "--max-frames", 20, "--json")
+    assert "initial frames are shown" not in done.err
+    assert "initial_frames" not in json.loads(done.out)["made_with"]
+
+
+def test_max_frames_stands_in_settings_files(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "few.toml"
+    settings.write_text("max-frames = 1\nfps = 10\n")
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--json", "--config", settings)
+    assert json.loads(done.out)["made_with"]["initial_frames"] == "1 of 20"
+
+
+def test_pictures_that_are_too_long_for_the_model_are_one_line(act2see: Act2See, tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 2048, 8, "yuv420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((8, 2048, 3), 90, np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    done = act2see("ask", path, "What colour?", *COLOURS, "--backend", "micro")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(
+        "act2see: wide.mp4: its pictures have 2048x8 pixels; the model takes none that are more than 200 times"
+    )

@@ -37,6 +37,18 @@ def test_eval_ends_in_one_line_of_json(act2see: Act2See) -> None:
 
 
 @pytest.mark.usefixtures("_bench")
+def test_eval_says_how_many_questions_were_shown_fewer_frames(act2see: Act2See) -> None:
+    done = _evaluate(act2see, "--json", "--n", "4", "--fps", "5", "--max-frames", "3", "--out", "few")
+    assert json.loads(done.out)["frames_left_out"] == {"questions": 4, "frames": 4 * 7}
+    assert done.err.count("note: not all initial frames of 4 questions are shown") == 1
+    assert {trace.made_with["initial_frames"] for trace in Run.open(Path("few")).traces()} == {"3 of 10"}
+    assert Run.open(Path("few")).config["max_frames"] == 3
+    whole = _evaluate(act2see, "--json", "--n", "4", "--fps", "5", "--out", "all")
+    assert "frames_left_out" not in json.loads(whole.out)
+    assert "max_frames" not in Run.open(Path("all")).config  # as before there was such a limit, so that older runs can go on
+
+
+@pytest.mark.usefixtures("_bench")
 def test_eval_for_a_reader(act2see: Act2See) -> None:
     done = _evaluate(act2see)
     first, second, *_ = done.out.splitlines()

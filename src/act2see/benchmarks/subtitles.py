@@ -37,7 +37,7 @@ def read_srt(path: Path) -> list[Line]:
     """
     content = _content(path)
     try:
-        with av.open(BytesIO(_with_hours(content)), format="srt") as container:
+        with av.open(BytesIO(_with_hours(content)), "r", format="srt") as container:
             packets = [(packet.pts, packet.duration or 0, packet.time_base, bytes(packet)) for packet in container.demux() if packet.size]
     except (FFmpegError, ValueError) as error:
         raise ConfigError(f"the subtitles {path} cannot be read: {error}") from error

@@ -103,7 +103,8 @@ class Video:
         numbers = np.unique(self._timeline.on_screen(grid))
         if len(numbers) <= at_most:
             return grid
-        return self._timeline.times[numbers[np.linspace(0, len(numbers) - 1, at_most).round().astype(int)]]
+        chosen = numbers[np.linspace(0, len(numbers) - 1, at_most).round().astype(int)]
+        return np.asarray(self._timeline.times[chosen], np.float64)
 
     def sample_sets(self, samplings: Sequence[Sampling]) -> Iterator[tuple[int, Frame]]:
         """Several samplings in one pass: every frame with the number of the sampling that it belongs to, in order of time."""
