@@ -149,7 +149,7 @@ class Encoder:
     def _vision(self, pixels: NDArray[np.float32], grid: tuple[int, int, int], pad: int, *, is_video: bool) -> Piece:
         pads = grid[0] * grid[1] * grid[2] // self.merge**2
         ids = (self._vision_start, *[pad] * pads, self._vision_end)
-        return Piece(ids, (ids, hashlib.sha256(memoryview(pixels)).digest()), False, pixels, grid, is_video)
+        return Piece(ids, (ids, hashlib.sha256(pixels.data).digest()), False, pixels, grid, is_video)
 
 
 @contextmanager
