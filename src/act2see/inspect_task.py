@@ -62,14 +62,8 @@ def _as_inspects(sample: Sample) -> Any:
 def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
     backend = registry.backend(config.backend, config)
     retriever, generator = registry.tools(config)
-    limits: dict[str, Any] = {
-        "fps": config.fps,
-        "max_frames": config.max_frames,
-        "insert": config.insert,
-        "scope": registry.scope(config),
-        **registry.limits(config),
-    }
-    evaluator = Evaluator(benchmark, backend, retriever, generator, **limits)
+    options = registry.evaluator_options(config)
+    evaluator = Evaluator(benchmark, backend, retriever, generator, **options)
     # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
     turns = nullcontext() if getattr(backend, "concurrent", False) else threading.Lock()
 

@@ -214,14 +214,8 @@ class Answering:
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
         retriever, generator = registry.tools(config)
         scope = replace(registry.scope(config), choices_in_text=True)
-        limits: dict[str, Any] = {
-            "fps": config.fps,
-            "max_frames": config.max_frames,
-            "insert": config.insert,
-            "scope": scope,
-            **registry.limits(config),
-        }
-        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **limits)
+        options = registry.evaluator_options(config) | {"scope": scope}
+        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **options)
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)
         self._run = None if config.out is None else _run(config, config.out)

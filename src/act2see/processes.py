@@ -182,15 +182,9 @@ class Teacher:
         with self._loading:
             if self._made is None:
                 settings = self._job.settings
-                limits = {
-                    "fps": settings.fps,
-                    "max_frames": settings.max_frames,
-                    "insert": settings.insert,
-                    "scope": registry.scope(settings),
-                    **registry.limits(settings),
-                }
+                options = registry.evaluator_options(settings)
                 retriever = own_looker_of(settings) or self._retriever
-                self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **limits)
+                self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **options)
             return self._made
 
     def _backend(self) -> Backend:

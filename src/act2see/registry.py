@@ -211,6 +211,12 @@ def limits(config: ModelConfig) -> dict[str, Any]:
     return {"max_looks": config.max_looks, "seed": config.seed or 0, "offered": offered, "budget": budget}
 
 
+def evaluator_options(config: EvalConfig) -> dict[str, Any]:
+    """What an `Evaluator` is given by a config beside benchmark, backend and tools."""
+    about = {"fps": config.fps, "max_frames": config.max_frames, "insert": config.insert, "scope": scope(config)}
+    return about | limits(config)
+
+
 def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:
     """What brings pictures in an evaluation: the generator that the config names, or the anchor as it is."""
     if config.frames == "unedited":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Semaphore
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from act2see.config import PaceConfig, SourceConfig
 from act2see.output import complain
@@ -30,14 +30,8 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
         complain(f"note: {notice}")
     backend = metered(loaded, pace.prices, pace.requests_per_minute)
     retriever, generator = registry.tools(settings)
-    limits: dict[str, Any] = {
-        "fps": settings.fps,
-        "max_frames": settings.max_frames,
-        "insert": settings.insert,
-        "scope": scope,
-        **registry.limits(settings),
-    }
-    return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **limits)
+    options = registry.evaluator_options(settings)
+    return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **options)
 
 
 def check_scope(asked: "Benchmark", settings: SourceConfig) -> None:

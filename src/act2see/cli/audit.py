@@ -57,14 +57,8 @@ def audit(
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        limits: dict[str, Any] = {
-            "fps": settings.fps,
-            "max_frames": settings.max_frames,
-            "insert": settings.insert,
-            "scope": registry.scope(settings),
-            **registry.limits(settings),
-        }
-        evaluator = Evaluator(asked, backend, retriever, generator, **limits)
+        options = registry.evaluator_options(settings)
+        evaluator = Evaluator(asked, backend, retriever, generator, **options)
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
             audited = _with_progress(auditor, settings.n, waiting, run)

@@ -153,7 +153,7 @@ class ModelConfig(ImagineConfig):
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
     """The settings as a run keeps them, without those that only say where results go.
 
-    What is given to be forced, and a limit on frames, stand in it only where they are given, so that runs which were begun before they existed can go on.
+    `force` and `max_frames` stand in it only where they are given, so that runs which were begun before there were any can go on.
     """
     left_out = {*leave_out, *(() if settings.force else ("force",)), *(() if settings.max_frames is not None else ("max_frames",))}
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in left_out}
