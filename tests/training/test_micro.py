@@ -38,6 +38,8 @@ from act2see.video import Video
 
 SEE = Stage("see", 0.5, frames=10)
 ASK = Stage("ask", 0.5, frames=0, seconds=(2.0, 4.0), clips=2, questions=4, captions=0.5, words=1)
+FEW = 8
+"""Single frames a batch where a training is tried for its files and its weights, not for what it learns."""
 
 
 # The model's shape
@@ -199,7 +201,9 @@ def same_weights(one: Path, other: Path) -> bool:
 @pytest.fixture(scope="module")
 def trained_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("vlm")
-    assert micro_vlm.train(MicroVlmConfig(out, steps=2, save_every=1)) == out / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(micro_vlm, "FRAMES", FEW)
+        assert micro_vlm.train(MicroVlmConfig(out, steps=2, save_every=1)) == out / "model"
     return out
 
 
@@ -216,7 +220,10 @@ def test_the_trained_vlm_is_a_folder_that_the_backend_loads(trained_vlm: Path) -
     assert all(torch.isfinite(tensor).all() for tensor in stored.values())
 
 
-def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(trained_vlm: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
+    trained_vlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro_vlm, "FRAMES", FEW)
     checkpoints = trained_vlm / "checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-1", "checkpoint-2"]
     shutil.copytree(checkpoints / "checkpoint-1", tmp_path / "checkpoints" / "checkpoint-1")

@@ -86,6 +86,7 @@ def test_only_the_vision_part_learns_and_its_loss_falls(small: Patches) -> None:
 
 def test_the_part_ends_in_a_model_that_the_next_one_begins_with_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(micro_eyes, "CLIPS", 2)
+    monkeypatch.setattr(micro_vlm, "FRAMES", 8)
     whole = micro_vlm.train(MicroVlmConfig(tmp_path / "whole", part="look", steps=2, save_every=1))
     shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-1", tmp_path / "cut" / "checkpoints" / "checkpoint-1")
     resumed = micro_vlm.train(MicroVlmConfig(tmp_path / "cut", part="look", steps=2, save_every=1))
