@@ -58,7 +58,7 @@ def test_nothing_in_common_is_nothing_compared() -> None:
 
 def test_the_same_id_with_another_content_is_refused() -> None:
     one, two = (Score("a", "x", "correct", content=content) for content in ("1", "2"))
-    with pytest.raises(StoreError, match="1 of 1 ids stand for different questions in the two runs, the first is 'a'"):
+    with pytest.raises(StoreError, match="1 of 1 ids stand for different questions in the two runs, the first are 'a' "):
         compare_scores([one], [two])
     assert compare_scores([one], [Score("a", "x", "wrong")])["lost"] == 1  # a score from elsewhere does not say
 

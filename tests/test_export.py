@@ -32,8 +32,8 @@ def test_answered_traces_are_exported_and_the_others_are_named(run: Run, tmp_pat
     reasons = {one.id: one.reason for one in done.skipped}
     assert list(reasons) == ["cut off", "blind", "lost"]
     assert reasons["cut off"] == "it has no answer (its end: length)"
-    assert reasons["blind"] == f"its frame {frame_names(run, 'blind')[1]} is no picture"
-    assert reasons["lost"] == f"its frame {frame_names(run, 'lost')[0]} is missing"
+    assert reasons["blind"] == f"traces.jsonl:4: frames/{frame_names(run, 'blind')[1]} cannot be read as a picture: it is no PNG"
+    assert reasons["lost"] == f"traces.jsonl:5: frames/{frame_names(run, 'lost')[0]} is missing: the trace cannot be read without it"
     told = json.loads((tmp_path / "out" / "export.json").read_text())
     assert told["traces"] == 2
     assert {one["id"]: one["reason"] for one in told["skipped"]} == reasons
@@ -73,13 +73,13 @@ def encoder(tiny_vlm: Path) -> Encoder:
     return Encoder(AutoTokenizer.from_pretrained(tiny_vlm), AutoImageProcessor.from_pretrained(tiny_vlm))
 
 
-def trainer_of(tiny_vlm: Path, encoder: Encoder, out: Path, data: Any) -> Any:
+def trainer_of(tiny_vlm: Path, encoder: Encoder, out: Path, data: Any, template: str = "chat_template.jinja") -> Any:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     arguments = SFTConfig(
         output_dir=str(out.parent / "trained"),
-        chat_template_path=str(out / "chat_template.jinja"),
+        chat_template_path=str(out / template),
         assistant_only_loss=True,
         max_length=None,
         max_steps=1,
@@ -123,6 +123,27 @@ def test_trl_trains_on_the_ids_and_labels_that_our_own_training_has(
     loss = trainer.train().training_loss
     assert np.isfinite(loss)
     assert any(not torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+
+
+_WHOLE_TURNS = """{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% set parts %}{% for part in message['content'] %}{{ part['text'] if part['type'] == 'text' else PICTURE }}{% endfor %}<|im_end|>{% endset -%}
+{%- if message['role'] == 'assistant' -%}{%- generation -%}{{ parts }}{%- endgeneration -%}{%- else -%}{{ parts }}{%- endif %}
+{% endfor -%}"""
+
+
+def test_another_template_in_its_place_makes_labels_of_a_pictures_placeholders(run: Run, tmp_path: Path, tiny_vlm: Path, encoder: Encoder) -> None:
+    """What the documentation warns of: most templates mark the whole of an assistant's turn as the model's words."""
+    out = tmp_path / "out"
+    exported(run, out, "trl", rendering="same_turn")
+    (out / "other.jinja").write_text(_WHOLE_TURNS.replace("PICTURE", "'<|vision_start|><|image_pad|><|vision_end|>'"), encoding="utf-8")
+    data = loaded(out, tmp_path)
+    placeholder = encoder.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    labels = {
+        name: trainer_of(tiny_vlm, encoder, out, data, name).data_collator([data[0], data[1]])["labels"]
+        for name in ("chat_template.jinja", "other.jinja")
+    }
+    assert {name: bool((found == placeholder).any()) for name, found in labels.items()} == {"chat_template.jinja": False, "other.jinja": True}
 
 
 def test_the_training_template_writes_what_the_other_one_writes() -> None:

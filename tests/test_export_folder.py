@@ -4,6 +4,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 
 from act2see import chat
 from act2see.errors import ConfigError, StoreError
-from act2see.export import Format, Stored, export, stored
+from act2see.export import Format, Skipped, Stored, export, stored
 from act2see.export.parquet import SCHEMA, read
 from act2see.store import Run, encode_trace
 from act2see.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
-from exported_runs import FORMATS, FOUND, KNOWS, MADE, exported, make_run, picture, trace_of
+from exported_runs import FORMATS, FOUND, KNOWS, MADE, exported, lines_of, make_run, picture, trace_of
 
 # The table
 
@@ -104,7 +105,7 @@ def test_only_an_export_is_replaced_and_only_when_asked_to(run: Run, tmp_path: P
     assert names(tmp_path) == ["mine", "new", "out", "run"]
 
 
-def interrupted(traces: Iterable[Stored]) -> Iterator[Stored]:
+def interrupted(traces: Iterable[Stored | Skipped]) -> Iterator[Stored | Skipped]:
     yield from list(traces)[:1]
     raise KeyboardInterrupt
 
@@ -144,11 +145,32 @@ def test_nothing_to_export_and_broken_lines_are_errors(run: Run, tmp_path: Path)
     empty.append(trace_of("cut off", (), finish="length"))
     with pytest.raises(ConfigError, match=r"all 1 were skipped, the first because it has no answer \(its end: length\)"):
         exported(empty, tmp_path / "out", "trl")
-    with (run.folder / "traces.jsonl").open("a") as lines:
-        lines.write('{"version": 99}\n')
-    with pytest.raises(StoreError, match=r"traces\.jsonl:6: format version 99"):
-        exported(run, tmp_path / "out", "trl")
     assert names(tmp_path) == ["empty", "run"]
+    path = run.folder / "traces.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b'{"version": 99}\n', *lines[1:], b'{"version": 1, "version": 1}\n']))
+    done = exported(run, tmp_path / "out", "trl")
+    assert done.traces == 2
+    reasons = {one.id: one.reason for one in done.skipped}
+    assert reasons["of line 2"].startswith("traces.jsonl:2: format version 99")
+    assert reasons["of line 7"] == 'traces.jsonl:7: the key "version" is there twice in one object'
+    assert str(tmp_path) not in (tmp_path / "out" / "export.json").read_text()
+
+
+def test_a_question_is_written_once(tmp_path: Path) -> None:
+    """As two processes leave it that have answered the same, and as several tries at one question do."""
+    run = Run.create(tmp_path / "run", command="eval", config={}, seed=None)
+    for name, video in (("a", "1.mp4"), ("b", "2.mp4"), ("a", "1.mp4"), ("c#0", "3.mp4"), ("c#1", "3.mp4"), ("d", "1.mp4")):
+        run.append(replace(trace_of(name, KNOWS), video=video))
+    run.append(replace(trace_of("b", ()), finish="length"))  # what did not end takes nothing away
+    run.append(replace(trace_of("e", KNOWS), video="3.mp4", choices=("a pen", "a saw")))
+    done = exported(run, tmp_path / "out", "swift")
+    assert (done.traces, len(lines_of(tmp_path / "out" / "train.jsonl"))) == (4, 4)
+    assert [(one.id, one.reason.partition(" answers")[0]) for one in done.skipped if "once" in one.reason] == [
+        ("a", "line 3"),
+        ("a", "line 6"),
+        ("c#0", "line 5"),
+    ]
 
 
 def test_what_a_format_cannot_express_is_refused(run: Run, tmp_path: Path) -> None:
@@ -166,5 +188,5 @@ def test_what_a_format_cannot_express_is_refused(run: Run, tmp_path: Path) -> No
 
 def test_a_run_whose_frames_are_gone_exports_nothing(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(run.folder / "frames")
-    with pytest.raises(ConfigError, match=r"all 5 were skipped, the first because its frame \w+\.png is missing"):
+    with pytest.raises(ConfigError, match=r"all 5 were skipped, the first because traces\.jsonl:1: frames/\w+\.png is missing"):
         exported(run, tmp_path / "out", "llamafactory")

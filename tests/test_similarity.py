@@ -1,5 +1,6 @@
 """How alike traces and people's reasonings are: cosines that another computation finds too, each asked for once."""
 
+import dataclasses
 import json
 import math
 import re
@@ -145,10 +146,30 @@ def test_a_trace_that_answers_no_known_question_is_refused(run: Run) -> None:
     ("line", "message"),
     [("{", "no JSON"), ('{"key": "k"}', 'the field "cosine" is missing'), ('{"key": "k", "cosine": "0.9"}', "where a number is expected")],
 )
-def test_a_broken_line_of_what_is_known_is_named(line: str, message: str, run: Run) -> None:
+def test_a_broken_line_of_what_is_known_is_computed_again(line: str, message: str, run: Run) -> None:
     (run.folder / SIMILARITIES).write_text(json.dumps({"key": "k", "cosine": 0.5}) + f"\n{line}\n", encoding="utf-8")
-    with pytest.raises(StoreError, match=rf"{SIMILARITIES}:2.*{re.escape(message)}"):
-        similarities(run, finished(run)[0], REFERENCES, Counting(), "letters")
+    damaged: list[str] = []
+    run.rows(SIMILARITIES, damaged)
+    assert not damaged or message in damaged[0]
+    similarities(run, finished(run)[0], REFERENCES, Counting(), "letters")
+    rows = run.rows(SIMILARITIES)
+    assert rows is not None
+    assert rows[0][1] == {"key": "k", "cosine": 0.5}
+    assert all(set(row) == {"key", "cosine"} and isinstance(row["cosine"], float | int) for _, row in rows)
+
+
+def test_what_cannot_be_judged_is_named_and_passed_over(run: Run) -> None:
+    count = len(finished(run)[0])
+    run.append(trace("d#0", "who asked?"))
+    run.append(dataclasses.replace(trace("a#9", "x"), question="What else?"))
+    with (run.folder / "traces.jsonl").open("ab") as file:
+        file.write(b"{}\n")
+    damaged: list[str] = []
+    places, _ = finished(run, REFERENCES, damaged)
+    assert len(places) == count
+    assert ["traces.jsonl:" in one for one in damaged] == [True] * 3
+    assert sum("answers no question of samples.jsonl" in one for one in damaged) == 1
+    assert sum("answers another question than samples.jsonl has under its id" in one for one in damaged) == 1
 
 
 # Which traces have ended

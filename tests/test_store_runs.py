@@ -141,7 +141,7 @@ def test_run_json(run: Run) -> None:
 
 
 def test_create_refuses_a_folder_that_holds_a_run(run: Run) -> None:
-    with pytest.raises(StoreError, match="holds a run already: resume it, or give another folder"):
+    with pytest.raises(StoreError, match="holds a run already: go on with --resume, or give another folder"):
         Run.create(run.folder, command="ask", config=CONFIG, seed=3)
     (run.folder / "run.json").unlink()
     Run.create(run.folder, command="ask", config=CONFIG, seed=3).append(trace())

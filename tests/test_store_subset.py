@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.errors import StoreError
-from act2see.store import JSON, Run, file_of
+from act2see.store import JSON, Place, Run, file_of
 from act2see.trace import Trace
 from stored_traces import CONFIG, same, trace
 
@@ -36,7 +36,7 @@ def files(run: Run) -> dict[str, Path]:
 
 
 def subset(run: Run, *names: str, to: str = "kept") -> Run:
-    return run.subset(run.folder.parent / to, lambda item: item.id in names, command="filter", config={"limit": 0.8}, seed=None)
+    return run.subset(run.folder.parent / to, lambda place, item: item.id in names, command="filter", config={"limit": 0.8}, seed=None)
 
 
 def test_kept_lines_are_as_they_were_in_their_order(run: Run) -> None:
@@ -54,7 +54,7 @@ def test_it_is_a_run_of_its_own(run: Run) -> None:
     made.append(trace("four", 9))
     assert made.ids() == {"one", "four"}
     assert run.ids() == set(NAMES)
-    again = made.subset(run.folder.parent / "again", lambda item: True, command="filter", config={}, seed=None)
+    again = made.subset(run.folder.parent / "again", lambda place, item: True, command="filter", config={}, seed=None)
     assert again.digest_of_traces() == made.digest_of_traces()
 
 
@@ -66,7 +66,7 @@ def test_the_frames_are_the_same_files(run: Run) -> None:
 
 
 def test_where_files_cannot_have_two_names_they_are_copied(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(source: Path, target: Path) -> None:
+    def refuse(source: Path, target: Path, *, follow_symlinks: bool) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
@@ -82,7 +82,8 @@ def test_a_missing_frame_is_told_in_one_line(run: Run) -> None:
     files(run)[missing].unlink()
     with pytest.raises(StoreError) as caught:
         subset(run, "three")
-    assert str(caught.value) == f"{run.folder / 'frames' / missing} is missing: its trace cannot be kept without it"
+    where = run.folder / "traces.jsonl"
+    assert str(caught.value) == f"{where}:3: {run.folder / 'frames' / missing} is missing: the trace cannot be kept without it"
     assert subset(run, "one", to="others").ids() == {"one"}  # a trace that is left out needs none of its frames
 
 
@@ -91,7 +92,7 @@ def test_no_picture_is_read_to_choose(run: Run) -> None:
         path.write_bytes(b"no picture")
     asked: list[tuple[str, set[tuple[int, int]]]] = []
 
-    def keep(item: Trace) -> bool:
+    def keep(place: Place, item: Trace) -> bool:
         asked.append((item.id, {frame.image.size for frame in item.frames}))
         return True
 

@@ -6,6 +6,7 @@ nothing is kept; that is logged once as a warning and is no error. POSIX only: p
 
 import fcntl
 import functools
+import json
 import logging
 import os
 import re
@@ -30,6 +31,9 @@ _MARK = ".act2see-cache"
 _LOCKS = ".locks"
 _WRITING = ".writing-"
 _UNFINISHED = (_WRITING, ".fetching-")  # the second is what `video.remote` writes into
+_LABELS, _LABEL_BYTES = "videos", 4096
+_DIGEST_LETTERS = 32
+_DIGEST = re.compile(rf"(?:packets|frames|parts)/([0-9a-f]{{{_DIGEST_LETTERS}}})")
 _STALE_SECONDS = 3600.0
 """A file that was begun so long ago and never finished belongs to a process that was killed."""
 
@@ -110,6 +114,23 @@ class Cache:
                 path.parent.rmdir()
         return True
 
+    def label(self, digest: str, video: str) -> None:
+        """Keep a video's name beside what is kept of it: entries are named by its digest, which tells a reader nothing."""
+        name = _label(digest)
+        if not self.path(name).is_file():
+            self.write(name, json.dumps(video).encode())
+
+    def labels(self) -> dict[str, str]:
+        """The names of the videos of which something is kept, by the beginnings of their digests that entries' names hold."""
+        found = {}
+        for path in self._files():
+            if path.parent.name == _LABELS:
+                with suppress(OSError, ValueError, RecursionError):  # a damaged one names nothing
+                    told = json.loads(path.read_bytes()[:_LABEL_BYTES])
+                    if isinstance(told, str):
+                        found[path.name] = told
+        return found
+
     def is_usable(self) -> bool:
         """Whether anything can be kept; the folder is made where it can be."""
         if self._is_off:
@@ -147,7 +168,7 @@ class Cache:
         found = []
         for path in self._files():
             name = path.relative_to(self.folder).as_posix()
-            if _NAME.fullmatch(name):
+            if _NAME.fullmatch(name) and not name.startswith(f"{_LABELS}/"):
                 with suppress(OSError):  # another process has just removed it
                     stat = path.stat()
                     found.append(Entry(name, stat.st_size, stat.st_mtime))
@@ -166,6 +187,8 @@ class Cache:
             if self.remove(entry.name):
                 total -= entry.size_bytes
                 removed.append(entry)
+        if removed:
+            self._remove_labels()
         return removed
 
     def clear(self) -> list[Entry]:
@@ -200,12 +223,28 @@ class Cache:
             for parent, _, names in os.walk(self.folder):
                 yield from (Path(parent) / name for name in names)
 
+    def _remove_labels(self) -> None:
+        """Those of videos of which nothing is kept any more."""
+        kept = {digest_in(entry.name) for entry in self.entries()}
+        for digest in self.labels().keys() - kept:
+            self.remove(f"{_LABELS}/{digest}")
+
     def _remove_unfinished(self) -> None:
         for path in self._files():
             if path.name.startswith(_UNFINISHED):
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                         path.unlink()
+
+
+def digest_in(name: str) -> str | None:
+    """The beginning of a video's digest in an entry's name; None where there is none."""
+    found = _DIGEST.match(name)
+    return found[1] if found else None
+
+
+def _label(digest: str) -> str:
+    return f"{_LABELS}/{digest[:_DIGEST_LETTERS]}"
 
 
 def _replace(path: Path, data: bytes | bytearray | memoryview) -> None:

@@ -2,11 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from act2see.errors import StoreError
 from act2see.scores import Score
 from act2see.statistics import bootstrap_interval, mcnemar
+
+_NAMED = 3
+"""So many ids are named that stand for different questions."""
 
 
 def compare_scores(first: Sequence[Score], second: Sequence[Score], seed: int = 0) -> dict[str, Any]:
@@ -17,10 +21,11 @@ def compare_scores(first: Sequence[Score], second: Sequence[Score], seed: int = 
     """
     firsts, seconds = _by_id(first), _by_id(second)
     pairs = [(one, seconds[one.id]) for one in sorted(firsts.values(), key=lambda one: one.number) if one.id in seconds]
-    other = [one.id for one, two in pairs if one.content and two.content and one.content != two.content]
+    other = {one.id: found for one, two in pairs if (found := _differences(one, two))}
     if other:
+        named = ", ".join(f"{name!r} ({' and '.join(what)})" for name, what in islice(other.items(), _NAMED))
         raise StoreError(
-            f"{len(other)} of {len(pairs)} ids stand for different questions in the two runs, the first is {other[0]!r}: "
+            f"{len(other)} of {len(pairs)} ids stand for different questions in the two runs, the first are {named}: "
             "compare runs over the same version of the data"
         )
     groups: dict[str, list[tuple[Score, Score]]] = {}
@@ -37,6 +42,12 @@ def compare_scores(first: Sequence[Score], second: Sequence[Score], seed: int = 
         "only_first": [one.id for one in first if one.id not in seconds],
         "only_second": [one.id for one in second if one.id not in firsts],
     }
+
+
+def _differences(one: Score, two: Score) -> list[str]:
+    """What is known to differ between two questions of one id; scores from elsewhere, or of an earlier version, do not tell everything."""
+    told = {"other words": (one.question, two.question), "other choices, answer or video": (one.content, two.content)}
+    return [what for what, (before, after) in told.items() if before and after and before != after]
 
 
 def _by_id(scores: Sequence[Score]) -> dict[str, Score]:

@@ -1,5 +1,20 @@
 """Errors that a user can mend, each one line: what was got, what is allowed, what to do. And the one for faults that a user cannot."""
 
+import errno
+
+_DISK_REASONS = {
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied (it belongs to another user, or its mode forbids it)",
+    errno.EPERM: "the system does not permit it",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+}
+
+
+def disk_reason(error: OSError) -> str:
+    """Why the disk refused something, for a reader."""
+    return _DISK_REASONS.get(error.errno or 0) or error.strerror or str(error)
+
 
 class Act2SeeError(Exception):
     """The base of all errors that act2see raises on purpose; the command line prints it as one line and exits with 1."""

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import PurePath
 from typing import Any
 
 from act2see.chat import Tool
@@ -13,7 +15,7 @@ from act2see.engine import NO_BUDGET, Budget, Delta, frames_left_out, insert, ne
 from act2see.errors import Act2SeeError, BackendError, InternalError, JudgeError, ToolError, VideoError
 from act2see.faults import unexpected
 from act2see.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
-from act2see.records import canonical_json
+from act2see.records import canonical_json, shown
 from act2see.retrievers.controls import OracleFrames
 from act2see.scope import NO_LIMITS, NOTICE, SYNTHETIC, Scope
 from act2see.scores import Outcome, Score, backend_problem, right_guesses, summarise_scores
@@ -21,6 +23,9 @@ from act2see.trace import Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.video import Video
 
 __all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "score", "summarise"]
+
+_NAMED = 3
+"""So many changed questions are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class Scored:
             number,
             str(sample.video),
             tuple(sample.groups),
-            content=_content_of(sample),
+            content=content_of(sample),
+            question=question_of(sample),
             calls=sum(isinstance(step, Retrieve | Generate) for step in steps),
             served=sum(step.error is None for step in observed),
             refused=sum(step.error is not None for step in observed),
@@ -73,9 +79,38 @@ class Scored:
         )
 
 
-def _content_of(sample: Sample) -> str:
-    content = [sorted(sample.choices), sample.answer, sample.video.name]
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+def content_of(sample: Sample) -> str:
+    """See `Score.content`."""
+    return _digest([sorted(sample.choices), sample.answer, sample.video.name])
+
+
+def question_of(sample: Sample) -> str:
+    """See `Score.question`."""
+    return _digest(sample.question)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
+
+
+def changed(sample: Sample, trace: Trace) -> tuple[str, ...]:
+    """What of a question is not as it was when the trace answered it: its words, its choices (in any order), its video (by the file's name).
+
+    The right answer is not among them: no model was told it, so that the trace is scored by the one that is right now.
+    """
+    same = {
+        "words": trace.question == sample.question,
+        "choices": sorted(trace.choices) == sorted(sample.choices),
+        "video": PurePath(trace.video).name == sample.video.name,
+    }
+    return tuple(name for name, is_same in same.items() if not is_same)
+
+
+def told_changes(changes: Mapping[str, Sequence[str]]) -> str:
+    """What has changed of which questions, by their ids, in a few words."""
+    named = [f"{shown(name)} (other {' and '.join(what)})" for name, what in islice(changes.items(), _NAMED)]
+    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    return ", ".join(named) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +263,15 @@ def quoting(benchmark: Benchmark, sample: Sample, before: Mapping[str, Trace | N
     """The sample as it is asked, with the answer that it quotes, if any; `before` holds the traces of its chain so far, by the sample's id."""
     inner, name = _inner(benchmark), _after(benchmark, sample)
     return inner.given_answer(sample, before.get(name)) if name is not None and isinstance(inner, ChainedBenchmark) else sample
+
+
+def answered(benchmark: Benchmark, traces: Mapping[str, Trace]) -> Iterator[tuple[Sample, Sample, Trace | None]]:
+    """Each of the benchmark's questions, the same as it is asked, and the trace that has its id, if any: `changed` tells whether that answers it."""
+    for chain in chains(benchmark, benchmark.samples()):
+        before: dict[str, Trace | None] = {}
+        for sample in chain:
+            before[sample.id] = traces.get(sample.id)
+            yield sample, quoting(benchmark, sample, before), before[sample.id]
 
 
 def _after(benchmark: Benchmark, sample: Sample) -> str | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from act2see.disk import writing
+from act2see.disk import MAX_LINES_BYTES, opened, writing
 from act2see.errors import Act2SeeError, InternalError, StoppedByFaultError
 from act2see.plaintext import one_line
 
@@ -69,11 +69,8 @@ class Faults:
             return
         if self.folder is not None:
             line = json.dumps({"id": item, "error": error, "traceback": found}) + "\n"
-            with writing(self.folder):
-                file = os.open(self.folder / ERRORS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-                try:
-                    os.write(file, line.encode())  # one call: lines of several processes do not mix
-                finally:
-                    os.close(file)
+            how = os.O_RDWR | os.O_APPEND | os.O_CREAT
+            with writing(self.folder), opened(self.folder, ERRORS_FILE, max_bytes=MAX_LINES_BYTES, flags=how) as file:
+                file.write(line.encode())  # one call, without a buffer: lines of several processes do not mix
         if self.fail_fast:
             raise StoppedByFaultError(error or "internal error", found)

@@ -204,6 +204,7 @@ class _Maker:
         # A file that changes while it is read is no longer what its digest says.
         if self.cache is None or _modified(self.video.path) != self.modified:
             return False
+        self.cache.label(self.video.digest, self.video.path.name)
         return self.cache.write(name, _packed(table, {"modified": self.modified, "damaged": "yes" if damaged else "no"}))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, assert_never, get_args
@@ -17,6 +18,10 @@ FORMAT_VERSION = 1
 _FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
 _SHOWN_CHARACTERS = 80
 _TOO_LARGE = 1e300  # keeps 1e999, which is infinite, and integers beyond a float out
+_LARGEST_WHOLE = 2**64  # seeds are the largest whole numbers that are kept
+_LARGEST_COUNT = 2**53
+_DEEPEST = 64
+"""So many lists and objects may stand inside each other; a trace needs nine."""
 
 _T = TypeVar("_T")
 Reader = Callable[[Any, str], _T]
@@ -64,11 +69,16 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
     }
 
 
-def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
-    """The trace that `encode_trace` wrote; `load` gives the picture of a frame's file. Whatever is not exactly that is a `StoreError`."""
+def decode_trace(record: Any, load: Callable[[str], Image.Image], check: Callable[[str, Frame], None] = lambda file, frame: None) -> Trace:
+    """The trace that `encode_trace` wrote; `load` gives the picture of a frame's file. Whatever is not exactly that is a `StoreError`.
+
+    `check` may refuse a frame, with its file's name, by a `StoreError`.
+    """
 
     def make_frame(file: str, **others: Any) -> Frame:
-        return Frame(load(file), **others)
+        frame = Frame(load(file), **others)
+        check(file, frame)
+        return frame
 
     number = optional(read_number)
     read_provenance = read_object(
@@ -83,7 +93,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
     )
     read_match = read_object(
         Match,
-        frame_index=read_integer,
+        frame_index=read_count,
         span_seconds=optional(read_pair),
         runners_up=tuple_of(read_pair),
         is_fallback=read_truth,
@@ -113,7 +123,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         return steps[kind](rest, where)
 
     read_cost = read_object(
-        Cost, tokens_in=read_integer, tokens_out=read_integer, tokens_reused=read_integer, seconds=map_of(read_number), dollars=number
+        Cost, tokens_in=read_count, tokens_out=read_count, tokens_reused=read_count, seconds=map_of(read_amount), dollars=optional(read_amount)
     )
     read_trace = read_object(
         Trace,
@@ -121,7 +131,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image]) -> Trace:
         video=read_text,
         question=read_text,
         choices=tuple_of(read_text),
-        duration_seconds=number,
+        duration_seconds=optional(read_amount),
         frames=tuple_of(read_frame),
         steps=list_of(read_step),
         finish=_read_finish,
@@ -167,15 +177,47 @@ def _read_finish(value: Any, where: str) -> Finish | None:
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of a JSON text. Raises `StoreError` for everything else, NaN and Infinity included."""
+    """The value of a JSON text. Raises `StoreError` for everything else: NaN and Infinity, numbers that no float holds, whole ones beyond 64 bits, a
+    key that an object has twice, and what is nested deeper than anything that is written here.
+    """
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not allowed")
 
     try:
-        return json.loads(content, parse_constant=refuse)
+        value = json.loads(content, parse_constant=refuse, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"no JSON: {error}") from error
+    _check_bounds(value)
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise StoreError(f"the key {shown(twice)} is there twice in one object")
+    return found
+
+
+def _check_bounds(value: Any) -> None:
+    """Level by level rather than by recursion: whoever reads the value afterwards may recurse into it."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        deeper: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                deeper += one.values()
+            elif isinstance(one, list):
+                deeper += one
+            elif isinstance(one, float) and not abs(one) < _TOO_LARGE:
+                raise StoreError(f"the number {one!r} is out of range")
+            elif isinstance(one, int) and abs(one) > _LARGEST_WHOLE:
+                raise StoreError(f"the whole number {shown(one)} is out of range")
+        if depth > _DEEPEST and deeper:
+            raise StoreError(f"no JSON of ours: more than {_DEEPEST} lists and objects stand inside each other")
+        level = deeper
 
 
 def without_version(record: Any) -> dict[str, Any]:
@@ -220,6 +262,22 @@ def read_integer(value: Any, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise StoreError(f"{where} is {shown(value)} where a whole number is expected")
     return value
+
+
+def read_count(value: Any, where: str) -> int:
+    """A whole number of things, from 0 to 2^53."""
+    found = read_integer(value, where)
+    if not 0 <= found <= _LARGEST_COUNT:
+        raise StoreError(f"{where} is {shown(value)} where a count is expected, from 0 to 2^53")
+    return found
+
+
+def read_amount(value: Any, where: str) -> float:
+    """A finite number that is not negative: seconds, dollars."""
+    found = read_number(value, where)
+    if found < 0:
+        raise StoreError(f"{where} is {shown(value)} where a number is expected that is not negative")
+    return found
 
 
 def read_number(value: Any, where: str) -> float:

@@ -256,8 +256,10 @@ def looker(config: SourceConfig) -> Retriever | None:
             assert_never(config.frames)
 
 
-def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
+def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:
     """The benchmark that a name means; videos that it makes are written into `folder`. A third party's class is called with the `EvalConfig` alone.
+
+    Without `makes_videos` the synthetic world's are named and not made, for whoever has the answers already.
 
     Raises `ConfigError` as `backend` does, and for data that are not there or have a fault.
     """
@@ -274,7 +276,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path) -> Benchmark:
             raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave --{flag.replace('_', '-')} out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
-    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind)
+    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind, writes=makes_videos)
 
 
 def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:

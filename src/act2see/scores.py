@@ -14,7 +14,7 @@ import numpy as np
 from act2see.chat import letters
 from act2see.errors import StoreError
 from act2see.interfaces import Sample
-from act2see.records import Reader, optional, read_integer, read_text, shown, tuple_of
+from act2see.records import Reader, optional, read_count, read_text, shown, tuple_of
 from act2see.statistics import share_interval
 from act2see.trace import Cost
 
@@ -48,6 +48,8 @@ class Score:
     groups: tuple[str, ...] = ()
     content: str = ""
     """A digest of the choices in any order, the right answer and the video's name: the same id must mean the same question."""
+    question: str = ""
+    """A digest of its words, without what they may quote of an earlier answer."""
     calls: int = 0
     """How often the model asked to see more."""
     served: int = 0
@@ -95,7 +97,7 @@ def _read_outcome(value: Any, where: str) -> Outcome:
 
 _texts = tuple_of(read_text)
 _OTHERS: Mapping[str, Reader[Any]] = {"outcome": _read_outcome, "error": optional(read_text), "groups": _texts, "guesses": _texts}
-_READERS = {one.name: _OTHERS.get(one.name) or (read_integer if one.type is int else read_text) for one in fields(Score)}
+_READERS = {one.name: _OTHERS.get(one.name) or (read_count if one.type is int else read_text) for one in fields(Score)}
 
 
 def right_guesses(sample: Sample) -> tuple[int, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -20,17 +21,37 @@ _AT_ONCE = 64
 T = TypeVar("T")
 
 
-def finished(run: Run) -> tuple[dict[str, Place], list[Cost]]:
-    """Where the traces stand that have ended, by their ids (of several the last), and what those cost that a failure ended."""
+def finished(
+    run: Run,
+    references: Mapping[str, Reference] | None = None,
+    damaged: list[str] | None = None,
+) -> tuple[dict[str, Place], list[Cost]]:
+    """Where the traces stand that have ended, by their ids (of several the last), and what those cost that a failure ended.
+
+    What cannot be judged is told in `damaged`, where that is given: what is no trace or lacks a frame, and what answers no question of the
+    references, or another one.
+    """
     ended: dict[str, Place] = {}
     failed: list[Cost] = []
-    for place in run.places():
-        trace = run.sketch_at(place)
+    for place, trace in run.sketches(damaged, with_files=damaged is not None):
+        try:
+            if references is not None:
+                _check_question(trace, reference_of(trace, references))
+        except StoreError as error:
+            if damaged is None:
+                raise
+            damaged.append(f"{run.folder / 'traces.jsonl'}:{place.line}: {error}")
+            continue
         if trace.finish:
             ended[trace.id] = place
         else:
             failed.append(trace.cost)
     return ended, failed
+
+
+def _check_question(trace: Trace, one: Reference) -> None:
+    if (trace.question, sorted(trace.choices)) != (one.question, sorted(one.choices)):
+        raise StoreError(f"trace {trace.id} answers another question than samples.jsonl has under its id")
 
 
 def reference_of(trace: Trace, references: Mapping[str, Reference]) -> Reference:
@@ -54,7 +75,7 @@ def similarities(
     What was computed before by an embedder of this `name` is read from the run, and the embedder is made only if more is needed. `each` may show
     how far it has come.
     """
-    kept = dict(map(_read, run.rows(SIMILARITIES) or ()))
+    kept = _kept(run)
     found: dict[str, float] = {}
     fresh: list[tuple[str, str, str, str]] = []
     for trace_id, place in places.items():
@@ -88,9 +109,14 @@ def _key(name: str, said: str, reasoning: str) -> str:
     return hashlib.sha256("\0".join((name, said, reasoning)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(row: tuple[str, object]) -> tuple[str, float]:
-    where, value = row
-    return _read_row(value, where)
+def _kept(run: Run) -> dict[str, float]:
+    """What was computed before; a line that cannot be read is computed again."""
+    found = {}
+    for where, value in run.rows(SIMILARITIES, damaged=[]) or ():
+        with suppress(StoreError):
+            key, cosine = _read_row(value, where)
+            found[key] = cosine
+    return found
 
 
 def _pair(key: str, cosine: float) -> tuple[str, float]:

@@ -7,18 +7,14 @@
     frames/         <sha256>.png|jpg, each written once
     summary.json    what came out; costs.json: what of it differs from one machine to the next
 
-A frame's name is the sha256 of its size and RGB pixels; a generated frame's covers its provenance too. Real frames of up to 512x512 and all generated
-ones are PNG and come back pixel for pixel; larger real ones are JPEG (quality 95, 4:4:4) and come back almost the same. Our choice: a benchmark's
-run holds tens of thousands of real frames. A generated frame's file also says inside that it is one and where it came from.
+How frames are named, kept and checked: frame_files.py. A folder may be a stranger's: nothing but its regular files is read (see disk.py), a line that
+is no trace is named by its number, and nothing outside the folder is opened or written.
 """
 
-import fcntl
 import hashlib
-import io
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +22,28 @@ from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
-from act2see.disk import append_line, end_of_last_line, placed, reading, replace_file, writing
+from act2see.disk import (
+    MAX_LINE_BYTES,
+    MAX_LINES_BYTES,
+    append_line,
+    check_writable_place,
+    content_of,
+    lines,
+    opened,
+    placed,
+    reading,
+    replace_file,
+    whole_lines,
+    writing,
+)
 from act2see.errors import StoreError
-from act2see.imagined import Kind, imagined_metadata
+from act2see.frame_files import FRAMES, MAX_PNG_PIXELS, FrameFiles, FramesOfTrace, file_of, name_of, save_picture, sketched
+from act2see.locks import alone
 from act2see.making import differences, flat, library_versions
 from act2see.records import (
     FORMAT_VERSION,
     canonical_json,
     decode_trace,
-    encode_provenance,
     encode_trace,
     map_of,
     optional,
@@ -52,13 +61,8 @@ __all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "SAMPLES", "Place", "Run"
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
-MAX_PNG_PIXELS = 512 * 512
-"""Larger real frames are stored as JPEG."""
-
-_RUN, _TRACES, _SCORES, _FRAMES, _SUMMARY, _COSTS = "run.json", "traces.jsonl", "scores.jsonl", "frames", "summary.json", "costs.json"
+_RUN, _TRACES, _SCORES, _SUMMARY, _COSTS = "run.json", "traces.jsonl", "scores.jsonl", "summary.json", "costs.json"
 SAMPLES = "samples.jsonl"
-_PIXEL = Image.new("RGB", (1, 1))
-_KINDS: Mapping[str, Kind] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,48 +84,60 @@ class Run:
         self.digest = digest
         """sha256 over the canonical JSON of command, config and seed: runs with equal digests were asked for the same."""
         self.versions = versions
+        self.frames = FrameFiles(folder)
 
     @classmethod
     def create(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
         """Begin a run in a folder that holds none; the folder is made if need be."""
         run = cls(folder, command=command, config=plain(config), seed=seed, digest=_digest(command, config, seed), versions=library_versions())
-        names = ("command", "config", "seed", "digest", "versions")
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(folder / _RUN):
+                raise StoreError(f"{folder} holds a run already: go on with --resume, or give another folder")
             with _locked(folder) as traces:
-                if (folder / _RUN).exists():
-                    raise StoreError(f"{folder} holds a run already: resume it, or give another folder")
+                if os.path.lexists(folder / _RUN):  # another process was faster
+                    raise StoreError(f"{folder} holds a run already: go on with --resume, or give another folder")
                 if traces.seek(0, os.SEEK_END) > 0:
                     raise StoreError(f"{folder} holds {_TRACES} but no {_RUN}: give another folder")
-                replace_file(folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(run, name) for name in names}}))
+                run._write_about()
         return run
 
     @classmethod
-    def resume(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
-        """Go on with a run that was asked for in the same way; otherwise the error names every key that differs, with both values."""
+    def resume(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None, may_change: Collection[str] = ()) -> "Run":
+        """Go on with a run that was asked for in the same way; otherwise the error names every key that differs, with both values.
+
+        Keys of the config in `may_change` may differ (how many questions are wanted): run.json then says what is wanted now.
+        """
         run = cls.open(folder)
-        if _digest(command, config, seed) != run.digest:
-            before = {"command": run.command, "seed": run.seed} | flat(run.config)
-            now = {"command": command, "seed": seed} | flat(plain(config))
-            said = ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in differences(before, now).items())
-            raise StoreError(f"{folder} was made with other settings: {said or 'its digest differs'}: give the same ones, or another folder")
+        before, now = ({"command": run.command, "seed": run.seed} | flat(run.config), {"command": command, "seed": seed} | flat(plain(config)))
+        different = differences(before, now)
+        if refused := {name: pair for name, pair in different.items() if name not in may_change}:
+            said = ", ".join(f"{name} was {old} and is {new}" for name, (old, new) in refused.items())
+            raise StoreError(f"{folder} was made with other settings: {said}: give the same ones, or another folder")
+        if different:
+            run.config, run.digest = plain(config), _digest(command, config, seed)
+            with writing(folder), _locked(folder):
+                run._write_about()
         return run
 
     @classmethod
     def create_or_open(cls, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
         """Begin a run, or add to the one that is there whatever its settings were: every trace says itself how it was made."""
-        if not (folder / _RUN).exists():
-            return cls.create(folder, command=command, config=config, seed=seed)
-        return cls.open(folder)
+        with reading(folder):
+            is_new = not os.path.lexists(folder / _RUN)
+        return cls.create(folder, command=command, config=config, seed=seed) if is_new else cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
         """A run that exists, to be read."""
         path = folder / _RUN
-        if not path.exists():
-            raise StoreError(f"no run in {folder}: it holds no {_RUN}")
-        with reading(path):
-            content = path.read_bytes()
+        try:
+            with reading(path):
+                content = content_of(folder, _RUN)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                raise StoreError(f"no run in {folder}: it holds no {_RUN}") from error
+            raise
 
         def make(**read: Any) -> "Run":
             return cls(folder, **read)
@@ -140,96 +156,136 @@ class Run:
         files: dict[str, Frame] = {}
 
         def name(frame: Frame) -> str:
-            found = _name(frame)
+            found = name_of(frame)
             files[found] = frame
             return found
 
         with placed(f"trace {shown(trace.id)} cannot be written"):
             line = _line(encode_trace(trace, name))
+            if len(line) > MAX_LINE_BYTES:
+                raise StoreError(f"it takes {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")
             decode_trace(parse_json(line), lambda file: files[file].image)  # what could not be read again is refused here, not years later
-        frames = self.folder / _FRAMES
         with writing(self.folder), _locked(self.folder) as traces:
-            frames.mkdir(exist_ok=True)
-            missing = {frames / file: frame for file, frame in files.items() if not (frames / file).exists()}
-            for path, frame in missing.items():
-                replace_file(path, _encoded(frame, _KINDS[path.suffix]))
+            self.frames.add(files)
             append_line(traces, line)
 
     def traces(self) -> Iterator[Trace]:
         """All traces with their frames, in the order in which they were appended."""
         for number, _, line in self._lines():
-            with placed(f"{self.folder / _TRACES}:{number}"):
-                trace = decode_trace(parse_json(line), self._load)
-            yield trace
+            yield self._decoded(number, line, FramesOfTrace(self.frames))
 
     def places(self) -> Iterator[Place]:
         """Where each trace stands, for whoever reads them in another order than the file's. No trace is read."""
         for number, offset, _ in self._lines():
             yield Place(number, offset)
 
+    def sketches(self, damaged: list[str] | None = None, *, with_files: bool = False) -> Iterator[tuple[Place, Trace]]:
+        """All traces as `sketch_at` gives them, each with its place.
+
+        With `damaged`, a line that is no trace is told there, with its place, and passed over; else it is a `StoreError`. `with_files`: so is a trace
+        of which a frame's file is not there.
+        """
+        load = self.frames.sketched if with_files else sketched
+        for number, offset, line in self._lines():
+            try:
+                trace = self._decoded(number, line, load)
+            except StoreError as error:
+                if damaged is None:
+                    raise
+                damaged.append(str(error))
+                continue
+            yield Place(number, offset), trace
+
     def trace_at(self, place: Place, *, blank: bool = False) -> Trace:
         """The trace at a place. `blank`: of its pictures only the sizes are true, which is quick and enough to count tokens."""
-        return self._trace_at(place, self._load_blank if blank else self._load)
+        return self._decoded(place.line, self._line_at(place), FramesOfTrace(self.frames, blank=blank))
 
     def sketch_at(self, place: Place) -> Trace:
         """The trace at a place with one black pixel for each of its pictures: no other file is read, and it is enough to score it.
 
         `file_of` tells which file a sketched frame stands for.
         """
-        return self._trace_at(place, _sketched)
+        return self._decoded(place.line, self._line_at(place), sketched)
+
+    def stored_at(self, place: Place) -> tuple[Trace, dict[str, Any], dict[int, Path]]:
+        """The trace at a place, its record without the version, and its frames' files by the identity of their images."""
+        found: dict[int, Path] = {}
+        frames = FramesOfTrace(self.frames)
+
+        def load(name: str) -> Image.Image:
+            image = frames.load(name)
+            found[id(image)] = self.frames.path(name)
+            return image
+
+        with placed(f"{self.folder / _TRACES}:{place.line}"):
+            record = parse_json(_not_too_long(self._line_at(place)))
+            return decode_trace(record, load, frames.check), without_version(record), found
 
     def digest_of_traces(self) -> str:
         """sha256 over the lines of all traces. Frames' names in them are digests too: equal digests are equal traces."""
         found = hashlib.sha256()
         for _, _, line in self._lines():
-            found.update(line)
+            found.update(b"too long" if line is None else line)
         return found.hexdigest()
 
     def ids(self) -> set[str]:
         """The ids of all traces, without loading a picture."""
-        return {self.sketch_at(place).id for place in self.places()}
+        return {trace.id for _, trace in self.sketches()}
 
-    def finished(self) -> dict[str, Place]:
-        """Where the traces stand that have ended, by their ids; of several with one id the last. What failed has not ended."""
-        return {trace.id: place for place in self.places() if (trace := self.sketch_at(place)).finish}
+    def finished(self, damaged: list[str] | None = None) -> dict[str, Place]:
+        """Where the traces stand that have ended, by their ids; of several with one id the last. What failed has not. `damaged`: see `sketches`."""
+        return {trace.id: place for place, trace in self.sketches(damaged) if trace.finish}
 
     def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
         """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
         with writing(self.folder), _locked(self.folder):
-            replace_file(self.folder / _SUMMARY, _pretty(summary))
+            _replace(self.folder / _SUMMARY, _pretty(summary))
             if costs is not None:
-                replace_file(self.folder / _COSTS, _pretty(costs))
+                _replace(self.folder / _COSTS, _pretty(costs))
 
     def summary(self) -> Any:
-        """What summary.json holds; None where there is none."""
-        path = self.folder / _SUMMARY
-        if not path.exists():
-            return None
-        with reading(path), placed(str(path)):
-            return parse_json(path.read_bytes())
+        """What summary.json holds, not checked; None where there is none."""
+        return self._json(_SUMMARY)
 
-    def subset(self, folder: Path, keep: Callable[[Trace], bool], *, command: str, config: Mapping[str, JSON], seed: int | None) -> "Run":
+    def costs(self) -> Any:
+        """What costs.json holds, not checked; None where there is none."""
+        return self._json(_COSTS)
+
+    def subset(
+        self,
+        folder: Path,
+        keep: Callable[[Place, Trace], bool],
+        *,
+        command: str,
+        config: Mapping[str, JSON],
+        seed: int | None,
+        damaged: list[str] | None = None,
+    ) -> "Run":
         """A new run of the traces that are to be kept, each line as it is; of the frames' files, the same ones under a second name where that can be.
 
-        `keep` is asked about sketches (`sketch_at`).
+        `keep` is asked about places and sketches (`sketch_at`). `damaged`: see `sketches`; what is damaged is not in the new run.
         """
         made = Run.create(folder, command=command, config=config, seed=seed)
-        frames = folder / _FRAMES
+        frames = folder / FRAMES
         with writing(folder), (folder / _TRACES).open("ab") as file:
             frames.mkdir()
-            for number, _, line in self._lines():
-                names: set[str] = set()
+            for number, offset, line in self._lines():
+                names: dict[str, Image.Image] = {}
 
-                def note(name: str, names: set[str] = names) -> Image.Image:
-                    names.add(name)
-                    return _sketched(name)
+                def note(name: str, names: dict[str, Image.Image] = names) -> Image.Image:
+                    return names.setdefault(name, sketched(name))
 
-                with placed(f"{self.folder / _TRACES}:{number}"):
-                    trace = decode_trace(parse_json(line), note)
-                if keep(trace):
-                    for name in names:
-                        _link(self.folder / _FRAMES / name, frames / name)
-                    file.write(line)
+                try:
+                    if keep(Place(number, offset), self._decoded(number, line, note)):
+                        with placed(f"{self.folder / _TRACES}:{number}"):
+                            for name in names:  # before anything of the trace is written
+                                self.frames.sketched(name)
+                        self.frames.give(names, frames)
+                        file.write(_not_too_long(line))
+                except StoreError as error:
+                    if damaged is None:
+                        raise
+                    damaged.append(str(error))
             file.flush()
             os.fsync(file.fileno())
         return made
@@ -238,126 +294,71 @@ class Run:
         """Write scores.jsonl, or a shard's own, a score a line, as `write_rows` does."""
         self.write_rows(self._scores_of(shard), scores)
 
-    def scores(self, shard: str | None = None) -> list[tuple[str, Any]] | None:
+    def scores(self, shard: str | None = None, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
         """Each score with its place, not checked; None where there are none yet."""
-        return self.rows(self._scores_of(shard))
+        return self.rows(self._scores_of(shard), damaged)
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, JSON]]) -> None:
         """Write a file of JSON lines into the folder in one step: whoever reads it sees all of the old ones or all of these."""
         with writing(self.folder):
-            replace_file(self.folder / name, b"".join(_line(plain(row)) for row in rows))
+            _replace(self.folder / name, b"".join(_line(plain(row)) for row in rows))
 
-    def rows(self, name: str) -> list[tuple[str, Any]] | None:
-        """Each line of a file of JSON lines in the folder with its place, not checked; None where there is no such file."""
-        path = self.folder / name
-        if not path.exists():
-            return None
-        with reading(path):
-            lines = path.read_bytes().splitlines()
+    def rows(self, name: str, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
+        """Each line of a file of JSON lines in the folder with its place, not checked; None where there is none. `damaged`: see `sketches`."""
         found = []
-        for number, line in enumerate(lines, start=1):
-            with placed(f"{path}:{number}"):
-                found.append((f"{path}:{number}", parse_json(line)))
+        try:
+            with opened(self.folder, name, max_bytes=MAX_LINES_BYTES) as file:
+                for number, line in lines(file):
+                    try:
+                        with placed(where := f"{self.folder / name}:{number}"):
+                            found.append((where, parse_json(_not_too_long(line))))
+                    except StoreError as error:
+                        if damaged is None:
+                            raise
+                        damaged.append(str(error))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            with reading(self.folder / name):
+                raise error
         return found
 
     def _scores_of(self, shard: str | None) -> str:
         return _SCORES if shard is None else f"scores-{shard}.jsonl"
 
-    def _trace_at(self, place: Place, load: Callable[[str], Image.Image]) -> Trace:
-        path = self.folder / _TRACES
-        with reading(path), path.open("rb") as file:
-            file.seek(place.offset)
-            line = file.readline()
-        with placed(f"{path}:{place.line}"):
-            return decode_trace(parse_json(line), load)
-
-    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """Each whole line with its number and where it begins."""
-        path = self.folder / _TRACES
-        with reading(path), path.open("rb") as file:
-            # Up to here nothing ever changes; behind it another process may be writing.
-            end = end_of_last_line(file)
-            file.seek(0)
-            at = 0
-            for number, line in enumerate(file, start=1):
-                if at + len(line) > end:
-                    return
-                yield number, at, line
-                at += len(line)
-
-    def _load_blank(self, name: str) -> Image.Image:
-        return self._load(name, blank=True)
-
-    def _load(self, name: str, *, blank: bool = False) -> Image.Image:
-        path = self.folder / _FRAMES / name
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
         try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                loaded = Image.new("RGB", image.size) if blank else image.convert("RGB")
-        except FileNotFoundError as error:
-            raise StoreError(f"{path} is missing: the trace cannot be read without it") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise StoreError(f"{path} cannot be read as a picture: {error}") from error
-        loaded.info = {}  # the texts inside the file are for other programs; two pictures are equal when their pixels are
-        return loaded
+            content = content_of(self.folder, name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            with reading(path):
+                raise error
+        with placed(str(path)):
+            return parse_json(content)
 
+    def _write_about(self) -> None:
+        names = ("command", "config", "seed", "digest", "versions")
+        _replace(self.folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}))
 
-# Frames as files
+    def _decoded(self, number: int, line: bytes | None, frames: FramesOfTrace | Callable[[str], Image.Image]) -> Trace:
+        with placed(f"{self.folder / _TRACES}:{number}"):
+            record = parse_json(_not_too_long(line))
+            return decode_trace(record, frames.load, frames.check) if isinstance(frames, FramesOfTrace) else decode_trace(record, frames)
 
+    def _line_at(self, place: Place) -> bytes | None:
+        path = self.folder / _TRACES
+        with reading(path), opened(self.folder, _TRACES, max_bytes=MAX_LINES_BYTES) as file:
+            file.seek(place.offset)
+            line = file.readline(MAX_LINE_BYTES)
+        return line if line.endswith(b"\n") else None
 
-def file_of(sketched: Frame) -> str:
-    """The name of the file that a sketched frame (`Run.sketch_at`) stands for: equal names are equal pictures."""
-    return str(sketched.image.info["file"])
-
-
-def _sketched(name: str) -> Image.Image:
-    pixel = _PIXEL.copy()
-    pixel.info["file"] = name
-    return pixel
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no such thing. Frames never change."""
-    if target.exists():
-        return
-    try:
-        os.link(source, target)
-    except FileNotFoundError as error:
-        raise StoreError(f"{source} is missing: its trace cannot be kept without it") from error
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def save_picture(path: Path, frame: Frame) -> None:
-    """Write a frame as a PNG or JPEG, by the name's ending. A generated one says inside that it is one and where it came from.
-
-    Raises `StoreError`; what was at `path` then stays.
-    """
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise StoreError(f"cannot save a picture as {path}: give a name that ends in {', '.join(_KINDS)}")
-    with placed(f"{path} cannot be written"):
-        content = _encoded(frame, kind)
-    with writing(path.parent):
-        replace_file(path, content)
-
-
-def _name(frame: Frame) -> str:
-    image = frame.image.convert("RGB")
-    found = hashlib.sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes())
-    if frame.provenance is not None:
-        found.update(canonical_json(encode_provenance(frame.provenance)).encode())
-    is_png = frame.provenance is not None or image.width * image.height <= MAX_PNG_PIXELS
-    return f"{found.hexdigest()}.{'png' if is_png else 'jpg'}"
-
-
-def _encoded(frame: Frame, kind: Kind) -> bytes:
-    content = io.BytesIO()
-    quality = {} if kind == "PNG" else {"quality": 95, "subsampling": "4:4:4"}
-    metadata = {} if frame.provenance is None else imagined_metadata(kind, frame.provenance)
-    image = frame.image.convert("RGB")
-    image.info = {}  # a JPEG's comment would be taken over from wherever the picture was read
-    image.save(content, kind, **quality, **metadata)
-    return content.getvalue()
+    def _lines(self) -> Iterator[tuple[int, int, bytes | None]]:
+        """Each whole line with its number and where it begins; None for one that is too long."""
+        path = self.folder / _TRACES
+        with reading(path), opened(self.folder, _TRACES, max_bytes=MAX_LINES_BYTES) as file, placed(str(path)):
+            yield from whole_lines(file)
 
 
 # What made a run
@@ -378,9 +379,19 @@ def _pretty(value: Any) -> bytes:
     return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
 
 
+def _replace(path: Path, content: bytes) -> None:
+    check_writable_place(path)
+    replace_file(path, content)
+
+
+def _not_too_long(line: bytes | None) -> bytes:
+    if line is None:
+        raise StoreError(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
+    return line
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[BinaryIO]:
     """The traces' file, held by this process alone: every change to the folder happens inside."""
-    with (folder / _TRACES).open("ab+", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file gives it back
+    with opened(folder, _TRACES, max_bytes=MAX_LINES_BYTES, flags=os.O_RDWR | os.O_APPEND | os.O_CREAT) as file, alone(file):
         yield file

@@ -113,7 +113,10 @@ def test_other_questions_under_the_same_ids_are_refused(act2see: Act2See) -> Non
     about = json.loads(Path("b/run.json").read_text(encoding="utf-8"))
     about["config"]["benchmark"] = "eval_fakes:Many"  # another version of the same benchmark
     Path("b/run.json").write_text(json.dumps(about), encoding="utf-8")
-    assert "24 of 24 ids stand for different questions in the two runs, the first is 'q000'" in act2see("compare", "a", "b").complaint
+    assert (
+        "24 of 24 ids stand for different questions in the two runs, the first are 'q000' (other choices, answer or video), "
+        in act2see("compare", "a", "b").complaint
+    )
 
 
 def test_what_is_no_ended_evaluation_is_one_line(act2see: Act2See) -> None:

@@ -1,11 +1,12 @@
 """`export` and `merge` as commands: what goes to stdout and stderr, one-line errors, and Ctrl-C."""
 
-import errno
 import json
 import os
 import shutil
 import signal
-import time
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from act2see.store import Run
 from act2see.trace import Answer, Frame, Step, Thought, Trace
-from cli_fakes import Act2See, start
+from cli_fakes import Act2See
 
 
 @pytest.fixture
@@ -56,33 +57,61 @@ def test_what_cannot_be_exported_is_one_line(act2see: Act2See, run: Path) -> Non
     assert act2see("export", run, "--format", "csv", "--out", "other").code == 2
 
 
-def _opened(pipe: Path) -> int | None:
-    """The pipe's other end, once somebody waits to read it."""
-    try:
-        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return None
+_STUCK = """
+import sys, time
+import act2see.export as exporting
+from act2see.cli import main
+
+whole = exporting.stored
+
+def stuck(run):
+    for one in whole(run):
+        yield one
+        print("begun", flush=True)
+        time.sleep(600)
+
+exporting.stored = stuck
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def test_an_interrupted_export_leaves_nothing(tmp_path: Path, run: Path) -> None:
-    (first,) = (json.loads(line)["frames"] for line in (run / "traces.jsonl").read_text().splitlines()[:1])
-    (run / "frames" / first[0]["file"]).unlink()
-    pipe = run / "frames" / first[0]["file"]
-    os.mkfifo(pipe)  # whoever reads it waits
-    process = start(tmp_path, "export", run, "--format", "trl", "--out", tmp_path / "data")
-    # Not before it reads: Python dies of a SIGINT that falls into the import of some extension modules, whatever the program then does.
-    while (writer := _opened(pipe)) is None:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    assert list(tmp_path.glob(".data.*"))
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
-    os.close(writer)
-    assert (process.returncode, out) == (130, "")
+@pytest.fixture
+def stuck(run: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """An export that has written one trace and goes no further."""
+    command = (sys.executable, "-c", _STUCK, "export", str(run), "--format", "trl", "--out", str(tmp_path / "data"))
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path.parent / "settings")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_with_sigint)  # noqa: PLW1509
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    assert list(tmp_path.glob(".data.*.unfinished"))
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _with_sigint() -> None:
+    # A test run in the background may ignore SIGINT, and its children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path, stuck: "subprocess.Popen[str]") -> None:
+    stuck.send_signal(signal.SIGINT)
+    out, err = stuck.communicate()
+    assert (stuck.returncode, out) == (130, "")
     assert "act2see: interrupted" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(act2see: Act2See, tmp_path: Path, run: Path, stuck: "subprocess.Popen[str]") -> None:
+    (tmp_path / ".data.mine.unfinished").mkdir()  # not a name of ours
+    command = ("export", run, "--format", "swift", "--out", tmp_path / "data")
+    assert act2see(*command).code == 0
+    (there,) = tmp_path.glob(".data.????????.unfinished")  # of the one that still lives
+    stuck.send_signal(signal.SIGKILL)
+    stuck.wait()
+    assert act2see(*command, "--overwrite").code == 0
+    assert not there.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".data.mine.unfinished", "data", "run"]
 
 
 def test_a_merged_model_answers_through_the_command_line(act2see: Act2See, tiny_vlm: Path, clip: Path, tmp_path: Path) -> None:

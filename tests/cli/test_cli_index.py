@@ -93,14 +93,19 @@ def test_the_cache_is_listed_pruned_and_cleared(act2see: Act2See, clip: Path, ot
     assert told["total_bytes"] == sum(entry["size_bytes"] for entry in told["entries"])
     assert (tmp_path / "cache" / frames[0]["name"]).stat().st_size == frames[0]["size_bytes"]
     listed = act2see("cache", "ls").out.splitlines()
-    assert len(listed) == len(told["entries"]) + 1
+    assert [line.split()[-1] for line in listed[:-1]] == [clip.name, other.name]  # a line a video
+    assert {entry["video"] for entry in told["entries"]} == {clip.name, other.name}
     assert "1970-01-01" in listed[0]
+    for year_beyond_all in (10.0**12, -(10.0**12)):
+        os.utime(Cache().path(frames[0]["name"]), (year_beyond_all, year_beyond_all))
+        assert act2see("cache", "ls").code == 0
+    os.utime(Cache().path(frames[0]["name"]), (1000, 1000))
     newest = frames[1]["size_bytes"]
     removed = json.loads(act2see("cache", "prune", "--max-size", f"{newest + 1000}B", "--json").out)
     assert frames[0]["name"] in [entry["name"] for entry in removed["removed"]]
     assert removed["total_bytes"] <= newest + 1000
     assert act2see("cache", "clear").out.endswith(f"0 B left in {tmp_path / 'cache'}\n")
-    assert Cache().entries() == []
+    assert (Cache().entries(), Cache().labels()) == ([], {})
 
 
 @pytest.mark.parametrize(

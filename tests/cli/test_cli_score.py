@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from act2see import cli
+from act2see import cli, registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
+from act2see.config import EvalConfig
+from act2see.evaluation import answered as to_their_questions
 from act2see.store import Run
 from act2see.trace import Answer, Trace
 from cli_fakes import Act2See, fakes
@@ -203,8 +205,12 @@ def test_a_question_that_failed_stays_failed(act2see: Act2See) -> None:
         ({"command": "audit"}, "is a run of 'audit': only runs of act2see eval are scored again"),
         ({"config": {"benchmark": 7}}, "config.benchmark is 7 where a text is expected"),
         ({"config": {"benchmark": "synthetic", "n": "4"}}, 'config.n is "4" where a whole number is expected'),
-        ({"config": {"benchmark": "synthetic", "kind": ["static", "cubic"]}}, "config.kind holds cubic; known are "),
-        ({"config": {"benchmark": "synthetic", "data": "somewhere"}}, "makes its own videos"),
+        ({"config": {"benchmark": "synthetic", "kind": ["static", "cubic"]}}, "config.kind names 'static', 'cubic'; known are "),
+        ({"config": {"benchmark": "synthetic", "kind": []}}, "config.kind names none; known are "),
+        ({"config": {"benchmark": "synthetic", "n": -4}}, "config.n is -4 where a count is expected"),
+        ({"config": {"benchmark": "synthetic", "n": 10**9}}, "config.n is 1,000,000,000; at most 100,000 questions"),
+        ({"config": {"benchmark": "synthetic", "data": "somewhere"}}, 'was made with the data in "somewhere": name them with --data'),
+        ({"config": {"benchmark": "video-mme", "data": "/somewhere"}}, 'was made with the data in "/somewhere": name them with --data'),
         ({"config": {"benchmark": "vcr-bench", "answer_judge": "micro"}}, "was scored by the judge 'micro', and score asks no model"),
         ({"config": {"benchmark": "video-mme"}}, "needs its data: --data DIR"),
         ({"config": {"benchmark": "synthetic", "n": 4, "kind": ["transient"]}}, "answers a question of 'synthetic': is it the data"),
@@ -220,10 +226,66 @@ def test_a_run_that_cannot_be_scored_again_is_one_line(act2see: Act2See, change:
 
 @pytest.mark.usefixtures("_synthetic")
 @pytest.mark.parametrize("line", ["{", "[]", '{"outcome": "video_error"}', '{"outcome": 3}', '{"id": "q", "outcome": "video_error", "error": 1}'])
-def test_a_broken_line_of_scores_is_named(act2see: Act2See, line: str) -> None:
+def test_a_broken_line_of_scores_is_named_and_made_anew(act2see: Act2See, line: str) -> None:
+    before = rows()
     with Path("run/scores.jsonl").open("a", encoding="utf-8") as file:
         file.write(line + "\n")
-    assert "run/scores.jsonl:5: " in act2see("score", "run").complaint
+    done = act2see("score", "run")
+    assert done.code == 0
+    assert "note: 1 scores cannot be read and are made anew where there is a trace; the first: run/scores.jsonl:5: " in done.err
+    assert rows() == before
+
+
+@pytest.mark.usefixtures("_synthetic")
+def test_a_broken_trace_is_no_smaller_denominator(act2see: Act2See) -> None:
+    lines = Path("run/traces.jsonl").read_bytes().splitlines(keepends=True)
+    before = Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()
+    Path("run/traces.jsonl").write_bytes(b"".join([lines[0], lines[1][:100] + b"\n", *lines[2:]]))
+    complaint = act2see("score", "run").complaint
+    assert complaint.startswith("act2see: 1 traces cannot be read, and their questions have no other answer; the first: run/traces.jsonl:2: no JSON")
+    with Path("run/traces.jsonl").open("ab") as file:
+        file.write(lines[1])  # as eval --resume asks it again
+    done = act2see("score", "run")
+    assert done.code == 0
+    assert "note: 1 of the traces cannot be read, and each of their questions has another answer; the first: run/traces.jsonl:2: " in done.err
+    assert (Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()) == before
+    Path("run/traces.jsonl").write_bytes(b"{}\n[]\n")
+    assert "none of the 2 traces in run can be read; the first: run/traces.jsonl:1: " in act2see("score", "run").complaint
+
+
+@pytest.mark.usefixtures("_synthetic")
+def test_a_run_without_an_answer_is_one_line(act2see: Act2See) -> None:
+    Path("run/scores.jsonl").unlink()
+    Path("run/traces.jsonl").write_bytes(b"")
+    assert "run holds no answer yet: there is nothing to score; act2see eval --resume asks the questions" in act2see("score", "run").complaint
+
+
+@pytest.mark.usefixtures("_synthetic")
+def test_answers_to_other_questions_are_not_scored(act2see: Act2See) -> None:
+    traces = [json.loads(line) for line in Path("run/traces.jsonl").read_text(encoding="utf-8").splitlines()]
+    traces[1]["question"] = "What else?"
+    traces[2]["video"], traces[2]["choices"] = "elsewhere/other.mp4", ["red", "green"]
+    Path("run/traces.jsonl").write_text("".join(json.dumps(one) + "\n" for one in traces), encoding="utf-8")
+    one, two = (json.dumps(traces[number]["id"]) for number in (1, 2))
+    said = f"2 of 4 questions are not those that run has answers to: {one} (other words), {two} (other choices and video)"
+    assert f"{said}; give the data as they were with --data, or ask them again with act2see eval --resume" in act2see("score", "run").complaint
+
+
+@pytest.mark.usefixtures("_synthetic")
+def test_another_right_answer_is_named(act2see: Act2See) -> None:
+    changed = rows()
+    changed[3]["content"] = "0" * 12  # as an earlier version of the data had it
+    Path("run/scores.jsonl").write_text("".join(json.dumps(one) + "\n" for one in changed), encoding="utf-8")
+    done = act2see("score", "run")
+    assert done.code == 0
+    assert f"note: the right answer of 1 questions has changed since they were scored: {changed[3]['id']!r}; they are scored by" in done.err
+
+
+@pytest.mark.usefixtures("_synthetic")
+def test_no_video_is_made_to_score(act2see: Act2See) -> None:
+    shutil.rmtree("run/videos")
+    assert act2see("score", "run").code == 0
+    assert not Path("run/videos").exists()
 
 
 # A third party's class
@@ -244,18 +306,21 @@ def test_code_that_a_run_names_is_loaded_only_when_the_command_line_names_it_too
 
 
 def made_up_run(name: str, *answers: Trace) -> None:
-    """A made-up data set in `data`, and a run on it in `run` with these traces."""
+    """A made-up data set in `data`, and a run on it in `run` with these answers to its questions."""
     MAKERS[name](Path("data"))
     run = Run.create(Path("run"), command="eval", config={"benchmark": name, "data": "data", "frames": "real", "max_looks": 1}, seed=None)
-    for trace in answers:
-        run.append(trace)
+    asked = registry.benchmark(name, EvalConfig(data=Path("data")), Path("videos"))
+    for _, sample, trace in to_their_questions(asked, {trace.id: trace for trace in answers}):
+        if trace is not None:
+            trace.question, trace.choices, trace.video = sample.question, sample.choices, str(sample.video)  # in place: the next one may quote it
+            run.append(trace)
 
 
 def test_a_run_on_a_data_set_has_its_official_side(act2see: Act2See) -> None:
     choices = ("Red.", "Green.", "Blue.", "Yellow.")
     act2see("--version")  # the fixture's folder
     made_up_run("video-mme", answered("001-1", "A", choices), answered("001-2", "nonsense"), answered("001-3", None), answered("002-1", "B"))
-    done = act2see("score", "run", "--official-form", "results.json")
+    done = act2see("score", "run", "--data", "data", "--official-form", "results.json")
     assert done.code == 0
     assert "official: 50.0% of 2, 2 left out (thanku-all/parse_answer@afd52cf eval_your_results.py)" in done.out.splitlines()
     assert done.out.splitlines()[-1] == "results.json"
@@ -277,7 +342,7 @@ def test_data_that_have_moved_are_named_anew(act2see: Act2See) -> None:
     act2see("--version")
     made_up_run("videoespresso", answered("videoespresso-00001", "A"))
     Path("data").rename("moved")
-    assert "no folder data" in act2see("score", "run").complaint
+    assert "no folder data" in act2see("score", "run", "--data", "data").complaint
     done = act2see("score", "run", "--data", "moved", "--json")
     assert json.loads(done.out)["official"]["accuracy"] == 1.0
 
@@ -287,7 +352,7 @@ def test_where_there_is_no_official_file_nothing_is_written(act2see: Act2See, na
     act2see("--version")
     id = {"minerva": "made-up-000:0", "causalvqa": "pair-0/1", "jsonl": "q0"}[name]
     made_up_run(name, answered(id, "A"))
-    done = act2see("score", "run", "--official-form", "out.json")
+    done = act2see("score", "run", "--data", "data", "--official-form", "out.json")
     assert done.code == 1
     assert f"benchmark '{name}' has no official file of answers" in done.err
     assert not Path("out.json").exists()
@@ -299,6 +364,6 @@ def test_egonormias_file_names_the_model_that_made_the_traces(act2see: Act2See) 
     traces = [answered("clip-0/behaviour", "A"), answered("clip-0/justification", "A"), answered("clip-0/sensible", "[1, 2]")]
     traces[0].made_with = {"model": "some-model"}
     made_up_run("egonormia", *traces)
-    assert act2see("score", "run", "--official-form", "x_eval.json", "--json").code == 0
+    assert act2see("score", "run", "--data", "data", "--official-form", "x_eval.json", "--json").code == 0
     assert list(read("x_eval.json")["clip-0"]) == ["some-model"]
     assert read("run/summary.json")["official"]["by"] == {"behaviour": 1.0, "justification": 1.0, "both": 1.0, "sensible": 1.0}

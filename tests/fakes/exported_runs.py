@@ -47,7 +47,7 @@ def trace_of(name: str, steps: Iterable[Step] = LOOKS, question: str = "What fal
         "cost": Cost(10, 20, 5, {"decode": 1.5}, 0.25),
         **others,
     }
-    return Trace(name, "clip.mp4", question, frames, ("a cup", "a pen"), steps=list(steps), **settled)
+    return Trace(name, f"{name}.mp4", question, frames, ("a cup", "a pen"), steps=list(steps), **settled)
 
 
 def frame_names(run: Run, name: str) -> list[str]:

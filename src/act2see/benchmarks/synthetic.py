@@ -20,10 +20,13 @@ class SyntheticBenchmark:
     kinds: tuple[dataset.Kind, ...] = dataset.KINDS
     split: dataset.Split = "held-out"
     name: str = "synthetic"
+    writes: bool = True
+    """False: the questions alone, whose clips are named and not made."""
 
     def samples(self) -> Iterator[Sample]:
         """The questions, each once its clip is written. Of the same count and seed, always the same."""
-        for record in dataset.write(self.folder, self.split, self.count, self.seed, self.kinds):
+        make = dataset.write if self.writes else dataset.records
+        for record in make(self.folder, self.split, self.count, self.seed, self.kinds):
             groups: tuple[str, ...] = ("unseen_pairs",) if record["unseen_pair"] else ()
             if record["kind"] == "hypothetical":
                 groups += (f"hypothetical: {record['asked']}",)

@@ -1,6 +1,7 @@
 """`act2see audit`: what a model's looking is worth on a benchmark."""
 
 import tempfile
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,6 +12,7 @@ from cyclopts import Parameter
 
 from act2see.cli.asking import check_scope
 from act2see.cli.exits import ANSWERED, INTERRUPTED
+from act2see.cli.runs import note_damaged, videos_in, working_on
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
 from act2see.errors import ConfigError, InternalError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
@@ -48,10 +50,10 @@ def audit(
 
     settings = replace(settings, given="right")  # what an arm is asked must not depend on what another answered
     _check(benchmark, settings)
-    with tempfile.TemporaryDirectory() as scratch:
-        asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
+    with ExitStack() as until_told, tempfile.TemporaryDirectory() as scratch:
+        asked = registry.benchmark(benchmark, settings, Path(scratch) / "videos" if settings.out is None else videos_in(settings.out))
         check_scope(asked, settings)
-        run = _audit_run(benchmark, settings) if settings.out else None
+        run = until_told.enter_context(_audit_run(benchmark, settings)) if settings.out else None
         backend = metered(registry.backend(settings.backend, settings), waiting.prices, waiting.requests_per_minute)
         retriever = registry.retriever(settings.retriever, settings)
         if retriever is None:
@@ -65,12 +67,12 @@ def audit(
         except KeyboardInterrupt:
             complain("interrupted" + (f"; what was answered is kept in {run.folder}: go on with --resume" if run else ""))
             return INTERRUPTED
-    warned = {NOTICE: FORCED} if settings.force and registry.scope(settings).backend else {}
-    summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **warned, **summarise_audit(audited)}
-    if run:
-        run.write_scores(_scores(one) for one in audited)
-        write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
-        run.write_summary(*_apart(summary))
+        warned = {NOTICE: FORCED} if settings.force and registry.scope(settings).backend else {}
+        summary = {"benchmark": benchmark, "max_looks": settings.max_looks, **warned, **summarise_audit(audited)}
+        if run:
+            run.write_scores(_scores(one) for one in audited)
+            write_page(run.folder / PAGE, render_audit(summary, MEANINGS))
+            run.write_summary(*_apart(summary))
     tell_faults(summary["arms"]["real"]["outcomes"], run and run.folder / ERRORS_FILE)
     note_questions_with_frames_left_out(summary)
     if settings.json:
@@ -95,13 +97,11 @@ def _check(benchmark: str, settings: EvalConfig) -> None:
         raise ConfigError("there is nothing to resume: name the run's folder with --out")
 
 
-def _audit_run(benchmark: str, settings: EvalConfig) -> "Run":
-    from act2see.store import Run
-
+def _audit_run(benchmark: str, settings: EvalConfig) -> "AbstractContextManager[Run]":
     assert settings.out is not None
-    make = Run.resume if settings.resume else Run.create
     config = {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "frames", "official_judge"})}
-    return make(settings.out, command="audit", config=config, seed=settings.seed)
+    about = {"command": "audit", "config": config, "seed": settings.seed}
+    return working_on(settings.out, about, resume=settings.resume, may_change=("n",))
 
 
 def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
@@ -129,7 +129,7 @@ def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict
             audited = _audited(auditor, sample, run, places)
     except InternalError as error:
         armed = Armed("internal_error", Cost(), error=str(error), traceback=error.traceback)
-        audited = Audited(sample, None, 0, 0, dict.fromkeys(ARMS, armed))
+        audited = Audited(sample, None, 0, 0, 0, dict.fromkeys(ARMS, armed))
     noted: set[str | None] = set()
     for arm, found in audited.arms.items():
         if found.traceback not in noted:
@@ -140,10 +140,17 @@ def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict
 
 def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"]) -> "Audited":
     from act2see.audit import ARMS
+    from act2see.evaluation import changed, told_changes
 
     done: dict[Arm, Trace] = {}
     if run:
-        done = {arm: replace(run.trace_at(places[name]), id=sample.id) for arm in ARMS if (name := _name(sample.id, arm)) in places}
+        there = {arm: run.sketch_at(places[name]) for arm in ARMS if (name := _name(sample.id, arm)) in places}
+        if what := {one for trace in there.values() for one in changed(sample, trace)}:
+            complain(
+                f"note: a question is not the one that {run.folder} has answers to, and is asked again: {told_changes({sample.id: sorted(what)})}"
+            )
+        else:
+            done = {arm: replace(run.trace_at(places[_name(sample.id, arm)]), id=sample.id) for arm in there}
 
     def keep(arm: "Arm", trace: "Trace") -> None:
         if run:
@@ -157,7 +164,10 @@ def _name(sample: str, arm: str) -> str:
 
 
 def _places(run: "Run") -> dict[str, "Place"]:
-    return {run.sketch_at(place).id: place for place in run.places()}
+    damaged: list[str] = []
+    found = {trace.id: place for place, trace in run.sketches(damaged, with_files=True)}
+    note_damaged(damaged, "and are made again")
+    return found
 
 
 def _scores(one: "Audited") -> dict[str, Any]:

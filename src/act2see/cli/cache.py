@@ -1,13 +1,13 @@
 """`act2see cache`: what is kept between runs, and how to be rid of it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token
 
-from act2see.cache import Cache, Entry
+from act2see.cache import Cache, Entry, digest_in
 from act2see.cli.exits import ANSWERED
 from act2see.output import say, say_json
 
@@ -31,15 +31,16 @@ Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
 
 @cache.command(name="ls")
 def list_entries(*, json: Json = False) -> int:
-    """List what is kept, the least recently used first, with its size and the time of its last use."""
+    """List the videos of which something is kept, the least recently used first, with its size and the time of its last use."""
     kept = Cache()
     entries = kept.entries()
     total = sum(entry.size_bytes for entry in entries)
     if json:
-        _print_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries)})
+        _print_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries, kept.labels())})
         return ANSWERED
-    for entry in entries:
-        say(f"{_size(entry.size_bytes):>9}  {datetime.fromtimestamp(entry.used_at):%Y-%m-%d %H:%M}  {entry.name}")
+    for video, parts in _by_video(entries, kept.labels()):
+        size, used_at = sum(entry.size_bytes for entry in parts), max(entry.used_at for entry in parts)
+        say(f"{_size(size):>9}  {_date(used_at)}  {video}")
     say(f"{_entries(len(entries))}, {_size(total)} of at most {_size(kept.max_bytes)}, in {kept.folder}")
     return ANSWERED
 
@@ -57,11 +58,12 @@ def clear(*, json: Json = False) -> int:
 
 
 def _tell_removed(kept: Cache, max_bytes: int, *, as_json: bool) -> int:
+    labels = kept.labels()
     removed = kept.prune(max_bytes)
     freed = sum(entry.size_bytes for entry in removed)
     left = sum(entry.size_bytes for entry in kept.entries())
     if as_json:
-        _print_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed)})
+        _print_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed, labels)})
     else:
         say(f"removed {_entries(len(removed))}, {_size(freed)}; {_size(left)} left in {kept.folder}")
     return ANSWERED
@@ -71,8 +73,24 @@ def _print_json(told: dict[str, Any]) -> None:
     say_json(told)
 
 
-def _records(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    return [{"name": entry.name, "size_bytes": entry.size_bytes, "used_at": entry.used_at} for entry in entries]
+def _records(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    named = ((entry, labels.get(digest_in(entry.name) or "")) for entry in entries)
+    return [{"name": entry.name, "video": video, "size_bytes": entry.size_bytes, "used_at": entry.used_at} for entry, video in named]
+
+
+def _by_video(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[tuple[str, list[Entry]]]:
+    """What is kept of each video, by its name; of two videos of one name, each has its line. What is no video's goes by its own name."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(digest_in(entry.name) or entry.name, []).append(entry)
+    return [(labels.get(key) or parts[0].name, parts) for key, parts in sorted(found.items(), key=lambda one: max(part.used_at for part in one[1]))]
+
+
+def _date(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
+    except (OverflowError, ValueError, OSError):  # a file's time may be any number
+        return "at no known time"
 
 
 def _entries(count: int) -> str:

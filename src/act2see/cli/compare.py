@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.config.models import Seed
-from act2see.errors import ConfigError
+from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, say, say_json
 from act2see.plaintext import one_line
 
@@ -37,7 +37,7 @@ def compare(
     from act2see.making import differences, flat
 
     sides = [_side(folder.expanduser()) for folder in (first, second)]
-    benchmarks = [side.run.config.get("benchmark") for side in sides]
+    benchmarks = [side.benchmark for side in sides]
     if benchmarks[0] != benchmarks[1]:
         raise ConfigError(f"{first} is a run of {benchmarks[0]!r} and {second} one of {benchmarks[1]!r}: compare runs of the same benchmark")
     found = compare_scores(sides[0].scores, sides[1].scores, seed)
@@ -64,6 +64,15 @@ class _Side:
     scores: "Sequence[Score]"
     fingerprint: dict[str, Any] | None
 
+    @property
+    def benchmark(self) -> str:
+        """Its name. Raises `StoreError`."""
+        from act2see.disk import placed
+        from act2see.records import read_text
+
+        with placed(str(self.run.folder / "run.json")):
+            return read_text(self.run.config.get("benchmark"), "config.benchmark")
+
     def made_by(self, *, is_short: bool) -> dict[str, Any]:
         """The fingerprint; `is_short`: what run.json knows of it, for runs of which not both have one."""
         from act2see.fingerprint import HOW_NOT_WHAT
@@ -82,11 +91,14 @@ def _side(folder: Path) -> _Side:
     if run.command != "eval":
         raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval are compared")
     rows = run.scores()
-    if rows is None:
+    if not rows:
         raise ConfigError(f"{folder} has no scores yet: let it end with act2see eval --resume, or count what is there with act2see score")
     summary = run.summary()
     fingerprint = summary.get("fingerprint") if isinstance(summary, dict) else None
-    scores = [read_score(row, where) for where, row in rows]
+    try:
+        scores = [read_score(row, where) for where, row in rows]
+    except StoreError as error:
+        raise StoreError(f"{error}; score that run again with act2see score") from error
     return _Side(run, _with_videos(run, scores), fingerprint if isinstance(fingerprint, dict) else None)
 
 
@@ -96,7 +108,7 @@ def _with_videos(run: "Run", scores: "Sequence[Score]") -> "Sequence[Score]":
 
     if all(one.video for one in scores):
         return scores
-    videos = {trace.id: trace.video for trace in map(run.sketch_at, run.places())}
+    videos = {trace.id: trace.video for _, trace in run.sketches([])}
     unknown = sum(not one.video and one.id not in videos for one in scores)
     if unknown:
         complain(f"note: of {unknown} questions in {run.folder} the video is not known: each is taken to have one of its own")

@@ -2,9 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
 from act2see.errors import ConfigError, InternalError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
@@ -51,26 +52,28 @@ def construct(
 
     _check(source, settings, spending)
     assert settings.out is not None
-    asked = registry.source(source, settings, settings.out / "videos")
+    asked = registry.source(source, settings, videos_in(settings.out))
     samples = _read(asked, spending.limit)
     check_usable(source, samples, settings.allow)
     check_scope(asked, settings)
-    run = _run(settings.out, source, settings)
-    missing = _write_references(run, source, samples)
     budget = Spending(spending.budget_usd)
     with ExitStack() as until_done:
+        run = until_done.enter_context(_run(settings.out, source, settings))
+        before = contents_of(run) if settings.resume else {}
+        missing = _write_references(run, source, samples)
         spread = until_done.enter_context(_on_ray(source, asked, settings, spending)) if spending.ray else None
         constructor = (
             spread.constructor if spread else Constructor(evaluator_here(asked, settings, spending), settings.again, settings.show_reference)
         )
         if settings.again and "greedy" in constructor.evaluator.backend.made_with.get("decoding", ""):
             complain("note: this teacher decodes greedily, so that another try says the same again: give it a --temperature")
-        ended = _with_progress(constructor, samples, run, spending, budget, spread)
+        ended, changes = _with_progress(constructor, samples, run, spending, budget, spread)
+        note_answers(before, {one.score.id: one.score.content for one in ended if one.score.id not in changes})
         models = (constructor.evaluator.backend, constructor.evaluator.retriever, constructor.evaluator.generator)
         made_by = spread.fingerprint(run.config, digest_of) if spread else fingerprint(run.config, *models, digest_of)
-    summary = _summary(source, samples, ended, run, made_by, missing)
-    run.write_scores(one.score.row() for one in ended)
-    run.write_summary(summary)
+        summary = _summary(source, samples, ended, run, made_by, missing)
+        run.write_scores(one.score.row() for one in ended)
+        run.write_summary(summary)
     tell_faults(summary["outcomes"], run.folder / ERRORS_FILE)
     note_questions_with_frames_left_out(summary)
     _tell(summary, budget, as_json=settings.json)
@@ -101,20 +104,19 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
     check_ray(spending.ray)
     if settings.out is None:
         raise ConfigError("the traces need a place: name the run's folder with --out")
-    if (settings.out / "run.json").exists() and not settings.resume:  # before the source is read, which may take a while
+    if os.path.lexists(settings.out / "run.json") and not settings.resume:  # before the source is read, which may take a while
         raise ConfigError(f"{settings.out} holds a run already: go on with --resume, or give another folder")
     if spending.budget_usd is not None and spending.prices is None:
         raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
 
 
-def _run(folder: Path, source: str, settings: ConstructConfig) -> "Run":
+def _run(folder: Path, source: str, settings: ConstructConfig) -> "AbstractContextManager[Run]":
     from act2see.fingerprint import prompt_digest
-    from act2see.store import Run
 
     prompts = {rendering: prompt_digest({"rendering": rendering}) for rendering in ("same_turn", "tool_turn", "user_turn")}
     config = {"source": source, **recorded(settings, leave_out={"out", "resume", "json", "cache"}), "prompts": prompts}
-    make = Run.resume if settings.resume else Run.create
-    return make(folder, command="construct", config=config, seed=settings.seed)
+    about = {"command": "construct", "config": config, "seed": settings.seed}
+    return working_on(folder, about, resume=settings.resume, may_change=("n",))
 
 
 def check_usable(source: str, samples: "Sequence[Sample]", allowed: Sequence[str]) -> None:
@@ -147,7 +149,10 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
         raise ConfigError(f"the source has two questions with the id {twice[0]!r}: each needs one of its own")
     entry = BY_NAME.get(source)
     licence = "Apache-2.0" if source == MAKES_ITS_OWN else "not stated" if entry is None or source in OWN_LICENCES else entry.licence
-    run.write_rows(SAMPLES, (reference_row(reference(one, source, licence)) for one in samples))
+    now = {one.id for one in samples}
+    # Questions that are not asked this time keep theirs: their traces are still there, and are filtered with the others.
+    others = [row for _, row in run.rows(SAMPLES) or () if isinstance(row, dict) and row.get("id") not in now]
+    run.write_rows(SAMPLES, [*(reference_row(reference(one, source, licence)) for one in samples), *others])
     missing = sorted({str(one.video) for one in samples if not os.path.isfile(one.video)})
     if missing:
         named = ", ".join(missing[:NAMED_VIDEOS]) + (f" and {len(missing) - NAMED_VIDEOS} more" if len(missing) > NAMED_VIDEOS else "")
@@ -166,8 +171,11 @@ def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending
 
 def _with_progress(
     constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending", spread: "Spread | None"
-) -> "list[Constructed]":
-    """Every question that ended, in the source's order. Each new trace is on the disk before its worker goes on."""
+) -> "tuple[list[Constructed], Collection[str]]":
+    """Every question that ended, in the source's order, and those that were asked again because they had changed. Each new trace is on the disk
+    before its worker goes on.
+    """
+    from act2see.evaluation import told_changes
     from act2see.workers import Patience, each
 
     there = _tries(run, budget)
@@ -181,7 +189,11 @@ def _with_progress(
     except (KeyboardInterrupt, InternalError):
         complain(f"what was answered is kept in {run.folder}: go on with --resume")
         raise
-    return sorted(ended, key=lambda one: one.score.number)
+    finally:
+        if work.changes:
+            several = f"{len(work.changes)} questions are not those that {run.folder} has traces of, and were asked again"
+            complain(f"note: {several}: {told_changes(work.changes)}")
+    return sorted(ended, key=lambda one: one.score.number), work.changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +206,8 @@ class Work:
     patience: "Patience"
     budget: "Spending"
     faults: Faults
+    changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What of a question was not as it was when the run's traces were made."""
 
     def __call__(self, question: "tuple[int, Sample]") -> "Constructed | None":
         """How a question ended; None where the budget was spent before it could."""
@@ -212,7 +226,12 @@ class Work:
         return ended
 
     def _constructed(self, number: int, sample: "Sample") -> "Constructed | None":
+        from act2see.evaluation import changed
+
         done = {tried: self.run.sketch_at(place) for tried, place in self.there.get(sample.id, {}).items()}
+        if what := {one for trace in done.values() for one in changed(sample, trace)}:
+            self.changes[sample.id] = tuple(sorted(what))
+            done = {tried: trace for tried, trace in done.items() if not changed(sample, trace)}
         return self.constructor.construct(
             sample,
             number,
@@ -232,12 +251,13 @@ def _tries(run: "Run", budget: "Spending") -> "dict[str, dict[int, Place]]":
     from act2see.references import sample_and_number
 
     found: dict[str, dict[int, Place]] = {}
-    for place in run.places():
-        trace = run.sketch_at(place)
+    damaged: list[str] = []
+    for place, trace in run.sketches(damaged):
         budget.add(trace)
         if trace.finish:
             sample, number = sample_and_number(trace.id)
             found.setdefault(sample, {})[number] = place
+    note_damaged(damaged, "and are tried again; what they cost is not counted")
     return found
 
 

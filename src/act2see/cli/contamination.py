@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +11,14 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.runs import note_damaged
 from act2see.config import ContaminationConfig, EvalConfig, SettingsFile
 from act2see.errors import ConfigError, StoreError
 from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
     from act2see.contamination import HeldOut, Overlap
-    from act2see.store import Run
+    from act2see.store import Place, Run
     from act2see.trace import Trace
 
 NAMED_LINES = 10
@@ -45,15 +46,18 @@ def contamination(
     _check(settings, named)
     with tempfile.TemporaryDirectory() as scratch:
         held_out = _held_out(named, Path(scratch), with_frames=settings.frames)
-    places = list(opened.places())
-    read = opened.trace_at if settings.frames else opened.sketch_at
-    found = find_overlaps(progressing(map(read, places), "traces", len(places)), held_out)
+    count = sum(1 for _ in opened.places())
+    damaged: list[str] = []
+    compared: set[Place] = set()
+    found = find_overlaps(progressing(_traces(opened, damaged, compared, with_frames=settings.frames), "traces", count), held_out)
     overlaps = [one for one in found if not {*settings.by}.isdisjoint(one.kinds)]
-    summary = {"run": str(opened.folder), "frames": settings.frames, **summarise_overlaps(overlaps, len(places), held_out)}
+    note_damaged(damaged, "and are not compared, nor written to --out")
+    unreadable = {"unreadable": len(damaged)} if damaged else {}
+    summary = {"run": str(opened.folder), "frames": settings.frames, **summarise_overlaps(overlaps, count - len(damaged), held_out), **unreadable}
     if settings.report is not None:
         _write_report(settings.report, overlaps)
     if settings.out is not None:
-        summary |= {"out": str(settings.out), "kept": _write_clean(opened, settings, overlaps)}
+        summary |= {"out": str(settings.out), "kept": _write_clean(opened, settings, overlaps, compared)}
     _tell(summary, overlaps, as_json=settings.json)
     return MENDABLE if overlaps else ANSWERED
 
@@ -94,6 +98,21 @@ def _check(settings: ContaminationConfig, named: Sequence[tuple[str, Path | None
         raise ConfigError(f"{settings.out} is there already and not empty: give --out a new folder")
 
 
+# The traces
+
+
+def _traces(run: "Run", damaged: list[str], compared: "set[Place]", *, with_frames: bool) -> "Iterator[Trace]":
+    """Those that can be read, whose places are added to `compared`; the others are told in `damaged`."""
+    for place, trace in run.sketches(damaged, with_files=with_frames):
+        try:
+            found = run.trace_at(place) if with_frames else trace
+        except StoreError as error:
+            damaged.append(str(error))
+            continue
+        compared.add(place)
+        yield found
+
+
 # The evaluation sets
 
 
@@ -122,16 +141,16 @@ def _write_report(path: Path, overlaps: "Sequence[Overlap]") -> None:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[Overlap]") -> int:
-    """Write the run without the traces that overlap; how many it has."""
+def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[Overlap]", compared: "Collection[Place]") -> int:
+    """Write the run without the traces that overlap or could not be compared; how many it has."""
     from act2see.folders import whole_folder
     from act2see.store import SAMPLES
 
     assert settings.out is not None
     dropped = {one.trace_id for one in overlaps}
 
-    def keep(trace: "Trace") -> bool:
-        return trace.id not in dropped
+    def keep(place: "Place", trace: "Trace") -> bool:
+        return place in compared and trace.id not in dropped
 
     config: dict[str, Any] = {
         "run": str(run.folder),
@@ -140,11 +159,15 @@ def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[
         "by": list(settings.by),
         "frames": settings.frames,
     }
+    lost: list[str] = []
     with whole_folder(settings.out) as folder:
-        clean = run.subset(folder, keep, command="contamination", config=config, seed=run.seed)
+        clean = run.subset(folder, keep, command="contamination", config=config, seed=run.seed, damaged=lost)
         if (questions := run.rows(SAMPLES)) is not None:  # what was constructed can be filtered again
             clean.write_rows(SAMPLES, (row for _, row in questions))
-        return sum(1 for _ in clean.places())
+        kept = sum(1 for _ in clean.places())
+    if not settings.frames:  # with them, these were told already
+        note_damaged(lost, f"and are not in {settings.out}")
+    return kept
 
 
 def _tell(summary: Mapping[str, Any], overlaps: "Sequence[Overlap]", *, as_json: bool) -> None:

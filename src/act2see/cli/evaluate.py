@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +14,9 @@ from cyclopts import Parameter
 from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
+from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
-from act2see.errors import ConfigError, InternalError, StoreError
+from act2see.errors import ConfigError, InternalError
 from act2see.faults import ERRORS_FILE, Faults, unexpected
 from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, tell_faults, tell_scores
 
@@ -49,10 +50,10 @@ def evaluate(
 
     shard = _checked(benchmark, settings, asking)
     config_of_run = _config(benchmark, settings, asking)
-    with tempfile.TemporaryDirectory() as scratch:
-        asked = registry.benchmark(benchmark, settings, (settings.out or Path(scratch)) / "videos")
+    with ExitStack() as until_told, tempfile.TemporaryDirectory() as scratch:
+        asked = registry.benchmark(benchmark, settings, Path(scratch) / "videos" if settings.out is None else videos_in(settings.out))
         check_scope(asked, settings)
-        run = _eval_run(config_of_run, settings, shard) if settings.out else None
+        run = until_told.enter_context(_eval_run(config_of_run, settings, shard)) if settings.out else None
         if asking.shuffle_options is not None:
             asked = ShuffledOptions(asked, asking.shuffle_options)
         with ExitStack() as until_asked:
@@ -123,17 +124,13 @@ def _config(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> dict[
     return {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "official_judge"}), **shuffled}
 
 
-def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None) -> "Run":
-    from act2see.store import Run
-
+def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None) -> "AbstractContextManager[Run]":
+    """How many questions are wanted may change from one call to the next, but not from one shard to the next."""
     assert settings.out is not None
     about: dict[str, Any] = {"command": "eval", "config": config, "seed": settings.seed}
-    if shard is None:
-        return (Run.resume if settings.resume else Run.create)(settings.out, **about)
-    try:
-        return Run.create(settings.out, **about)
-    except StoreError:  # another shard was here first
-        return Run.resume(settings.out, **about)
+    if shard is not None:
+        return working_on(settings.out, about, resume=False, shard=shard.name)
+    return working_on(settings.out, about, resume=settings.resume, may_change=("n",))
 
 
 # The questions
@@ -149,9 +146,13 @@ def _with_progress(
     evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
+    from act2see.evaluation import told_changes
     from act2see.workers import Patience, each
 
-    there = run.finished() if run and (settings.resume or shard) else {}
+    damaged: list[str] = []
+    there = run.finished(damaged) if run and (settings.resume or shard) else {}
+    note_damaged(damaged, "and their questions are asked again")
+    before = contents_of(run) if run and settings.resume else {}
     faults = Faults(None if run is None else run.folder, asking.fail_fast)
     work = Work(evaluator, run, there, Patience(asking.patience_seconds), faults)
     workers = threads_for(spread.slots if spread else asking.workers) if spread or evaluator.turns else 1
@@ -170,6 +171,13 @@ def _with_progress(
         if run:
             complain(f"what was answered is kept in {run.folder}: go on with --resume")
         raise
+    finally:
+        if work.changes:
+            several = f"{len(work.changes)} of {len(there)} questions are not those that {settings.out} has answers to, and were asked again"
+            complain(f"note: {several}: {told_changes(work.changes)}")
+    note_answers(before, {one.id: one.content for one in scores if one.id not in work.changes})
+    if run and asking.limit is None and shard is None and (others := there.keys() - {one.id for one in scores}):
+        complain(f"note: {len(others)} answers in {run.folder} are to questions that are not asked now: they stay there and are not counted")
     return sorted(scores, key=lambda one: one.number), costs
 
 
@@ -182,10 +190,12 @@ class Work:
     there: "dict[str, Place]"
     patience: "Patience"
     faults: Faults
+    changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What of a question was not as it was when the run's trace answered it."""
 
     def __call__(self, chain: "Sequence[tuple[int, Sample]]") -> "list[tuple[Score, Cost | None]]":
         """The score of each question of a chain, and what its answer cost; one that quotes an earlier answer is asked with it."""
-        from act2see.evaluation import quoting, score_of_fault
+        from act2see.evaluation import question_of, quoting, score_of_fault
 
         asked: dict[str, Trace | None] = {}
         found: list[tuple[Score, Cost | None]] = []
@@ -194,7 +204,8 @@ class Work:
                 with unexpected():
                     scored = self._scored(quoting(self.evaluator.benchmark, sample, asked))
                     asked[sample.id] = scored.trace
-                    found.append((scored.score(number), None if scored.trace is None else scored.trace.cost))
+                    score = replace(scored.score(number), question=question_of(sample))
+                    found.append((score, None if scored.trace is None else scored.trace.cost))
             except InternalError as error:
                 self.faults.note(sample.id, str(error), error.traceback)
                 found.append((score_of_fault(sample, number, error), None))
@@ -204,8 +215,13 @@ class Work:
 
     def _scored(self, sample: "Sample") -> "Scored":
         """From its trace where that is there already."""
+        from act2see.evaluation import changed
+
         if self.run is not None and sample.id in self.there:
-            return self.evaluator.score(sample, self.run.sketch_at(self.there[sample.id]))
+            trace = self.run.sketch_at(self.there[sample.id])
+            if not (what := changed(sample, trace)):
+                return self.evaluator.score(sample, trace)
+            self.changes[sample.id] = what
         scored = self.patience.ask(lambda: self.evaluator.answer(sample), lambda scored: scored.backend_problem)
         if self.run is not None and scored.trace is not None:
             self.run.append(scored.trace)
@@ -288,7 +304,7 @@ def _merged(run: "Run", shards: int) -> "list[Score] | None":
 
 
 def _costs_of(run: "Run") -> "list[Cost]":
-    costs = {trace.id: trace.cost for trace in map(run.sketch_at, run.places())}
+    costs = {trace.id: trace.cost for _, trace in run.sketches([])}
     return list(costs.values())
 
 

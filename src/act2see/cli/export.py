@@ -26,7 +26,8 @@ def export(
 ) -> int:
     """Write a run's answered traces as another trainer's data, pictures beside.
 
-    Traces without an answer, and those that the format cannot hold, are left out, counted and named. Ctrl-C leaves nothing behind.
+    Traces without an answer, those that cannot be read or that the format cannot hold, and all but the last about one question are left out, counted
+    and named. Ctrl-C leaves nothing behind.
     """
     del config
     from act2see import export as exporting

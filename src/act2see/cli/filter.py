@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.runs import note_damaged
 from act2see.config import FilterConfig, SettingsFile
 from act2see.errors import ConfigError, InternalError, StoreError
 from act2see.faults import unexpected
@@ -35,6 +36,7 @@ def filter_run(
     """
     del config
     from act2see import registry
+    from act2see.disk import content_of
     from act2see.folders import check_new, whole_folder
     from act2see.references import read_references
     from act2see.reviewing import VERDICTS_FILE, kept_verdicts
@@ -51,7 +53,9 @@ def filter_run(
     if rows is None:
         raise StoreError(f"{run} holds no {SAMPLES}: only a run of act2see construct tells by what its traces can be judged")
     references = read_references(rows)
-    places, failed = finished(opened)
+    damaged: list[str] = []
+    places, failed = finished(opened, references, damaged)
+    note_damaged(damaged, "and are not judged")
     verdicts = kept_verdicts(opened, settings.verdicts, places)
     found = similarities(
         opened,
@@ -62,11 +66,11 @@ def filter_run(
         lambda ids: progressing(ids, "texts compared", len(list(ids))),
     )
     everything = _judged(opened, places, references, found, settings, {name: one.note for name, one in verdicts.items() if not one.is_kept})
-    summary = _summary(everything, len(references), failed, settings)
+    summary = {**_summary(everything, len(references), failed, settings), "unreadable": len(damaged)}
     with whole_folder(settings.out, replaces=REJECTED) as folder:
-        _write(folder, opened, everything, references, summary, settings)
+        _write(folder, opened, places, everything, references, summary)
         if verdicts:
-            (folder / VERDICTS_FILE).write_bytes((run / VERDICTS_FILE).read_bytes())
+            (folder / VERDICTS_FILE).write_bytes(content_of(run, VERDICTS_FILE))
     if settings.page is not None:
         _write_review(settings.page, opened, places, everything, references, settings)
     _tell(summary, settings)
@@ -114,7 +118,12 @@ def _summary(everything: "Sequence[Counted]", questions: int, failed: "Sequence[
 
 
 def _write(
-    folder: Path, run: "Run", everything: "Sequence[Counted]", references: "Mapping[str, Reference]", summary: dict[str, Any], settings: FilterConfig
+    folder: Path,
+    run: "Run",
+    places: "Mapping[str, Place]",
+    everything: "Sequence[Counted]",
+    references: "Mapping[str, Reference]",
+    summary: dict[str, Any],
 ) -> None:
     """The kept traces as a run, and beside them everything that is to be known of them and of the others."""
     from act2see.dataset_card import dataset_card
@@ -123,9 +132,9 @@ def _write(
     from act2see.report.page import write_page
     from act2see.store import SAMPLES
 
-    kept = {one.judged.trace for one in everything if one.judged.is_kept}
+    kept = {places[one.judged.trace] for one in everything if one.judged.is_kept}
     about = {"filtered": {"digest": run.digest, "traces": run.digest_of_traces(), "config": run.config}, **summary["settings"]}
-    made = run.subset(folder, lambda trace: trace.finish is not None and trace.id in kept, command="filter", config=about, seed=None)
+    made = run.subset(folder, lambda place, _: place in kept, command="filter", config=about, seed=None, damaged=[])
     answered = {one.judged.sample for one in everything if one.judged.is_kept}
     made.write_rows(SAMPLES, (reference_row(one) for name, one in references.items() if name in answered))
     made.write_rows(REJECTED, (_row(one) for one in everything if not one.judged.is_kept))

@@ -17,16 +17,16 @@ def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool)
     """
     from act2see.benchmarks.official.report import official_summary
     from act2see.benchmarks.vcrbench import VCRBench
-    from act2see.evaluation import ShuffledOptions, as_shown
+    from act2see.evaluation import ShuffledOptions, answered, as_shown, changed
     from act2see.output import progressing
 
-    traces = {trace.id: trace for trace in map(run.sketch_at, run.places()) if trace.finish}
-    pairs = [(sample, traces.get(sample.id)) for sample in asked.samples()]
-    answered = [(sample if trace is None else as_shown(sample, trace), trace) for sample, trace in pairs]
-    found = official_summary(name, answered)
+    traces = {trace.id: trace for _, trace in run.sketches([]) if trace.finish}
+    pairs = [(sample, None if trace is None or changed(sample, trace) else trace) for _, sample, trace in answered(asked, traces)]
+    pairs = [(sample if trace is None else as_shown(sample, trace), trace) for sample, trace in pairs]
+    found = official_summary(name, pairs)
     inner = asked.benchmark if isinstance(asked, ShuffledOptions) else asked
     if judged and isinstance(inner, VCRBench):
-        found["official_judged"] = inner.figures(progressing(answered, "answers judged", len(answered)))
+        found["official_judged"] = inner.figures(progressing(pairs, "answers judged", len(pairs)))
     return found
 
 

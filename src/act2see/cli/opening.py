@@ -3,6 +3,7 @@
 import atexit
 import hashlib
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def _fetched(url: str, cache: "Cache | None") -> Path:
             return fetch(url, Path(folder.name))
         pointer = f"downloads/{hashlib.sha256(url.encode()).hexdigest()[:32]}.address"
         with cache.lock(pointer):
-            name = (cache.read(pointer) or b"").decode()
-            kept = cache.find(f"downloads/{name}") if name else None
+            kept = None
+            with suppress(ValueError):  # a damaged pointer points nowhere
+                kept = cache.find(f"downloads/{(cache.read(pointer) or b'').decode()}")
             if kept is not None:
                 return kept
             path = fetch(url, cache.path("downloads"))

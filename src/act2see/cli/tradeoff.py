@@ -1,7 +1,9 @@
 """`act2see tradeoff`: what several runs' accuracy costs, as a table and a plot."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -9,6 +11,9 @@ from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
 from act2see.errors import ConfigError
 from act2see.output import say, say_json
+
+if TYPE_CHECKING:
+    from act2see.store import Run
 
 By = Literal["tokens", "seconds", "dollars", "frames"]
 UNITS: dict[By, str] = {"tokens": "tokens read and written", "seconds": "seconds", "dollars": "dollars", "frames": "frames seen"}
@@ -50,39 +55,72 @@ def tradeoff(
 
 
 def _point(folder: Path, by: By) -> dict[str, Any]:
+    from act2see.disk import placed
     from act2see.store import Run
 
     run = Run.open(folder)
     summary = run.summary()
     if run.command != "eval" or not isinstance(summary, dict) or "accuracy" not in summary:
         raise ConfigError(f"{folder} is no finished run of act2see eval: it has no accuracy")
-    return {
-        "run": str(folder),
-        "benchmark": summary["benchmark"],
-        "n": summary["n"],
-        "accuracy": summary["accuracy"]["all"],
-        "accuracy_95": summary["accuracy_95"]["all"],
-        "cost": _cost(folder, summary, by),
-    }
+    with placed(str(folder / "summary.json")):
+        read = _read_summary({name: summary.get(name) for name in ("benchmark", "n", "accuracy", "accuracy_95", "cost")}, "")
+    if read.accuracy is None:
+        raise ConfigError(f"{folder} has no accuracy: none of its questions was asked")
+    told = {"run": str(folder), "benchmark": read.benchmark, "n": read.n, "accuracy": read.accuracy, "accuracy_95": read.accuracy_95}
+    return {**told, "cost": _cost(run, read, by)}
 
 
-def _cost(folder: Path, summary: dict[str, Any], by: By) -> float:
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """What a table needs of summary.json, where a run from elsewhere may hold anything."""
+
+    benchmark: str
+    n: int
+    accuracy: float | None
+    accuracy_95: tuple[float, float] | None
+    means: dict[str, float]
+    """What an answer cost on average, by name; nothing where no answer is known."""
+
+
+def _read_summary(value: Any, where: str) -> _Summary:
+    """Raises `StoreError`."""
+    from act2see.records import optional, read_count, read_number, read_object, read_pair, read_text
+
+    def of_all(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+        return lambda value, where: optional(read)(value.get("all") if isinstance(value, dict) else None, f"{where}.all")
+
+    def make(**fields: Any) -> _Summary:
+        return _Summary(means=fields.pop("cost"), **fields)
+
+    read = read_object(make, benchmark=read_text, n=read_count, accuracy=of_all(read_number), accuracy_95=of_all(read_pair), cost=_read_means)
+    return read(value, where)
+
+
+def _read_means(value: Any, where: str) -> dict[str, float]:
+    """The mean of each spread that is there: `{"tokens_in": {"mean": 1.0, "p50": 1}}`."""
+    from act2see.records import read_amount
+
+    named = value.items() if isinstance(value, dict) else ()
+    return {name: read_amount(one["mean"], f"{where}.{name}.mean") for name, one in named if isinstance(one, dict) and "mean" in one}
+
+
+def _cost(run: "Run", summary: _Summary, by: By) -> float:
     """Of an answer, on average over those that there are."""
-    from act2see.records import parse_json
+    from act2see.disk import placed
+    from act2see.records import read_amount, read_count
 
-    if by in ("tokens", "frames"):
-        names = ("tokens_in", "tokens_out") if by == "tokens" else ("frames",)
-        found = [summary["cost"][name] for name in names]
-        if all(found):
-            return round(float(sum(one["mean"] for one in found)), 4)
-    path = folder / "costs.json"
-    spent = parse_json(path.read_bytes()) if path.is_file() else {}
-    if by == "seconds" and spent.get("seconds", {}).get("all"):
-        return float(spent["seconds"]["all"]["mean"])
-    if by == "dollars" and spent.get("dollars") is not None and spent.get("n"):
-        return round(float(spent["dollars"]) / int(spent["n"]), 8)
+    names = {"tokens": ("tokens_in", "tokens_out"), "frames": ("frames",)}.get(by, ())
+    if names and all(name in summary.means for name in names):
+        return round(sum(summary.means[name] for name in names), 4)
+    costs = run.costs()
+    costs = costs if isinstance(costs, dict) else {}
+    with placed(str(run.folder / "costs.json")):
+        if by == "seconds" and "all" in (means := _read_means(costs.get("seconds"), "seconds")):
+            return means["all"]
+        if by == "dollars" and costs.get("dollars") is not None and costs.get("n"):
+            return round(read_amount(costs["dollars"], "dollars") / read_count(costs["n"], "n"), 8)
     hint = "; evaluate with --prices" if by == "dollars" else ""
-    raise ConfigError(f"{folder} does not say how many {UNITS[by]} an answer took{hint}")
+    raise ConfigError(f"{run.folder} does not say how many {UNITS[by]} an answer took{hint}")
 
 
 def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ SCHEMA = pyarrow.schema(_COLUMNS, metadata={"huggingface": json.dumps({"info": {
 """`trace` is the trace's record as in traces.jsonl, `frames` the files that it names; the other columns repeat parts of it, to search by."""
 
 
-def write(path: Path, traces: Iterable[tuple[Trace, dict[str, Any], list[Path]]]) -> int:
+def write(path: Path, traces: Iterable[tuple[Trace, dict[str, Any], Mapping[str, bytes]]]) -> int:
     """Write traces with their records and frames' files; how many there were."""
     done = 0
     with parquet.ParquetWriter(path, SCHEMA) as table:
@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[Trace]:
         raise StoreError(f"cannot read {path}: {(str(error).splitlines() or [''])[0]}") from error
 
 
-def _row(trace: Trace, record: dict[str, Any], frames: list[Path]) -> dict[str, Any]:
+def _row(trace: Trace, record: dict[str, Any], frames: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "id": _utf8(trace.id),
         "video": _utf8(trace.video),
@@ -77,7 +77,7 @@ def _row(trace: Trace, record: dict[str, Any], frames: list[Path]) -> dict[str, 
         "answer": _utf8(trace.answer or ""),
         "looks": trace.looks,
         "trace": json.dumps({"version": FORMAT_VERSION, **record}, allow_nan=False),
-        "frames": [{"bytes": frame.read_bytes(), "path": frame.name} for frame in frames],
+        "frames": [{"bytes": content, "path": name} for name, content in frames.items()],
     }
 
 

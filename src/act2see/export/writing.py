@@ -1,7 +1,6 @@
 """The folder of an export: rows, pictures beside them, and export.json, which says where they came from and what was left out."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,15 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image
-
 import act2see
 from act2see import chat
 from act2see.errors import ConfigError, InternalError, StoreError
 from act2see.export.formats import LLAMAFACTORY_INFO, Format, UnfitError, rendering_of, row
 from act2see.faults import unexpected
 from act2see.folders import whole_folder
-from act2see.records import decode_trace, parse_json, without_version
 from act2see.store import Run
 from act2see.trace import Frame, Trace
 
@@ -30,13 +26,12 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A trace of a run with its record and its frames' files (by the identity of their images), or what is wrong with it."""
+    """A trace of a run with its record and its frames' files (by the identity of their images)."""
 
     id: str
     trace: Trace
     record: Any
     files: dict[int, Path]
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,45 +58,57 @@ def count(run: Run) -> int:
     return sum(1 for _ in run.places())
 
 
-def stored(run: Run) -> Iterator[Stored]:
-    """A run's traces in their order. A frame that is missing or is no picture is the trace's problem; a broken line is a `StoreError`."""
-    path = run.folder / "traces.jsonl"
+def stored(run: Run) -> "Iterator[Stored | Skipped]":
+    """A run's answered traces in their order, each question once: of several traces about one the last, as everywhere.
+
+    The others are there as `Skipped`, and so is each line that is no trace, and a trace of which a frame cannot be read.
+    """
+    names, left_out = _left_out(run)
     for place in run.places():
+        if place.line in left_out:
+            yield left_out[place.line]
+            continue
         try:
-            with path.open("rb") as lines:
-                lines.seek(place.offset)
-                record = parse_json(lines.readline())
-            yield _stored(record, run.folder / "frames")
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+            trace, record, files = run.stored_at(place)
         except StoreError as error:
-            raise StoreError(f"{path}:{place.line}: {error}") from error
+            yield Skipped(names[place.line], _without_folder(str(error), run))
+        else:
+            yield Stored(trace.id, trace, record, files)
 
 
-def _stored(record: Any, frames: Path) -> Stored:
-    found: dict[int, Path] = {}
-    problems: list[str] = []
+def _left_out(run: Run) -> tuple[dict[int, str], dict[int, Skipped]]:
+    """The traces' ids by line, and what is left out before any picture is read.
 
-    def load(name: str) -> Image.Image:
-        try:
-            with Image.open(frames / name, formats=("PNG", "JPEG")) as opened:
-                image = opened.convert("RGB")
-        except FileNotFoundError:
-            image, problem = Image.new("RGB", (1, 1)), f"its frame {name} is missing"
-            problems.append(problem)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            image, problem = Image.new("RGB", (1, 1)), f"its frame {name} is no picture"
-            problems.append(problem)
-        found[id(image)] = frames / name
-        return image
+    Two traces are about one question if they share its id, or its words, choices and video.
+    """
+    lines = [place.line for place in run.places()]
+    found: dict[int, Skipped] = {}
+    damaged: list[str] = []
+    names: dict[int, str] = {}
+    last: dict[object, tuple[int, str]] = {}
+    for place, trace in run.sketches(damaged):
+        names[place.line] = trace.id
+        if trace.answer is None:
+            found[place.line] = Skipped(trace.id, f"it has no answer (its end: {trace.finish or 'none'})")
+            continue
+        for key in (trace.id, (trace.video, trace.question, tuple(sorted(trace.choices)))):
+            line, name = last.get(key, (0, ""))
+            if line and line != place.line:
+                found[line] = Skipped(name, f"line {place.line} answers the same question again ({trace.id}), and a question is written once")
+            last[key] = place.line, trace.id
+    broken = [line for line in lines if line not in names]
+    found |= {line: Skipped(f"of line {line}", _without_folder(said, run)) for line, said in zip(broken, damaged, strict=False)}
+    return names, found
 
-    trace = decode_trace(record, load)
-    return Stored(trace.id, trace, without_version(record), found, problems[0] if problems else None)
+
+def _without_folder(said: str, run: Run) -> str:
+    """What is wrong, without where the run lies: export.json may be published."""
+    return said.replace(f"{run.folder}/", "")
 
 
 def export(
     run: Run,
-    traces: Iterable[Stored],
+    traces: "Iterable[Stored | Skipped]",
     out: Path,
     form: Format,
     *,
@@ -121,9 +128,9 @@ def export(
         raise ConfigError(f"cannot export into {out}: it lies in the run itself; give another folder")
     with whole_folder(out, replaces=MANIFEST if overwrite else None) as folder:
         if form == "parquet":
-            done, images = _write_table(folder / ROWS[form], traces, skipped), 0
+            done, images = _write_table(folder / ROWS[form], run, traces, skipped), 0
         else:
-            done, images = _write_rows(folder, traces, form, style, skipped)
+            done, images = _write_rows(folder, run, traces, form, style, skipped)
         if not done:
             raise ConfigError(f"{run.folder} holds no trace to export: {_reasons(skipped)}")
         if form == "trl":
@@ -146,17 +153,17 @@ def _reasons(skipped: list[Skipped]) -> str:
     return f"all {len(skipped)} were skipped, the first because {skipped[0].reason}" if skipped else "it is empty"
 
 
-def _usable(traces: Iterable[Stored], skipped: list[Skipped]) -> Iterator[Stored]:
+def _usable(traces: "Iterable[Stored | Skipped]", skipped: list[Skipped]) -> Iterator[Stored]:
     for one in traces:
-        if one.trace.answer is None:
-            skipped.append(Skipped(one.id, f"it has no answer (its end: {one.trace.finish or 'none'})"))
-        elif one.problem is not None:
-            skipped.append(Skipped(one.id, one.problem))
+        if isinstance(one, Skipped):
+            skipped.append(one)
         else:
             yield one
 
 
-def _write_rows(folder: Path, traces: Iterable[Stored], form: Format, style: chat.Style, skipped: list[Skipped]) -> tuple[int, int]:
+def _write_rows(
+    folder: Path, run: Run, traces: "Iterable[Stored | Skipped]", form: Format, style: chat.Style, skipped: list[Skipped]
+) -> tuple[int, int]:
     done = 0
     pictures = folder / "images"
     pictures.mkdir()
@@ -170,9 +177,8 @@ def _write_rows(folder: Path, traces: Iterable[Stored], form: Format, style: cha
             except (UnfitError, InternalError) as error:
                 skipped.append(Skipped(one.id, str(error)))
                 continue
-            for name in used.keys() - copied:
-                shutil.copyfile(used[name], pictures / name)
-                copied.add(name)
+            run.frames.copy(used.keys() - copied, pictures)
+            copied |= used.keys()
             lines.write(line + "\n")
             done += 1
     return done, len(copied)
@@ -184,14 +190,18 @@ def _place(one: Stored, used: dict[str, Path], frame: Frame) -> str:
     return f"images/{file.name}"
 
 
-def _write_table(path: Path, traces: Iterable[Stored], skipped: list[Skipped]) -> int:
+def _write_table(path: Path, run: Run, traces: "Iterable[Stored | Skipped]", skipped: list[Skipped]) -> int:
     try:
         from act2see.export.parquet import write
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise
         raise ConfigError("format 'parquet' needs pyarrow: pip install 'act2see[export]'") from error
-    return write(path, ((one.trace, one.record, list(dict.fromkeys(one.files.values()))) for one in _usable(traces, skipped)))
+
+    def files_of(one: Stored) -> dict[str, bytes]:
+        return {name: run.frames.content(name) for name in dict.fromkeys(file.name for file in one.files.values())}
+
+    return write(path, ((one.trace, one.record, files_of(one)) for one in _usable(traces, skipped)))
 
 
 def _pretty(value: Any) -> str:

@@ -133,6 +133,13 @@ def _writing(folder: Path) -> Iterator[None]:
         raise StoreError(f"cannot write clips to {folder}: {error.strerror or error}; give a folder with room that can be written") from error
 
 
+def records(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
+    """The records that `write` yields, without writing anything."""
+    del folder
+    for one in items(split, count, seed, kinds):
+        yield _named(one)
+
+
 def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
     """Write clips and `questions.jsonl` into a folder, yielding each record; what is already there is kept, so an interrupted call can be repeated.
 
@@ -140,23 +147,30 @@ def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence
     """
     with _writing(folder):
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
-    records = []
+    done = []
     for one in items(split, count, seed, kinds):
-        # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
-        content = hashlib.sha256(repr(one.clip).encode()).hexdigest()[:10]
-        path = folder / CLIPS / f"{one.name}-{content}.mp4"
+        record = _named(one)
+        path = folder / record["video"]
         if not path.exists():
             unfinished = path.with_name(f".{one.name}.{os.getpid()}.mp4")
             with _writing(folder):
+                unfinished.unlink(missing_ok=True)  # a link of that name would be written through
                 one.clip.write(unfinished)
                 unfinished.replace(path)
-        records.append({"id": one.name, "video": f"{CLIPS}/{path.name}", **_record(one)})
-        yield records[-1]
-    text = "".join(json.dumps(record) + "\n" for record in records)
+        done.append(record)
+        yield record
+    text = "".join(json.dumps(record) + "\n" for record in done)
     unfinished = folder / f".{QUESTIONS}.{os.getpid()}"
     with _writing(folder):
+        unfinished.unlink(missing_ok=True)
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(folder / QUESTIONS)
+
+
+def _named(item: Item) -> dict[str, Any]:
+    # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
+    content = hashlib.sha256(repr(item.clip).encode()).hexdigest()[:10]
+    return {"id": item.name, "video": f"{CLIPS}/{item.name}-{content}.mp4", **_record(item)}
 
 
 def _record(item: Item) -> dict[str, Any]:

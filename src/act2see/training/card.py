@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from act2see.disk import content_of
 from act2see.errors import StoreError
 from act2see.records import parse_json
 from act2see.store import Run
@@ -69,7 +70,7 @@ def _scores(metrics: Path) -> list[str]:
     """The last loss and the last held-out scores that training wrote."""
     last: dict[str, tuple[Any, Any]] = {}
     if metrics.is_file():
-        for line in metrics.read_bytes().splitlines():
+        for line in content_of(metrics.parent, metrics.name).splitlines():
             try:
                 record = parse_json(line)
             except StoreError:  # cut off when the process was

@@ -251,5 +251,6 @@ class Video:
                 found = walk(container, stream)
             self._state.refuse_change(self.path)
             if self._cache:
+                self._cache.label(self.digest, self.path.name)
                 self._cache.write(name, found.to_bytes())
         return timeline(found, self._first_pts)
