@@ -211,7 +211,7 @@ def limits(config: ModelConfig) -> dict[str, Any]:
     return {"max_looks": config.max_looks, "seed": config.seed or 0, "offered": offered, "budget": budget}
 
 
-def evaluator_options(config: EvalConfig) -> dict[str, Any]:
+def evaluator_options(config: SourceConfig) -> dict[str, Any]:
     """What an `Evaluator` is given by a config beside benchmark, backend and tools."""
     about = {"fps": config.fps, "max_frames": config.max_frames, "insert": config.insert, "scope": scope(config)}
     return about | limits(config)

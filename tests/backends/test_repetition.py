@@ -62,8 +62,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
     return Video(path)
 
 
-def written(folder: Path, video: Video, **settings: int) -> Trace:
-    backend = HuggingFaceBackend.load(HuggingFaceSettings(str(folder), device="cpu", temperature=0, **settings))
+def written(folder: Path, video: Video, max_tokens: int = 8192) -> Trace:
+    backend = HuggingFaceBackend.load(HuggingFaceSettings(str(folder), device="cpu", temperature=0, max_tokens=max_tokens))
     trace = Trace("a", str(video.path), "What?", (Frame(Image.new("RGB", (64, 64)), 0.0),))
     for _ in reason(trace, video, backend, None, max_looks=0):
         pass
