@@ -1,5 +1,6 @@
 """What lmms-eval is told of act2see, without lmms-eval: settings are read as the command line reads them, and each request becomes one reply."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from act2see.config import AskingConfig, EvalConfig
 from act2see.errors import BackendError, ConfigError, StoreError
-from act2see.lmms_eval_plugin import Answering, Reply, Settings, asked, one_video, refuse_batches, refuse_processes
+from act2see.lmms_eval_plugin import Answering, Reply, Settings, asked, one_video, refuse_batches, refuse_cache, refuse_processes
 from act2see.store import Run
 
 QUESTION = "Which colour?\nA. blue\nB. red\nAnswer with the right option."
@@ -131,6 +132,41 @@ def test_batches_and_several_processes_are_refused() -> None:
     refuse_processes({"WORLD_SIZE": "1"})
     with pytest.raises(ConfigError, match="act2see runs in one process, and here are 4"):
         refuse_processes({"WORLD_SIZE": "4"})
+
+
+EVALUATOR = """
+def simple_evaluate(model, use_cache=None):
+    return model()
+"""
+RESPONSE_CACHE = """
+class ResponseCache:
+    def execute(self, model):
+        return model()
+"""
+
+
+def lmms_evals(module: str, source: str) -> dict[str, Any]:
+    """A module of lmms-eval's name that calls a model as lmms-eval does."""
+    names: dict[str, Any] = {"__name__": f"lmms_eval.{module}"}
+    exec(source, names)
+    return names
+
+
+def test_lmms_evals_cache_is_refused_when_a_model_is_made_and_when_it_is_asked() -> None:
+    """Its key knows neither the video nor the repetition."""
+    evaluate: Callable[..., Any] = lmms_evals("evaluator", EVALUATOR)["simple_evaluate"]
+    cache: Any = lmms_evals("caching.response_cache", RESPONSE_CACHE)["ResponseCache"]
+    execute: Callable[..., Any] = cache().execute
+
+    def called() -> str:
+        refuse_cache(inspect.currentframe())
+        return "fine"
+
+    assert called() == evaluate(called) == "fine"
+    for refused in (lambda: evaluate(called, use_cache="cache"), lambda: evaluate(lambda: [called()], use_cache=""), lambda: execute(called)):
+        with pytest.raises(ConfigError, match=r"--use_cache would give old answers.*leave it out.*out=DIR,resume=true") as told:
+            refused()
+        assert "\n" not in str(told.value)
 
 
 # Requests

@@ -90,6 +90,8 @@ class Text:
     own: bool = False
     marks: bool = False
     """True for the chat format's own marks (`<|im_start|>` …): only these may become special tokens, never a user's or a model's text."""
+    wraps: bool = False
+    """True for what the chat format puts around a tool's turn: a tokenizer may have `<tool_response>` as one token, for these words alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +295,10 @@ def segments(conversation: Sequence[Turn], *, ended: bool = False) -> list[Segme
         last = number == len(conversation) - 1
         as_tool = turn.role == "tool"
         flat.append(Text("<|im_start|>", marks=True))
-        flat.append(Text(("user" if as_tool else turn.role) + "\n" + ("<tool_response>\n" if as_tool else "")))
+        flat.append(Text("user\n<tool_response>\n", wraps=True) if as_tool else Text(turn.role + "\n"))
         flat.extend(turn.segments)
         if as_tool:
-            flat.append(Text("\n</tool_response>"))
+            flat.append(Text("\n</tool_response>", wraps=True))
         if not last or ended:
             flat.append(Text("<|im_end|>", own=turn.role == "assistant", marks=True))
         if not last:

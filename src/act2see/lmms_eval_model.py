@@ -3,6 +3,7 @@
 python -m lmms_eval --model act2see --model_args backend=micro,max_looks=1,out=runs/lmms --tasks TASK --output_path results
 """
 
+import inspect
 import logging
 import os
 from collections import Counter
@@ -13,7 +14,7 @@ from lmms_eval.api.instance import GenerationResult, TokenCounts
 from lmms_eval.api.model import lmms
 
 from act2see.interfaces import Sample
-from act2see.lmms_eval_plugin import Answering, Reply, Settings, asked, refuse_batches, refuse_processes
+from act2see.lmms_eval_plugin import Answering, Reply, Settings, asked, refuse_batches, refuse_cache, refuse_processes
 from act2see.output import progressing
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
 
     def __init__(self, batch_size: object = 1, max_batch_size: object = None, **model_args: Any) -> None:
         super().__init__()
+        refuse_cache(inspect.currentframe())
         refuse_processes(os.environ)
         refuse_batches(batch_size, max_batch_size)
         self._answering = Answering(Settings.read(model_args))
@@ -34,6 +36,7 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
 
         A request that shows no video file is a `ConfigError`.
         """
+        refuse_cache(inspect.currentframe())  # for a model that was made before the evaluation
         replies: dict[int, Reply] = dict(progressing(self._answering.answer(self._samples(requests)), "questions", len(requests)))
         errors = [reply.error for reply in replies.values() if reply.error]
         if errors:

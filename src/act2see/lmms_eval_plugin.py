@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
+from types import FrameType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
@@ -82,6 +82,23 @@ def refuse_processes(environment: Mapping[str, str]) -> None:
     """Raise `ConfigError` where a launcher has started several processes."""
     if environment.get("WORLD_SIZE", "1") != "1":
         raise ConfigError(f"act2see runs in one process, and here are {environment['WORLD_SIZE']}: start lmms-eval without a launcher")
+
+
+def refuse_cache(caller: FrameType | None) -> None:
+    """Raise `ConfigError` where lmms-eval keeps responses for later runs (`--use_cache`). `caller` is the frame from which a model is made or asked.
+
+    lmms-eval tells a model nothing of its cache, so the functions that are under way are looked through. Its key holds the request's text, its
+    number and model_args as written: neither the video, nor the number of a repetition, nor what lies in the model's folder.
+    """
+    while caller is not None:
+        module = caller.f_globals.get("__name__")
+        is_told = module == "lmms_eval.evaluator" and caller.f_code.co_name == "simple_evaluate" and caller.f_locals.get("use_cache") is not None
+        if is_told or module == "lmms_eval.caching.response_cache":
+            raise ConfigError(
+                "lmms-eval's --use_cache would give old answers to changed videos and weights, and one answer to all repetitions: leave it out; "
+                "answers are kept, and checked when they are taken again, with --model_args …,out=DIR,resume=true"
+            )
+        caller = caller.f_back
 
 
 def _refuse_unknown(name: str) -> None:

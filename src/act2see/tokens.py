@@ -1,10 +1,12 @@
 """Segments to token ids, image patches and rope positions for Qwen3-VL-class models: one encoding for decoding and for training."""
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, assert_never
 
 import numpy as np
@@ -51,6 +53,7 @@ class Encoder:
         self.video_id = self._id("<|video_pad|>")
         self._vision_start = self._id("<|vision_start|>")
         self._vision_end = self._id("<|vision_end|>")
+        self._joined_marks = _joined_marks(tokenizer)
         self._pictures: OrderedDict[Hashable, tuple[Any, tuple[Piece, ...]]] = OrderedDict()
 
     def _id(self, token: str) -> int:
@@ -60,7 +63,12 @@ class Encoder:
         return int(found)
 
     def words(self, text: str) -> tuple[int, ...]:
-        """The ids of plain text; what looks like a special token in it stays text."""
+        """The ids of plain text; what looks like a mark of the chat format in it stays text."""
+        # Cut behind its first sign, no mark is there to be found.
+        cuts = [mark.start() + 1 for mark in self._joined_marks.finditer(text)] if self._joined_marks else []
+        return tuple(token for start, end in pairwise([0, *cuts, len(text)]) for token in self._plain(text[start:end]))
+
+    def _plain(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def frame_limit(self, size: tuple[int, int], frames: int, room: int, *, as_video: bool = False) -> FrameLimit:
@@ -90,8 +98,8 @@ class Encoder:
 
     def _encode(self, segment: chat.Segment) -> Iterator[Piece]:
         match segment:
-            case chat.Text(text, own, marks):
-                ids = (self._id(text),) if marks else self.words(text)
+            case chat.Text(text, own, marks, wraps):
+                ids = (self._id(text),) if marks else self._plain(text) if wraps else self.words(text)
                 yield Piece(ids, ids, own)
             case chat.Picture(frame):
                 yield from self._remembered((frame,), self._picture)
@@ -169,6 +177,16 @@ def _sizes_of(processor: Any) -> Processor:
 def _whole_patches(frames: int, patch: int) -> int:
     """The frames of as many whole temporal patches."""
     return -(-frames // patch) * patch
+
+
+def _joined_marks(tokenizer: Any) -> re.Pattern[str] | None:
+    """Marks of the chat format that the tokenizer joins into one token although it does not call them special, as Qwen's does `<tool_response>`.
+
+    The protocol's own tags, such as `<think>`, may be tokens: they are words of the model's.
+    """
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    marks = [text for text in added if chat.without_marks(text) != text]
+    return re.compile("|".join(map(re.escape, marks))) if marks else None
 
 
 def _grid(row: Any) -> tuple[int, int, int]:

@@ -215,7 +215,7 @@ def test_a_model_that_is_no_qwen3_vl_is_refused_in_one_line(tmp_path: Path) -> N
 
 def test_a_foreign_chat_template_is_refused(tiny_vlm: Path) -> None:
     backend = HuggingFaceBackend.load(HuggingFaceSettings(str(tiny_vlm), temperature=0))
-    from act2see.backends.huggingface import read_opening
+    from act2see.backends.loading import read_opening
 
     backend.encoder.tokenizer.chat_template = "{% for m in messages %}[INST]{{ m['content'][0]['text'] }}{% endfor %}"
     with pytest.raises(BackendError, match="chat template"):

@@ -15,7 +15,7 @@ from PIL import Image
 
 import act2see as package
 from act2see import chat
-from act2see.backends.huggingface import reader
+from act2see.backends.loading import reader
 from act2see.backends.openai import data_url
 from act2see.protocol import STOPS
 from act2see.store import Run

@@ -122,7 +122,9 @@ def test_a_merged_model_answers_through_the_command_line(act2see: Act2See, tiny_
     peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(str(tmp_path / "adapter"))
     done = act2see("merge", tiny_vlm, "adapter", "--out", "merged", "--json")
     assert done.code == 0
-    assert json.loads(done.out) == {"folder": "merged", "dtype": "float32", "layers": 5}
+    told = json.loads(done.out)
+    assert 0 <= told.pop("difference") < 0.006
+    assert told == {"folder": "merged", "dtype": "float32", "layers": 5}
     asked = act2see(
         "ask", clip, "What?", "--backend", "huggingface:merged", "--greedy", "--max-tokens", "3", "--retriever", "none", "--device", "cpu"
     )

@@ -157,7 +157,9 @@ def test_a_model_that_is_not_here_is_told_in_one_line(model: str, tmp_path: Path
 
 
 def test_a_device_that_is_not_here_is_told_in_one_line(sentences: Path) -> None:
-    refusal(str(sentences), "toaster")
+    with pytest.raises(ConfigError, match=r"^device 'toaster' cannot be used here") as told:
+        Sentences(str(sentences), "toaster")
+    assert "\n" not in str(told.value)
 
 
 def cut_weights(folder: Path) -> None:

@@ -137,7 +137,7 @@ def test_counting_needs_no_pixels(tiny_encoder: Encoder) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_encoder(tiny_vlm: Path) -> Encoder:
-    from act2see.backends.huggingface import reader
+    from act2see.backends.loading import reader
 
     return reader(str(tiny_vlm))[0]
 

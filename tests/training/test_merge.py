@@ -13,10 +13,12 @@ import peft
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from act2see import chat
-from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings, read_opening
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.loading import read_opening
 from act2see.errors import BackendError, ConfigError
 from act2see.interfaces import Continuation
 from act2see.store import Run
@@ -215,11 +217,30 @@ def test_what_is_no_adapter_and_no_base_is_refused(tiny_vlm: Path, adapter: Path
     broken = tmp_path / "broken"
     shutil.copytree(adapter, broken)
     (broken / "adapter_model.safetensors").write_bytes(b"half a file")
-    assert "cannot read the adapter" in refusal(tiny_vlm, broken, tmp_path / "out")
-    (broken / "adapter_config.json").write_text("{")
-    assert "cannot read the adapter" in refusal(tiny_vlm, broken, tmp_path / "out")
+    assert "cannot load the adapter" in refusal(tiny_vlm, broken, tmp_path / "out")
+    for content in ("{", "[]", "[" * 100_000, '{"peft_type": "LORA", "r": "four"}', '{"peft_type": "NONE"}', "{}"):
+        (broken / "adapter_config.json").write_text(content)
+        assert "the adapter" in refusal(tiny_vlm, broken, tmp_path / "out")
+    (broken / "adapter_model.safetensors").rename(broken / "adapter_model.bin")
+    shutil.copy(adapter / "adapter_config.json", broken)
+    assert "adapter_model.bin is a pickle, which can run code; convert it" in refusal(tiny_vlm, broken, tmp_path / "out")
     assert "cannot load" in refusal(tmp_path / "no-base", adapter, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
+
+
+def test_an_adapter_that_trains_no_weights_of_its_own_is_refused(tiny_vlm: Path, adapter: Path, tmp_path: Path) -> None:
+    """Another kind, a tensor too few, and a model where an adapter is asked for."""
+    other = tmp_path / "other"
+    base: Any = AutoModelForImageTextToText.from_pretrained(tiny_vlm)
+    peft.get_peft_model(base, peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[])).save_pretrained(str(other))
+    assert "is of type PeftType.IA3; only LORA can be merged" in refusal(tiny_vlm, other, tmp_path / "out")
+    assert "it is a whole model" in refusal(tiny_vlm, tiny_vlm, tmp_path / "out")
+    short = shutil.copytree(adapter, tmp_path / "short")
+    weights = load_file(short / "adapter_model.safetensors")
+    weights.pop(next(name for name in weights if "lora_B" in name))
+    save_file(weights, short / "adapter_model.safetensors")
+    assert "finds no weights for" in refusal(tiny_vlm, short, tmp_path / "out")
+    assert "holds an adapter, not a model" in refusal(adapter, adapter, tmp_path / "out")
 
 
 def test_a_folder_with_something_in_it_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:

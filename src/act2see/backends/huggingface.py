@@ -1,7 +1,7 @@
 """A local Qwen3-VL-class model through transformers, whose KV cache goes on over every inserted frame instead of being computed again."""
 
 import hashlib
-import json
+import math
 import time
 from collections.abc import Generator as Yields
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor, DynamicCache
+from transformers import DynamicCache
 from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-from transformers.utils import cached_file
 
-from act2see import chat
+from act2see import chat, pretrained
+from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
 from act2see.backends.repetition import repeats
-from act2see.errors import BackendError
+from act2see.errors import ConfigError
 from act2see.framing import SHARE_OF_CONTEXT, FrameLimit
 from act2see.interfaces import Continuation
+from act2see.naming import importing
 from act2see.protocol import STOPS
 from act2see.tokens import Encoder, Piece, positions
 from act2see.trace import Cost, Trace
 
-MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
-SETTINGS_FILE = "act2see.json"
-"""A model's folder may hold this beside its weights: how it was trained to see (`frames_as`, `rendering`), a `notice` for its users, what it `knows`
-alone (see `scope`), and where it stops: after `max_tokens`, however many may be asked for, or when its last `repeated_tokens` are one piece again and
-again (never, if not given: what a larger model repeats it may mean)."""
-_LIMITS = ("max_tokens", "repeated_tokens")
+_LOWEST_TEMPERATURE = 1e-4
+"""Logits that are divided by less may leave float32's range. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,17 @@ class HuggingFaceSettings:
     top_p: float = 0.95
     top_k: int = 20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for sampling that cannot be."""
+        if self.temperature != 0 and not _LOWEST_TEMPERATURE <= self.temperature < math.inf:
+            raise ConfigError(f"temperature is {self.temperature}; allowed are 0 (greedy) and finite numbers from {_LOWEST_TEMPERATURE} on")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}; it must be above 0 and at most 1 (all tokens)")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k is {self.top_k}; it must be 1 or more, or 0 for all tokens")
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
 
 
 class CachedConversation:
@@ -98,7 +106,7 @@ class CachedConversation:
         inputs: dict[str, Any] = {
             "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=device),
             "position_ids": torch.cat([order[None], torch.from_numpy(rows)])[:, None].to(device),
-            **_pictures(pieces, device, self.model.dtype),
+            **picture_inputs(pieces, device, self.model.dtype),
         }
         with torch.inference_mode():
             out = self.model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
@@ -128,7 +136,8 @@ def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
             yield _Unit(piece.same, len(piece.ids), at, piece)
 
 
-def _pictures(pieces: Sequence[Piece], device: Any, dtype: Any) -> dict[str, torch.Tensor]:
+def picture_inputs(pieces: Sequence[Piece], device: Any, dtype: Any) -> dict[str, torch.Tensor]:
+    """The pieces' patches and grids, as a Qwen3-VL's forward calls them."""
     inputs = {}
     for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
         shown = [piece for piece in pieces if piece.pixels is not None and piece.is_video is is_video]
@@ -151,21 +160,19 @@ class HuggingFaceBackend:
 
     @classmethod
     def load(cls, settings: HuggingFaceSettings) -> "HuggingFaceBackend":
-        """Load model, tokenizer and processors. Raises `BackendError` with one line for what cannot be used."""
-        device = settings.device if settings.device != "auto" else _best_device()
-        # Half precision is slow and, for some operations, missing on CPUs.
-        dtype = "float32" if settings.dtype == "auto" and device == "cpu" else settings.dtype
+        """Load model, tokenizer and processors. Raises `BackendError` and `ConfigError` with one line for what cannot be used."""
+        device = pretrained.device_of(settings.device)
+        dtype = pretrained.dtype_of(settings.dtype, device, None)
         encoder, style, notice = reader(settings.model, settings.rendering, settings.frames_as)
-        try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(settings.model, dtype=dtype)
-            if settings.adapter:
-                model = _with_adapter(model, settings.adapter)
-            model = model.to(device).eval()
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
-            raise BackendError(f"cannot load {settings.model}: {(str(error).splitlines() or [''])[0]}") from error
-        if model.config.model_type not in MODEL_TYPES:
-            raise BackendError(f"{settings.model} is of type {model.config.model_type!r}; this backend runs {' and '.join(MODEL_TYPES)}")
-        own = _own_settings(settings.model)
+        adapter = None
+        if settings.adapter is not None:
+            with importing("an adapter"):
+                from act2see.backends.adapters import merge_into, read_adapter
+            adapter = read_adapter(settings.adapter)
+        model = load_vlm(settings.model, dtype=dtype or "auto").to(device)
+        if adapter is not None:
+            model = merge_into(model, adapter, settings.model, encoder).model
+        own = own_settings(model_folder(settings.model), settings.model)
         made = cls(replace(settings, max_tokens=min(settings.max_tokens, own.get("max_tokens", settings.max_tokens))), model, encoder, style, notice)
         made.repeated_tokens = own.get("repeated_tokens", 0)
         return made
@@ -272,81 +279,3 @@ class _Words:
         ends = [at + len(stop) for stop in STOPS if (at := longer.find(stop, max(0, len(self.text) - len(stop)))) >= 0]
         before, self.text = self.text, longer[: min(ends)] if ends else longer
         return self.text[len(before) :], bool(ends)
-
-
-def reader(
-    model: str, rendering: Literal["auto"] | chat.Rendering = "auto", frames_as: Literal["auto"] | chat.FramesAs = "auto"
-) -> tuple[Encoder, chat.Style, str | None]:
-    """How a model reads, without its weights: its encoder, how conversations are written for it, and its notice. For decoding and for training.
-
-    Raises `BackendError` as `HuggingFaceBackend.load` does.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        image_processor = AutoImageProcessor.from_pretrained(model)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise BackendError(f"cannot load {model}: {(str(error).splitlines() or [''])[0]}") from error
-    own = _own_settings(model)
-    seen_as = frames_as if frames_as != "auto" else own.get("frames_as", "auto")
-    video_processor = _video_processor(model) if seen_as != "images" else None
-    if seen_as == "auto":
-        seen_as = "video" if video_processor is not None else "images"
-    written = rendering if rendering != "auto" else own.get("rendering", "same_turn")
-    style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model))
-    return Encoder(tokenizer, image_processor, video_processor), style, own.get("notice")
-
-
-def read_opening(tokenizer: Any, model: str) -> str:
-    """What the model's chat template puts at the start of the assistant's turn, once it is clear that its prompts are ours.
-
-    Raises `BackendError` when the template writes a prompt otherwise than `chat` does: the model would read what it was not trained on.
-    """
-    if not tokenizer.chat_template:
-        return ""
-    told = [
-        {"role": "system", "content": [{"type": "text", "text": "a"}]},
-        {"role": "user", "content": [{"type": "text", "text": "<0.0 seconds>"}, {"type": "image"}, {"type": "text", "text": "b"}]},
-    ]
-    theirs = tokenizer.apply_chat_template(told, add_generation_prompt=True, tokenize=False)
-    picture = "<|vision_start|><|image_pad|><|vision_end|>"
-    ours = f"<|im_start|>system\na<|im_end|>\n<|im_start|>user\n<0.0 seconds>{picture}b<|im_end|>\n<|im_start|>assistant\n"
-    if not theirs.startswith(ours):
-        raise BackendError(f"the chat template of {model} is not Qwen3-VL's; serve the model over HTTP and use --backend openai:MODEL instead")
-    return str(theirs[len(ours) :])
-
-
-def _own_settings(model: str) -> dict[str, Any]:
-    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    path = cached_file(model, SETTINGS_FILE, **quiet)
-    if path is None:
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BackendError(f"{path} is no JSON: {error}") from error
-    allowed = {"frames_as": ("images", "video"), "rendering": ("same_turn", "tool_turn", "user_turn"), "knows": ("synthetic",)}
-    for key, value in found.items():
-        is_count = key in _LIMITS and isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if key != "notice" and not is_count and value not in allowed.get(key, ()):
-            may_be = "; ".join(f"{name} {' or '.join(values)}" for name, values in allowed.items())
-            raise BackendError(f"{path}: {key} is {value!r}; allowed are {may_be}; {', '.join(_LIMITS)} (numbers above 0); notice")
-    return found
-
-
-def _video_processor(model: str) -> Any:
-    try:
-        return AutoVideoProcessor.from_pretrained(model)
-    except (ImportError, OSError, ValueError):  # no torchvision, or no such processor in the folder
-        return None
-
-
-def _with_adapter(model: Any, adapter: str) -> Any:
-    from peft import PeftModel  # here: only those who have an adapter need it
-
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -35,7 +35,7 @@ def merge(
         raise ConfigError(f"merging needs {error.name}: pip install 'act2see[local]'") from error
     merged = merging.merge(base, adapter, settings.out)
     if settings.json:
-        say_json({"folder": str(merged.folder), "dtype": merged.dtype, "layers": merged.layers})
+        say_json({"folder": str(merged.folder), "dtype": merged.dtype, "layers": merged.layers, "difference": merged.difference})
     else:
         say(merged.folder)
     return ANSWERED

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sentence_transformers import SentenceTransformer
-from transformers import AutoProcessor, ProcessorMixin, Qwen3VLConfig, Qwen3VLProcessor
+from transformers import AutoProcessor, ProcessorMixin, Qwen3VLConfig, Qwen3VLModel, Qwen3VLProcessor
 
+from act2see import pretrained
 from act2see.encoders import loading
 from act2see.encoders.loading import EncoderSettings
 from act2see.errors import ConfigError
@@ -56,13 +57,14 @@ class EmbeddingEncoder:
     @classmethod
     def load(cls, settings: EncoderSettings) -> "EmbeddingEncoder":
         """Load the model. Raises `ConfigError`."""
-        folder = loading.open_folder(settings, "embedding")
         device, dtype = loading.placement(settings, torch.bfloat16)
+        folder = loading.open_folder(settings, "embedding")
         if settings.compile:
             raise ConfigError(f"embedding:{settings.model} is not compiled, its inputs differ in length from text to text: leave compile out")
         if not (folder / "modules.json").exists():
             raise ConfigError(f"embedding:{settings.model} has no modules.json: it is a model that writes, not one of sentence-transformers")
-        with loading.reading(f"embedding:{settings.model}"), _without_videos(folder) as view:
+        pretrained.check_sizes(Qwen3VLModel, folder, f"embedding:{settings.model}")
+        with pretrained.reading(f"embedding:{settings.model}"), _without_videos(folder) as view:
             model = SentenceTransformer(
                 str(view),
                 device=str(device),

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import math
-import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoTokenizer
 
+from act2see import pretrained
 from act2see.errors import ConfigError
 
 _FORMAT = "act2see-encoder-1"
@@ -36,15 +32,9 @@ _KIND_OF = {
     "qwen3_vl": "embedding",
 }
 """Which encoder takes a model type of transformers."""
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-_HUB_LEFT = ["open_clip*", "onnx/*", "openvino/*"]
-"""The same weights once more, for other programs."""
 _OWN_FILE = "act2see.json"
 _WHOLE_BYTES = 64 << 20
 _SAMPLE_BYTES = 4096
-_MESSAGE_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +74,14 @@ def load_parts(settings: EncoderSettings, kind: str, model_class: Any) -> Parts:
     """Load model, tokenizer and image processor of the encoder `kind`. Raises `ConfigError` with one line for what cannot be used."""
     if settings.width is not None:
         raise ConfigError(f"{kind}:{settings.model} has vectors of one width only: leave width out, or name an embedding:DIR")
-    folder = open_folder(settings, kind)
     device, dtype = placement(settings, torch.float16)
-    here = {"local_files_only": True, "trust_remote_code": False}
-    with reading(f"the weights of {kind}:{settings.model}"):
-        model, report = model_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **here)
-        # What a file lacks, transformers fills with random numbers.
-        if missing := sorted(report["missing_keys"]):
-            raise ValueError(f"{len(missing)} tensors of a {type(model).__name__} are missing, {missing[0]} for one")
-        model = model.to(device).eval().requires_grad_(False)
-    with reading(f"the tokenizer of {kind}:{settings.model}"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **here)
-    with reading(f"the image processor of {kind}:{settings.model}"):
-        # Pillow's, because torchvision need not be there; the same everywhere, so that vectors are.
-        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **here)
+    folder = open_folder(settings, kind)
+    what = f"{kind}:{settings.model}"
+    model = pretrained.load_model(model_class, folder, what, dtype=dtype).to(device).requires_grad_(False)
+    tokenizer = pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {what}")
+    # Pillow's, because torchvision need not be there; the same everywhere, so that vectors are.
+    image_processor = pretrained.load_part(AutoImageProcessor, folder, f"the image processor of {what}", backend="pil")
+    with pretrained.reading(f"the image processor of {what}"):
         side = _wanted_side(image_processor)
     return Parts(folder, model, tokenizer, image_processor, dtype, side, fingerprint([folder], kind, dtype, side))
 
@@ -106,41 +90,21 @@ def open_folder(settings: EncoderSettings, kind: str) -> Path:
     """The model's folder, downloaded if it is a name on the hub, with a model inside that the encoder `kind` takes. Raises `ConfigError`."""
     if settings.batch < 1:
         raise ConfigError(f"batch is {settings.batch}; it must be 1 or more")
-    folder = Path(settings.model).expanduser()
-    if not settings.model or not folder.is_dir():
-        if not _HUB_NAME.fullmatch(settings.model):
-            raise ConfigError(
-                f"{kind}:{settings.model}: no folder {settings.model!r}; give a model's folder or its name on the hub, such as google/NAME"
-            )
-        with reading(f"{kind}:{settings.model}, which is no folder here, from the hub"):
-            folder = Path(snapshot_download(settings.model, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_LEFT))
-    with reading(f"the config.json of {kind}:{settings.model}"):
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type = content["model_type"]
-    taken = _KIND_OF.get(model_type) if isinstance(model_type, str) else None
+    what = f"{kind}:{settings.model}"
+    folder = pretrained.locate(settings.model, what)
+    model_type = pretrained.read_config(folder, what)["model_type"]
+    taken = _KIND_OF.get(model_type)
     if taken != kind:
         hint = f"name it {taken}:{settings.model}" if taken else f"{kind} takes {', '.join(name for name, of in _KIND_OF.items() if of == kind)}"
         raise ConfigError(f"{kind}:{settings.model} is a model of type {model_type!r}: {hint}")
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(f"{kind}:{settings.model} has no weights in safetensors (other formats are not read: they can run code)")
+    pretrained.weight_files(folder, what)
     return folder
 
 
 def placement(settings: EncoderSettings, half: torch.dtype) -> tuple[torch.device, torch.dtype]:
     """Where the model runs and in which number format; `half` is what auto means off the CPU. Raises `ConfigError`."""
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    # torch raises whichever of these: for a name that it does not know, a library built without that device, a number beyond the last one.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here ({_first_line(error)}); auto and cpu always can") from error
-    if settings.dtype != "auto" and settings.dtype not in _DTYPES:
-        raise ConfigError(f"dtype is {settings.dtype!r}; allowed are auto, {', '.join(_DTYPES)}")
-    # Half types are slow on CPUs, and some operations miss there.
-    return device, (torch.float32 if device.type == "cpu" else half) if settings.dtype == "auto" else _DTYPES[settings.dtype]
+    device = pretrained.device_of(settings.device)
+    return device, pretrained.dtype_of(settings.dtype, device, half) or half
 
 
 def threshold(settings: EncoderSettings, folder: Path, default: float) -> float:
@@ -150,25 +114,11 @@ def threshold(settings: EncoderSettings, folder: Path, default: float) -> float:
     path = folder / _OWN_FILE
     if not path.exists():
         return default
-    with reading(str(path)):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        value = content.get("threshold", default) if isinstance(content, dict) else None
+    with pretrained.reading(str(path)):
+        value = pretrained.read_json(path, str(path)).get("threshold", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError('its "threshold" must be a number')
     return float(value)
-
-
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Turn what the libraries raise over a bad folder into one line. Their first line is kept, cut where they list all that they know."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise ConfigError(f"cannot load {what}: {_first_line(error)}") from error
-    except Exception as error:
-        if type(error) is not Exception:  # tokenizers raises the base class itself, over a tokenizer.json that is too new for it, say
-            raise
-        raise ConfigError(f"cannot load {what}: {_first_line(error)}") from error
 
 
 def in_batches(images: Sequence[Image.Image], settings: EncoderSettings, encode: Callable[[list[Image.Image]], torch.Tensor]) -> NDArray[np.float32]:
@@ -216,7 +166,7 @@ def fingerprint(folders: Sequence[Path], *more: object) -> str:
     """
     found = hashlib.sha256("\n".join([_FORMAT, *map(str, more)]).encode())
     for number, folder in enumerate(folders):
-        for path in sorted(path for pattern in _HUB_FILES for path in folder.glob(pattern) if path.name != _OWN_FILE):
+        for path in sorted(path for pattern in pretrained.HUB_FILES for path in folder.glob(pattern) if path.name != _OWN_FILE):
             facts = path.stat()
             of_weights = path.suffix == ".safetensors"
             digest = (
@@ -254,10 +204,3 @@ def _wanted_side(image_processor: Any) -> int:
     if not sides:
         raise ValueError(f"its size {size} names no height, width or shortest_edge")
     return max(sides)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).split("\n")
-    told = next((line.strip() for line in lines if line.strip()), type(error).__name__)
-    told = f"no {told}" if isinstance(error, KeyError) else told
-    return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"

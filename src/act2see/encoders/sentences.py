@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from act2see.encoders import loading
+from act2see import pretrained
 from act2see.errors import ConfigError
 
 BGE_M3 = "BAAI/bge-m3"
@@ -20,9 +20,14 @@ class Sentences:
     def __init__(self, model: str, device: str = "auto") -> None:
         """Load the model. Raises `ConfigError`."""
         self.name = f"sentence-transformers:{Path(model).name}"
+        placed = pretrained.device_of(device)
         try:
-            with loading.reading(f"the embedder {model}"):
-                self._model = SentenceTransformer(model, device=None if device == "auto" else device)
+            folder = pretrained.locate(model, f"the embedder {model}")
+            pretrained.weight_files(folder, f"the embedder {model}")
+            with pretrained.reading(f"the embedder {model}"):
+                self._model = SentenceTransformer(
+                    str(folder), device=str(placed), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                )
         except ConfigError as error:
             hint = "download it and name its folder: --embedder sentence-transformers:DIR, or compare by words alone: --embedder words"
             raise ConfigError(f"{error}; {hint}") from error

@@ -2,8 +2,8 @@
 
 import hashlib
 import inspect
-import json
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,12 @@ from diffusers.quantizers import PipelineQuantizationConfig
 from diffusers.utils import logging
 from PIL import Image
 
+from act2see import pretrained
 from act2see.errors import ConfigError, ToolError
 
 Memory = Literal["auto", "none", "model-offload", "group-offload", "nf4"]
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MULTIPLE = 16
 _KEPT = 8
-_MESSAGE_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +86,19 @@ class DiffusionPainter:
         """Load the pipeline and put it where there is room for it. Raises `ConfigError` with one line for what cannot be used."""
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+        device = pretrained.device_of(settings.device)
+        dtype = pretrained.dtype_of(settings.dtype, device, torch.bfloat16) or torch.bfloat16
         preset = PRESETS.get(settings.model)
         folder = Path(settings.model).expanduser()
         own: dict[str, Any] = {}
         pixels = DEFAULT_PIXELS
         if preset is None:
-            with _reading(settings.model):
-                own = json.loads((folder / "act2see.json").read_text(encoding="utf-8")) if (folder / "act2see.json").is_file() else {}
+            with pretrained.reading(f"the generator {settings.model}"):
+                own = pretrained.read_json(folder / "act2see.json", f"the generator {settings.model}") if (folder / "act2see.json").is_file() else {}
                 preset = _own_preset(settings.model, own)
                 pixels = int(own.get("max_pixels", DEFAULT_PIXELS))
-        device = _device(settings.device)
-        if settings.dtype != "auto" and settings.dtype not in _DTYPES:
-            raise ConfigError(f"dtype is {settings.dtype!r}; allowed are auto, {', '.join(_DTYPES)}")
-        dtype = _DTYPES["float32" if device.type == "cpu" else "bfloat16"] if settings.dtype == "auto" else _DTYPES[settings.dtype]
         more: dict[str, Any] = {"quantization_config": _nf4(dtype)} if settings.memory == "nf4" else {}
-        with _reading(settings.model):
-            name = str(folder) if folder.is_dir() else preset.model
-            pipeline = AutoPipelineForImage2Image.from_pretrained(name, dtype=dtype, use_safetensors=True, **more, **_left_out(folder))
+        pipeline = _pipeline(settings.model if folder.is_dir() else preset.model, dtype, **more)
         _place(pipeline, device, settings.memory)
         return cls(pipeline, settings, preset, settings.max_pixels or pixels)
 
@@ -178,22 +173,29 @@ def _shortest_side(pipeline: Any) -> int:
     return 64 if hasattr(getattr(pipeline, "image_processor", None), "check_image_input") else _MULTIPLE
 
 
-def _left_out(folder: Path) -> dict[str, None]:
-    """The parts that a folder says it has none of, such as Stable Diffusion 3's third text encoder: diffusers wants them named."""
-    index = folder / "model_index.json"
-    parts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-    return {name: None for name, value in parts.items() if value == [None, None]}
+def _pipeline(model: str, dtype: torch.dtype, **options: Any) -> Any:
+    """The pipeline, with all the weights that its parts want where it is a folder. Raises `ConfigError`."""
+    what = f"the generator {model}"
+    # Of a name on the hub the list of parts alone: diffusers fetches of each what it needs.
+    folder = pretrained.locate(model, what, files=("model_index.json",))
+    if not (folder / "model_index.json").is_file():
+        raise ConfigError(f"cannot load {what}: no model_index.json in {folder}; name the folder of a pipeline of diffusers")
+    parts = pretrained.read_json(folder / "model_index.json", what)
+    is_here = os.path.isdir(os.path.expanduser(model))
+    held = {name: _numbers(folder / name, f"{what}: its {name}") for name in parts if is_here and (folder / name / "config.json").is_file()}
+    # The parts that it says it has none of, such as Stable Diffusion 3's third text encoder: diffusers wants them named.
+    left_out: dict[str, Any] = {name: None for name, value in parts.items() if value == [None, None]}
+    pipeline = pretrained.load_pipeline(AutoPipelineForImage2Image, str(folder) if is_here else model, what, dtype=dtype, **options, **left_out)
+    for name in held if "quantization_config" not in options else ():
+        wanted = sum(weight.numel() for weight in pipeline.components[name].parameters())
+        if wanted > held[name]:  # diffusers fills what is missing with random numbers, and warns
+            raise ConfigError(f"cannot load {what}: its {name} wants {wanted:,} numbers, and {held[name]:,} are there")
+    return pipeline
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here ({_first_line(error)}); auto and cpu always can") from error
-    return device
+def _numbers(folder: Path, what: str) -> int:
+    """How many numbers a part's weight files hold; a tensor that stands in several, as of another precision, counts once."""
+    return sum(pretrained.tensor_sizes(pretrained.weight_files(folder, what, single="*.safetensors"), what).values())
 
 
 def _place(pipeline: Any, device: torch.device, memory: Memory) -> None:
@@ -229,25 +231,6 @@ def _nf4(dtype: torch.dtype) -> PipelineQuantizationConfig:
         )
     except ImportError as error:
         raise ConfigError("nf4 needs bitsandbytes: pip install bitsandbytes") from error
-
-
-class _reading:
-    """Turns what the libraries raise over a bad folder into one line."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError | TypeError | KeyError | AttributeError | RuntimeError | ImportError):
-            raise ConfigError(f"cannot load the generator {self.model}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    told = next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
-    return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"
 
 
 def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:

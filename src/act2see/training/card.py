@@ -13,14 +13,15 @@ from act2see.store import Run
 _LONGEST_SCORES = 4000
 
 
-def model_card(base: str, adapter: Path, layers: int, config: Any) -> str:
-    """The card, in Markdown. `config` is peft's of the adapter."""
+def model_card(base: str, adapter: Path, layers: int, config: Any, difference: float) -> str:
+    """The card, in Markdown. `config` is peft's of the adapter; `difference` is the largest in logits between base and adapter apart and merged."""
     trained = _training_run(adapter)
     hub = [f"base_model: {base}"] if _is_hub_name(base) else []
     lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", *hub, "tags:", "- act2see", "---", ""]
     lines += [f"# {_name(base)} with the adapter {_adapter_name(adapter)}", ""]
     lines += [
         f"A LoRA adapter (rank {config.r}, alpha {config.lora_alpha:g}, {layers} layers) merged into its base, {_name(base)}, by `act2see merge`.",
+        f"Logits differ from those of base and adapter apart by at most {difference:.2g}, on a short conversation with a picture.",
         "It is a vision-language model that reasons about a video and may ask for frames that it has not seen.",
         "",
         "```bash",

@@ -1,21 +1,17 @@
 """A LoRA adapter and its base as one model folder, which transformers, this package and servers load without peft."""
 
 import json
-import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import peft
-import torch
-from peft.utils import load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoTokenizer
-from transformers.utils import cached_file
 
-from act2see.backends.huggingface import MODEL_TYPES, SETTINGS_FILE, read_opening
+from act2see import pretrained
+from act2see.backends import adapters
+from act2see.backends.adapters import check_same, logits_of, merge_into, read_adapter
+from act2see.backends.loading import SETTINGS_FILE, load_tokenizer, load_vlm, model_folder, reader
 from act2see.errors import BackendError, ConfigError
 from act2see.folders import check_new, whole_folder
 from act2see.training.card import model_card
@@ -45,6 +41,8 @@ class Merged:
     folder: Path
     dtype: str
     layers: int
+    difference: float
+    """The largest difference in logits between base and adapter apart and the folder, on a short conversation with a picture."""
 
 
 def merge(base: str, adapter: Path, out: Path) -> Merged:
@@ -54,88 +52,36 @@ def merge(base: str, adapter: Path, out: Path) -> Merged:
     or does not belong together and `ConfigError` for a folder that cannot be written, each in one line.
     """
     check_new(out)
-    config = _adapter_config(adapter)
-    model = _base(base)
-    merged = _merged(model, config, base, adapter)
+    read = read_adapter(str(adapter))
+    encoder, style, _ = reader(base)
+    merged = merge_into(load_vlm(base, dtype="auto"), read, base, encoder)
+    dtype, layers = merged.model.dtype, merged.layers
+    rows = merged.model.get_input_embeddings().weight.shape[0]
     with whole_folder(out) as folder:
         try:
-            merged.model.save_pretrained(folder)
+            with pretrained.quiet():
+                merged.model.save_pretrained(folder)
         except SafetensorError as error:  # a full disk is no OSError to it
-            raise ConfigError(f"cannot write {out}: {_line(error)}; nothing was left there") from error
-        _copy_parts(base, adapter, folder)
-        _write_template(base, folder, merged.model)
-        (folder / "README.md").write_text(model_card(base, adapter, merged.layers, config), encoding="utf-8")
-    return Merged(out, str(model.dtype).removeprefix("torch."), merged.layers)
+            raise ConfigError(f"cannot write {out}: {pretrained.first_line(error)}; nothing was left there") from error
+        merged = replace(merged, model=None)  # room for the one that is read back
+        _copy_parts(model_folder(base), adapter, folder)
+        _write_template(style.opening, folder, rows)
+        difference = _read_back(merged, folder, adapter, encoder.merge)
+        (folder / "README.md").write_text(model_card(base, adapter, layers, read.config, difference), encoding="utf-8")
+    return Merged(out, str(dtype).removeprefix("torch."), layers, difference)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    model: Any
-    layers: int
+def _read_back(merged: adapters.Merged, folder: Path, adapter: Path, merge: int) -> float:
+    """The largest difference in logits between base and adapter apart and the model that was written. Raises `BackendError` where it is too large."""
+    written = load_vlm(str(folder), dtype="auto")
+    found = logits_of(written, merged.sequence, merge)
+    check_same(merged.apart, found, written.dtype, str(adapter))
+    return float((found - merged.apart).abs().max())
 
 
-def _adapter_config(adapter: Path) -> Any:
-    if not (adapter / "adapter_config.json").is_file():
-        there = "it holds no adapter_config.json" if adapter.is_dir() else "there is no such folder"
-        raise BackendError(f"no adapter in {adapter}: {there}; name the folder that training wrote")
-    try:
-        config = peft.PeftConfig.from_pretrained(str(adapter))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BackendError(f"cannot read the adapter in {adapter}: {_line(error)}") from error
-    if config.peft_type != peft.PeftType.LORA:
-        raise BackendError(f"the adapter in {adapter} is of type {config.peft_type}; only LORA can be merged")
-    config.inference_mode = True
-    config.base_model_name_or_path = None  # a base may have moved since: whether it is the one is seen by its weights
-    return config
-
-
-def _base(base: str) -> Any:
-    try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise BackendError(f"cannot load {base}: {_line(error)}") from error
-    if model.config.model_type not in MODEL_TYPES:
-        raise BackendError(f"{base} is of type {model.config.model_type!r}; merged are {' and '.join(MODEL_TYPES)}")
-    return model
-
-
-def _merged(model: Any, config: Any, base: str, adapter: Path) -> _Result:
-    foreign = f"the adapter in {adapter} is not of {base}"
-    try:
-        weights = load_peft_weights(str(adapter), device="cpu")
-        adapted = peft.get_peft_model(model, config)
-        loaded: Any = set_peft_model_state_dict(adapted, weights)
-    except (OSError, SafetensorError) as error:
-        raise BackendError(f"cannot read the adapter in {adapter}: {_line(error)}") from error
-    except (ValueError, RuntimeError) as error:
-        raise BackendError(f"{foreign}: {_shape_or_line(error)}; name the base that it was trained on") from error
-    missing = [name for name in loaded.missing_keys if "lora_" in name or "modules_to_save" in name]
-    if lost := [*loaded.unexpected_keys, *missing]:
-        what = "has no place for" if loaded.unexpected_keys else "finds no weights for"
-        raise BackendError(f"{foreign}: the base {what} {lost[0]} ({len(lost)} such); name the base that it was trained on")
-    layers = sum(isinstance(module, peft.tuners.lora.LoraLayer) for module in adapted.modules())
-    try:
-        with torch.inference_mode():
-            return _Result(adapted.merge_and_unload(safe_merge=True), layers)
-    except ValueError as error:
-        raise BackendError(f"cannot merge the adapter in {adapter}: {_line(error)}") from error
-
-
-def _shape_or_line(error: Exception) -> str:
-    """The first mismatch of torch's many lines, or the error's first line."""
-    found = re.search(r"size mismatch for (\S+): .*?torch\.Size\((\[[^]]*\])\).*?torch\.Size\((\[[^]]*\])\)", str(error), re.DOTALL)
-    return f"{found[1]} is {found[2]} there and {found[3]} in the base" if found else _line(error)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _copy_parts(base: str, adapter: Path, folder: Path) -> None:
-    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+def _copy_parts(base: Path, adapter: Path, folder: Path) -> None:
     for name in COPIED:
-        own = adapter / name
-        found = own if own.is_file() else cached_file(base, name, **quiet)
+        found = next((place / name for place in (adapter, base) if (place / name).is_file()), None)
         if found is not None:
             shutil.copyfile(found, folder / name)
     said = folder / "tokenizer_config.json"
@@ -145,15 +91,13 @@ def _copy_parts(base: str, adapter: Path, folder: Path) -> None:
             said.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _write_template(base: str, folder: Path, model: Any) -> None:
+def _write_template(opening: str, folder: Path, rows: int) -> None:
     """Ours, which keeps pictures in the assistant's turn, and begins that turn as the base's own template does."""
-    opening = read_opening(AutoTokenizer.from_pretrained(base), base)
     ours = files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8")
     begins = _START.replace("\\n'", "\\n" + opening.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'")
     assert ours.count(_START) == 1
     (folder / "chat_template.jinja").write_text(ours.replace(_START, begins), encoding="utf-8")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = model.get_input_embeddings().weight.shape[0]
+    tokenizer = load_tokenizer(folder, str(folder))
     if len(tokenizer) > rows:
         raise BackendError(
             f"the tokenizer has {len(tokenizer):,} tokens and the model {rows:,}: the adapter's folder holds another model's tokenizer"

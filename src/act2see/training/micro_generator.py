@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
 
+from act2see import pretrained
 from act2see.config import MicroGeneratorConfig
 from act2see.errors import ConfigError
 from act2see.synthetic.edits import random_prompts
@@ -96,7 +97,7 @@ def train(config: MicroGeneratorConfig) -> Path:
 def train_codec(config: MicroGeneratorConfig) -> Path:
     """Train the codec; returns its folder. How large its numbers are, on the whole, is measured at the end and stands in its config."""
     torch.manual_seed(config.seed)
-    codec = AutoencoderTiny.from_pretrained(config.start_from / "vae") if config.start_from else make_codec()
+    codec = pretrained.load_pipeline(AutoencoderTiny, str(config.start_from / "vae"), "the codec") if config.start_from else make_codec()
     is_first = fit(
         CodecLoss(codec),
         lambda batches: Pictures(config.seed, batches),
@@ -232,9 +233,11 @@ def train_edits(config: MicroGeneratorConfig) -> Path:
     torch.manual_seed(config.seed)
     if config.start_from is None:
         raise ConfigError("the edits need a codec: name the folder of a trained one with --start-from")
-    codec = AutoencoderTiny.from_pretrained(config.start_from / "vae")
+    codec = pretrained.load_pipeline(AutoencoderTiny, str(config.start_from / "vae"), "the codec")
     if (config.start_from / "transformer").is_dir():
-        parts: Any = StableDiffusion3Img2ImgPipeline.from_pretrained(config.start_from, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32)
+        parts: Any = pretrained.load_pipeline(
+            StableDiffusion3Img2ImgPipeline, str(config.start_from), "the edits", text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+        )
         tokenizer, transformer, first, second = parts.tokenizer, parts.transformer, parts.text_encoder, parts.text_encoder_2
     else:
         tokenizer = make_text_tokenizer()

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from act2see import pretrained
 from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
 from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
@@ -223,8 +224,8 @@ def train(config: MicroRetrieverConfig) -> Path:
     torch.manual_seed(config.seed)
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
     if config.start_from:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(config.start_from)
-        model = SiglipModel.from_pretrained(config.start_from, dtype=torch.float32)
+        tokenizer = pretrained.load_part(PreTrainedTokenizerFast, config.start_from, f"the tokenizer of {config.start_from}")
+        model = pretrained.load_model(SiglipModel, config.start_from, str(config.start_from), dtype=torch.float32)
     else:
         tokenizer = make_tokenizer()
         model = make_retriever(len(tokenizer))

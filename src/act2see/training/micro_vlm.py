@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
-from act2see import chat
+from act2see import chat, pretrained
 from act2see.config import MicroVlmConfig
 from act2see.generators import asking
 from act2see.synthetic.checking import explain_check
@@ -265,8 +265,8 @@ def train(config: MicroVlmConfig) -> Path:
     torch.manual_seed(config.seed)
     processor = make_image_processor()
     if config.start_from:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(config.start_from)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(config.start_from, dtype=torch.float32)
+        tokenizer = pretrained.load_part(PreTrainedTokenizerFast, config.start_from, f"the tokenizer of {config.start_from}")
+        model = pretrained.load_model(Qwen3VLForConditionalGeneration, config.start_from, str(config.start_from), dtype=torch.float32)
     else:
         tokenizer = make_tokenizer()
         model = make_vlm(tokenizer)

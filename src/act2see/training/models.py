@@ -11,7 +11,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
 
-from act2see.backends.huggingface import MODEL_TYPES
+from act2see import pretrained
+from act2see.backends.loading import load_vlm, model_folder
 from act2see.errors import BackendError, ConfigError
 from act2see.training.recipe import Part, Recipe
 
@@ -42,21 +43,13 @@ def load(recipe: Recipe) -> nn.Module:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
         )
         options["device_map"] = {"": torch.cuda.current_device()}
-    try:
-        model: nn.Module = AutoModelForImageTextToText.from_pretrained(recipe.model, **options)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise BackendError(f"cannot load {recipe.model}: {(str(error).splitlines() or [''])[0]}") from error
+    model: nn.Module = load_vlm(recipe.model, **options)
     return model
 
 
 def outline(recipe: Recipe) -> nn.Module:
     """The base without weights, on the meta device: its config is enough. Raises `BackendError`."""
-    try:
-        config = AutoConfig.from_pretrained(recipe.model)
-    except (OSError, ValueError) as error:
-        raise BackendError(f"cannot load the config of {recipe.model}: {(str(error).splitlines() or [''])[0]}") from error
-    if config.model_type not in MODEL_TYPES:
-        raise BackendError(f"{recipe.model} is of type {config.model_type!r}; trained are {' and '.join(MODEL_TYPES)}")
+    config = pretrained.load_part(AutoConfig, model_folder(recipe.model), f"the config of {recipe.model}", BackendError)
     with torch.device("meta"):
         model: nn.Module = AutoModelForImageTextToText.from_config(config)
     return model

@@ -18,7 +18,8 @@ from transformers.integrations.integration_utils import is_tensorboard_available
 from transformers.utils import logging as transformers_logging
 
 from act2see import chat
-from act2see.backends.huggingface import SETTINGS_FILE, HuggingFaceBackend, HuggingFaceSettings, reader
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.loading import SETTINGS_FILE, reader
 from act2see.errors import ConfigError, StoreError
 from act2see.store import Run
 from act2see.tokens import Encoder
