@@ -163,7 +163,12 @@ def test_lmms_evals_cache_is_refused_when_a_model_is_made_and_when_it_is_asked()
         return "fine"
 
     assert called() == evaluate(called) == "fine"
-    for refused in (lambda: evaluate(called, use_cache="cache"), lambda: evaluate(lambda: [called()], use_cache=""), lambda: execute(called)):
+    refusals: tuple[Callable[[], Any], ...] = (
+        lambda: evaluate(called, use_cache="cache"),
+        lambda: evaluate(lambda: [called()], use_cache=""),
+        lambda: execute(called),
+    )
+    for refused in refusals:
         with pytest.raises(ConfigError, match=r"--use_cache would give old answers.*leave it out.*out=DIR,resume=true") as told:
             refused()
         assert "\n" not in str(told.value)

@@ -259,7 +259,7 @@ def test_a_hub_that_is_away_is_asked_once(no_hub: Path, capfd: pytest.CaptureFix
 
     def ask(model: str, **options: Any) -> str:
         asked.append(model)
-        return huggingface_hub.snapshot_download(model, **options)
+        return str(huggingface_hub.snapshot_download(model, **options))
 
     monkeypatch.setattr(pretrained, "snapshot_download", ask)
     said = refusal("Qwen/Qwen3-VL-8B-Thinking")

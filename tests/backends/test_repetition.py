@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoTokenizer
 
-from act2see.backends.huggingface import SETTINGS_FILE, HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.loading import SETTINGS_FILE
 from act2see.backends.repetition import EVERY, repeats
 from act2see.engine import reason
 from act2see.errors import BackendError
