@@ -71,7 +71,9 @@ def test_an_open_conversation_is_what_segments_say(trace: Trace, last: list[Step
     trace.steps.extend(last)
     conversation = chat.turns(trace, tools, style)
     forms = [as_messages(conversation)]
-    if style.frames_as == "images" or not trace.frames:
+    # Over HTTP, words that look like marks are broken (test_control_tokens.py): they alone differ.
+    said = "".join(part.text for turn in conversation for part in turn.segments if isinstance(part, chat.Text))
+    if (style.frames_as == "images" or not trace.frames) and chat.without_marks(said) == said:
         forms.append(chat.messages(conversation, lambda frame: "data:"))
     for messages in forms:
         if messages[-1]["role"] == "assistant" and messages[-1]["content"]:
