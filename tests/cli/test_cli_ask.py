@@ -171,7 +171,7 @@ def test_pictures_that_are_too_long_for_the_model_are_one_line(act2see: Act2See,
         for _ in range(2):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((8, 2048, 3), 90, np.uint8), format="rgb24")))
         container.mux(stream.encode())
-    done = act2see("ask", path, "What colour?", *COLOURS, "--backend", "micro")
+    done = act2see("ask", path, "What colour?", *COLOURS, "--backend", "micro", "--force")
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1].startswith(
         "act2see: wide.mp4: its pictures have 2048x8 pixels; the model takes none that are more than 200 times"
