@@ -22,19 +22,19 @@ from typing import Any
 from evaluate import CPU_TARGET_MS, WALL_TARGET, Same, arguments, decoding_ms, peak_bytes
 
 from act2see import registry
-from act2see.chat import Tool
 from act2see.cli.asking import threads_for
 from act2see.cli.construct import Work
 from act2see.config import SearchConfig
-from act2see.construction import Constructed, Constructor, Spending
-from act2see.evaluation import Evaluator
-from act2see.interfaces import Continuation, Sample
-from act2see.retrievers.search import SearchRetriever
-from act2see.store import Run
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Cost, Frame, Trace
+from act2see.curation.construct import Constructed, Constructor, Spending
+from act2see.evaluation.evaluator import Evaluator
+from act2see.execution.pool import Patience, each
+from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
-from act2see.trace import Cost, Frame, Trace
+from act2see.tools.retrievers.search import SearchRetriever
 from act2see.video import Video
-from act2see.workers import Patience, each
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ import av
 import numpy as np
 from PIL import Image
 
-from act2see.contamination import LEAST_FRAMES, NEAR_BITS, VIDEO_FRAMES, HashedFrames, HashedVideo, HeldOut, find_overlaps, hash_video
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.curation.decontamination import LEAST_FRAMES, NEAR_BITS, VIDEO_FRAMES, HashedFrames, HashedVideo, HeldOut, find_overlaps, hash_video
 from act2see.synthetic import dataset
-from act2see.trace import Trace
 from act2see.video import Video
 
 TEMPLATES = 300

@@ -21,12 +21,12 @@ from PIL import Image
 
 from act2see import registry
 from act2see.config import ModelConfig
-from act2see.generators.asking import ModelJudge
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
-from act2see.interfaces import FrameEncoder
+from act2see.core.interfaces import FrameEncoder
 from act2see.synthetic.edits import EDITS, Edit, apply, prompt_of, random_edit
 from act2see.synthetic.judging import Judged, judge
 from act2see.synthetic.world import Clip, make_scene
+from act2see.tools.generators.asking import ModelJudge
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
 
 def main() -> None:

@@ -20,18 +20,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act2see.chat import Tool, chosen
 from act2see.cli.asking import threads_for
 from act2see.cli.evaluate import Work
-from act2see.engine import new_trace
-from act2see.evaluation import Evaluator
-from act2see.interfaces import Continuation, Sample
-from act2see.scores import Score, summarise_costs, summarise_scores
-from act2see.store import Run
+from act2see.core.chat import Tool, chosen
+from act2see.core.engine import new_trace
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Cost, Trace
+from act2see.evaluation.evaluator import Evaluator
+from act2see.evaluation.scores import Score, summarise_costs, summarise_scores
+from act2see.execution.pool import Patience, each
+from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
-from act2see.trace import Cost, Trace
 from act2see.video import Video
-from act2see.workers import Patience, each
 
 WALL_TARGET, CPU_TARGET_MS = 1.15, 20.0
 

@@ -2,7 +2,7 @@
 
     python benchmarks/filters.py [--questions 1000] [--json]
 
-The scripted teacher (`act2see.synthetic.teacher`) answers questions of the synthetic world once each, with real videos, the embedded retriever and
+The scripted teacher (`act2see.synthetic.teacher.teacher`) answers questions of the synthetic world once each, with real videos, the embedded retriever and
 the real loop; a known share of its attempts has each fault, and a known share of its looks brings a frame again that it had been given. Precision is
 the share of what a filter rejects that has the fault, recall the share of the faulty that it rejects. The truth comes from the teacher and from
 comparing its answer with the world's, never from the filters. It proves the filters, not the paper's findings about teachers.
@@ -22,18 +22,18 @@ from act2see import registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.cli.asking import threads_for
 from act2see.config import SearchConfig
-from act2see.encoders.words import Words
-from act2see.evaluation import Evaluator, Scored
-from act2see.filtering import Judged, Limits, judge, own_words
-from act2see.interfaces import Retriever, Sample
-from act2see.reasons import Reason
-from act2see.references import reference
-from act2see.store import Run
+from act2see.core.interfaces import Retriever, Sample
+from act2see.core.rejection_reasons import Reason
+from act2see.core.trace import Frame, Observation, Retrieve, Trace
+from act2see.curation.filters import Judged, Limits, judge, own_words
+from act2see.curation.qa_records import reference
+from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.execution.pool import each
+from act2see.storage.runs import Run
 from act2see.synthetic.dataset import Place, item
-from act2see.synthetic.teacher import ScriptedTeacher
-from act2see.trace import Frame, Observation, Retrieve, Trace
+from act2see.synthetic.teacher.teacher import ScriptedTeacher
+from act2see.tools.encoders.words import Words
 from act2see.video import Video
-from act2see.workers import each
 
 AGAIN = 0.08
 """So many of the looks bring a frame that was given already."""

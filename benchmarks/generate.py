@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
 from act2see.synthetic.world import make_scene
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
 LADDER = (0.5, 0.65, 0.8)
 PROMPT = "the star on the left"
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _random(folder: Path) -> Path:
-    from act2see.training.micro_generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
+    from act2see.training.micro.generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
 
     torch.manual_seed(0)
     tokenizer = make_text_tokenizer()
@@ -68,7 +68,7 @@ def random_klein(folder: Path) -> Path:
     from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from act2see.training.micro_model import make_tokenizer
+    from act2see.training.micro.model import make_tokenizer
 
     torch.manual_seed(0)
     tokenizer = make_tokenizer(count=50)

@@ -30,15 +30,15 @@ import numpy as np
 from PIL import Image
 
 from act2see import registry
-from act2see.cache import Cache
-from act2see.interfaces import FrameEncoder
-from act2see.retrievers import grounding
-from act2see.retrievers.search import SearchRetriever
-from act2see.retrievers.selection import SELECTIONS, Oracle, Random, Select
+from act2see.core.interfaces import FrameEncoder
+from act2see.core.trace import Frame
+from act2see.storage.cache import Cache
 from act2see.synthetic import dataset
 from act2see.synthetic.questions import Question, ask, query_for
 from act2see.synthetic.world import FRAME_RATE, SIZE, Clip, make_clip
-from act2see.trace import Frame
+from act2see.tools.retrievers import grounding
+from act2see.tools.retrievers.search import SearchRetriever
+from act2see.tools.retrievers.selection import SELECTIONS, Oracle, Random, Select
 from act2see.video import Video
 
 NEAR_SECONDS = 0.2
@@ -305,7 +305,7 @@ class Noise:
 
     def scores(self, frames: Any, text: Any) -> Any:
         """Cosines, as all encoders compute them."""
-        from act2see.encoders.loading import cosines
+        from act2see.tools.encoders.loading import cosines
 
         return cosines(frames, text)
 

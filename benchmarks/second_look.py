@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from act2see import chat
 from act2see.backends.huggingface import CachedConversation
-from act2see.tokens import Encoder, joined
-from act2see.trace import Frame, Observation, Retrieve, Step, Thought, Trace
-from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm
+from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.core import chat
+from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from act2see.store import Run
-from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import Run
 
 _WARM = 3
 SIDES = ("act2see", "trl")
@@ -74,8 +74,8 @@ def _run(side: str, folder: Path) -> dict[str, Any]:
 
 def make(folder: Path, given: argparse.Namespace) -> None:
     """The model's folder, the run of traces, and the run as TRL reads it."""
-    from act2see.export.writing import export, stored
-    from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm, save_parts
+    from act2see.curation.export.writing import export, stored
+    from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm, save_parts
 
     torch.manual_seed(0)
     tokenizer = make_tokenizer(count=200)

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from act2see.tokens import Encoder
+from act2see.backends.qwen_tokens import Encoder
 from act2see.training.examples import Example, collate
-from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm
-from act2see.training.micro_vlm import PARTS, Curriculum
-from act2see.training.on_cpu import collate_for_cpu, train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import collate_for_cpu, train_fast_on_cpu
+from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro.vlm import PARTS, Curriculum
 
 Side = tuple[Any, Callable[[Sequence[Example], int], dict[str, Any]]]
 

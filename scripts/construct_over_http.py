@@ -36,12 +36,12 @@ from PIL import Image
 from transformers.utils.chat_template_utils import render_jinja_template
 
 import act2see
-from act2see import chat
 from act2see.backends.huggingface import CachedConversation, HuggingFaceBackend, HuggingFaceSettings
-from act2see.trace import Frame
+from act2see.core import chat
+from act2see.core.trace import Frame
 
 PACKAGE = Path(act2see.__file__).parent
-TEMPLATE = (PACKAGE / "chat_template.jinja").read_text(encoding="utf-8")
+TEMPLATE = (PACKAGE / "core" / "templates" / "chat_template.jinja").read_text(encoding="utf-8")
 MODEL = "micro"
 KNOWN = {"model", "messages", "max_completion_tokens", "stop", "stream", "stream_options", "temperature", "seed"}
 KNOWN |= {"include_stop_str_in_output", "continue_final_message", "add_generation_prompt"}

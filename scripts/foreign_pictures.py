@@ -28,7 +28,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from act2see.statistics import wilson_interval
+from act2see.evaluation.statistics import wilson_interval
 from act2see.synthetic.dataset import Kind, items
 from act2see.synthetic.recognition import is_of_the_world
 from act2see.synthetic.world import FRAME_RATE, NAMELESS, PLACES, SIZE, Actor, Clip, make_clip

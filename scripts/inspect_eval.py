@@ -13,7 +13,7 @@ import tempfile
 
 from inspect_ai import eval as inspect_eval
 
-from act2see.inspect_task import act2see
+from act2see.integrations.inspect import act2see
 
 
 def main() -> None:

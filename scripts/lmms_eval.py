@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from act2see.store import Run
+from act2see.storage.runs import Run
 
 TASK = "act2see_synthetic"
 

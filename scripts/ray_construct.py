@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from act2see import registry
-from act2see.chat import Tool
 from act2see.cli.construct import Work
 from act2see.config import ConstructConfig, SpendingConfig
-from act2see.construction import Constructed, Constructor, Spending
-from act2see.evaluation import Evaluator
-from act2see.interfaces import Continuation, Sample
-from act2see.store import Run
-from act2see.synthetic.teacher import ScriptedTeacher
-from act2see.trace import Trace
-from act2see.workers import Patience, each
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Trace
+from act2see.curation.construct import Constructed, Constructor, Spending
+from act2see.evaluation.evaluator import Evaluator
+from act2see.execution.pool import Patience, each
+from act2see.storage.runs import Run
+from act2see.synthetic.teacher.teacher import ScriptedTeacher
 
 SECONDS_A_DECODING = 0.5
 """So that a kill meets questions that are under way."""
@@ -100,7 +100,7 @@ def _on_ray(
     os.environ |= {BEGUN: str(begun), FATAL: f"{samples[len(samples) // 2].id}#0"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])  # where the workers find SlowTeacher
     started = time.perf_counter()
-    from act2see.distributed import Layout, on_ray  # noqa: PLC0415 - its import is part of the time
+    from act2see.integrations.ray.cluster import Layout, on_ray  # noqa: PLC0415 - its import is part of the time
 
     run = Run.create(folder / "ray", command="construct", config={}, seed=0)
     with on_ray(source, "synthetic", settings, SpendingConfig(ray="local", workers=workers), Layout(teachers=2)) as spread:

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from act2see import registry
-from act2see.chat import Tool
 from act2see.cli import main as act2see
 from act2see.config import ModelConfig
-from act2see.interfaces import Backend, Continuation
-from act2see.store import Run
-from act2see.synthetic.teacher import ScriptedTeacher
-from act2see.trace import Frame, Observation, Step, Trace
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Backend, Continuation
+from act2see.core.trace import Frame, Observation, Step, Trace
+from act2see.storage.runs import Run
+from act2see.synthetic.teacher.teacher import ScriptedTeacher
 
 SECONDS_A_DECODING = 0.5
 """What a server would take, so that a kill meets questions that are under way."""

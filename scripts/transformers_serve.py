@@ -27,13 +27,14 @@ from typing import Any
 
 import torch
 
-from act2see import chat, registry
+from act2see import registry
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.openai import OpenAIBackend, OpenAISettings
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.config import ModelConfig
-from act2see.evaluation import Evaluator, Scored
-from act2see.retrievers.controls import RandomFrames
+from act2see.core import chat
+from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.evaluation.frame_controls import RandomFrames
 
 REQUIREMENTS = ("torch==2.14.1", "torchvision==0.29.1", "transformers[serving]==5.23.0")
 START_SECONDS = 600

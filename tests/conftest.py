@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from act2see.core.trace import Frame
 from act2see.synthetic.world import Clip
-from act2see.trace import Frame
 from act2see.video import Video
 
 # A machine may be busy: no test fails for being slow.
@@ -127,7 +127,7 @@ def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Qwen3-VL in the embedded model's shape and with random weights: it knows nothing, but computes as a real one does."""
     import torch
 
-    from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm, save_parts
+    from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm, save_parts
 
     folder = tmp_path_factory.mktemp("tiny-vlm")
     torch.manual_seed(0)
@@ -143,8 +143,8 @@ def merging_encoder() -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from act2see.tokens import Encoder
-    from act2see.training.micro_model import SPECIAL, make_image_processor
+    from act2see.backends.qwen_tokens import Encoder
+    from act2see.training.micro.model import SPECIAL, make_image_processor
 
     raw = Tokenizer(models.BPE())
     words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")

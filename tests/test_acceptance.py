@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see.acceptance import BINS, Counted, counted, summarise
-from act2see.filtering import Judged
-from act2see.reasons import Reason
-from act2see.references import Reference
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.rejection_reasons import Reason
+from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.curation.filter_statistics import BINS, Counted, counted, summarise
+from act2see.curation.filters import Judged
+from act2see.curation.qa_records import Reference
 
 PIXEL = Image.new("RGB", (1, 1))
 REAL: tuple[Step, ...] = (Retrieve("a star"), Observation((Frame(PIXEL, 0.5),)))

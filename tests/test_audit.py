@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.audit import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
-from act2see.chat import Tool, chosen
-from act2see.errors import BackendError, ToolError
-from act2see.evaluation import Evaluator
-from act2see.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
-from act2see.protocol import STOPS
+from act2see.core.chat import Tool, chosen
+from act2see.core.errors import BackendError, ToolError
+from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Trace
+from act2see.evaluation.ablation import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
+from act2see.evaluation.evaluator import Evaluator
+from act2see.evaluation.statistics import mcnemar
 from act2see.report.audit_page import chart, render_audit
-from act2see.statistics import mcnemar
 from act2see.synthetic.world import Actor, Clip
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Trace
 from act2see.video import Video
 
 RIGHT = 1.5

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from act2see.cache import Cache
+from act2see.storage.cache import Cache
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_file_system_that_takes_nothing_turns_caching_off_and_says_so_once(cap
 
 _FULL = """
 import pathlib, resource, sys
-from act2see.cache import Cache
+from act2see.storage.cache import Cache
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # a write beyond it fails half-way, as on a full disk
 cache = Cache(pathlib.Path(sys.argv[1]))
 print(cache.write("frames/a", bytes(5000)), cache.write("frames/b", b"1"), cache.read("frames/a"))
@@ -192,7 +192,7 @@ def test_a_lock_is_waited_for_and_leaves_nothing(cache: Cache) -> None:
 
 _HOLD = """
 import pathlib, sys, time
-from act2see.cache import Cache
+from act2see.storage.cache import Cache
 with Cache(pathlib.Path(sys.argv[1])).lock("a"):
     print("held", flush=True)
     time.sleep(600)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see import chat
-from act2see.protocol import parse_chunk
-from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.core import chat
+from act2see.core.protocol import parse_chunk
+from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 PICTURE = Image.new("RGB", (8, 8), (200, 10, 10))
 TAG = re.compile(r"</?(?:retrieve|generate|frame|answer|think)>")

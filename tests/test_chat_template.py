@@ -13,10 +13,10 @@ from PIL import Image
 from transformers.utils.chat_template_utils import render_jinja_template
 
 import act2see
-from act2see import chat
-from act2see.trace import Answer, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core import chat
+from act2see.core.trace import Answer, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
 
-TEMPLATE = Path(act2see.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+TEMPLATE = (Path(act2see.__file__).parent / "core" / "templates" / "chat_template.jinja").read_text(encoding="utf-8")
 IMAGE, VIDEO = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
 
 

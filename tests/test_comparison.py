@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.comparison import compare_scores
-from act2see.errors import StoreError
-from act2see.scores import Outcome, Score
-from act2see.statistics import mcnemar
+from act2see.core.errors import StoreError
+from act2see.evaluation.compare import compare_scores
+from act2see.evaluation.scores import Outcome, Score
+from act2see.evaluation.statistics import mcnemar
 
 SAMPLED: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "backend_error")
 outcomes = st.sampled_from(SAMPLED)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from act2see.config import AskConfig, DemoConfig, EvalConfig, IndexConfig, ModelConfig, RetrieveConfig, read_settings
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 KEYS = {"ask": {"fps", "max-looks", "save"}, "eval": {"fps", "n"}}
 

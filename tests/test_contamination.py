@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2see.contamination import (
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Frame, Generate, Observation, Provenance, Retrieve, Step, Trace
+from act2see.curation.decontamination import (
     FLAT,
     HashedFrames,
     HashedVideo,
@@ -24,8 +26,6 @@ from act2see.contamination import (
     perceptual_hash,
     summarise_overlaps,
 )
-from act2see.interfaces import Sample
-from act2see.trace import Frame, Generate, Observation, Provenance, Retrieve, Step, Trace
 from act2see.video import Video
 
 DEMO = sorted((Path(__file__).parents[1] / "src" / "act2see" / "synthetic" / "demo").glob("*.mp4"))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from act2see.crew import AGAIN, ALONE_FROM, Crew, WorkersLostError, dealt
-from act2see.errors import ConfigError
-from act2see.workers import each
+from act2see.core.errors import ConfigError
+from act2see.execution.pool import each
+from act2see.integrations.ray.worker_pool import AGAIN, ALONE_FROM, Crew, WorkersLostError, dealt
 
 
 class Died(Exception):

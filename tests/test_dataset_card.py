@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from act2see.dataset_card import dataset_card
-from act2see.reasons import MEANINGS
+from act2see.core.rejection_reasons import MEANINGS
+from act2see.curation.dataset_card import dataset_card
 
 SIZES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"]
 """As the hub names them."""

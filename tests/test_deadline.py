@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from act2see.deadline import Deadline
+from act2see.execution.deadline import Deadline
 
 
 @pytest.fixture

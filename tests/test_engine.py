@@ -2,8 +2,8 @@
 
 import pytest
 
-from act2see.engine import MAX_ERRORS_IN_A_ROW, Delta, new_trace, reason
-from act2see.trace import Answer, Cost, Observation, Retrieve, Thought
+from act2see.core.engine import MAX_ERRORS_IN_A_ROW, Delta, new_trace, reason
+from act2see.core.trace import Answer, Cost, Observation, Retrieve, Thought
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, Numbered, Painter, Scripted, Stopped, finished, fresh, seen_at
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.engine import Delta, reason
-from act2see.errors import BackendError, VideoError
-from act2see.interfaces import Backend
-from act2see.protocol import STOPS
-from act2see.trace import Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.core.engine import Delta, reason
+from act2see.core.errors import BackendError, VideoError
+from act2see.core.interfaces import Backend
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, Numbered, Painter, Scripted, Stopped, finished, fresh, written
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from act2see import chat
-from act2see.engine import Budget, available_tools, insert, new_trace, reason
-from act2see.interfaces import Generator, Retriever
-from act2see.trace import Frame, Observation, Provenance
+from act2see.core import chat
+from act2see.core.engine import Budget, available_tools, insert, new_trace, reason
+from act2see.core.interfaces import Generator, Retriever
+from act2see.core.trace import Frame, Observation, Provenance
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, PICTURE, Numbered, Painter, Scripted, finished, fresh
 

@@ -9,14 +9,14 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from act2see.chat import Tool, chosen
-from act2see.engine import Budget
-from act2see.errors import BackendError, ConfigError, ToolError, VideoError
-from act2see.evaluation import Evaluator, Scored, ShuffledOptions, summarise
-from act2see.interfaces import Continuation, Sample
-from act2see.protocol import STOPS
+from act2see.core.chat import Tool, chosen
+from act2see.core.engine import Budget
+from act2see.core.errors import BackendError, ConfigError, ToolError, VideoError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Answer, Cost, Frame, Observation, Retrieve, Trace
+from act2see.evaluation.evaluator import Evaluator, Scored, ShuffledOptions, summarise
 from act2see.synthetic.world import Clip
-from act2see.trace import Answer, Cost, Frame, Observation, Retrieve, Trace
 from act2see.video import Video
 
 PICTURE = Image.new("RGB", (8, 8))

@@ -10,11 +10,11 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, Qwen3VLProcessor
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from act2see import chat
-from act2see.export import Format, count
-from act2see.store import Run
-from act2see.tokens import Encoder
-from act2see.trace import Answer, Thought
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.trace import Answer, Thought
+from act2see.curation.export import Format, count
+from act2see.storage.runs import Run
 from act2see.training.examples import IGNORED, pack, pieces_of
 from exported_runs import FORMATS, KNOWS, LOOKS, PACKAGE, exported, frame_names, lines_of, make_run, trace_of
 
@@ -147,7 +147,9 @@ def test_another_template_in_its_place_makes_labels_of_a_pictures_placeholders(r
 
 
 def test_the_training_template_writes_what_the_other_one_writes() -> None:
-    plain, training = ((PACKAGE / name).read_text(encoding="utf-8") for name in ("chat_template.jinja", "chat_template_training.jinja"))
+    plain, training = (
+        (PACKAGE / "core" / "templates" / name).read_text(encoding="utf-8") for name in ("chat_template.jinja", "chat_template_training.jinja")
+    )
     text = {"type": "text", "text": "a <b>\n"}
     conversation: list[dict[str, Any]] = [
         {"role": "system", "content": " s "},

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from act2see import chat
-from act2see.errors import ConfigError, StoreError
-from act2see.export import Format, Skipped, Stored, export, stored
-from act2see.export.parquet import SCHEMA, read
-from act2see.store import Run, encode_trace
-from act2see.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
+from act2see.core import chat
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
+from act2see.curation.export import Format, Skipped, Stored, export, stored
+from act2see.curation.export.parquet import SCHEMA, read
+from act2see.storage.runs import Run, encode_trace
 from exported_runs import FORMATS, FOUND, KNOWS, MADE, exported, lines_of, make_run, picture, trace_of
 
 # The table

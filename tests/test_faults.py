@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import act2see
-from act2see.errors import Act2SeeError, InternalError, StoppedByFaultError, StoreError, VideoError
-from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.statistics import t_quantile
+from act2see.core.errors import Act2SeeError, InternalError, StoppedByFaultError, StoreError, VideoError
+from act2see.evaluation.statistics import t_quantile
+from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 SOURCES = sorted(Path(act2see.__file__).parent.rglob("*.py"))
 
@@ -50,7 +50,7 @@ def test_any_exception_is_one_line_with_its_kind_place_and_traceback(work: Calla
     with pytest.raises(InternalError) as raised, unexpected():
         work()
     said = str(raised.value)
-    assert said.startswith((f"internal error: {kind}, raised at ", f"internal error: {kind} at act2see.statistics:"))
+    assert said.startswith((f"internal error: {kind}, raised at ", f"internal error: {kind} at act2see.evaluation.statistics:"))
     assert "\n" not in said
     assert raised.value.traceback.startswith(("Traceback (most recent call last):\n", "  + Exception Group Traceback"))
     assert len(raised.value.traceback) < 25_000

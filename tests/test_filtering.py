@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.filtering import Judged, Limits, judge, once_each
-from act2see.reasons import MEANINGS, Reason
-from act2see.trace import Answer, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.core.rejection_reasons import MEANINGS, Reason
+from act2see.core.trace import Answer, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.curation.filters import Judged, Limits, judge, once_each
 from filtering_fakes import ANSWER, BEFORE, CALL, GOOD, OPEN, REFERENCE, frame, imagined, reasons, thinks, trace, words_of_the_reasoning
 
 

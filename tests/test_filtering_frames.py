@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from act2see.filtering import Limits, judge, own_words
-from act2see.trace import Generate, Observation, Retrieve, Step, Thought
+from act2see.core.trace import Generate, Observation, Retrieve, Step, Thought
+from act2see.curation.filters import Limits, judge, own_words
 from filtering_fakes import (
     AFTER,
     ANSWER,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from act2see import chat
-from act2see.fingerprint import fingerprint, headline, prompt_digest
-from act2see.making import differences, flat, library_versions
+from act2see.core import chat
+from act2see.evaluation.fingerprint import fingerprint, headline, prompt_digest
+from act2see.storage.run_metadata import differences, flat, library_versions
 
 SETTINGS: dict[str, Any] = {"benchmark": "synthetic", "fps": 1.0, "max_looks": 3, "data": "/somewhere", "retries": 3}
 

@@ -14,15 +14,25 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
-from act2see import chat
 from act2see.backends.openai import OpenAIBackend, OpenAISettings
-from act2see.engine import frames_left_out, insert, new_trace, reason
-from act2see.errors import BackendError, VideoError
-from act2see.framing import LEAST_LONG_SIDE, MAX_ASPECT, SERVER_PICTURES, SERVER_PIXELS, FrameLimit, Processor, at_size, most_that_fit, server_limit
-from act2see.interfaces import Continuation, LimitsFrames
-from act2see.metering import Metered
-from act2see.tokens import Encoder
-from act2see.trace import Cost, Frame, Observation, Trace
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.engine import frames_left_out, insert, new_trace, reason
+from act2see.core.errors import BackendError, VideoError
+from act2see.core.framing import (
+    LEAST_LONG_SIDE,
+    MAX_ASPECT,
+    SERVER_PICTURES,
+    SERVER_PIXELS,
+    FrameLimit,
+    Processor,
+    at_size,
+    most_that_fit,
+    server_limit,
+)
+from act2see.core.interfaces import Continuation, LimitsFrames
+from act2see.core.trace import Cost, Frame, Observation, Trace
+from act2see.execution.metering import Metered
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, Numbered, Scripted
 

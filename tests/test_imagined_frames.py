@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from act2see.errors import StoreError
-from act2see.output import looks_of
-from act2see.store import Run, save_picture
-from act2see.terminal import frame_line
-from act2see.trace import Frame, Generate, Observation, Provenance, Retrieve, Step, Trace
+from act2see.cli.output import looks_of
+from act2see.cli.terminal import frame_line
+from act2see.core.errors import StoreError
+from act2see.core.trace import Frame, Generate, Observation, Provenance, Retrieve, Step, Trace
+from act2see.storage.runs import Run, save_picture
 
 PIXELS = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
 MADE = Provenance("a red — “star” <&>", 10 / 3, "some/model", 7, 0.5, {"same place": 0.9})

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 
-from act2see.cache import Cache
-from act2see.errors import ConfigError, VideoError
-from act2see.index import PART_FRAMES, Index, Progress
+from act2see.core.errors import ConfigError, VideoError
+from act2see.storage.cache import Cache
+from act2see.tools.index import PART_FRAMES, Index, Progress
 from act2see.video import Video
 from tiny_encoder import Grey
 
@@ -193,8 +193,8 @@ def test_a_file_that_changes_while_it_is_indexed_is_not_kept(clip: Path, cache: 
 
 _BUILD = """
 import logging, pathlib, sys
-from act2see.cache import Cache
-from act2see.index import Index
+from act2see.storage.cache import Cache
+from act2see.tools.index import Index
 from act2see.video import Video
 from tiny_encoder import Grey
 logging.basicConfig(level=logging.WARNING, format="%(message)s")

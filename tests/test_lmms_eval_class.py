@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from act2see.errors import ConfigError
-from act2see.lmms_eval_plugin import manifest
-from act2see.store import Run
+from act2see.core.errors import ConfigError
+from act2see.integrations.lmms_eval import manifest
+from act2see.storage.runs import Run
 from lmms_eval_fakes import GenerationResult, Instance, Lmms, TokenCounts, installed
 
 QUESTION = "Which colour?\nA. blue\nB. red\nAnswer with the right option."
@@ -83,7 +83,7 @@ def test_what_fails_is_an_empty_answer_and_one_warning(model_class: Any, clips: 
     with caplog.at_level(logging.WARNING):
         found = made.generate_until(requests(made, str(clips[0]), str(tmp_path / "gone.mp4"), str(clips[1])))
     assert [reply.text for reply in found] == ["B", "", "B"]
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == "act2see.lmms_eval_model"]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "act2see.integrations.lmms_eval_model"]
     assert warning.startswith("1 of 3 questions failed and are left without an answer; the first: ")
     assert "gone.mp4" in warning
 

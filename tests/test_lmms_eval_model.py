@@ -14,9 +14,9 @@ from cyclopts import App, Parameter
 from PIL import Image
 
 from act2see.config import AskingConfig, EvalConfig
-from act2see.errors import BackendError, ConfigError, StoreError
-from act2see.lmms_eval_plugin import Answering, Reply, Settings, asked, one_video, refuse_batches, refuse_cache, refuse_processes
-from act2see.store import Run
+from act2see.core.errors import BackendError, ConfigError, StoreError
+from act2see.integrations.lmms_eval import Answering, Reply, Settings, asked, one_video, refuse_batches, refuse_cache, refuse_processes
+from act2see.storage.runs import Run
 
 QUESTION = "Which colour?\nA. blue\nB. red\nAnswer with the right option."
 
@@ -253,6 +253,6 @@ def test_a_run_goes_on_where_it_was_cut_off(clip: Path, tmp_path: Path) -> None:
 
 
 def test_what_lmms_eval_loads_at_its_start_is_light() -> None:
-    program = "import sys, act2see.lmms_eval_plugin; sys.exit(str({'torch', 'transformers', 'lmms_eval'} & set(sys.modules) or ''))"
+    program = "import sys, act2see.integrations.lmms_eval; sys.exit(str({'torch', 'transformers', 'lmms_eval'} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from act2see.errors import StoreError
-from act2see.locks import LOCK, at_work
+from act2see.core.errors import StoreError
+from act2see.storage.locks import LOCK, at_work
 
 
 def hold(folder: Path, shard: str | None, connection: Connection) -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.chat import Tool
-from act2see.errors import BackendError, ConfigError
-from act2see.interfaces import Backend, Continuation
-from act2see.metering import Metered, Pace, Price, metered, price_of, read_prices, reseeded
-from act2see.trace import Cost, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError, ConfigError
+from act2see.core.interfaces import Backend, Continuation
+from act2see.core.trace import Cost, Trace
+from act2see.execution.metering import Metered, Pace, Price, metered, price_of, read_prices, reseeded
 
 TRACE = Trace("t", "v.mp4", "?", ())
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import act2see
-from act2see import output
-from act2see.errors import InternalError, StoreError
-from act2see.plaintext import is_well_formed, one_line, plain
+from act2see.cli import output
+from act2see.core.errors import InternalError, StoreError
+from act2see.core.plaintext import is_well_formed, one_line, plain
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m[red]\u202eevil\u2066\x7f\x00\r\ud800 \N{GRINNING FACE}"
 SOURCES = sorted(Path(act2see.__file__).parent.rglob("*.py"))

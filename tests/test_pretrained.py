@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 import act2see
-from act2see import pretrained
+from act2see.backends import pretrained
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import load_vlm, reader
-from act2see.encoders.loading import EncoderSettings
-from act2see.encoders.siglip import SiglipEncoder
-from act2see.errors import Act2SeeError, BackendError, ConfigError
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
+from act2see.core.errors import Act2SeeError, BackendError, ConfigError
+from act2see.tools.encoders.loading import EncoderSettings
+from act2see.tools.encoders.siglip import SiglipEncoder
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
 SOURCE = Path(act2see.__file__).parent
 WEIGHTS = "model.safetensors"
@@ -273,7 +273,7 @@ def test_a_hub_that_is_away_is_asked_once(no_hub: Path, capfd: pytest.CaptureFix
 
 def test_painters_and_embedders_ask_the_hub_once_too(no_hub: Path) -> None:
     pytest.importorskip("sentence_transformers")
-    from act2see.encoders.sentences import Sentences
+    from act2see.tools.encoders.sentences import Sentences
 
     for load in (lambda: Sentences("BAAI/bge-m3"), lambda: DiffusionPainter.load(DiffusionSettings("flux2-klein"))):
         with pytest.raises(ConfigError, match="the hub gives no answer"):
@@ -309,7 +309,7 @@ def unsafe(source: str, *, here: bool) -> list[str]:
     found = []
     for name, call in calls(ast.parse(source)):
         if name in ("from_pretrained", "from_single_file", "pipeline") and not here:
-            found.append(f"line {call.lineno}: {name} outside of act2see.pretrained")
+            found.append(f"line {call.lineno}: {name} outside of act2see.backends.pretrained")
         if name in ("from_pretrained", "SentenceTransformer") and literal(call, "trust_remote_code") is not False:
             found.append(f"line {call.lineno}: {name} without trust_remote_code=False")
         if name == "SentenceTransformer" and "'use_safetensors': True" not in ast.unparse(call):

@@ -12,14 +12,14 @@ from PIL import Image
 
 from act2see import registry
 from act2see.config import AskingConfig, ConstructConfig, EvalConfig, SourceConfig
-from act2see.construction import Constructor
-from act2see.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
-from act2see.evaluation import Evaluator, Scored
-from act2see.interfaces import Sample
-from act2see.metering import Price
-from act2see.processes import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of
+from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Cost, Frame, Observation, Provenance, Trace
+from act2see.curation.construct import Constructor
+from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.execution.metering import Price
+from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of
 from act2see.synthetic.world import Clip
-from act2see.trace import Cost, Frame, Observation, Provenance, Trace
 from act2see.video import Video
 from cli_fakes import Finder
 from construct_fakes import Told

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see import chat, decoding
 from act2see.backends.openai import CALL_STOPS, _Answer
-from act2see.engine import reason
-from act2see.interfaces import Continuation
-from act2see.protocol import MAX_QUERY_CHARACTERS, STOPS, first_use, is_mention, is_thinking, parse_chunk
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.core import chat, decoding
+from act2see.core.engine import reason
+from act2see.core.interfaces import Continuation
+from act2see.core.protocol import MAX_QUERY_CHARACTERS, STOPS, first_use, is_mention, is_thinking, parse_chunk
+from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
 
 OPENINGS = ("", "<think>\n")

@@ -9,14 +9,14 @@ import pytest
 from act2see import registry
 from act2see.backends.openai import OpenAIBackend
 from act2see.config import ModelConfig, SearchConfig
-from act2see.errors import ConfigError
-from act2see.retrievers.search import SearchRetriever
-from act2see.retrievers.selection import Random
+from act2see.core.errors import ConfigError
+from act2see.tools.retrievers.search import SearchRetriever
+from act2see.tools.retrievers.selection import Random
 from tiny_encoder import Grey
 
 PLUGIN = """
-from act2see.interfaces import Continuation
-from act2see.trace import Cost
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Cost
 
 
 class Parrot:
@@ -184,7 +184,7 @@ import sys
 sys.modules[{package!r}] = None
 from act2see import registry
 from act2see.config import ModelConfig
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 how = ModelConfig()
 try:
     registry.{call}

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Trace
 from act2see.report import render_report, why_no_answer
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Trace
 from page_elements import IMAGINED, STEPS, Element, embedded, initial, name_in, parsed, picture, trace
 
 

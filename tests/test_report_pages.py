@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from act2see.acceptance import counted, summarise
-from act2see.filtering import Judged
-from act2see.reasons import MEANINGS
-from act2see.references import Reference
+from act2see.core.rejection_reasons import MEANINGS
+from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
+from act2see.curation.filter_statistics import counted, summarise
+from act2see.curation.filters import Judged
+from act2see.curation.qa_records import Reference
 from act2see.report.filter_page import histogram, render_filter
 from act2see.report.review_page import INITIAL_PICTURES, render_review
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 HOSTILE = (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from act2see.errors import StoreError
+from act2see.core.errors import StoreError
+from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report import render_report, write_report
-from act2see.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from page_elements import RETRIEVED, Element, embedded, initial, parsed, picture, trace
 
 # Safety

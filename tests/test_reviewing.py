@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.errors import StoreError
-from act2see.reviewing import VerdictByHand, read_verdicts
+from act2see.core.errors import StoreError
+from act2see.curation.review import VerdictByHand, read_verdicts
 
 TRACES = {"a#0", "b#1", "c#0"}
 KEEP = '{"trace": "a#0", "verdict": "keep", "note": ""}'

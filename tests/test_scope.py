@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from act2see import registry
+from act2see.api import retrieve
 from act2see.config import EvalConfig, GenerateConfig, ModelConfig, SearchConfig, recorded
-from act2see.errors import ScopeError
-from act2see.evaluation import Evaluator
-from act2see.interfaces import Sample
-from act2see.moments import retrieve
-from act2see.records import decode_trace, encode_trace
-from act2see.scope import FORCED, NOTICE, Scope, is_of_the_world_alone, not_judged, refusal_to_search
+from act2see.core.errors import ScopeError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Frame, Observation, Provenance, Trace
+from act2see.evaluation.evaluator import Evaluator
+from act2see.storage.codec import decode_trace, encode_trace
+from act2see.synthetic.scope import FORCED, NOTICE, Scope, is_of_the_world_alone, not_judged, refusal_to_search
 from act2see.synthetic.world import Actor, Clip
-from act2see.trace import Frame, Observation, Provenance, Trace
 from act2see.video import Video
 from engine_fakes import ANSWER, Scripted
 

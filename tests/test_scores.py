@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.errors import StoreError
-from act2see.interfaces import Sample
-from act2see.scores import OUTCOMES, Score, read_score, right_guesses, summarise_costs, summarise_scores
-from act2see.statistics import wilson_interval
-from act2see.trace import Cost
+from act2see.core.errors import StoreError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Cost
+from act2see.evaluation.scores import OUTCOMES, Score, read_score, right_guesses, summarise_costs, summarise_scores
+from act2see.evaluation.statistics import wilson_interval
 
 BASELINES = Path(__file__).parent / "data" / "constant_baselines.json"
 

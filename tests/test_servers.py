@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.errors import BackendError, ConfigError
-from act2see.servers import PassingFault, Server, check_url, one_line, retry_after, server_message
+from act2see.backends.servers import PassingFault, Server, check_url, one_line, retry_after, server_message
+from act2see.core.errors import BackendError, ConfigError
 
 
 @pytest.mark.parametrize(

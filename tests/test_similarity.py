@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2see.errors import StoreError
-from act2see.interfaces import TextEmbedder
-from act2see.references import Reference
-from act2see.similarity import SIMILARITIES, finished, reference_of, similarities
-from act2see.store import Run
-from act2see.trace import Answer, Finish, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.core.errors import StoreError
+from act2see.core.interfaces import TextEmbedder
+from act2see.core.trace import Answer, Finish, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.curation.qa_records import Reference
+from act2see.curation.similarity import SIMILARITIES, finished, reference_of, similarities
+from act2see.storage.runs import Run
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

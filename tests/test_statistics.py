@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.statistics import bootstrap_interval, clustered_interval, mcnemar, share_interval, t_quantile, wilson_interval
+from act2see.evaluation.statistics import bootstrap_interval, clustered_interval, mcnemar, share_interval, t_quantile, wilson_interval
 
 answers = st.lists(st.booleans(), min_size=2, max_size=60)
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see.errors import StoreError
-from act2see.store import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.errors import StoreError
+from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace
 from stored_traces import CONFIG, generated, picture, same, trace
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from act2see.errors import StoreError
-from act2see.store import Run
-from act2see.trace import Frame, Observation, Trace
+from act2see.core.errors import StoreError
+from act2see.core.trace import Frame, Observation, Trace
+from act2see.storage.runs import Run
 from stored_traces import CONFIG, picture, trace
 
 

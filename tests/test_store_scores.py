@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2see.errors import StoreError
-from act2see.store import Run
-from act2see.trace import Answer, Cost, Frame, Observation, Retrieve, Step, Trace
+from act2see.core.errors import StoreError
+from act2see.core.trace import Answer, Cost, Frame, Observation, Retrieve, Step, Trace
+from act2see.storage.runs import Run
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.errors import StoreError
-from act2see.store import JSON, Place, Run, file_of
-from act2see.trace import Trace
+from act2see.core.errors import StoreError
+from act2see.core.trace import Trace
+from act2see.storage.runs import JSON, Place, Run, file_of
 from stored_traces import CONFIG, same, trace
 
 NAMES = {"one": 0, "two": 1, "three": 50}

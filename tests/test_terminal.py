@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see import chat
-from act2see.errors import ConfigError
-from act2see.terminal import PICTURE_COLUMNS, Printer, Protocol, detect, picture
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.cli.terminal import PICTURE_COLUMNS, Printer, Protocol, detect, picture
+from act2see.core import chat
+from act2see.core.errors import ConfigError
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 
 def drawn(width: int, height: int) -> Image.Image:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from act2see.errors import BackendError, StoreError
-from act2see.workers import AHEAD, LEAST_FAILURES, Patience, each
+from act2see.core.errors import BackendError, StoreError
+from act2see.execution.pool import AHEAD, LEAST_FAILURES, Patience, each
 
 
 @settings(max_examples=30)

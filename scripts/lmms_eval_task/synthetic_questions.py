@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from act2see.chat import chosen, question_text
+from act2see.core.chat import chosen, question_text
 
 
 def video(doc: dict[str, Any]) -> list[str]:

@@ -6,20 +6,20 @@ The public names are loaded when they are first used, so that `import act2see` a
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from act2see.cache import Cache
-    from act2see.config import SearchConfig
-    from act2see.engine import Delta, reason
-    from act2see.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
-    from act2see.index import Index, Progress
-    from act2see.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
-    from act2see.moments import retrieve
-    from act2see.registry import encoder
-    from act2see.store import Run
-    from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
-    from act2see.video import Video
+from act2see._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from act2see.api import retrieve
+    from act2see.config import SearchConfig
+    from act2see.core.engine import Delta, reason
+    from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
+    from act2see.core.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
+    from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+    from act2see.registry import encoder
+    from act2see.storage.cache import Cache
+    from act2see.storage.runs import Run
+    from act2see.tools.index import Index, Progress
+    from act2see.video import Video
 
 __all__ = [
     "Act2SeeError",
@@ -60,16 +60,16 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "cache": ("Cache",),
+    "storage.cache": ("Cache",),
     "config": ("SearchConfig",),
-    "engine": ("Delta", "reason"),
-    "errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
-    "index": ("Index", "Progress"),
-    "interfaces": ("Backend", "Benchmark", "Continuation", "FrameEncoder", "Generator", "Retriever", "Sample"),
-    "moments": ("retrieve",),
+    "core.engine": ("Delta", "reason"),
+    "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
+    "tools.index": ("Index", "Progress"),
+    "core.interfaces": ("Backend", "Benchmark", "Continuation", "FrameEncoder", "Generator", "Retriever", "Sample"),
+    "api": ("retrieve",),
     "registry": ("encoder",),
-    "store": ("Run",),
-    "trace": ("Answer", "Cost", "Frame", "Generate", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
+    "storage.runs": ("Run",),
+    "core.trace": ("Answer", "Cost", "Frame", "Generate", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
     "video": ("Video",),
 }
 

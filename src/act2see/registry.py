@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from act2see.benchmarks.catalogue import BY_NAME
-from act2see.cache import Cache
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
-from act2see.errors import ConfigError
-from act2see.framing import SERVER_PICTURES
-from act2see.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
-from act2see.naming import importing, split, third_party
-from act2see.scope import Scope, is_of_the_world_alone, not_judged
+from act2see.core.errors import ConfigError
+from act2see.core.framing import SERVER_PICTURES
+from act2see.core.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
+from act2see.core.naming import importing, split, third_party
+from act2see.storage.cache import Cache
+from act2see.synthetic.scope import Scope, is_of_the_world_alone, not_judged
 
 if TYPE_CHECKING:
     from act2see.benchmarks.reading import DataSet
-    from act2see.index import Progress
+    from act2see.tools.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
 """The embedded models: `vlm`, `retriever` and `generator`, loaded by the same classes as the full-size ones."""
@@ -101,10 +101,10 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
         return made
     kind, model = ("siglip", str(MICRO / "retriever")) if name == "micro" else (name, rest)
     with importing(f"retriever {name!r}"):
-        from act2see.encoders.loading import EncoderSettings
+        from act2see.tools.encoders.loading import EncoderSettings
 
         _hush(model)
-        found = getattr(importlib.import_module(f"act2see.encoders.{kind}"), _ENCODERS[kind])
+        found = getattr(importlib.import_module(f"act2see.tools.encoders.{kind}"), _ENCODERS[kind])
         loaded: FrameEncoder = found.load(EncoderSettings(model=model, device=config.device, dtype=config.dtype))
         return loaded
 
@@ -124,7 +124,7 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
         return made
     with importing(f"generator {name!r}"):
         painter = _remote_painter(rest, config) if name == "openai" else _painter(str(MICRO / "generator") if name == "micro" else rest, config)
-    from act2see.generators.verified import VerifiedGenerator
+    from act2see.tools.generators.verified import VerifiedGenerator
 
     of_micro = name == "micro"
     cannot_judge = not_judged if _judges_the_world_alone(config, of_micro) else None
@@ -160,20 +160,20 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
     if name == "none":
         return None
     if name == "encoder":
-        from act2see.generators.verified import EncoderJudge
+        from act2see.tools.generators.verified import EncoderJudge
 
         return EncoderJudge(getattr(found_by, "encoder", None) or encoder(config.retriever, config), config.margin, config.floor)
     if name not in ("micro", "huggingface", "openai"):
         made: PictureJudge = third_party("judge", spec, config, ("judge", "name"))
         return made
-    from act2see.generators.asking import ModelJudge
+    from act2see.tools.generators.asking import ModelJudge
 
     asked = config if isinstance(config, ModelConfig) else ModelConfig(**{one.name: getattr(config, one.name) for one in fields(ImagineConfig)})
     return ModelJudge(backend(spec, replace(asked, adapter=None)))
 
 
 def _painter(model: str, config: ImagineConfig) -> Painter:
-    from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
+    from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
     _hush(model)
     strengths = config.strengths or None
@@ -181,7 +181,7 @@ def _painter(model: str, config: ImagineConfig) -> Painter:
 
 
 def _remote_painter(model: str, config: ImagineConfig) -> Painter:
-    from act2see.generators.remote import RemotePainter, RemoteSettings
+    from act2see.tools.generators.remote import RemotePainter, RemoteSettings
 
     return RemotePainter(RemoteSettings(model, base_url=config.generator_url, answer_seconds=config.answer_seconds))
 
@@ -190,12 +190,12 @@ def embedder(spec: str, device: str = "auto") -> TextEmbedder:
     """The embedder of texts that a name means, loaded. A third party's class is called with the device. Errors as for `backend`."""
     name, rest = split("embedder", spec, _EMBEDDERS)
     if name == "words":
-        from act2see.encoders.words import Words
+        from act2see.tools.encoders.words import Words
 
         return Words()
     if name in ("bge-m3", "sentence-transformers"):
         with importing(f"embedder {name!r}"):
-            from act2see.encoders.sentences import BGE_M3, Sentences
+            from act2see.tools.encoders.sentences import BGE_M3, Sentences
 
             return Sentences(BGE_M3 if name == "bge-m3" else rest, device)
     made: TextEmbedder = third_party("embedder", spec, device, ("embed", "name"))
@@ -204,7 +204,7 @@ def embedder(spec: str, device: str = "auto") -> TextEmbedder:
 
 def limits(config: ModelConfig) -> dict[str, Any]:
     """What the loop (`engine.reason`) is told by a config: how many looks, of which kinds, and what an answer may cost."""
-    from act2see.engine import Budget
+    from act2see.core.engine import Budget
 
     offered = {"both": ("retrieve", "generate"), "none": ()}.get(config.tools, (config.tools,))
     budget = Budget(config.budget_seconds, config.budget_frames)
@@ -220,7 +220,7 @@ def evaluator_options(config: SourceConfig) -> dict[str, Any]:
 def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:
     """What brings pictures in an evaluation: the generator that the config names, or the anchor as it is."""
     if config.frames == "unedited":
-        from act2see.generators.controls import UneditedAnchor
+        from act2see.evaluation.picture_controls import UneditedAnchor
 
         return UneditedAnchor()
     return generator(config.generator, config, found_by)
@@ -241,7 +241,7 @@ def looker(config: SourceConfig) -> Retriever | None:
         return retriever(config.retriever, config) if config.max_looks else None
     if not (config.max_looks or config.insert):
         return None
-    from act2see.retrievers.controls import OracleFrames, RandomFrames, WithheldFrames
+    from act2see.evaluation.frame_controls import OracleFrames, RandomFrames, WithheldFrames
 
     match config.frames:
         case "real" | "unedited":
@@ -378,8 +378,8 @@ def _openai(model: str, config: ModelConfig) -> Backend:
 
 
 def _searcher(made: FrameEncoder, config: SearchConfig, progress: "Callable[[Progress], None] | None") -> Retriever:
-    from act2see.retrievers.search import SearchRetriever
-    from act2see.retrievers.selection import Random
+    from act2see.tools.retrievers.search import SearchRetriever
+    from act2see.tools.retrievers.selection import Random
 
     return SearchRetriever(
         made,

@@ -21,7 +21,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 import act2see
 
 Fault = Literal["429", "500", "hang", "break_at_once", "break", "no_end", "error_event", "bad_json", "html", "400", "filter"]
-TEMPLATE = Path(act2see.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+TEMPLATE = (Path(act2see.__file__).parent / "core" / "templates" / "chat_template.jinja").read_text(encoding="utf-8")
 MODEL = "test-model"
 OPENAI_FIELDS = {"model", "messages", "max_completion_tokens", "stop", "stream", "stream_options", "temperature", "top_p", "seed"}
 VLLM_FIELDS = OPENAI_FIELDS | {"max_tokens", "top_k", "include_stop_str_in_output", "continue_final_message", "add_generation_prompt"}

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from act2see import chat
 from act2see.backends.huggingface import CachedConversation, HuggingFaceBackend, HuggingFaceSettings
-from act2see.errors import BackendError
-from act2see.interfaces import Continuation
-from act2see.tokens import Encoder, Piece, joined, positions
-from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions
+from act2see.core import chat
+from act2see.core.errors import BackendError
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 RANDOM = np.random.default_rng(0)
 CLOSE = 1e-4  # the largest difference in logits that the continuation may have

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see import chat, engine
 from act2see.backends.openai import CALL_STOPS, OpenAIBackend, OpenAISettings, data_url, left_out
-from act2see.errors import BackendError, ConfigError
-from act2see.interfaces import Continuation
-from act2see.protocol import STOPS
-from act2see.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
+from act2see.core import chat, engine
+from act2see.core.errors import BackendError, ConfigError
+from act2see.core.interfaces import Continuation
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
 from act2see.video import Video
 
 Server = Any  # conftest.StrictServer: test files are imported by path, so its name cannot be imported here

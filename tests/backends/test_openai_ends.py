@@ -18,9 +18,9 @@ from act2see.backends import openai as module
 from act2see.backends import stream
 from act2see.backends.openai import OpenAIBackend, OpenAISettings
 from act2see.benchmarks.vcrbench_judge import Judge
-from act2see.errors import BackendError, ConfigError, JudgeError
-from act2see.interfaces import Continuation
-from act2see.trace import Frame, Trace
+from act2see.core.errors import BackendError, ConfigError, JudgeError
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Frame, Trace
 from raw_server import STREAM_HEAD, RawServer, Script, Write, delta, event, raw_server, whole
 
 KEY = "sk-very-secret-1234567890"

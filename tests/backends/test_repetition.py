@@ -13,13 +13,13 @@ from transformers import AutoTokenizer
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import SETTINGS_FILE
 from act2see.backends.repetition import EVERY, repeats
-from act2see.engine import reason
-from act2see.errors import BackendError
+from act2see.core.engine import reason
+from act2see.core.errors import BackendError
+from act2see.core.trace import Frame, Trace
 from act2see.registry import MICRO
 from act2see.synthetic.dataset import items
 from act2see.synthetic.world import Clip
-from act2see.trace import Frame, Trace
-from act2see.training.micro_model import LIMITS
+from act2see.training.micro.model import LIMITS
 from act2see.video import Video
 
 pieces = st.lists(st.integers(0, 9), min_size=1, max_size=16)

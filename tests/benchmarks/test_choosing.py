@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.benchmarks.choosing import checked_index, is_right, letter_of, refuse_count, right_index, said, without_letters
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
 from made_up_sets import answered
 
 CHOICES = ("red", "A man", "blue", "red")

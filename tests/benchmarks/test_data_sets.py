@@ -10,10 +10,10 @@ from act2see import registry
 from act2see.benchmarks.catalogue import BY_NAME, CATALOGUE
 from act2see.benchmarks.official.rules import RULES
 from act2see.benchmarks.reading import Findings
-from act2see.chat import letters
 from act2see.config import EvalConfig
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
+from act2see.core.chat import letters
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
 from act2see.video import Video
 from made_up_sets import MAKERS, QUESTIONS, answered
 

@@ -7,7 +7,7 @@ import pytest
 
 from act2see.benchmarks.jsonl import FIELDS, JsonLines
 from act2see.benchmarks.reading import Findings
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 from made_up_sets import answered, rows_of_jsonl, write_jsonl
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"

@@ -6,7 +6,7 @@ import pytest
 
 from act2see.benchmarks.minerva import Minerva
 from act2see.benchmarks.reading import Findings
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 from made_up_sets import rows_of_minerva, write_json
 
 

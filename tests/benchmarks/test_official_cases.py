@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from act2see.benchmarks.official.cases import Result, agrees, run_case, run_cases
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 CASES = Path(__file__).parents[1] / "data" / "scoring_cases.jsonl"
 LETTER = {

@@ -12,11 +12,11 @@ from act2see.benchmarks.catalogue import BY_NAME
 from act2see.benchmarks.official import vcrbench, videomme, vitib
 from act2see.benchmarks.official.files import official_file
 from act2see.benchmarks.official.rules import RULES, Answered
-from act2see.chat import letters
 from act2see.config import EvalConfig
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.trace import Answer, Retrieve, Step, Thought, Trace
+from act2see.core.chat import letters
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Answer, Retrieve, Step, Thought, Trace
 from made_up_sets import MAKERS, answered
 
 WITH_FILE = ("video-mme", "videoespresso", "vitib", "egonormia", "vcr-bench")

@@ -11,9 +11,9 @@ from act2see.benchmarks.official.baselines import official_baselines
 from act2see.benchmarks.official.report import official_score, official_summary
 from act2see.benchmarks.official.rules import RULES, Answered, items_of_three
 from act2see.benchmarks.official.verdict import Verdict
-from act2see.chat import letters
 from act2see.config import EvalConfig
-from act2see.interfaces import Sample
+from act2see.core.chat import letters
+from act2see.core.interfaces import Sample
 from made_up_sets import MAKERS, answered
 
 CLIP = Path("clip.mp4")

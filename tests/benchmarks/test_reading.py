@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from act2see.benchmarks.jsonl import JsonLines
 from act2see.benchmarks.reading import Findings, Record, as_integer, asked, collect, find_files, locate, records, refuse_outside
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
 from made_up_sets import rows_of_jsonl, write_csv, write_json, write_jsonl, write_parquet
 
 

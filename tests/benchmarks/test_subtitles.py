@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.benchmarks.subtitles import Line, as_text, read_srt
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500

@@ -11,10 +11,10 @@ import pytest
 from act2see.benchmarks.reading import Findings
 from act2see.benchmarks.vcrbench import VCRBench, form_of, list_in, plain_question
 from act2see.benchmarks.vcrbench_judge import TRIES, Judge
-from act2see.chat import Tool
-from act2see.errors import ConfigError, JudgeError
-from act2see.interfaces import Continuation
-from act2see.trace import Cost, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import ConfigError, JudgeError
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Cost, Trace
 from made_up_sets import answered, rows_of_vcr_bench, write_json
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from act2see.benchmarks.judge_prompts import OURS, SLOTS, Prompt, official_prompts
 from act2see.benchmarks.official.vcrbench import recall
 from act2see.benchmarks.vcrbench_judge import Judge, response_of
-from act2see.chat import Tool
-from act2see.errors import BackendError, ConfigError, JudgeError
-from act2see.interfaces import Continuation
-from act2see.protocol import STOPS
-from act2see.trace import Answer, Cost, Observation, Retrieve, Thought, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError, ConfigError, JudgeError
+from act2see.core.interfaces import Continuation
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Answer, Cost, Observation, Retrieve, Thought, Trace
 
 QUESTION, REASONING = "Why does he stop?", "1. 0:03, he walks.\n2. So he stops."
 TRACE = Trace(

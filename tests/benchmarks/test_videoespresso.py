@@ -7,7 +7,7 @@ import pytest
 from act2see.benchmarks.reading import Findings
 from act2see.benchmarks.videoespresso import VideoEspresso
 from act2see.benchmarks.vitib import ViTIB
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 from made_up_sets import MAKERS, answered, rows_of_espresso, write_json, write_jsonl
 
 

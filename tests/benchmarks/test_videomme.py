@@ -7,7 +7,7 @@ import pytest
 
 from act2see.benchmarks.reading import Findings
 from act2see.benchmarks.videomme import VideoMME
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 from made_up_sets import clip, rows_of_video_mme, write_json, write_jsonl, write_parquet
 
 SRT = "1\n00:00:01,000 --> 00:00:02,000\n<font>Red it is</font>\n"

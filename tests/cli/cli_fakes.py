@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from pathlib import Path
 from typing import NamedTuple
 
-from act2see.chat import Tool
 from act2see.config import EvalConfig, ModelConfig
-from act2see.errors import BackendError, ToolError
-from act2see.interfaces import Continuation, Sample
-from act2see.protocol import STOPS
-from act2see.trace import Cost, Frame, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError, ToolError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Frame, Trace
 from act2see.video import Video
 
 

@@ -5,10 +5,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from act2see.chat import Tool
-from act2see.errors import BackendError
-from act2see.interfaces import Continuation, Sample
-from act2see.trace import Cost, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Cost, Trace
 from eval_fakes import Many, Steady
 
 

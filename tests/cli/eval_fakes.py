@@ -9,12 +9,12 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from act2see.chat import Tool
 from act2see.config import EvalConfig, ModelConfig
-from act2see.errors import BackendError
-from act2see.interfaces import Continuation, Sample
-from act2see.protocol import STOPS
-from act2see.trace import Cost, Frame, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Frame, Trace
 from act2see.video import Video
 from cli_fakes import Finder
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from act2see.chat import Tool
-from act2see.interfaces import Continuation, Sample
-from act2see.trace import Frame, Trace
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Frame, Trace
 from act2see.video import Video
 from cli_fakes import Finder
 from eval_fakes import Many, Steady

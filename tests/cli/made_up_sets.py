@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
+from act2see.core.trace import Answer, Trace
 from act2see.synthetic.world import Clip
-from act2see.trace import Answer, Trace
 
 COLOURS = ("red", "green", "blue", "yellow", "white")
 COUNT = 20

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from act2see.store import encode_trace
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Thought, Trace
+from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Thought, Trace
+from act2see.storage.runs import encode_trace
 
 CONFIG: dict[str, Any] = {"fps": 1, "backend": {"name": "micro", "temperature": 0.6}, "choices": ["a", "b"]}
 

@@ -6,12 +6,12 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import ClassVar
 
 from act2see import registry
-from act2see.chat import Tool
 from act2see.config import ModelConfig
-from act2see.errors import BackendError
-from act2see.interfaces import Backend, Continuation
-from act2see.protocol import STOPS
-from act2see.trace import Cost, Frame, Observation, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError
+from act2see.core.interfaces import Backend, Continuation
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Frame, Observation, Trace
 
 _COMPARED = re.compile(r"The right answer: (.*)\n\nThe given answer: (.*)", re.DOTALL)
 _FILLERS = {"it", "is", "a"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from act2see.cache import Cache
+from act2see.storage.cache import Cache
 from cli_fakes import Act2See, fakes
 
 GREY = ("--retriever", "tiny_encoder:Grey", "--retrieve-fps", "10")

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from act2see.store import Run
+from act2see.storage.runs import Run
 from cli_fakes import COLOURS, Act2See, fakes
 
 # Answers

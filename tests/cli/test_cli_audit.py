@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from act2see import cli
-from act2see.audit import ARMS
-from act2see.chat import Tool
 from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
 from act2see.config import ModelConfig
-from act2see.interfaces import Continuation
-from act2see.trace import Cost, Trace
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Cost, Trace
+from act2see.evaluation.ablation import ARMS
 
 QUESTIONS = ("audit", "synthetic", "--n", "4", "--max-looks", "1", "--json")
 

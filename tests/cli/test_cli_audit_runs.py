@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from act2see.store import Run
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, start
 
 FILES = ("summary.json", "scores.jsonl")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from act2see.cache import Cache
+from act2see.storage.cache import Cache
 from cli_fakes import Act2See, fakes
 
 GREY = ("--retriever", "tiny_encoder:Grey")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from act2see.store import Run
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, Done
 
 pytestmark = pytest.mark.usefixtures("own_clip")

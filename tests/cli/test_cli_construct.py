@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from act2see.store import SAMPLES, Run
+from act2see.storage.runs import SAMPLES, Run
 from cli_fakes import Act2See, Done, start
 from construct_fakes import Throttled
 

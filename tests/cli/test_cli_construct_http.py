@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 import act2see as package
-from act2see import chat
 from act2see.backends.loading import reader
 from act2see.backends.openai import data_url
-from act2see.protocol import STOPS
-from act2see.store import Run
-from act2see.tokens import joined
-from act2see.trace import Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.backends.qwen_tokens import joined
+from act2see.core import chat
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, Done
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "construct_over_http.py"

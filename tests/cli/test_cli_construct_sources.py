@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from act2see.store import SAMPLES
+from act2see.storage.runs import SAMPLES
 from cli_fakes import Act2See
 from made_up_sets import write_jsonl
 from test_cli_construct import content, flags, rows

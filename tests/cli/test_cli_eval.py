@@ -10,7 +10,7 @@ import pytest
 from act2see import registry
 from act2see.cli.demo import answer_demo
 from act2see.config import ModelConfig
-from act2see.store import Run
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, Done, fakes
 
 # Evaluation

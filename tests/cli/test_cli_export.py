@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from act2see.store import Run
-from act2see.trace import Answer, Frame, Step, Thought, Trace
+from act2see.core.trace import Answer, Frame, Step, Thought, Trace
+from act2see.storage.runs import Run
 from cli_fakes import Act2See
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_exported_is_one_line(act2see: Act2See, run: Path) -> Non
 
 _STUCK = """
 import sys, time
-import act2see.export as exporting
+import act2see.curation.export as exporting
 from act2see.cli import main
 
 whole = exporting.stored

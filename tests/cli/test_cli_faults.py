@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from act2see.config import EvalConfig
-from act2see.errors import InternalError
-from act2see.faults import ERRORS_FILE
-from act2see.lmms_eval_plugin import Answering, Settings, asked
-from act2see.processes import Job, Teacher, Tools
-from act2see.store import Run
+from act2see.core.errors import InternalError
+from act2see.execution.faults import ERRORS_FILE
+from act2see.integrations.lmms_eval import Answering, Settings, asked
+from act2see.integrations.ray.actors import Job, Teacher, Tools
+from act2see.storage.runs import Run
 from cli_fakes import Act2See
 from eval_fakes import Many
 from fault_fakes import FAULTS
@@ -155,7 +155,7 @@ def test_what_the_system_refuses_is_no_internal_error(act2see: Act2See, own_clip
 
 
 def test_an_index_job_that_fails_does_not_stop_the_others(act2see: Act2See, own_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from act2see.index import Index
+    from act2see.tools.index import Index
 
     made = Index.build
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from act2see.encoders.words import Words
-from act2see.store import SAMPLES, Run
+from act2see.storage.runs import SAMPLES, Run
+from act2see.tools.encoders.words import Words
 from cli_fakes import Act2See, fakes
 
 FLAGS = ("--embedder", "words", "--reference-similarity", "0.3", "--leak-words", "7")

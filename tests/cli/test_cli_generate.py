@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from act2see import cli
-from act2see.imagined import DESCRIPTION, PROVENANCE_KEY
+from act2see.storage.image_metadata import DESCRIPTION, PROVENANCE_KEY
 from cli_fakes import Act2See
 
 TINT = ("--generator", "tiny_generator:Tint", "--retriever", "cli_fakes:Finder")

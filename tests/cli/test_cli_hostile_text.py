@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2see.chat import Tool
 from act2see.config import EvalConfig, ModelConfig
-from act2see.errors import BackendError
-from act2see.interfaces import Continuation, Sample
-from act2see.store import Run
-from act2see.trace import Answer, Cost, Frame, Thought, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import BackendError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Answer, Cost, Frame, Thought, Trace
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, Done, Scripted
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\x7f[red]"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from act2see.cache import Cache
-from act2see.index import Index
+from act2see.storage.cache import Cache
+from act2see.tools.index import Index
 from act2see.video import Video
 from cli_fakes import Act2See, start
 from tiny_encoder import Grey

@@ -9,7 +9,7 @@ import pytest
 from cyclopts import CycloptsError, Parameter
 
 from act2see.cli import SETTINGS_OF, app
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 from act2see.training.recipe import read_recipe
 from cli_fakes import Act2See
 

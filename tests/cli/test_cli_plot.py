@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from act2see.cli.plot import draw
-from act2see.retrievers.selection import Curve
-from act2see.trace import Frame, Match
+from act2see.core.trace import Frame, Match
+from act2see.tools.retrievers.selection import Curve
 from cli_fakes import Act2See
 
 GREY = ("--retriever", "tiny_encoder:Grey", "--retrieve-fps", "10")

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from act2see.store import Run
-from act2see.trace import Thought
+from act2see.core.trace import Thought
+from act2see.storage.runs import Run
 from cli_fakes import COLOURS, Done, fakes, start
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from act2see import cli
-from act2see.store import Run
-from act2see.trace import Frame, Observation, Step
+from act2see.core.trace import Frame, Observation, Step
+from act2see.storage.runs import Run
 
 # Ray's own: it opens files and sockets that it closes at exit, and says of its defaults that they will change.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray", "ignore::DeprecationWarning:ray")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from act2see import Frame, SearchConfig, Video, cli, encoder, retrieve
-from act2see.errors import ConfigError
-from act2see.index import Index
+from act2see.core.errors import ConfigError
+from act2see.tools.index import Index
 from cli_fakes import Act2See, Finder
 
 GREY = ("--retriever", "tiny_encoder:Grey", "--retrieve-fps", "10")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from act2see import cli
-from act2see.scope import FORCED
-from act2see.store import Run
+from act2see.storage.runs import Run
+from act2see.synthetic.scope import FORCED
 from cli_fakes import COLOURS, Act2See, fakes
 
 WAYS = ("huggingface:Qwen/Qwen3-VL-8B-Thinking", "vLLM", "hosted", "--force")

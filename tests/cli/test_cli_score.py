@@ -12,9 +12,9 @@ import pytest
 from act2see import cli, registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.config import EvalConfig
-from act2see.evaluation import answered as to_their_questions
-from act2see.store import Run
-from act2see.trace import Answer, Trace
+from act2see.core.trace import Answer, Trace
+from act2see.evaluation.evaluator import answered as to_their_questions
+from act2see.storage.runs import Run
 from cli_fakes import Act2See, fakes
 from made_up_sets import MAKERS, answered
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from act2see import cli
-from act2see.frame_files import name_of
-from act2see.references import Reference, reference_row
-from act2see.store import SAMPLES, Run
-from act2see.trace import Answer, Frame
+from act2see.core.trace import Answer, Frame
+from act2see.curation.qa_records import Reference, reference_row
+from act2see.storage.frames import name_of
+from act2see.storage.runs import SAMPLES, Run
 from cli_fakes import Act2See, Done, fakes
 from stored_traces import generated, trace
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from act2see.store import Run
+from act2see.storage.runs import Run
 from cli_fakes import Act2See
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from act2see.config import MicroVlmConfig
-from act2see.training import micro_vlm
+from act2see.training.micro import vlm as micro_vlm
 from cli_fakes import Act2See
 
 RECIPE = """

@@ -5,9 +5,9 @@ import os
 from PIL import Image
 
 from act2see.config import ImagineConfig
-from act2see.errors import ToolError
-from act2see.generators.verified import UNFAITHFUL
-from act2see.trace import Frame, Provenance
+from act2see.core.errors import ToolError
+from act2see.core.trace import Frame, Provenance
+from act2see.tools.generators.verified import UNFAITHFUL
 
 
 class Tint:

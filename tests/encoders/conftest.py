@@ -32,7 +32,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
-from act2see.training.micro_model import make_image_processor, make_tokenizer, make_vlm, save_parts
+from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm, save_parts
 
 WORDS = ["a", "the", "red", "blue", "star", "ring", "is", "where", "long", "query", "that", "goes", "on", "and"]
 SMALL: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, Blip2ForImageTextRetrieval
 
-from act2see.encoders.blip2 import Blip2Encoder
-from act2see.encoders.loading import EncoderSettings
-from act2see.interfaces import FrameEncoder
+from act2see.core.interfaces import FrameEncoder
+from act2see.tools.encoders.blip2 import Blip2Encoder
+from act2see.tools.encoders.loading import EncoderSettings
 
 QUERIES = ("the red star", "where is the blue ring", " ".join(["a long query that goes on and on"] * 9))
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from act2see.encoders.clip import ClipEncoder
-from act2see.encoders.loading import EncoderSettings
-from act2see.interfaces import FrameEncoder
+from act2see.core.interfaces import FrameEncoder
+from act2see.tools.encoders.clip import ClipEncoder
+from act2see.tools.encoders.loading import EncoderSettings
 
 QUERIES = ("the red star", "where is the blue ring", "a long query that goes on and on and on and on and on")
 

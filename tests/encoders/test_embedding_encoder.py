@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, Qwen3VLModel
 
-from act2see.encoders.embedding import EmbeddingEncoder
-from act2see.encoders.loading import EncoderSettings
-from act2see.errors import ConfigError
-from act2see.interfaces import FrameEncoder
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import FrameEncoder
+from act2see.tools.encoders.embedding import EmbeddingEncoder
+from act2see.tools.encoders.loading import EncoderSettings
 
 QUERIES = ("the red star", "where is the ring?")
 

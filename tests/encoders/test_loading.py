@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from act2see.encoders.blip2 import Blip2Encoder
-from act2see.encoders.clip import ClipEncoder
-from act2see.encoders.embedding import EmbeddingEncoder
-from act2see.encoders.loading import EncoderSettings, cosines, fingerprint
-from act2see.encoders.siglip import SiglipEncoder
-from act2see.errors import ConfigError
-from act2see.interfaces import FrameEncoder
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import FrameEncoder
+from act2see.tools.encoders.blip2 import Blip2Encoder
+from act2see.tools.encoders.clip import ClipEncoder
+from act2see.tools.encoders.embedding import EmbeddingEncoder
+from act2see.tools.encoders.loading import EncoderSettings, cosines, fingerprint
+from act2see.tools.encoders.siglip import SiglipEncoder
 
 ENCODERS: dict[str, Any] = {
     "siglip": SiglipEncoder,

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, GemmaTokenizer
 
 import act2see
-from act2see.encoders.loading import EncoderSettings
-from act2see.encoders.siglip import SiglipEncoder
-from act2see.interfaces import FrameEncoder
+from act2see.core.interfaces import FrameEncoder
+from act2see.tools.encoders.loading import EncoderSettings
+from act2see.tools.encoders.siglip import SiglipEncoder
 
 QUERIES = ("the red star", "where is the blue ring", "a long query that goes on and on and on and on and on", "unheard words")
 EMBEDDED = Path(act2see.__file__).parent / "micro" / "retriever"

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from act2see.encoders.sentences import Sentences
-from act2see.encoders.words import SMALL_WORDS, WIDTH, Words
-from act2see.errors import ConfigError
-from act2see.interfaces import TextEmbedder
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import TextEmbedder
+from act2see.tools.encoders.sentences import Sentences
+from act2see.tools.encoders.words import SMALL_WORDS, WIDTH, Words
 
 LISTS = st.lists(st.sampled_from(["star", "ring", "red", "blue", "the", "is", "über", "星"]), max_size=12)
 
@@ -46,7 +46,7 @@ def test_each_word_has_its_place_on_every_machine() -> None:
 def test_another_process_computes_the_same() -> None:
     """Python's own hashes differ from one process to the next."""
     text = "a red star and, to the left, two blue rings"
-    code = f"from act2see.encoders.words import Words; print(Words().embed([{text!r}]).tobytes().hex())"
+    code = f"from act2see.tools.encoders.words import Words; print(Words().embed([{text!r}]).tobytes().hex())"
     outputs = {subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)}
     assert outputs == {embed(text).tobytes().hex()}
 

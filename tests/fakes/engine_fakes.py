@@ -8,12 +8,12 @@ from typing import Literal
 
 from PIL import Image
 
-from act2see import chat
-from act2see.engine import reason
-from act2see.errors import BackendError, ToolError, VideoError
-from act2see.interfaces import Continuation, Retriever
-from act2see.protocol import STOPS
-from act2see.trace import Cost, Frame, Observation, Provenance, Step, Trace
+from act2see.core import chat
+from act2see.core.engine import reason
+from act2see.core.errors import BackendError, ToolError, VideoError
+from act2see.core.interfaces import Continuation, Retriever
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Frame, Observation, Provenance, Step, Trace
 from act2see.video import Video
 
 PICTURE = Image.new("RGB", (8, 8), (200, 10, 10))

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 import act2see
-from act2see.export import Exported, Format, export, stored
-from act2see.store import Run
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.curation.export import Exported, Format, export, stored
+from act2see.storage.runs import Run
 
 PACKAGE = Path(act2see.__file__).parent
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from act2see.filtering import Limits, judge
-from act2see.references import Reference
-from act2see.trace import Answer, Finish, Frame, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Finish, Frame, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.curation.filters import Limits, judge
+from act2see.curation.qa_records import Reference
 
 REASONING = "Between the second and the third frame a blue star comes up near the left border, so it has to be blue."
 REFERENCE = Reference(

@@ -70,4 +70,4 @@ def installed(patch: pytest.MonkeyPatch) -> None:
         module = ModuleType(name)
         vars(module).update(content)
         patch.setitem(sys.modules, name, module)
-    patch.delitem(sys.modules, "act2see.lmms_eval_model", raising=False)
+    patch.delitem(sys.modules, "act2see.integrations.lmms_eval_model", raising=False)

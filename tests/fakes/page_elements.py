@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

@@ -7,16 +7,16 @@ from typing import get_args
 
 from PIL import Image
 
-from act2see import chat
-from act2see.engine import reason
-from act2see.errors import ToolError
-from act2see.interfaces import Retriever
+from act2see.core import chat
+from act2see.core.engine import reason
+from act2see.core.errors import ToolError
+from act2see.core.interfaces import Retriever
+from act2see.core.trace import Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.hypothetical import Hypothetical
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher import ErrorRates, Fault, ScriptedTeacher
+from act2see.synthetic.teacher.teacher import ErrorRates, Fault, ScriptedTeacher
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Clip, place_at
-from act2see.trace import Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.video import Video
 
 KINDS: tuple[Kind, ...] = ("static", "transient", "hypothetical")

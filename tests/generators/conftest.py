@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act2see.training.micro_generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
+from act2see.training.micro.generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2see import chat, registry
+from act2see import registry
 from act2see.config import ImagineConfig, ModelConfig
-from act2see.errors import BackendError, ConfigError, ToolError
-from act2see.generators.asking import CHOICES, ModelJudge, question
-from act2see.generators.verified import VerifiedGenerator
-from act2see.interfaces import Continuation, Verdict
-from act2see.protocol import STOPS
-from act2see.trace import Cost, Trace
+from act2see.core import chat
+from act2see.core.errors import BackendError, ConfigError, ToolError
+from act2see.core.interfaces import Continuation, Verdict
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Trace
+from act2see.tools.generators.asking import CHOICES, ModelJudge, question
+from act2see.tools.generators.verified import VerifiedGenerator
 from cli_fakes import Finder
 
 ANCHOR, PICTURE = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")

@@ -12,9 +12,9 @@ import torch
 from diffusers import StableDiffusion3Img2ImgPipeline
 from PIL import Image
 
-from act2see.errors import ConfigError, ToolError
-from act2see.generators import diffusion
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings, Preset, work_size
+from act2see.core.errors import ConfigError, ToolError
+from act2see.tools.generators import diffusion
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings, Preset, work_size
 
 
 def picture(width: int = 256, height: int = 256) -> Image.Image:

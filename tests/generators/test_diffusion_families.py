@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.errors import ToolError
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings
+from act2see.core.errors import ToolError
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "generate.py"
 

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2see.errors import ConfigError, ToolError
-from act2see.generators import diffusion
-from act2see.generators.controls import UneditedAnchor
-from act2see.generators.diffusion import DiffusionPainter, DiffusionSettings, work_size
-from act2see.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
-from act2see.interfaces import Painter, PictureJudge, Verdict
-from act2see.trace import Frame
-from act2see.training.micro_generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
+from act2see.core.errors import ConfigError, ToolError
+from act2see.core.interfaces import Painter, PictureJudge, Verdict
+from act2see.core.trace import Frame
+from act2see.evaluation.picture_controls import UneditedAnchor
+from act2see.tools.generators import diffusion
+from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings, work_size
+from act2see.tools.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
+from act2see.training.micro.generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
 
 
 @pytest.fixture(scope="module")

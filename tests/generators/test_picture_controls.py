@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.errors import ToolError
-from act2see.generators.controls import BlurredPictures
-from act2see.trace import Frame, Provenance
+from act2see.core.errors import ToolError
+from act2see.core.trace import Frame, Provenance
+from act2see.evaluation.picture_controls import BlurredPictures
 from act2see.video import Video
 
 

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see.errors import BackendError, ConfigError, ToolError
-from act2see.generators.remote import RemotePainter, RemoteSettings, _picture
-from act2see.interfaces import Painter
+from act2see.core.errors import BackendError, ConfigError, ToolError
+from act2see.core.interfaces import Painter
+from act2see.tools.generators.remote import RemotePainter, RemoteSettings, _picture
 
 KEY = "sk-very-secret-1234567890"
 ANCHOR = Image.linear_gradient("L").resize((96, 64)).convert("RGB")

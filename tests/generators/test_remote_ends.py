@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from act2see.errors import BackendError, ConfigError
-from act2see.generators import remote
-from act2see.generators.remote import RemotePainter, RemoteSettings
+from act2see.core.errors import BackendError, ConfigError
+from act2see.tools.generators import remote
+from act2see.tools.generators.remote import RemotePainter, RemoteSettings
 from raw_server import RawServer, Script, raw_server, whole
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"

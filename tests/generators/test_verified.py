@@ -13,11 +13,11 @@ from PIL import Image
 
 from act2see import registry
 from act2see.config import EvalConfig, ImagineConfig
-from act2see.errors import ToolError
-from act2see.generators.controls import UneditedAnchor
-from act2see.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
-from act2see.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
-from act2see.trace import Frame, Provenance
+from act2see.core.errors import ToolError
+from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
+from act2see.core.trace import Frame, Provenance
+from act2see.evaluation.picture_controls import UneditedAnchor
+from act2see.tools.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
 from cli_fakes import Finder
 from tiny_encoder import Grey
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act2see.errors import ConfigError, ToolError
-from act2see.interfaces import Sample
-from act2see.retrievers.controls import BlurredFrames, OracleFrames, RandomFrames, WithheldFrames, WrongTimeFrames
-from act2see.trace import Frame
+from act2see.core.errors import ConfigError, ToolError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Frame
+from act2see.evaluation.frame_controls import BlurredFrames, OracleFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.video import Video
 
 

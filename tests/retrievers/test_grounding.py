@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.retrievers.grounding import Proposal, localise
+from act2see.tools.retrievers.grounding import Proposal, localise
 
 CASES = json.loads((Path(__file__).parent / "localiser_cases.json").read_text(encoding="utf-8"))["cases"]
 

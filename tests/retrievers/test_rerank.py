@@ -5,10 +5,10 @@ from collections.abc import Generator, Mapping, Sequence
 import pytest
 from PIL import Image
 
-from act2see import chat
-from act2see.interfaces import Backend, Continuation
-from act2see.retrievers.rerank import asker, judge
-from act2see.trace import Cost, Frame, Trace
+from act2see.core import chat
+from act2see.core.interfaces import Backend, Continuation
+from act2see.core.trace import Cost, Frame, Trace
+from act2see.tools.retrievers.rerank import asker, judge
 
 FRAMES = [Frame(Image.new("RGB", (4, 4)), second) for second in (0.0, 1.0, 2.5)]
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from act2see.cache import Cache
-from act2see.errors import ConfigError, ToolError
-from act2see.index import Progress
-from act2see.retrievers.rerank import RERANKED_FRAMES
-from act2see.retrievers.search import CURVE_POINTS, SearchRetriever, thinned
-from act2see.retrievers.selection import Curve, Oracle, TopK
-from act2see.retrievers.voting import Decomposition
-from act2see.trace import Frame
+from act2see.core.errors import ConfigError, ToolError
+from act2see.core.trace import Frame
+from act2see.storage.cache import Cache
+from act2see.tools.index import Progress
+from act2see.tools.retrievers.rerank import RERANKED_FRAMES
+from act2see.tools.retrievers.search import CURVE_POINTS, SearchRetriever, thinned
+from act2see.tools.retrievers.selection import Curve, Oracle, TopK
+from act2see.tools.retrievers.voting import Decomposition
 from act2see.video import Video
 from tiny_encoder import Grey
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.retrievers.selection import SELECTIONS, Curve, Grounding, Oracle, Pick, Random, Select, TopK, argmax, uniform
+from act2see.tools.retrievers.selection import SELECTIONS, Curve, Grounding, Oracle, Pick, Random, Select, TopK, argmax, uniform
 
 
 def curve_of(scores: Sequence[float], *, threshold: float = 0.5, fps: float = 3.0, key: str = "clip query") -> Curve:

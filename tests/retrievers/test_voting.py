@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from act2see.retrievers.grounding import Proposal
-from act2see.retrievers.voting import Decomposition, combine, confident, decomposer, ground, parse, vote
+from act2see.tools.retrievers.grounding import Proposal
+from act2see.tools.retrievers.voting import Decomposition, combine, confident, decomposer, ground, parse, vote
 
 GOOD = {"relation": "sequential", "rewrites": ["a cat jumps, then sleeps"], "events": [["a cat jumps", "a leaping cat"], ["a cat sleeps"]]}
 

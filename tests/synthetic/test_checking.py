@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from act2see import chat
+from act2see.core import chat
+from act2see.core.trace import Answer, Thought
 from act2see.synthetic.checking import NO, YES, explain_check, is_shown
 from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, apply, random_prompts, shapes_of
 from act2see.synthetic.hypothetical import Seen, seen
-from act2see.trace import Answer, Thought
 
 THINGS: list[Seen] = [("red", "star", "top"), ("blue", "ring", "left")]
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from act2see.benchmarks.synthetic import SyntheticBenchmark
-from act2see.errors import StoreError
-from act2see.interfaces import Sample
+from act2see.core.errors import StoreError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Answer, Thought, Trace
 from act2see.synthetic import dataset
 from act2see.synthetic.dataset import Item, Split, items
 from act2see.synthetic.questions import Asked, Kind, Question
 from act2see.synthetic.world import COLOURS, PLACES, UNSEEN_PAIRS, Clip
-from act2see.trace import Answer, Thought, Trace
 from act2see.video import Video
 
 FIELDS = {"id", "video", "question", "choices", "answer", "kind", "asked", "reasoning", "unseen_pair", "visible_seconds"}

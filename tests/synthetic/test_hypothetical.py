@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from act2see import chat
+from act2see.core import chat
+from act2see.core.trace import Answer, Frame, Generate, Observation, Step, Thought
 from act2see.synthetic.dataset import Kind, items
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, prompt_of, shapes_of
 from act2see.synthetic.hypothetical import (
@@ -27,7 +28,6 @@ from act2see.synthetic.hypothetical import (
     read,
 )
 from act2see.synthetic.world import PLACE_WORDS, PLACES, UNSEEN_PAIRS, Clip, place_at
-from act2see.trace import Answer, Frame, Generate, Observation, Step, Thought
 
 PICTURE = Frame(Image.new("RGB", (8, 8)), None)
 ERROR = "no picture was made"

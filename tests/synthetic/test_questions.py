@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from act2see import chat
+from act2see.core import chat
+from act2see.core.trace import Answer, Observation, Retrieve, Step, Thought
 from act2see.synthetic.questions import CHOICES, WORDINGS, Asked, Kind, Look, Question, ask, describe, explain
 from act2see.synthetic.world import COLOURS, FRAME_RATE, PLACES, SHAPES, Clip, make_clip
-from act2see.trace import Answer, Observation, Retrieve, Step, Thought
 
 KINDS: tuple[Kind, ...] = ("static", "transient")
 ASKED: tuple[Asked, ...] = ("colour", "shape", "place")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from act2see.core.trace import Frame
 from act2see.synthetic.world import COLOURS, FRAME_RATE, PLACES, SHAPES, SIZE, UNSEEN_PAIRS, Actor, Clip, make_clip
-from act2see.trace import Frame
 from act2see.video import Video
 
 REACH = 1.25  # no shape reaches farther than its radius times this from its centre

@@ -3,8 +3,8 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from act2see.tokens import Encoder
-from act2see.training.micro_model import make_image_processor, make_tokenizer
+from act2see.backends.qwen_tokens import Encoder
+from act2see.training.micro.model import make_image_processor, make_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from act2see.config import MicroVlmConfig
-from act2see.errors import ConfigError
-from act2see.training.curriculum import Part, is_curriculum, read_curriculum, train
+from act2see.core.errors import ConfigError
+from act2see.training.micro.curriculum import Part, is_curriculum, read_curriculum, train
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "micro.toml"
 PARTS = (Part("see", 3, 1e-3), Part("ask", 2, 2e-3, batches=2, seed=4))

@@ -13,9 +13,9 @@ from PIL import Image
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from act2see import chat
-from act2see.tokens import Encoder, Piece, joined
-from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.backends.qwen_tokens import Encoder, Piece, joined
+from act2see.core import chat
+from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.training.examples import IGNORED, Example, collate, pack, pieces_of
 
 RANDOM = np.random.default_rng(0)

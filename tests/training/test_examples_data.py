@@ -14,13 +14,13 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from act2see import chat
-from act2see.errors import ConfigError
-from act2see.store import Run
-from act2see.tokens import Encoder, joined
-from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.core import chat
+from act2see.core.errors import ConfigError
+from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import Run
 from act2see.training.examples import IGNORED, Fit, collate, collate_single, counts, pack, pieces_of, token_loss
-from act2see.training.micro_model import SPECIAL, make_image_processor
+from act2see.training.micro.model import SPECIAL, make_image_processor
 from act2see.training.recipe import Recipe
 from act2see.training.sources import Examples, limit_pixels, order, survey
 

@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from act2see import chat
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import read_opening
-from act2see.errors import BackendError, ConfigError
-from act2see.interfaces import Continuation
-from act2see.store import Run
-from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.core import chat
+from act2see.core.errors import BackendError, ConfigError
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import Run
 from act2see.training.examples import collate, pack, pieces_of
 from act2see.training.merge import merge
 

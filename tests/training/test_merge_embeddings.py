@@ -16,7 +16,7 @@ from act2see.backends import adapters
 from act2see.backends.adapters import check_same, logits_of, merge_into, read_adapter
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import load_vlm, reader
-from act2see.errors import BackendError
+from act2see.core.errors import BackendError
 from act2see.training.merge import merge
 
 CASES: dict[str, dict[str, Any]] = {

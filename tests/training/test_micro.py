@@ -20,20 +20,21 @@ from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.qwen_tokens import Encoder
 from act2see.config import MicroRetrieverConfig, MicroVlmConfig
-from act2see.encoders.loading import EncoderSettings
-from act2see.encoders.siglip import SiglipEncoder
-from act2see.errors import ConfigError
-from act2see.retrievers.search import SearchRetriever
+from act2see.core.errors import ConfigError
+from act2see.core.trace import Frame, Trace
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, make_clip
-from act2see.tokens import Encoder
-from act2see.trace import Frame, Trace
-from act2see.training import micro_retriever, micro_vlm
+from act2see.tools.encoders.loading import EncoderSettings
+from act2see.tools.encoders.siglip import SiglipEncoder
+from act2see.tools.retrievers.search import SearchRetriever
 from act2see.training.examples import IGNORED, Example
-from act2see.training.fitting import fit, give_memory_back
-from act2see.training.micro_model import NOTICE, PICTURE, SPECIAL, TAGS, make_tokenizer, make_vlm
-from act2see.training.micro_retriever import Batches, Wanted, make_retriever, random_wish
-from act2see.training.micro_vlm import FRAMES, PARTS, Curriculum, Stage, word_example
+from act2see.training.micro import retriever as micro_retriever
+from act2see.training.micro import vlm as micro_vlm
+from act2see.training.micro.model import NOTICE, PICTURE, SPECIAL, TAGS, make_tokenizer, make_vlm
+from act2see.training.micro.retriever import Batches, Wanted, make_retriever, random_wish
+from act2see.training.micro.vlm import FRAMES, PARTS, Curriculum, Stage, word_example
+from act2see.training.trainer_loop import fit, give_memory_back
 from act2see.video import Video
 
 SEE = Stage("see", 0.5, frames=10)

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from act2see.config import MicroVlmConfig
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, SIZE, Actor, Clip
-from act2see.training import micro_eyes, micro_vlm
-from act2see.training.micro_eyes import Eyes, Patches, by_blocks, things_over
-from act2see.training.micro_model import PICTURE, make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro import vision_pretraining as micro_eyes
+from act2see.training.micro import vlm as micro_vlm
+from act2see.training.micro.model import PICTURE, make_image_processor, make_tokenizer, make_vlm
+from act2see.training.micro.vision_pretraining import Eyes, Patches, by_blocks, things_over
 
 COUNT = PICTURE // 8
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from act2see import chat
-from act2see.tokens import Encoder
-from act2see.trace import Frame
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.trace import Frame
 from act2see.training.examples import Example, collate, pack
-from act2see.training.micro_model import make_vlm
-from act2see.training.micro_vlm import Curriculum, Stage
-from act2see.training.on_cpu import collate_for_cpu, spans, train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import collate_for_cpu, spans, train_fast_on_cpu
+from act2see.training.micro.model import make_vlm
+from act2see.training.micro.vlm import Curriculum, Stage
 
 STAGES = {
     "single frames, padded": Stage("frames", 1.0, frames=10),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.training.micro_model import make_image_processor
+from act2see.training.micro.model import make_image_processor
 from act2see.training.patches import KeptPatches
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import Qwen3VLConfig
 
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 from act2see.training import memory, models
 from act2see.training.recipe import Recipe, read_recipe, recorded
 from act2see.training.sources import Item, Survey

@@ -22,15 +22,15 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from act2see import cli
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
-from act2see.chat import Tool
-from act2see.errors import ConfigError, StoreError
-from act2see.interfaces import Continuation, Sample
-from act2see.store import Run
-from act2see.trace import Answer, Cost, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.core.chat import Tool
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.interfaces import Continuation, Sample
+from act2see.core.trace import Answer, Cost, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.storage.runs import Run
 from act2see.training import sft
-from act2see.training.micro_model import SPECIAL, make_image_processor, make_tokenizer, save_parts
+from act2see.training.evaluation_callback import Plateau, Probe, is_valid
+from act2see.training.micro.model import SPECIAL, make_image_processor, make_tokenizer, save_parts
 from act2see.training.models import part_of, targets
-from act2see.training.probing import Plateau, Probe, is_valid
 from act2see.training.recipe import Recipe
 from act2see.training.sft import Event
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from act2see.errors import VideoError
+from act2see.core.errors import VideoError
 from act2see.video import Video
 from act2see.video.colours import approximation
 from act2see.video.pictures import Painter

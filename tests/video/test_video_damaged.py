@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import pytest
 
-from act2see.errors import VideoError
-from act2see.trace import Frame
+from act2see.core.errors import VideoError
+from act2see.core.trace import Frame
 from act2see.video import Video
 
 Write = Callable[..., Path]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from act2see.cache import Cache
-from act2see.errors import VideoError
-from act2see.trace import Frame
+from act2see.core.errors import VideoError
+from act2see.core.trace import Frame
+from act2see.storage.cache import Cache
 from act2see.video import Video
 from act2see.video.bitstream import Scanner
 from act2see.video.packets import packets_of

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from act2see.trace import Frame
+from act2see.core.trace import Frame
 from act2see.video import Video
 
 Write = Callable[..., Path]

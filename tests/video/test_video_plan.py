@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
 
-from act2see.errors import VideoError
-from act2see.trace import Frame
+from act2see.core.errors import VideoError
+from act2see.core.trace import Frame
 from act2see.video import Sampling, Video
 
 Write = Callable[..., Path]

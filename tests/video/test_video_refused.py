@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.errors import VideoError
-from act2see.trace import Frame
+from act2see.core.errors import VideoError
+from act2see.core.trace import Frame
 from act2see.video import MAX_PIXELS, Video
 
 Write = Callable[..., Path]

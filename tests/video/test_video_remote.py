@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from act2see.errors import VideoError
+from act2see.core.errors import VideoError
 from act2see.video import Video
-from act2see.video.remote import fetch, is_url
+from act2see.video.download import fetch, is_url
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 CONTENT = bytes(range(256)) * 1000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from act2see.trace import Frame
+from act2see.core.trace import Frame
 from act2see.video import Video
 
 Write = Callable[..., Path]

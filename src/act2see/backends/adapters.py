@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from act2see import chat, pretrained
+from act2see.backends import pretrained
 from act2see.backends.huggingface import picture_inputs
-from act2see.errors import BackendError
-from act2see.tokens import Encoder, Piece, positions
-from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.backends.qwen_tokens import Encoder, Piece, positions
+from act2see.core import chat
+from act2see.core.errors import BackendError
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TOLERANCE = {torch.float32: 0.001, torch.bfloat16: 0.05, torch.float16: 0.01}

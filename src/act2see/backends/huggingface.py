@@ -13,16 +13,17 @@ import torch
 from transformers import DynamicCache
 from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from act2see import chat, pretrained
+from act2see.backends import pretrained
 from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
+from act2see.backends.qwen_tokens import Encoder, Piece, positions
 from act2see.backends.repetition import repeats
-from act2see.errors import ConfigError
-from act2see.framing import SHARE_OF_CONTEXT, FrameLimit
-from act2see.interfaces import Continuation
-from act2see.naming import importing
-from act2see.protocol import STOPS
-from act2see.tokens import Encoder, Piece, positions
-from act2see.trace import Cost, Trace
+from act2see.core import chat
+from act2see.core.errors import ConfigError
+from act2see.core.framing import SHARE_OF_CONTEXT, FrameLimit
+from act2see.core.interfaces import Continuation
+from act2see.core.naming import importing
+from act2see.core.protocol import STOPS
+from act2see.core.trace import Cost, Trace
 
 _LOWEST_TEMPERATURE = 1e-4
 """Logits that are divided by less may leave float32's range. Our choice."""

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
 
-from act2see import chat, pretrained
-from act2see.errors import BackendError
-from act2see.tokens import Encoder
+from act2see.backends import pretrained
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.errors import BackendError
 
 MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 SETTINGS_FILE = "act2see.json"

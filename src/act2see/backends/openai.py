@@ -20,15 +20,15 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from act2see import chat
+from act2see.backends.calls import Call, Caller, Patience
+from act2see.backends.servers import PassingFault, Server, check_url, server_message
 from act2see.backends.stream import BrokenStreamError, Piece, ReportedError, Usage, pieces
-from act2see.calls import Call, Caller, Patience
-from act2see.errors import BackendError, ConfigError
-from act2see.framing import SERVER_PICTURES, FrameLimit, server_limit
-from act2see.interfaces import Continuation
-from act2see.protocol import STOPS, first_use
-from act2see.servers import PassingFault, Server, check_url, server_message
-from act2see.trace import Cost, Frame, Trace
+from act2see.core import chat
+from act2see.core.errors import BackendError, ConfigError
+from act2see.core.framing import SERVER_PICTURES, FrameLimit, server_limit
+from act2see.core.interfaces import Continuation
+from act2see.core.protocol import STOPS, first_use
+from act2see.core.trace import Cost, Frame, Trace
 
 ImageFormat = Literal["auto", "png", "jpeg"]
 MAX_PNG_PIXELS = 256 * 256

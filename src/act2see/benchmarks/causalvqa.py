@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, as_integer, collect, find_files, locate
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.records import shown
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.storage.codec import shown
 
 FILES = ("debug/*.csv", "*debug*.csv", "test/*.csv", "*.csv")
 """The questions with answers first: those of the test set are kept by its makers."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from act2see.benchmarks.reading import Findings, asked
-from act2see.chat import chosen, letters
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.records import shown
-from act2see.trace import Trace
+from act2see.core.chat import chosen, letters
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.storage.codec import shown
 
 
 @dataclass(frozen=True, slots=True)

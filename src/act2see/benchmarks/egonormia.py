@@ -8,11 +8,11 @@ from typing import Literal
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
-from act2see.chat import chosen
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.records import shown
-from act2see.trace import Trace
+from act2see.core.chat import chosen
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.storage.codec import shown
 
 FILES = ("final_data.json", "*.parquet", "*.json", "*.jsonl")
 FOLDERS = ("video", "videos", "")

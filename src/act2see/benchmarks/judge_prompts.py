@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 SLOTS = {
     "extract": ("question", "response"),

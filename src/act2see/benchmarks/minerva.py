@@ -6,9 +6,9 @@ from pathlib import Path
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.records import shown
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.storage.codec import shown
 
 FILES = ("minerva.json", "minerva*.json", "*.json", "*.jsonl", "*.parquet")
 FOLDERS, ENDINGS = ("videos", "video", "data", ""), (".mp4", ".webm", ".mkv", ".mov")

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
-from act2see.errors import ConfigError
-from act2see.interfaces import Benchmark, Sample
-from act2see.plaintext import is_well_formed
-from act2see.records import shown
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Benchmark, Sample
+from act2see.core.plaintext import is_well_formed
+from act2see.storage.codec import shown
 
 _SHOWN_FIELDS = 12
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")

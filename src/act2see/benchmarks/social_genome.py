@@ -5,7 +5,7 @@ from pathlib import Path
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 
 FILES = ("qa_test.json", "qa*.json", "*.json", "*.jsonl")
 FOLDERS, ENDINGS = ("videos", "video", ""), (".mp4", ".mkv", ".webm")

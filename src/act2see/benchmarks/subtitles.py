@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 
 MAX_BYTES = 16 << 20
 """Larger files are refused: a day of talk has less than a tenth of it."""

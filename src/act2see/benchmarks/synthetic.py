@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from act2see.chat import chosen
-from act2see.interfaces import Sample
+from act2see.core.chat import chosen
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
 from act2see.synthetic import dataset
-from act2see.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)

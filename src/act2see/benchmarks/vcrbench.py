@@ -11,11 +11,11 @@ from act2see.benchmarks import choosing
 from act2see.benchmarks.official import vcrbench as official
 from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
 from act2see.benchmarks.vcrbench_judge import Judge, response_of
-from act2see.chat import letters
-from act2see.errors import ConfigError, JudgeError
-from act2see.interfaces import Sample
-from act2see.records import shown
-from act2see.trace import Trace
+from act2see.core.chat import letters
+from act2see.core.errors import ConfigError, JudgeError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.storage.codec import shown
 
 FILES = ("meta_info_video.json", "*.json", "*.jsonl", "*.parquet")
 FOLDERS = ("", "videos")

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from act2see import decoding
 from act2see.benchmarks.judge_prompts import OURS, Prompts
-from act2see.errors import BackendError, JudgeError
-from act2see.interfaces import Backend
-from act2see.protocol import parse_chunk
-from act2see.records import shown
-from act2see.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
+from act2see.core import decoding
+from act2see.core.errors import BackendError, JudgeError
+from act2see.core.interfaces import Backend
+from act2see.core.protocol import parse_chunk
+from act2see.core.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
+from act2see.storage.codec import shown
 
 TRIES = 3
 """So often one question is asked until its reply can be read. The official loop asks for ever; our choice."""

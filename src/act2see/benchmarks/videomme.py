@@ -9,9 +9,9 @@ from typing import Any
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate, refuse_outside
 from act2see.benchmarks.subtitles import as_text, read_srt
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
-from act2see.records import shown
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
+from act2see.storage.codec import shown
 
 FILES = ("videomme/test-*.parquet", "test-*.parquet", "*.parquet", "*.jsonl", "*.json")
 FOLDERS, ENDINGS = ("data", "videos", "video", ""), (".mp4", ".MP4", ".mkv", ".webm")

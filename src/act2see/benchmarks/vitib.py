@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from act2see.benchmarks import choosing
 from act2see.benchmarks.reading import Findings, Record, collect, find_files, refuse_outside
 from act2see.benchmarks.videoespresso import sample_of
-from act2see.interfaces import Sample
+from act2see.core.interfaces import Sample
 
 FILES = ("vitcot_data.jsonl", "src/vitcot_data.jsonl", "*.jsonl", "*.json")
 

@@ -22,7 +22,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 from platformdirs import user_config_path
 
-from act2see import __version__
+from act2see._version import __version__
 from act2see.cli import (
     ask,
     audit,
@@ -46,6 +46,7 @@ from act2see.cli import (
 from act2see.cli import filter as filtering
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, NO_ANSWER, USAGE
 from act2see.cli.opening import DEMO
+from act2see.cli.output import complain, complain_of, discard, say_text
 from act2see.config import (
     AskConfig,
     AskingConfig,
@@ -67,9 +68,8 @@ from act2see.config import (
     WaitConfig,
     read_settings,
 )
-from act2see.errors import Act2SeeError, InternalError, ScopeError
-from act2see.faults import unexpected
-from act2see.output import complain, complain_of, discard, say_text
+from act2see.core.errors import Act2SeeError, InternalError, ScopeError
+from act2see.execution.faults import unexpected
 
 __all__ = ["DEMO", "app", "entry", "main"]
 
@@ -157,7 +157,7 @@ app.command(cache.cache)
 @app.command
 def template() -> None:
     """Print the chat template that lets a server continue the assistant's turn after a picture: vllm serve MODEL --chat-template FILE."""
-    say_text(files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8"))
+    say_text(files("act2see.core").joinpath("templates", "chat_template.jinja").read_text(encoding="utf-8"))
 
 
 @app.command

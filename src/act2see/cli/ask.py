@@ -10,14 +10,14 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write, check_question
 from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
 from act2see.cli.opening import open_video
+from act2see.cli.output import complain, end_line, index_progress, note_frames_left_out, say_json, tell_answer
 from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
-from act2see.errors import Act2SeeError, ScopeError
-from act2see.output import complain, end_line, index_progress, note_frames_left_out, say_json, tell_answer
+from act2see.core.errors import Act2SeeError, ScopeError
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Backend, Generator, Retriever
-    from act2see.store import Run
-    from act2see.trace import Trace
+    from act2see.core.interfaces import Backend, Generator, Retriever
+    from act2see.core.trace import Trace
+    from act2see.storage.runs import Run
     from act2see.video import Video
 
 
@@ -35,9 +35,9 @@ def ask(
     """
     del config  # read before this function was called
     from act2see import registry
-    from act2see.engine import frames_left_out, insert, new_trace
+    from act2see.core.engine import frames_left_out, insert, new_trace
     from act2see.report import write_report
-    from act2see.scope import NOTICE
+    from act2see.synthetic.scope import NOTICE
 
     check_question(question, settings.choices)
     check_file_to_write(settings.report)
@@ -79,9 +79,9 @@ def reason_aloud(
     trace: "Trace", video: "Video", backend: "Backend", retriever: "Retriever | None", generator: "Generator | None", how: ModelConfig
 ) -> None:
     """Run the loop to its end, showing every step on stderr as it happens."""
-    from act2see.engine import Delta, reason
+    from act2see.cli.terminal import Printer
+    from act2see.core.engine import Delta, reason
     from act2see.registry import limits
-    from act2see.terminal import Printer
 
     printer = Printer.for_stream(sys.stderr, os.environ)
     line_open = False
@@ -100,7 +100,7 @@ def reason_aloud(
 
 
 def _open_run(settings: AskConfig) -> "Run":
-    from act2see.store import Run
+    from act2see.storage.runs import Run
 
     assert settings.save is not None
     return Run.create_or_open(
@@ -114,7 +114,7 @@ def screen(video: "Video", settings: AskConfig) -> str | None:
     Asked before anything heavy is loaded. Raises `ScopeError` for what the model does not know, unless the settings say to ask all the same.
     """
     from act2see.registry import scope
-    from act2see.scope import glance
+    from act2see.synthetic.scope import glance
 
     limits = scope(settings)
     if not limits.is_limited:
@@ -130,7 +130,7 @@ def screen(video: "Video", settings: AskConfig) -> str | None:
 def _notice(backend: "Backend", trace: "Trace", settings: AskConfig) -> None:
     """Say what must not be relied on: of an embedded model what was found about this video, of any other what it says of itself."""
     from act2see.registry import scope
-    from act2see.scope import NOTICE
+    from act2see.synthetic.scope import NOTICE
 
     own = None if scope(settings).backend else getattr(backend, "notice", None)
     for notice in (own, trace.made_with.get(NOTICE)):

@@ -6,12 +6,12 @@ from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
+from act2see.cli.output import complain
 from act2see.config import PaceConfig, SourceConfig
-from act2see.output import complain
 
 if TYPE_CHECKING:
-    from act2see.evaluation import Evaluator
-    from act2see.interfaces import Backend, Benchmark
+    from act2see.core.interfaces import Backend, Benchmark
+    from act2see.evaluation.evaluator import Evaluator
 
 _LOOKED_AT = 5
 """So many questions whose videos do not open are passed over before a run is let begin all the same."""
@@ -20,8 +20,8 @@ _LOOKED_AT = 5
 def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig) -> "Evaluator":
     """The models that the settings name, loaded in this process, over the questions."""
     from act2see import registry
-    from act2see.evaluation import Evaluator
-    from act2see.metering import metered
+    from act2see.evaluation.evaluator import Evaluator
+    from act2see.execution.metering import metered
 
     loaded = registry.backend(settings.backend, settings)
     scope = registry.scope(settings)
@@ -40,8 +40,8 @@ def check_scope(asked: "Benchmark", settings: SourceConfig) -> None:
     Later videos that are not of the synthetic world end their questions without an answer. Raises `ScopeError`.
     """
     from act2see import registry
-    from act2see.engine import new_trace
-    from act2see.errors import ScopeError, VideoError
+    from act2see.core.engine import new_trace
+    from act2see.core.errors import ScopeError, VideoError
     from act2see.video import Video
 
     scope = registry.scope(settings)
@@ -72,7 +72,7 @@ def threads_for(workers: int) -> int:
 
 def digest_of(folders: Sequence[Path]) -> str:
     """Of model folders, for a fingerprint."""
-    from act2see.encoders.loading import fingerprint
+    from act2see.tools.encoders.loading import fingerprint
 
     return fingerprint(folders)
 
@@ -81,8 +81,8 @@ def check_ray(address: str | None) -> None:
     """Refuse a Ray cluster where there is no Ray. Raises `ConfigError`."""
     import importlib
 
-    from act2see.naming import importing
+    from act2see.core.naming import importing
 
     if address is not None:
         with importing("--ray"):
-            importlib.import_module("act2see.distributed")
+            importlib.import_module("act2see.integrations.ray.cluster")

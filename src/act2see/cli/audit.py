@@ -12,17 +12,17 @@ from cyclopts import Parameter
 
 from act2see.cli.asking import check_scope
 from act2see.cli.exits import ANSWERED, INTERRUPTED
+from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 from act2see.cli.runs import note_damaged, videos_in, working_on
 from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
-from act2see.errors import ConfigError, InternalError
-from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
+from act2see.core.errors import ConfigError, InternalError
+from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 if TYPE_CHECKING:
-    from act2see.audit import Arm, Audited, Auditor
-    from act2see.interfaces import Sample
-    from act2see.store import Place, Run
-    from act2see.trace import Trace
+    from act2see.core.interfaces import Sample
+    from act2see.core.trace import Trace
+    from act2see.evaluation.ablation import Arm, Audited, Auditor
+    from act2see.storage.runs import Place, Run
 
 PAGE = "audit.html"
 
@@ -41,12 +41,12 @@ def audit(
     """
     del config
     from act2see import registry
-    from act2see.audit import MEANINGS, Auditor, summarise_audit
-    from act2see.evaluation import Evaluator
-    from act2see.metering import metered
+    from act2see.evaluation.ablation import MEANINGS, Auditor, summarise_audit
+    from act2see.evaluation.evaluator import Evaluator
+    from act2see.execution.metering import metered
     from act2see.report.audit_page import render_audit
     from act2see.report.page import write_page
-    from act2see.scope import FORCED, NOTICE
+    from act2see.synthetic.scope import FORCED, NOTICE
 
     settings = replace(settings, given="right")  # what an arm is asked must not depend on what another answered
     _check(benchmark, settings)
@@ -106,7 +106,7 @@ def _audit_run(benchmark: str, settings: EvalConfig) -> "AbstractContextManager[
 
 def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
     """Every question in all arms; each trace is on the disk as soon as it ends. A backend that is away is waited for."""
-    from act2see.workers import Patience
+    from act2see.execution.pool import Patience
 
     places = _places(run) if run else {}
     patience = Patience(waiting.patience_seconds)
@@ -121,8 +121,8 @@ def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, r
 
 def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"], faults: Faults) -> "Audited":
     """The question in all arms, whatever happens in one of them; tracebacks of internal errors are kept, each once."""
-    from act2see.audit import ARMS, Armed, Audited
-    from act2see.trace import Cost
+    from act2see.core.trace import Cost
+    from act2see.evaluation.ablation import ARMS, Armed, Audited
 
     try:
         with unexpected():
@@ -139,8 +139,8 @@ def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict
 
 
 def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"]) -> "Audited":
-    from act2see.audit import ARMS
-    from act2see.evaluation import changed, told_changes
+    from act2see.evaluation.ablation import ARMS
+    from act2see.evaluation.evaluator import changed, told_changes
 
     done: dict[Arm, Trace] = {}
     if run:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.output import say, say_json
 from act2see.config import EvalConfig
-from act2see.output import say, say_json
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Sample
+    from act2see.core.interfaces import Sample
 
 benchmarks = App(name="benchmarks", help="List what can be evaluated on and what to download for it, or check what was downloaded.")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one line of JSON.")]

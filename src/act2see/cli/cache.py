@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token
 
-from act2see.cache import Cache, Entry, digest_in
 from act2see.cli.exits import ANSWERED
-from act2see.output import say, say_json
+from act2see.cli.output import say, say_json
+from act2see.storage.cache import Cache, Entry, digest_in
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from act2see.errors import ConfigError
-from act2see.plaintext import is_well_formed
+from act2see.core.errors import ConfigError
+from act2see.core.plaintext import is_well_formed
 
 
 def check_text(what: str, text: str) -> None:
@@ -18,7 +18,7 @@ def check_text(what: str, text: str) -> None:
 
 def check_question(question: str, choices: Sequence[str]) -> None:
     """Refuse an empty question and choices that are no choice. Raises `ConfigError`."""
-    from act2see.chat import letters
+    from act2see.core.chat import letters
 
     check_text("the question", question)
     if choices and not 2 <= len(choices) <= len(letters(100)):

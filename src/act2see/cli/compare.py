@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.output import complain, say, say_json
 from act2see.config.models import Seed
-from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, say, say_json
-from act2see.plaintext import one_line
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.plaintext import one_line
 
 if TYPE_CHECKING:
-    from act2see.scores import Score
-    from act2see.store import Run
+    from act2see.evaluation.scores import Score
+    from act2see.storage.runs import Run
 
 NAMED = 10
 """So many ids are named to a reader; the JSON names all."""
@@ -33,8 +33,8 @@ def compare(
 
     Questions that only one run has are named and not counted. Where the runs were made differently is named, too.
     """
-    from act2see.comparison import compare_scores
-    from act2see.making import differences, flat
+    from act2see.evaluation.compare import compare_scores
+    from act2see.storage.run_metadata import differences, flat
 
     sides = [_side(folder.expanduser()) for folder in (first, second)]
     benchmarks = [side.benchmark for side in sides]
@@ -67,15 +67,15 @@ class _Side:
     @property
     def benchmark(self) -> str:
         """Its name. Raises `StoreError`."""
-        from act2see.disk import placed
-        from act2see.records import read_text
+        from act2see.storage.atomic import placed
+        from act2see.storage.codec import read_text
 
         with placed(str(self.run.folder / "run.json")):
             return read_text(self.run.config.get("benchmark"), "config.benchmark")
 
     def made_by(self, *, is_short: bool) -> dict[str, Any]:
         """The fingerprint; `is_short`: what run.json knows of it, for runs of which not both have one."""
-        from act2see.fingerprint import HOW_NOT_WHAT
+        from act2see.evaluation.fingerprint import HOW_NOT_WHAT
 
         if self.fingerprint is not None and not is_short:
             return {name: value for name, value in self.fingerprint.items() if name != "digest"}
@@ -84,8 +84,8 @@ class _Side:
 
 
 def _side(folder: Path) -> _Side:
-    from act2see.scores import read_score
-    from act2see.store import Run
+    from act2see.evaluation.scores import read_score
+    from act2see.storage.runs import Run
 
     run = Run.open(folder)
     if run.command != "eval":

@@ -13,18 +13,18 @@ from cyclopts import Parameter
 
 from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
 from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
-from act2see.errors import ConfigError, InternalError
-from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
+from act2see.core.errors import ConfigError, InternalError
+from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 if TYPE_CHECKING:
-    from act2see.construction import Constructed, Constructor, Spending
-    from act2see.distributed import Spread
-    from act2see.interfaces import Benchmark, Sample
-    from act2see.store import Place, Run
-    from act2see.workers import Patience
+    from act2see.core.interfaces import Benchmark, Sample
+    from act2see.curation.construct import Constructed, Constructor, Spending
+    from act2see.execution.pool import Patience
+    from act2see.integrations.ray.cluster import Spread
+    from act2see.storage.runs import Place, Run
 
 NAMED_VIDEOS = 5
 """So many missing videos are named on the terminal; summary.json names all."""
@@ -47,8 +47,8 @@ def construct(
     """
     del config
     from act2see import registry
-    from act2see.construction import Constructor, Spending
-    from act2see.fingerprint import fingerprint
+    from act2see.curation.construct import Constructor, Spending
+    from act2see.evaluation.fingerprint import fingerprint
 
     _check(source, settings, spending)
     assert settings.out is not None
@@ -111,7 +111,7 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
 
 
 def _run(folder: Path, source: str, settings: ConstructConfig) -> "AbstractContextManager[Run]":
-    from act2see.fingerprint import prompt_digest
+    from act2see.evaluation.fingerprint import prompt_digest
 
     prompts = {rendering: prompt_digest({"rendering": rendering}) for rendering in ("same_turn", "tool_turn", "user_turn")}
     config = {"source": source, **recorded(settings, leave_out={"out", "resume", "json", "cache"}), "prompts": prompts}
@@ -141,8 +141,8 @@ def check_usable(source: str, samples: "Sequence[Sample]", allowed: Sequence[str
 def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> list[str]:
     """Keep the questions beside the traces; gives the videos that are not there, once each. Raises `ConfigError` for an id that comes twice."""
     from act2see.benchmarks.catalogue import BY_NAME
-    from act2see.references import reference, reference_row
-    from act2see.store import SAMPLES
+    from act2see.curation.qa_records import reference, reference_row
+    from act2see.storage.runs import SAMPLES
 
     twice = [name for name, count in Counter(one.id for one in samples).items() if count > 1]
     if twice:
@@ -164,7 +164,7 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
 
 
 def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "AbstractContextManager[Spread]":
-    from act2see.distributed import on_ray
+    from act2see.integrations.ray.cluster import on_ray
 
     return on_ray(asked, source, settings, spending)
 
@@ -175,8 +175,8 @@ def _with_progress(
     """Every question that ended, in the source's order, and those that were asked again because they had changed. Each new trace is on the disk
     before its worker goes on.
     """
-    from act2see.evaluation import told_changes
-    from act2see.workers import Patience, each
+    from act2see.evaluation.evaluator import told_changes
+    from act2see.execution.pool import Patience, each
 
     there = _tries(run, budget)
     work = Work(constructor, run, there, Patience(spending.patience_seconds), budget, Faults(run.folder, spending.fail_fast))
@@ -211,9 +211,9 @@ class Work:
 
     def __call__(self, question: "tuple[int, Sample]") -> "Constructed | None":
         """How a question ended; None where the budget was spent before it could."""
-        from act2see.construction import Constructed
-        from act2see.evaluation import score_of_fault
-        from act2see.trace import Cost
+        from act2see.core.trace import Cost
+        from act2see.curation.construct import Constructed
+        from act2see.evaluation.evaluator import score_of_fault
 
         number, sample = question
         try:
@@ -226,7 +226,7 @@ class Work:
         return ended
 
     def _constructed(self, number: int, sample: "Sample") -> "Constructed | None":
-        from act2see.evaluation import changed
+        from act2see.evaluation.evaluator import changed
 
         done = {tried: self.run.sketch_at(place) for tried, place in self.there.get(sample.id, {}).items()}
         if what := {one for trace in done.values() for one in changed(sample, trace)}:
@@ -248,7 +248,7 @@ class Work:
 
 def _tries(run: "Run", budget: "Spending") -> "dict[str, dict[int, Place]]":
     """Where the tries stand that have ended, by question and number. What failed is tried again; its cost was paid all the same."""
-    from act2see.references import sample_and_number
+    from act2see.curation.qa_records import sample_and_number
 
     found: dict[str, dict[int, Place]] = {}
     damaged: list[str] = []
@@ -268,7 +268,7 @@ def _summary(
     source: str, samples: "Sequence[Sample]", ended: "Sequence[Constructed]", run: "Run", made_by: dict[str, Any], missing: list[str]
 ) -> dict[str, Any]:
     """What came out, by the questions. What it all cost is told of the filtered run, for each trace that was kept."""
-    from act2see.scores import summarise_scores
+    from act2see.evaluation.scores import summarise_scores
 
     tries = Counter(one.tries for one in ended)
     return {

@@ -11,15 +11,15 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.output import complain, progressing, say, say_json
 from act2see.cli.runs import note_damaged
 from act2see.config import ContaminationConfig, EvalConfig, SettingsFile
-from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, progressing, say, say_json
+from act2see.core.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from act2see.contamination import HeldOut, Overlap
-    from act2see.store import Place, Run
-    from act2see.trace import Trace
+    from act2see.core.trace import Trace
+    from act2see.curation.decontamination import HeldOut, Overlap
+    from act2see.storage.runs import Place, Run
 
 NAMED_LINES = 10
 """So many overlaps, and so many videos that could not be compared, are named on the terminal; --json and --report name all."""
@@ -38,8 +38,8 @@ def contamination(
     compared are told, and change nothing in the exit code.
     """
     del config
-    from act2see.contamination import find_overlaps, summarise_overlaps
-    from act2see.store import Run
+    from act2see.curation.decontamination import find_overlaps, summarise_overlaps
+    from act2see.storage.runs import Run
 
     opened = Run.open(run.expanduser())
     named = [_parsed(one) for one in settings.against]
@@ -118,7 +118,7 @@ def _traces(run: "Run", damaged: list[str], compared: "set[Place]", *, with_fram
 
 def _held_out(named: Sequence[tuple[str, Path | None]], scratch: Path, *, with_frames: bool) -> "HeldOut":
     from act2see import registry
-    from act2see.contamination import HeldOut, hash_video
+    from act2see.curation.decontamination import HeldOut, hash_video
 
     samples = []
     for number, (name, data) in enumerate(named):
@@ -143,8 +143,8 @@ def _write_report(path: Path, overlaps: "Sequence[Overlap]") -> None:
 
 def _write_clean(run: "Run", settings: ContaminationConfig, overlaps: "Sequence[Overlap]", compared: "Collection[Place]") -> int:
     """Write the run without the traces that overlap or could not be compared; how many it has."""
-    from act2see.folders import whole_folder
-    from act2see.store import SAMPLES
+    from act2see.storage.folders import whole_folder
+    from act2see.storage.runs import SAMPLES
 
     assert settings.out is not None
     dropped = {one.trace_id for one in overlaps}

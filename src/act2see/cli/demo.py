@@ -10,11 +10,11 @@ from act2see.cli.ask import reason_aloud
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import DEMO
+from act2see.cli.output import looks_of, say
 from act2see.config import DemoConfig, ModelConfig, SettingsFile
-from act2see.output import looks_of, say
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Backend, Generator, Retriever
+    from act2see.core.interfaces import Backend, Generator, Retriever
 
 
 def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(), config: SettingsFile = None) -> int:
@@ -35,8 +35,8 @@ def answer_demo(
     folder: Path, report: Path, backend: "Backend", retriever: "Retriever | None", generator: "Generator | None", how: ModelConfig
 ) -> int:
     """Answer a folder's questions one after the other, print a line about each, and write one report."""
-    from act2see.chat import chosen
-    from act2see.engine import new_trace
+    from act2see.core.chat import chosen
+    from act2see.core.engine import new_trace
     from act2see.report import write_report
     from act2see.video import Video
 

@@ -14,20 +14,20 @@ from cyclopts import Parameter
 from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here, threads_for
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
+from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, tell_faults, tell_scores
 from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
 from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
-from act2see.errors import ConfigError, InternalError
-from act2see.faults import ERRORS_FILE, Faults, unexpected
-from act2see.output import complain, note_questions_with_frames_left_out, progressing, say, tell_faults, tell_scores
+from act2see.core.errors import ConfigError, InternalError
+from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 if TYPE_CHECKING:
-    from act2see.distributed import Spread
-    from act2see.evaluation import Evaluator, Scored
-    from act2see.interfaces import Benchmark, Sample
-    from act2see.scores import Score
-    from act2see.store import Place, Run
-    from act2see.trace import Cost, Trace
-    from act2see.workers import Patience
+    from act2see.core.interfaces import Benchmark, Sample
+    from act2see.core.trace import Cost, Trace
+    from act2see.evaluation.evaluator import Evaluator, Scored
+    from act2see.evaluation.scores import Score
+    from act2see.execution.pool import Patience
+    from act2see.integrations.ray.cluster import Spread
+    from act2see.storage.runs import Place, Run
 
 
 def evaluate(
@@ -44,9 +44,9 @@ def evaluate(
     """
     del config
     from act2see import registry
-    from act2see.evaluation import ShuffledOptions
-    from act2see.fingerprint import fingerprint, headline
-    from act2see.scope import FORCED, NOTICE
+    from act2see.evaluation.evaluator import ShuffledOptions
+    from act2see.evaluation.fingerprint import fingerprint, headline
+    from act2see.synthetic.scope import FORCED, NOTICE
 
     shard = _checked(benchmark, settings, asking)
     config_of_run = _config(benchmark, settings, asking)
@@ -137,7 +137,7 @@ def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None
 
 
 def _on_ray(benchmark: str, asked: "Benchmark", settings: EvalConfig, asking: AskingConfig) -> "AbstractContextManager[Spread]":
-    from act2see.distributed import on_ray
+    from act2see.integrations.ray.cluster import on_ray
 
     return on_ray(asked, benchmark, settings, asking)
 
@@ -146,8 +146,8 @@ def _with_progress(
     evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
-    from act2see.evaluation import told_changes
-    from act2see.workers import Patience, each
+    from act2see.evaluation.evaluator import told_changes
+    from act2see.execution.pool import Patience, each
 
     damaged: list[str] = []
     there = run.finished(damaged) if run and (settings.resume or shard) else {}
@@ -195,7 +195,7 @@ class Work:
 
     def __call__(self, chain: "Sequence[tuple[int, Sample]]") -> "list[tuple[Score, Cost | None]]":
         """The score of each question of a chain, and what its answer cost; one that quotes an earlier answer is asked with it."""
-        from act2see.evaluation import question_of, quoting, score_of_fault
+        from act2see.evaluation.evaluator import question_of, quoting, score_of_fault
 
         asked: dict[str, Trace | None] = {}
         found: list[tuple[Score, Cost | None]] = []
@@ -215,7 +215,7 @@ class Work:
 
     def _scored(self, sample: "Sample") -> "Scored":
         """From its trace where that is there already."""
-        from act2see.evaluation import changed
+        from act2see.evaluation.evaluator import changed
 
         if self.run is not None and sample.id in self.there:
             trace = self.run.sketch_at(self.there[sample.id])
@@ -230,7 +230,7 @@ class Work:
 
 def _questions(evaluator: "Evaluator", limit: int | None, shard: _Shard | None) -> "Iterator[list[tuple[int, Sample]]]":
     """The questions with their places, in chains: a shard has whole ones."""
-    from act2see.evaluation import chains
+    from act2see.evaluation.evaluator import chains
 
     seen: set[str] = set()
     number = 0
@@ -273,7 +273,7 @@ def _counted(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The summary, and what differs from one machine to the next. Both are kept, by the last one of several shards for all of them."""
     from act2see.benchmarks.published import beside
-    from act2see.scores import summarise_costs, summarise_scores
+    from act2see.evaluation.scores import summarise_costs, summarise_scores
 
     if run is not None and shard is not None:
         run.write_scores((one.row() for one in scores), shard=shard.name)
@@ -295,7 +295,7 @@ def _counted(
 
 def _merged(run: "Run", shards: int) -> "list[Score] | None":
     """All shards' scores in the benchmark's order; None while not every question has one."""
-    from act2see.scores import read_score
+    from act2see.evaluation.scores import read_score
 
     parts = [run.scores(_Shard(first, shards).name) for first in range(1, shards + 1)]
     scores = sorted((read_score(row, where) for part in parts for where, row in part or ()), key=lambda one: one.number)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.output import complain, progressing, say, say_json
 from act2see.config import ExportConfig, SettingsFile
-from act2see.output import complain, progressing, say, say_json
 
 if TYPE_CHECKING:
-    from act2see.export import Exported
+    from act2see.curation.export import Exported
 
 NAMED_SKIPS = 10
 """So many left-out traces are named on the terminal; export.json names all."""
@@ -30,8 +30,8 @@ def export(
     and named. Ctrl-C leaves nothing behind.
     """
     del config
-    from act2see import export as exporting
-    from act2see.store import Run
+    from act2see.curation import export as exporting
+    from act2see.storage.runs import Run
 
     exporting.rendering_of(settings.format, settings.rendering)
     opened = Run.open(run)

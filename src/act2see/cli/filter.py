@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.output import complain, progressing, say, say_json
 from act2see.cli.runs import note_damaged
 from act2see.config import FilterConfig, SettingsFile
-from act2see.errors import ConfigError, InternalError, StoreError
-from act2see.faults import unexpected
-from act2see.output import complain, progressing, say, say_json
+from act2see.core.errors import ConfigError, InternalError, StoreError
+from act2see.execution.faults import unexpected
 
 if TYPE_CHECKING:
-    from act2see.acceptance import Counted
-    from act2see.references import Reference
-    from act2see.store import Place, Run
-    from act2see.trace import Cost
+    from act2see.core.trace import Cost
+    from act2see.curation.filter_statistics import Counted
+    from act2see.curation.qa_records import Reference
+    from act2see.storage.runs import Place, Run
 
 REJECTED, PAGE, CARD = "rejected.jsonl", "filter.html", "README.md"
 
@@ -36,12 +36,12 @@ def filter_run(
     """
     del config
     from act2see import registry
-    from act2see.disk import content_of
-    from act2see.folders import check_new, whole_folder
-    from act2see.references import read_references
-    from act2see.reviewing import VERDICTS_FILE, kept_verdicts
-    from act2see.similarity import finished, similarities
-    from act2see.store import SAMPLES, Run
+    from act2see.curation.qa_records import read_references
+    from act2see.curation.review import VERDICTS_FILE, kept_verdicts
+    from act2see.curation.similarity import finished, similarities
+    from act2see.storage.atomic import content_of
+    from act2see.storage.folders import check_new, whole_folder
+    from act2see.storage.runs import SAMPLES, Run
 
     if settings.page is not None and settings.sample is None:
         raise ConfigError("the page needs traces: say how many with --sample")
@@ -85,10 +85,10 @@ def _judged(
     settings: FilterConfig,
     rejected_by_hand: Mapping[str, str],
 ) -> "list[Counted]":
-    from act2see.acceptance import counted
-    from act2see.filtering import Judged, Limits, judge, once_each
-    from act2see.references import sample_and_number
-    from act2see.similarity import reference_of
+    from act2see.curation.filter_statistics import counted
+    from act2see.curation.filters import Judged, Limits, judge, once_each
+    from act2see.curation.qa_records import sample_and_number
+    from act2see.curation.similarity import reference_of
 
     limits = Limits(settings.reference_similarity, settings.leak_words, frozenset(settings.ignore))
 
@@ -106,7 +106,7 @@ def _judged(
 
 
 def _summary(everything: "Sequence[Counted]", questions: int, failed: "Sequence[Cost]", settings: FilterConfig) -> dict[str, Any]:
-    from act2see.acceptance import summarise
+    from act2see.curation.filter_statistics import summarise
 
     named = {
         "reference_similarity": settings.reference_similarity,
@@ -126,11 +126,11 @@ def _write(
     summary: dict[str, Any],
 ) -> None:
     """The kept traces as a run, and beside them everything that is to be known of them and of the others."""
-    from act2see.dataset_card import dataset_card
-    from act2see.references import reference_row
+    from act2see.curation.dataset_card import dataset_card
+    from act2see.curation.qa_records import reference_row
     from act2see.report.filter_page import render_filter
     from act2see.report.page import write_page
-    from act2see.store import SAMPLES
+    from act2see.storage.runs import SAMPLES
 
     kept = {places[one.judged.trace] for one in everything if one.judged.is_kept}
     about = {"filtered": {"digest": run.digest, "traces": run.digest_of_traces(), "config": run.config}, **summary["settings"]}

@@ -8,13 +8,13 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import open_video, screen_search
+from act2see.cli.output import index_progress, say, say_json, working
 from act2see.config import GenerateConfig, SettingsFile
-from act2see.errors import ConfigError, ToolError
-from act2see.output import index_progress, say, say_json, working
+from act2see.core.errors import ConfigError, ToolError
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Retriever
-    from act2see.trace import Frame
+    from act2see.core.interfaces import Retriever
+    from act2see.core.trace import Frame
     from act2see.video import Video
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -34,7 +34,7 @@ def generate(
     """
     del config
     from act2see import registry
-    from act2see.store import save_picture
+    from act2see.storage.runs import save_picture
 
     _check(prompt, settings)
     registry.check_retriever(settings.retriever)

@@ -7,14 +7,14 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
 from act2see.cli.opening import open_video
+from act2see.cli.output import complain, complain_of, index_progress, say, say_json
 from act2see.config import IndexConfig, SettingsFile
-from act2see.errors import Act2SeeError, ConfigError, InternalError, VideoError
-from act2see.faults import unexpected
-from act2see.output import complain, complain_of, index_progress, say, say_json
+from act2see.core.errors import Act2SeeError, ConfigError, InternalError, VideoError
+from act2see.execution.faults import unexpected
 
 if TYPE_CHECKING:
-    from act2see.cache import Cache
-    from act2see.interfaces import FrameEncoder
+    from act2see.core.interfaces import FrameEncoder
+    from act2see.storage.cache import Cache
     from act2see.video import Video
 
 
@@ -29,7 +29,7 @@ def index(
     """
     del config
     from act2see import registry
-    from act2see.cache import Cache
+    from act2see.storage.cache import Cache
 
     if not videos:
         raise ConfigError("no video: name one or several to be indexed")
@@ -73,7 +73,7 @@ def _failed(video: str, error: Act2SeeError) -> dict[str, str]:
 
 
 def _indexed(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> dict[str, Any]:
-    from act2see.index import Index
+    from act2see.tools.index import Index
 
     begun = time.monotonic()
     options = {"skip_duplicates": settings.skip_duplicates, "keyframes_only": settings.keyframes_first}

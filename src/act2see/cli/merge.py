@@ -6,9 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.output import say, say_json
 from act2see.config import MergeConfig, SettingsFile
-from act2see.errors import ConfigError
-from act2see.output import say, say_json
+from act2see.core.errors import ConfigError
 
 
 def merge(
@@ -24,7 +24,7 @@ def merge(
     The folder is taken by `act2see ask --backend huggingface:DIR` and by vLLM. Ctrl-C leaves nothing behind.
     """
     del config
-    from act2see.folders import check_new
+    from act2see.storage.folders import check_new
 
     check_new(settings.out)
     try:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from act2see.output import say
+from act2see.cli.output import say
 
 if TYPE_CHECKING:
-    from act2see.interfaces import Benchmark
-    from act2see.store import Run
+    from act2see.core.interfaces import Benchmark
+    from act2see.storage.runs import Run
 
 
 def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool) -> dict[str, Any]:
@@ -17,8 +17,8 @@ def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool)
     """
     from act2see.benchmarks.official.report import official_summary
     from act2see.benchmarks.vcrbench import VCRBench
-    from act2see.evaluation import ShuffledOptions, answered, as_shown, changed
-    from act2see.output import progressing
+    from act2see.cli.output import progressing
+    from act2see.evaluation.evaluator import ShuffledOptions, answered, as_shown, changed
 
     traces = {trace.id: trace for _, trace in run.sketches([]) if trace.finish}
     pairs = [(sample, None if trace is None or changed(sample, trace) else trace) for _, sample, trace in answered(asked, traces)]

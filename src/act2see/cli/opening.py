@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from act2see.errors import ScopeError
-from act2see.output import complain, working
+from act2see.cli.output import complain, working
+from act2see.core.errors import ScopeError
 
 if TYPE_CHECKING:
-    from act2see.cache import Cache
     from act2see.config import SearchConfig
+    from act2see.storage.cache import Cache
     from act2see.video import Video
 
 DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
@@ -24,9 +24,9 @@ def open_video(named: str, *, cached: bool = True) -> "Video":
 
     For what a person names on the command line alone: what a data file or a model names is never an address.
     """
-    from act2see.cache import Cache
+    from act2see.storage.cache import Cache
     from act2see.video import Video
-    from act2see.video.remote import is_url
+    from act2see.video.download import is_url
 
     cache = Cache() if cached else None
     opened = Video(_fetched(named, cache) if is_url(named) else named, cache)
@@ -39,7 +39,7 @@ def open_video(named: str, *, cached: bool = True) -> "Video":
 
 def _fetched(url: str, cache: "Cache | None") -> Path:
     """The file that an address gave: now, or at an earlier time and kept since."""
-    from act2see.video.remote import fetch
+    from act2see.video.download import fetch
 
     with working(f"fetching {url}"):
         if cache is None or not cache.is_usable():
@@ -65,7 +65,7 @@ def screen_search(config: "SearchConfig", video: "Video") -> str | None:
     Raises `ScopeError` unless the config says to go on all the same.
     """
     from act2see.registry import scope
-    from act2see.scope import FORCED, refusal_to_search
+    from act2see.synthetic.scope import FORCED, refusal_to_search
 
     if not scope(config).is_limited or (refused := refusal_to_search(video)) is None:
         return None

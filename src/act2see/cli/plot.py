@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from act2see.errors import ConfigError
-from act2see.plaintext import one_line
-from act2see.retrievers.selection import Curve
-from act2see.trace import Frame
+from act2see.core.errors import ConfigError
+from act2see.core.plaintext import one_line
+from act2see.core.trace import Frame
+from act2see.tools.retrievers.selection import Curve
 
 _LINE, _PICK, _SPAN, _THRESHOLD = "#1f5fa8", "#c2410c", "#f6c453", "#555555"
 _MINUTE_SECONDS = 60

@@ -9,13 +9,13 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import open_video, screen_search
+from act2see.cli.output import complain, index_progress, say, say_json
 from act2see.config import RetrieveConfig, SettingsFile
-from act2see.errors import ConfigError
-from act2see.output import complain, index_progress, say, say_json
+from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from act2see.retrievers.selection import Curve
-    from act2see.trace import Frame
+    from act2see.core.trace import Frame
+    from act2see.tools.retrievers.selection import Curve
     from act2see.video import Video
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf")
@@ -84,7 +84,7 @@ def _plotter() -> Any:
 def _found(video: "Video", query: str, settings: RetrieveConfig) -> "tuple[Sequence[Frame], Curve | None]":
     """The frames, and the scores that they were chosen by where the retriever tells them."""
     from act2see import registry
-    from act2see.retrievers.search import SearchRetriever
+    from act2see.tools.retrievers.search import SearchRetriever
 
     with index_progress(video.path.name) as progress:
         retriever = registry.retriever(settings.retriever, settings, progress)

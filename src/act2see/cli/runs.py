@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act2see.errors import StoreError
-from act2see.output import complain
+from act2see.cli.output import complain
+from act2see.core.errors import StoreError
 
 if TYPE_CHECKING:
-    from act2see.store import Run
+    from act2see.storage.runs import Run
 
 NAMED = 3
 """So many questions are named on the terminal."""
@@ -23,8 +23,8 @@ def working_on(
 
     Of several shards the first to come begins it.
     """
-    from act2see.locks import at_work
-    from act2see.store import Run
+    from act2see.storage.locks import at_work
+    from act2see.storage.runs import Run
 
     begun = None if resume else _begun(folder, about, is_shared=shard is not None)
     if begun is None:
@@ -34,7 +34,7 @@ def working_on(
 
 
 def _begun(folder: Path, about: Mapping[str, Any], *, is_shared: bool) -> "Run | None":
-    from act2see.store import Run
+    from act2see.storage.runs import Run
 
     try:
         return Run.create(folder, **about)
@@ -46,7 +46,7 @@ def _begun(folder: Path, about: Mapping[str, Any], *, is_shared: bool) -> "Run |
 
 def videos_in(out: Path) -> Path:
     """Where a run's own videos are made. Raises `StoreError` where a link would lead out of the run."""
-    from act2see.disk import check_writable_place, writing
+    from act2see.storage.atomic import check_writable_place, writing
 
     with writing(out):
         for name in ("videos", "videos/clips"):
@@ -56,7 +56,7 @@ def videos_in(out: Path) -> Path:
 
 def contents_of(run: "Run") -> dict[str, str]:
     """What the run's scores say that each question was about, by its id (`Score.content`); nothing where they cannot be read: they are made anew."""
-    from act2see.scores import read_score
+    from act2see.evaluation.scores import read_score
 
     try:
         return {one.id: one.content for one in (read_score(row, where) for where, row in run.scores() or ())}

@@ -10,15 +10,15 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.official import tell_official
+from act2see.cli.output import complain, say, say_json, tell_scores
 from act2see.cli.runs import note_answers, note_damaged
 from act2see.config import EvalConfig
-from act2see.errors import ConfigError, StoreError
-from act2see.output import complain, say, say_json, tell_scores
+from act2see.core.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from act2see.evaluation import Scored
-    from act2see.scores import Score
-    from act2see.store import Run
+    from act2see.evaluation.evaluator import Scored
+    from act2see.evaluation.scores import Score
+    from act2see.storage.runs import Run
 
 MOST_QUESTIONS = 100_000
 """A run's file may say any number. Our choice."""
@@ -96,10 +96,10 @@ class _Rescored:
 
 def _rescored(folder: Path, benchmark: str | None, data: Path | None, *, scores_too: bool) -> _Rescored:
     from act2see import registry
-    from act2see.evaluation import Scored, ShuffledOptions, answered, changed, content_of, question_of
-    from act2see.evaluation import score as score_trace
-    from act2see.scores import ERRORS
-    from act2see.store import Run
+    from act2see.evaluation.evaluator import Scored, ShuffledOptions, answered, changed, content_of, question_of
+    from act2see.evaluation.evaluator import score as score_trace
+    from act2see.evaluation.scores import ERRORS
+    from act2see.storage.runs import Run
 
     run = Run.open(folder)
     if run.command != "eval":
@@ -142,7 +142,7 @@ def _rescored(folder: Path, benchmark: str | None, data: Path | None, *, scores_
 
 def _scores(run: "Run") -> "tuple[dict[str, Score], dict[str, dict[str, Any]]]":
     """What was kept of each question when it was scored, and the whole lines. A damaged line is passed over: it is made anew."""
-    from act2see.scores import read_score
+    from act2see.evaluation.scores import read_score
 
     damaged: list[str] = []
     scores: dict[str, Score] = {}
@@ -175,7 +175,7 @@ def _refuse_empty(folder: Path, traces: Mapping[str, object], failed: Mapping[st
 
 def _refuse_wrong(folder: Path, name: str, scored: int, other: Mapping[str, tuple[str, ...]], damaged: Sequence[str]) -> None:
     """Refuse a score that would not be the run's."""
-    from act2see.evaluation import told_changes
+    from act2see.evaluation.evaluator import told_changes
 
     again = "or ask them again with act2see eval --resume"
     if other:
@@ -200,7 +200,7 @@ def _asked_for(run: "Run", benchmark: str | None, data: Path | None, *, scores_t
     Only the command line names code that is loaded and data that are read, never a file: the run may be a stranger's.
     """
     from act2see.benchmarks.catalogue import BY_NAME
-    from act2see.records import optional, read_count, read_integer, read_text, read_truth, shown, tuple_of
+    from act2see.storage.codec import optional, read_count, read_integer, read_text, read_truth, shown, tuple_of
 
     config = run.config
     try:
@@ -239,7 +239,7 @@ def _kinds(run: "Run", named: tuple[str, ...]) -> Any:
 def _keep(rescored: _Rescored) -> dict[str, Any]:
     """Write scores and summary, each in one step, and give the summary. What else a question's line, or the summary, told of the run stays in it."""
     from act2see.benchmarks.official.report import official_score, official_summary
-    from act2see.scores import summarise_scores
+    from act2see.evaluation.scores import summarise_scores
 
     run, scored = rescored.run, rescored.scored
     rows = [(one, replace(one.score(number), question=rescored.words[one.sample.id])) for number, one in scored]
@@ -257,8 +257,8 @@ def _keep(rescored: _Rescored) -> dict[str, Any]:
 
 def _write_official_form(rescored: _Rescored, path: Path) -> None:
     from act2see.benchmarks.official.files import official_file
-    from act2see.disk import replace_file
-    from act2see.errors import disk_reason
+    from act2see.core.errors import disk_reason
+    from act2see.storage.atomic import replace_file
 
     answered = [(one.sample, one.trace) for _, one in rescored.scored]
     model = next((trace.made_with["model"] for _, trace in answered if trace is not None and "model" in trace.made_with), "act2see")

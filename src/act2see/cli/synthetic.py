@@ -6,8 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.output import progressing, say
 from act2see.config import SettingsFile, SyntheticConfig
-from act2see.output import progressing, say
 
 
 def synthetic(

@@ -9,11 +9,11 @@ from cyclopts import Parameter
 
 from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
-from act2see.errors import ConfigError
-from act2see.output import say, say_json
+from act2see.cli.output import say, say_json
+from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from act2see.store import Run
+    from act2see.storage.runs import Run
 
 By = Literal["tokens", "seconds", "dollars", "frames"]
 UNITS: dict[By, str] = {"tokens": "tokens read and written", "seconds": "seconds", "dollars": "dollars", "frames": "frames seen"}
@@ -55,8 +55,8 @@ def tradeoff(
 
 
 def _point(folder: Path, by: By) -> dict[str, Any]:
-    from act2see.disk import placed
-    from act2see.store import Run
+    from act2see.storage.atomic import placed
+    from act2see.storage.runs import Run
 
     run = Run.open(folder)
     summary = run.summary()
@@ -84,7 +84,7 @@ class _Summary:
 
 def _read_summary(value: Any, where: str) -> _Summary:
     """Raises `StoreError`."""
-    from act2see.records import optional, read_count, read_number, read_object, read_pair, read_text
+    from act2see.storage.codec import optional, read_count, read_number, read_object, read_pair, read_text
 
     def of_all(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
         return lambda value, where: optional(read)(value.get("all") if isinstance(value, dict) else None, f"{where}.all")
@@ -98,7 +98,7 @@ def _read_summary(value: Any, where: str) -> _Summary:
 
 def _read_means(value: Any, where: str) -> dict[str, float]:
     """The mean of each spread that is there: `{"tokens_in": {"mean": 1.0, "p50": 1}}`."""
-    from act2see.records import read_amount
+    from act2see.storage.codec import read_amount
 
     named = value.items() if isinstance(value, dict) else ()
     return {name: read_amount(one["mean"], f"{where}.{name}.mean") for name, one in named if isinstance(one, dict) and "mean" in one}
@@ -106,8 +106,8 @@ def _read_means(value: Any, where: str) -> dict[str, float]:
 
 def _cost(run: "Run", summary: _Summary, by: By) -> float:
     """Of an answer, on average over those that there are."""
-    from act2see.disk import placed
-    from act2see.records import read_amount, read_count
+    from act2see.storage.atomic import placed
+    from act2see.storage.codec import read_amount, read_count
 
     names = {"tokens": ("tokens_in", "tokens_out"), "frames": ("frames",)}.get(by, ())
     if names and all(name in summary.means for name in names):

@@ -12,14 +12,14 @@ from cyclopts import App, Parameter
 
 from act2see.cli.evaluate import evaluate
 from act2see.cli.exits import ANSWERED, INTERRUPTED
+from act2see.cli.output import complain, say, say_json, working
 from act2see.config import EvalConfig, MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SettingsFile, Words
-from act2see.errors import ConfigError
-from act2see.output import complain, say, say_json, working
+from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from act2see.training.curriculum import Part
+    from act2see.training.evaluation_callback import Probe
     from act2see.training.memory import Plan
-    from act2see.training.probing import Probe
+    from act2see.training.micro.curriculum import Part
     from act2see.training.recipe import Recipe
     from act2see.training.sft import Event, Prepared
 
@@ -42,7 +42,7 @@ def sft(
 
     On several GPUs: torchrun --nproc-per-node N -m act2see train RECIPE.toml …. Ctrl-C saves a checkpoint; --resume goes on from it.
     """
-    from act2see.training.curriculum import is_curriculum
+    from act2see.training.micro.curriculum import is_curriculum
     from act2see.training.recipe import read_recipe
 
     if out is None and not dry_run:
@@ -81,14 +81,14 @@ def sft(
 
 def _from_nothing(recipe: Path, out: Path | None, *, resume: bool, as_json: bool) -> int:
     """The embedded model by its curriculum, and unless `as_json` how well it answers held-out questions; without a folder only what would be done."""
-    from act2see.training import curriculum
+    from act2see.training.micro import curriculum
 
     parts = curriculum.read_curriculum(recipe)
     if out is None:
         _tell_parts(parts, as_json=as_json)
         return ANSWERED
     with _needs_training():
-        from act2see.training import micro_vlm as training
+        from act2see.training.micro import vlm as training
     is_first = os.environ.get("RANK", "0") == "0"
     try:
         tell = complain if is_first else lambda line: None
@@ -134,7 +134,7 @@ def _probe(recipe: "Recipe", scratch: Path) -> "Probe | None":
     if not recipe.probe_every:
         return None
     from act2see import registry
-    from act2see.training.probing import Probe
+    from act2see.training.evaluation_callback import Probe
 
     settings = replace(EvalConfig(), n=recipe.probe_questions, retriever=recipe.probe_retriever, seed=recipe.seed)
     benchmark = registry.benchmark(recipe.probe_benchmark, settings, scratch)
@@ -192,7 +192,7 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
     In several processes: torchrun --nproc-per-node 2 -m act2see train micro-vlm --out DIR.
     """
     del config
-    from act2see.training import micro_vlm as training
+    from act2see.training.micro import vlm as training
 
     model = training.train(settings)
     if os.environ.get("RANK", "0") != "0":
@@ -207,7 +207,7 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
 def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
     """Train the embedded retriever."""
     del config
-    from act2see.training import micro_retriever as training
+    from act2see.training.micro import retriever as training
 
     say(training.train(settings))
     return ANSWERED
@@ -218,7 +218,7 @@ def micro_generator(*, settings: Annotated[MicroGeneratorConfig, Parameter(name=
     """Train the embedded generator: first its codec, then, with --part edits --start-from the codec's folder, what it does."""
     del config
     with _needs_training():
-        from act2see.training import micro_generator as training
+        from act2see.training.micro import generator as training
 
     say(training.train(settings))
     return ANSWERED

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from act2see.config.commands import RayConfig, SourceConfig
 from act2see.config.models import MOST, SERVER, Cosine, Count, Positive, Seed, Words
-from act2see.reasons import Reason
+from act2see.core.rejection_reasons import Reason
 
 Missing = Literal["licence", "reasoning", "answers"]
 

@@ -31,7 +31,7 @@ class Chart:
 
 
 def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """The page of an audit's summary (`act2see.audit.summarise_audit`), one HTML file that needs nothing else and runs no script."""
+    """The page of an audit's summary (`act2see.evaluation.ablation.summarise_audit`), one HTML file that needs nothing else and runs no script."""
     charts = [chart(f"All {summary['n']:,} questions", summary["arms"], meanings, summary["chance"])]
     kinds = summary["by_kind"] if len(summary["by_kind"]) > 1 else {}
     charts += [chart(f"{kind} questions", arms, meanings, summary["chance"]) for kind, arms in kinds.items()]

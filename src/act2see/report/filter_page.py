@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from act2see.reasons import MEANINGS
+from act2see.core.rejection_reasons import MEANINGS
 from act2see.report.audit_page import share
 from act2see.report.page import template
 
@@ -24,7 +24,7 @@ class Bar:
 
 
 def render_filter(summary: Mapping[str, Any]) -> str:
-    """The page of a filter's summary (`act2see.acceptance.summarise`), one HTML file that needs nothing else and runs no script."""
+    """The page of a filter's summary (`act2see.curation.filter_statistics.summarise`), one HTML file that needs nothing else and runs no script."""
     reasons = [(reason, MEANINGS[reason], row) for reason, row in summary["by_reason"].items()]
     most = max((row["any"] for _, _, row in reasons), default=1)
     lengths = {reason: (_LONGEST_BAR * row["any"] / most, _LONGEST_BAR * row["first"] / most) for reason, _, row in reasons}

@@ -11,10 +11,10 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from act2see.errors import StoreError
+from act2see.core.errors import StoreError
+from act2see.core.trace import Trace
 from act2see.report import view
 from act2see.report.pictures import Album
-from act2see.trace import Trace
 
 # HTML allows no control characters, UTF-8 no lone surrogates; a mark that reorders text could make a page say what is not written.
 _NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from act2see.imagined import Kind, imagined_metadata
+from act2see.storage.image_metadata import Kind, imagined_metadata
 
 _JPEG_QUALITY = 82
 _DRAWN_COLOURS = 256  # a picture with more was hardly drawn, and as a PNG, which is exact, it would be larger than as a JPEG

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from act2see.references import Reference
+from act2see.core.trace import Trace
+from act2see.curation.qa_records import Reference
 from act2see.report import view
 from act2see.report.page import template
 from act2see.report.pictures import Album
-from act2see.trace import Trace
 
 INITIAL_PICTURES = 8
 """So many of a trace's initial frames are shown, evenly chosen: a page of a hundred traces must open. Our choice."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal, assert_never
 
-from act2see import chat
+from act2see.core import chat
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report.pictures import Album, Picture
-from act2see.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 
 INSERTED_PIXELS = 640
 INITIAL_PIXELS = 320

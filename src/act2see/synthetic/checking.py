@@ -4,10 +4,10 @@ import random
 from collections.abc import Sequence
 from typing import assert_never
 
+from act2see.core.trace import Step
 from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, shapes_of
 from act2see.synthetic.hypothetical import Seen
 from act2see.synthetic.questions import conclude
-from act2see.trace import Step
 
 YES, NO = "yes", "no"
 

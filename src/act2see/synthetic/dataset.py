@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from act2see.errors import StoreError
+from act2see.core.errors import StoreError
+from act2see.core.trace import Frame, Generate, Retrieve, Step, Thought
 from act2see.synthetic.edits import apply
 from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, explain_hypothetical, is_unseen, seen
 from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
-from act2see.trace import Frame, Generate, Retrieve, Step, Thought
 
 Split = Literal["train", "held-out"]
 Kind = Literal["static", "transient", "hypothetical"]

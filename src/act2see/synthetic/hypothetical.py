@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from act2see.core.trace import Frame, Generate, Observation, Step, Thought
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of, swap_of
 from act2see.synthetic.questions import CHOICES, INPUT_FPS, RETRIEVE_FPS, conclude
 from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, UNSEEN_PAIRS, Clip, make_scene, place_at
-from act2see.trace import Frame, Generate, Observation, Step, Thought
 
 Side = Literal["leftmost", "rightmost", "highest", "lowest"]
 SIDES: tuple[Side, ...] = ("leftmost", "rightmost", "highest", "lowest")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought
 from act2see.synthetic.world import COLOURS, PLACE_WORDS, PLACES, SHAPES, Actor, Clip, place_at
-from act2see.trace import Answer, Frame, Observation, Retrieve, Step, Thought
 
 Asked = Literal["colour", "shape", "place"]
 Kind = Literal["static", "transient"]

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from act2see.disk import content_of
-from act2see.errors import StoreError
-from act2see.records import parse_json
-from act2see.store import Run
+from act2see.core.errors import StoreError
+from act2see.storage.atomic import content_of
+from act2see.storage.codec import parse_json
+from act2see.storage.runs import Run
 
 _LONGEST_SCORES = 4000
 

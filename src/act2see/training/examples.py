@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from act2see import chat
-from act2see.tokens import Encoder, Piece, joined, positions, shared_pieces
-from act2see.trace import Frame, Observation, Trace
+from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions, shared_pieces
+from act2see.core import chat
+from act2see.core.trace import Frame, Observation, Trace
 
 IGNORED = -100
 """The label of a token that is not trained on."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from act2see.errors import ConfigError
+from act2see.core.errors import ConfigError
 from act2see.training.models import base_dtype, parameter_counts, part_of
 from act2see.training.recipe import Recipe
 from act2see.training.sources import Survey, order, total

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from act2see import pretrained
-from act2see.backends import adapters
+from act2see.backends import adapters, pretrained
 from act2see.backends.adapters import check_same, logits_of, merge_into, read_adapter
 from act2see.backends.loading import SETTINGS_FILE, load_tokenizer, load_vlm, model_folder, reader
-from act2see.errors import BackendError, ConfigError
-from act2see.folders import check_new, whole_folder
+from act2see.core.errors import BackendError, ConfigError
+from act2see.storage.folders import check_new, whole_folder
 from act2see.training.card import model_card
 
 COPIED = (
@@ -93,7 +92,7 @@ def _copy_parts(base: Path, adapter: Path, folder: Path) -> None:
 
 def _write_template(opening: str, folder: Path, rows: int) -> None:
     """Ours, which keeps pictures in the assistant's turn, and begins that turn as the base's own template does."""
-    ours = files("act2see").joinpath("chat_template.jinja").read_text(encoding="utf-8")
+    ours = files("act2see.core").joinpath("templates", "chat_template.jinja").read_text(encoding="utf-8")
     begins = _START.replace("\\n'", "\\n" + opening.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'")
     assert ours.count(_START) == 1
     (folder / "chat_template.jinja").write_text(ours.replace(_START, begins), encoding="utf-8")

@@ -11,9 +11,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.utils import is_bitsandbytes_available
 
-from act2see import pretrained
+from act2see.backends import pretrained
 from act2see.backends.loading import load_vlm, model_folder
-from act2see.errors import BackendError, ConfigError
+from act2see.core.errors import BackendError, ConfigError
 from act2see.training.recipe import Part, Recipe
 
 _PARTS: tuple[tuple[re.Pattern[str], Part], ...] = (

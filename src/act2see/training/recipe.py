@@ -7,8 +7,8 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from act2see.config import refuse_unknown
-from act2see.errors import ConfigError
-from act2see.toml import read_toml
+from act2see.config.toml import read_toml
+from act2see.core.errors import ConfigError
 
 Part = Literal["language", "projector", "vision"]
 """The language model with its head; what maps pictures into it (Qwen3-VL's mergers); the rest of the vision tower."""

@@ -17,20 +17,20 @@ from transformers.integrations import TensorBoardCallback
 from transformers.integrations.integration_utils import is_tensorboard_available, is_wandb_available
 from transformers.utils import logging as transformers_logging
 
-from act2see import chat
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import SETTINGS_FILE, reader
-from act2see.errors import ConfigError, StoreError
-from act2see.store import Run
-from act2see.tokens import Encoder
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.errors import ConfigError, StoreError
+from act2see.storage.runs import Run
 from act2see.training import memory, models, patches
+from act2see.training.evaluation_callback import Plateau, Probe
 from act2see.training.examples import collate_single, token_loss
-from act2see.training.fitting import SaveOnInterrupt
 from act2see.training.memory import Plan, schedule
-from act2see.training.probing import Plateau, Probe
 from act2see.training.recipe import Recipe, recorded
 from act2see.training.sources import Examples, Survey, limit_pixels, survey
 from act2see.training.speed import Speed, peak_of, work_of
+from act2see.training.trainer_loop import SaveOnInterrupt
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 _WHOLE = "whole"
@@ -121,7 +121,7 @@ def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | No
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except StoreError as error:
             # From a process that prepares pictures it comes with that process's whole traceback in its text.
-            raise StoreError(str(error).strip().splitlines()[-1].removeprefix("act2see.errors.StoreError: ")) from error
+            raise StoreError(str(error).strip().splitlines()[-1].removeprefix("act2see.core.errors.StoreError: ")) from error
     made = _finish(trainer, ready, out)
     shutil.rmtree(out / patches.FOLDER, ignore_errors=True)
     return made

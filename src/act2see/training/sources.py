@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from act2see import chat
-from act2see.errors import ConfigError, StoreError
-from act2see.store import Place, Run
-from act2see.tokens import Encoder
-from act2see.trace import Trace
+from act2see.backends.qwen_tokens import Encoder
+from act2see.core import chat
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.trace import Trace
+from act2see.storage.runs import Place, Run
 from act2see.training.examples import Example, Fit, counts, pack, pieces_of
 from act2see.training.recipe import Recipe
 

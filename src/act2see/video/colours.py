@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image
 
-from act2see.errors import VideoError
+from act2see.core.errors import VideoError
 
 _YCGCO, _BT2020_CL, _BY_PRIMARIES = 8, 10, (12, 13)
 _REFUSED = {_YCGCO: "YCgCo", _BT2020_CL: "BT.2020 constant luminance", 11: "ST 2085", 12: "by primaries", 13: "by primaries, constant luminance"}

@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from act2see.errors import VideoError
+from act2see.core.errors import VideoError
 
 MAX_PIXELS = 8192 * 4320
 """Larger pictures are refused: a file of a few bytes can claim 65535x65535. Our choice: the largest common format, 8K DCI."""

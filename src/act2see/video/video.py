@@ -16,9 +16,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from act2see.cache import Cache
-from act2see.errors import VideoError
-from act2see.trace import Frame
+from act2see.core.errors import VideoError
+from act2see.core.trace import Frame
+from act2see.storage.cache import Cache
 from act2see.video import files
 from act2see.video.colours import approximation
 from act2see.video.decoding import PlanError, SeekError, by_plan, plainly, use_cores

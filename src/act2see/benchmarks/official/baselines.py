@@ -1,16 +1,16 @@
 """What guessing without a look at the video gets by an official rule: always one letter, the longest option, the shortest, a random one.
 
 Beside these an official score is to be read: on VideoEspresso's questions the shortest option alone is right in more than half. What guessing gets by
-our own rule is in every summary: see `act2see.scores`.
+our own rule is in every summary: see `act2see.evaluation.scores`.
 """
 
 import random
 from collections.abc import Callable, Sequence
 
 from act2see.benchmarks.official.rules import Rule
-from act2see.chat import letters
-from act2see.interfaces import Sample
-from act2see.trace import Answer, Trace
+from act2see.core.chat import letters
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Answer, Trace
 
 
 def official_baselines(rule: Rule, samples: Sequence[Sample], seed: int = 0) -> dict[str, float | None]:

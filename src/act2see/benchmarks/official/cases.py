@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from act2see.benchmarks.official import causalvqa, egonormia, minerva, vcrbench, videoespresso, videomme, vitib
 from act2see.benchmarks.official.verdict import Verdict
-from act2see.errors import ConfigError
-from act2see.records import shown
+from act2see.core.errors import ConfigError
+from act2see.storage.codec import shown
 
 Case: TypeAlias = Mapping[str, Any]
 Found: TypeAlias = dict[str, Any]

@@ -9,9 +9,9 @@ from act2see.benchmarks.official.rules import RULES, Answered, items_of_three
 from act2see.benchmarks.official.vcrbench import DURATIONS
 from act2see.benchmarks.vcrbench import plain_question
 from act2see.benchmarks.vcrbench_judge import response_of
-from act2see.chat import letters
-from act2see.errors import ConfigError
-from act2see.interfaces import Sample
+from act2see.core.chat import letters
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Sample
 
 _WITHOUT_SCRIPT = {
     "causalvqa": "its scorer runs inside lmms-eval, together with the model, and takes no file of answers",

@@ -5,8 +5,8 @@ from typing import Any
 
 from act2see.benchmarks.official.baselines import official_baselines
 from act2see.benchmarks.official.rules import RULES, Answered
-from act2see.interfaces import Sample
-from act2see.trace import Trace
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
 
 
 def official_score(name: str, sample: Sample, trace: Trace | None) -> dict[str, Any]:

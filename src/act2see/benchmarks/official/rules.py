@@ -13,9 +13,9 @@ from act2see.benchmarks.egonormia import listed
 from act2see.benchmarks.official import causalvqa, egonormia, minerva, vcrbench, videoespresso, videomme, vitib
 from act2see.benchmarks.official.verdict import Verdict, letter_verdict, mean_share
 from act2see.benchmarks.vcrbench import form_of, list_in
-from act2see.chat import chosen
-from act2see.interfaces import Sample
-from act2see.trace import Trace
+from act2see.core.chat import chosen
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
 
 Answered: TypeAlias = tuple[Sample, Trace | None]
 """A question and the trace that answers it; None where there is none, as where the video could not be opened."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from act2see.benchmarks.official.literals import literal
-from act2see.records import shown
+from act2see.storage.codec import shown
 
 SOURCE = "zhishuifeiqian/VCR-Bench@4e564b7 eval_code/eval.py, cau_acc.py, cau_total.py"
 FORM = "{}"

@@ -1,0 +1,272 @@
+"""Folders of weights: found here or on the hub, checked by their small files first, and read from safetensors only. No code of theirs is ever run.
+
+Every `from_pretrained` of the package stands here. What cannot be loaded is one line, and the libraries print nothing to stdout meanwhile.
+"""
+
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, StrictDataclassError
+from jinja2 import TemplateError
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from act2see.core.errors import Act2SeeError, BackendError, ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_HUB_LEFT = ("open_clip*", "onnx/*", "openvino/*", "original/*")
+"""The same weights once more, for other programs."""
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_ADAPTER = "adapter_config.json"
+_JSON_BYTES = 64 << 20
+"""A config has some KB and an index of a thousand shards a few MB. Our choice."""
+_LAYER_COUNT = re.compile(r"(num|n)_(\w+_)?layers|depth")
+_MESSAGE_LENGTH = 200
+CONVERT = "convert it to safetensors if you trust it: AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR)"
+
+Raised = type[Act2SeeError]
+
+
+# Where
+
+
+def device_of(name: str) -> torch.device:
+    """Where a model runs; `auto` is a GPU if there is one. Raises `ConfigError`, before anything is read."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of names that it is going to drop, and then raises
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        if device.type == "meta":
+            raise NotImplementedError("it holds no numbers")
+    # torch raises whichever of these: for a name that it does not know, a library built without that device, a number beyond the last one.
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, ValueError, TypeError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here ({first_line(error)}); auto and cpu always can") from error
+    return device
+
+
+def dtype_of(name: str, device: torch.device, half: torch.dtype | None) -> torch.dtype | None:
+    """The number format of the weights: `auto` is float32 on a CPU and `half` elsewhere (None: the weights' own). Raises `ConfigError`."""
+    if name != "auto" and name not in DTYPES:
+        raise ConfigError(f"dtype is {name!r}; allowed are auto, {', '.join(DTYPES)}")
+    # Half types are slow on CPUs, and some operations miss there.
+    return (torch.float32 if device.type == "cpu" else half) if name == "auto" else DTYPES[name]
+
+
+# Folders
+
+
+def locate(model: str, what: str, error: Raised = ConfigError, *, files: Sequence[str] = HUB_FILES) -> Path:
+    """The model's folder: as named, or downloaded from the hub, or what the hub's cache holds of it where the hub is out of reach.
+
+    `what` is how the model is called in messages. Everything after this is read from the folder, so that the hub is asked once.
+    """
+    # Not Path's own: they raise for a user that is not there, for names that are too long, and for what may not be read.
+    folder = Path(os.path.expanduser(model))
+    if model and os.path.isdir(folder):
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise error(f"cannot load {what}: the folder {folder} may not be read by this user")
+        return folder
+    if not _HUB_NAME.fullmatch(model) or os.path.exists(folder):
+        raise error(f"cannot load {what[:200]}: no folder {model[:200]!r}; give a model's folder, or its name on the hub, such as OWNER/NAME")
+    with quiet():
+        try:
+            return Path(snapshot_download(model, allow_patterns=list(files), ignore_patterns=list(_HUB_LEFT)))
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as gone:
+            reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else first_line(gone)
+            server = ", or ask a server: --backend openai:MODEL" if error is BackendError else ""
+            raise error(
+                f"cannot load {what}: it is no folder here, not in the hub's cache, and the hub gives no answer ({reason}); name a local folder, "
+                f"set HF_HOME to a cache that holds it, or HF_ENDPOINT to a mirror{server}"
+            ) from gone
+        except (OSError, ValueError) as refused:
+            raise error(f"cannot load {what}, which is no folder here, from the hub: {first_line(refused)}") from refused
+
+
+def read_config(folder: Path, what: str, error: Raised = ConfigError) -> dict[str, Any]:
+    """The folder's config.json, which names a `model_type`. An adapter or another kind of folder is told by name."""
+    if not (folder / "config.json").is_file():
+        if (folder / _ADAPTER).is_file():
+            raise error(f"cannot load {what}: {folder} holds an adapter, not a model; name its base as the model and this folder with --adapter")
+        if (folder / "model_index.json").is_file():
+            raise error(f"cannot load {what}: {folder} holds a pipeline that paints; name it with --generator diffusers:{folder}")
+        raise error(f"cannot load {what}: no config.json in {folder}; name the folder that holds it and {_WEIGHTS}")
+    config = read_json(folder / "config.json", what, error)
+    if not isinstance(config.get("model_type"), str):
+        raise error(f"cannot load {what}: its config.json has no 'model_type' that is a text")
+    return config
+
+
+def read_json(path: Path, what: str, error: Raised = ConfigError) -> dict[str, Any]:
+    """A JSON object from a small file."""
+    try:
+        size = path.stat().st_size
+        if size > _JSON_BYTES:
+            raise ValueError(f"it has {size:,} bytes; at most {_JSON_BYTES:,} are read")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError, RecursionError) as fault:
+        raise error(f"cannot load {what}: {path.name} cannot be read: {first_line(fault)}") from fault
+    return found
+
+
+def weight_files(folder: Path, what: str, error: Raised = ConfigError, *, single: str = _WEIGHTS) -> list[Path]:
+    """The folder's weight files, all there and in safetensors. Pickles are refused by name: loading one can run code.
+
+    `single` is how a file that holds all is called, or a pattern.
+    """
+    if found := sorted(path for path in folder.glob(single) if path.is_file()):
+        return found
+    if single == _WEIGHTS and (folder / _INDEX).is_file():
+        return _shards(folder, what, error)
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern) if path.name != "training_args.bin")
+    if pickles:
+        raise error(f"cannot load {what}: it has no weights in safetensors, and {pickles[0]} is a pickle, which can run code; {CONVERT}")
+    raise error(f"cannot load {what}: it has no weights in safetensors: no {single} in {folder}")
+
+
+def _shards(folder: Path, what: str, error: Raised) -> list[Path]:
+    places = read_json(folder / _INDEX, what, error).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
+        raise error(f"cannot load {what}: {_INDEX} names no files of its folder in 'weight_map'")
+    names = sorted(set(places.values()))
+    if lost := [name for name in names if not (folder / name).is_file()]:
+        raise error(f"cannot load {what}: {len(lost)} of {len(names)} weight files are missing, {lost[0]} for one; download the folder again")
+    return [folder / name for name in names]
+
+
+def tensor_sizes(files: Sequence[Path], what: str, error: Raised = ConfigError) -> dict[str, int]:
+    """How many numbers each tensor has, from the headers alone, which safetensors holds against the files' lengths."""
+    found: dict[str, int] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - no mapping
+                    found[name] = torch.Size(weights.get_slice(name).get_shape()).numel()
+        except (OSError, SafetensorError) as fault:
+            raise error(f"cannot load {what}: the weights in {path.name} are damaged ({first_line(fault)}); download the file again") from fault
+    return found
+
+
+# Loading
+
+
+def load_model(model_class: Any, folder: Path, what: str, error: Raised = ConfigError, *, exact: bool = False, **options: Any) -> Any:
+    """A model with all its weights from the folder, in evaluation mode.
+
+    Config and headers are compared first. Tensors that are missing or of another shape, which transformers fills with random numbers, are
+    refused, and with `exact` also those that the model has no place for.
+    """
+    check_sizes(model_class, folder, what, error)
+    with reading(f"the weights of {what}", error):
+        model, report = model_class.from_pretrained(
+            str(folder),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    if lost := sorted(report["missing_keys"]):
+        raise error(f"cannot load the weights of {what}: {len(lost)} tensors of a {type(model).__name__} are missing, {lost[0]} for one")
+    if others := sorted(report["mismatched_keys"]):
+        name, held, wanted = others[0]
+        raise error(f"cannot load the weights of {what}: {name} is {list(held)} there and {list(wanted)} by its config.json ({len(others)} such)")
+    if exact and (foreign := sorted(report["unexpected_keys"])):
+        raise error(f"cannot load the weights of {what}: its config.json has no place for {foreign[0]} ({len(foreign)} such)")
+    return model.eval()
+
+
+def check_sizes(model_class: Any, folder: Path, what: str, error: Raised = ConfigError) -> None:
+    """Refuse weights that cannot be those of the config, from the headers: nothing is allocated, and no layer is made that has no weights."""
+    content = read_config(folder, what, error)
+    held = tensor_sizes(weight_files(folder, what, error), what, error)
+    if (layers := max(_layer_counts(content), default=0)) > len(held):
+        raise error(f"cannot load {what}: its config.json names {layers:,} layers, and the weights hold {len(held):,} tensors")
+    if "quantization_config" in content:  # packed: several numbers in one
+        return
+    with reading(f"the weights of {what}", error):
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            outline = model_class.from_config(config) if hasattr(model_class, "from_config") else model_class(config)
+    wanted = sum(weight.numel() for weight in outline.parameters())
+    if wanted > sum(held.values()):
+        if lost := [name for name, _ in outline.named_parameters() if name not in held]:
+            raise error(f"cannot load the weights of {what}: {len(lost)} tensors of a {type(outline).__name__} are missing, {lost[0]} for one")
+        raise error(
+            f"cannot load the weights of {what}: its config.json wants {wanted:,} numbers and there are {sum(held.values()):,}: some are missing, "
+            "or the two are not of one model"
+        )
+
+
+def load_part(part_class: Any, folder: Path, what: str, error: Raised = ConfigError, **options: Any) -> Any:
+    """A config, tokenizer or processor from the folder; `what` says which of whom."""
+    with reading(what, error):
+        return part_class.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **options)
+
+
+def load_pipeline(pipeline_class: Any, folder: str, what: str, error: Raised = ConfigError, **options: Any) -> Any:
+    """A pipeline of diffusers from a folder, or by its name on the hub, of which it picks the files itself."""
+    with reading(what, error):
+        return pipeline_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' prints off stdout, which is the answer's, and their warnings and reports off the terminal: what matters is raised."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
+def reading(what: str, error: Raised = ConfigError) -> Iterator[None]:
+    """Turn what the libraries raise over a bad folder into one line. Their first line is kept, cut where they list all that they know."""
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, ImportError) as fault:
+        raise error(f"cannot load {what}: {first_line(fault)}") from fault
+    except (SafetensorError, StrictDataclassError, TemplateError) as fault:
+        raise error(f"cannot load {what}: {first_line(fault)}") from fault
+    except Exception as fault:
+        if type(fault) is not Exception:  # tokenizers raises the base class itself, over a tokenizer.json that is too new for it, say
+            raise
+        raise error(f"cannot load {what}: {first_line(fault)}") from fault
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of bounded length."""
+    told = next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
+    told = f"no {told}" if isinstance(error, KeyError) else told
+    return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"
+
+
+def _layer_counts(config: Mapping[str, Any]) -> Iterator[int]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _layer_counts(value)
+        elif isinstance(value, int) and _LAYER_COUNT.fullmatch(name):
+            yield value

@@ -1,0 +1,171 @@
+"""What backends and generators on OpenAI-compatible servers share: the addresses they accept, and how a server's faults are told."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+
+from act2see.core.errors import BackendError, ConfigError
+
+_MAX_MESSAGE = 300
+_LONGEST_URL = 2000
+_ENDPOINTS = ("/chat/completions", "/completions", "/images/edits", "/images/generations")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9._-]+)?")  # a name or an IPv4 address, or an IPv6 address
+_RETRIED = (408, 409, 429)
+
+
+class PassingFault(Exception):
+    """A fault of a server that another try may not meet. Never leaves act2see: it is tried again, or becomes a `BackendError`."""
+
+    def __init__(self, what: str, why: str, hint: str, wait_seconds: float | None = None) -> None:
+        """`what` happened, for which reason, and what to do when it stays; `wait_seconds` is the pause that the server asks for."""
+        super().__init__(why)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.wait_seconds = wait_seconds
+
+    def final(self, tries: int) -> BackendError:
+        """The error to report after so many tries."""
+        return BackendError(f"{self.what} after {tries} {'try' if tries == 1 else 'tries'}{self.why}; {self.hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as its errors name it. The key is here to be taken out of what the server says."""
+
+    url: str
+    model: str
+    endpoint: str
+    """The path below the address, as /chat/completions."""
+    option: str
+    """What the user changes to name another address."""
+    key: str
+    timeout_seconds: float
+
+    def said(self, words: object) -> str:
+        """The server's words as one short printable line without the key."""
+        return one_line(words, self.key)
+
+    def fault(self, error: openai.APIError) -> BackendError | PassingFault:
+        """What a failed request means for the user, or that it is worth another try."""
+        match error:
+            case openai.APITimeoutError():
+                hint = f"start the server, check {self.option}, or allow it more time"
+                return PassingFault(f"no answer from {self.url} within {self.timeout_seconds:g} s", "", hint)
+            case openai.APIConnectionError(__cause__=BackendError() as refusal):
+                return refusal  # of ours, which early versions of the client take for a broken connection
+            case openai.APIConnectionError():
+                cause = self.said(error.__cause__ or error)
+                return PassingFault(f"no answer from {self.url}", f": {cause}", f"start the server or check {self.option}")
+            case openai.APIStatusError():
+                return self.refusal(error.status_code, server_message(error.body, error.message), retry_after(error.response.headers))
+            case _:
+                return BackendError(f"{self.url} reported an error: {self.said(server_message(error.body, error.message))}")
+
+    def refusal(self, status: int | None, words: object, wait_seconds: float | None = None) -> BackendError | PassingFault:
+        """The same for an error by its status, which may also come within a stream, and then without one."""
+        said = self.said(words)
+        if status is None:
+            return BackendError(f"{self.url} reported an error: {said}")
+        if status in (401, 403):  # without the server's words: they may quote the key
+            return BackendError(f"{self.url} refused the key ({status}): {'check' if self.key else 'set'} OPENAI_API_KEY")
+        if status == 404:
+            missing = f"has no model {self.model!r} or no {self.endpoint}"
+            return BackendError(f"{self.url} {missing} (404): {said}; check the model's name and {self.option}")
+        if status in _RETRIED or status >= 500:
+            return PassingFault(f"{self.url} failed", f" ({status}): {said}", "try again later", wait_seconds)
+        return BackendError(f"{self.url} refused the request ({status}): {said}")
+
+    def broken(self, why: str) -> PassingFault:
+        """An answer that broke off, or that cannot be read."""
+        return PassingFault(f"the answer of {self.url} broke off", f": {why}", "see the server's log, or try again")
+
+
+def check_url(url: str, name: str) -> None:
+    """Raise `ConfigError` for what is no plain HTTP address of a server's API; `name` says in the error whose address it is."""
+    if fault := _fault_of(url):
+        raise ConfigError(
+            f"{name} {fault}; it must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY"
+        )
+
+
+def _fault_of(url: str) -> str | None:
+    """What is wrong with an address, in words that quote nothing of it."""
+    if not url:
+        return "is empty"
+    if len(url) > _LONGEST_URL:
+        return f"is longer than {_LONGEST_URL:,} characters"
+    if any(sign.isspace() or not sign.isprintable() for sign in url):
+        return "has a space or a control character in it"
+    if not url.lower().startswith(("http://", "https://")):
+        return "does not begin with http:// or https://"
+    try:
+        parts = urlsplit(url)
+        host, user = parts.hostname, "@" in parts.netloc
+    except ValueError:
+        return "has a host that cannot be read"
+    if user:
+        return "has a user or a password in it"
+    if not host:
+        return "names no host"
+    if "?" in url or "#" in url:
+        return "has a query or a fragment"
+    try:
+        if parts.port == 0:
+            return "has port 0"
+    except ValueError:
+        return "has a port that is no number from 1 to 65535"
+    path = parts.path.rstrip("/").lower()
+    if endpoint := next((one for one in _ENDPOINTS if path.endswith(one)), None):
+        return f"ends with {endpoint}, which is added to it: leave that out"
+    try:
+        host = httpx2.URL(url).raw_host.decode("ascii")
+        host.encode("idna")  # as the socket does
+    except (httpx2.InvalidURL, ValueError):
+        return "has a host that cannot be read"
+    return None if _HOST.fullmatch(host) else "has a host that cannot be read"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks to wait before the next try; None where it asks for nothing that can be read."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            continue
+        return seconds if 0 <= seconds < float("inf") else None
+    return _seconds_until(headers.get("retry-after", ""))
+
+
+def _seconds_until(date: str) -> float | None:
+    """How far off an HTTP date is, as a `Retry-After` may give it; None for what is no date."""
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def server_message(body: object, otherwise: str) -> str:
+    """The words of the server about an error: OpenAI's form, FastAPI's, or the plain body."""
+    inner = body.get("error", body) if isinstance(body, Mapping) else body
+    words = [inner.get(name) for name in ("message", "detail")] if isinstance(inner, Mapping) else [inner]
+    try:
+        return str(next((one for one in words if one), None) or otherwise)
+    except RecursionError:  # nested too deep to be written
+        return otherwise
+
+
+def one_line(words: object, key: str) -> str:
+    """Somebody else's words as one short printable line without the key."""
+    text = str(words)
+    if key:
+        text = text.replace(key, "***")
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

@@ -1,0 +1,307 @@
+"""What a command says: the answer or the scores on stdout, one-line complaints on stderr. Nothing else in the package prints.
+
+Whatever is said goes through `plaintext`, so that no data steers the reader's terminal. Loaded for every command, so it loads nothing heavy itself.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from act2see.config import AskConfig
+from act2see.core.errors import InternalError, StoppedByFaultError, StoreError
+from act2see.core.plaintext import one_line, plain
+
+if TYPE_CHECKING:
+    from act2see.core.trace import Trace
+    from act2see.tools.index import Progress
+
+T = TypeVar("T")
+
+DEBUG = "ACT2SEE_DEBUG"
+"""The environment's variable that has internal errors told with their tracebacks."""
+FIRST_LINE_SECONDS, LONGEST_SILENCE_SECONDS = 10.0, 600.0
+"""Without a terminal progress is told in lines: the first after ten seconds, then ever more rarely, as a twentieth of the time so far has passed."""
+
+
+def say(line: object) -> None:
+    """Print one line on stdout. Raises `StoreError` where stdout cannot be written to, and `BrokenPipeError` where nobody reads it any more."""
+    _write(sys.stdout, one_line(str(line)) + "\n")
+
+
+def say_text(text: str) -> None:
+    """Print a text with its own line breaks."""
+    _write(sys.stdout, plain(text) + ("" if text.endswith("\n") else "\n"))
+
+
+def say_json(value: Any) -> None:
+    """Print a value as one line of JSON, in ASCII; a number that JSON has no word for is null."""
+    _write(sys.stdout, json.dumps(_finite(value), allow_nan=False) + "\n")
+
+
+def complain(message: str) -> None:
+    """Say something on stderr, in one line."""
+    _write(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
+
+
+def end_line() -> None:
+    """End a line on stderr that was begun elsewhere."""
+    _write(sys.stderr, "\n")
+
+
+def complain_of(error: InternalError) -> None:
+    """Say that a command ended in an internal error: one line, with its traceback above where that is wanted."""
+    if os.environ.get(DEBUG) or isinstance(error, StoppedByFaultError):
+        _write(sys.stderr, plain(error.traceback))
+        complain(str(error))
+    else:
+        complain(f"{error} (a fault of act2see or of a plug-in: run again with {DEBUG}=1 for the traceback, and report it with act2see --version)")
+
+
+def tell_faults(outcomes: Mapping[str, int], kept: object = None) -> None:
+    """Say how many questions ended in an internal error, and where their tracebacks are."""
+    if count := outcomes.get("internal_error"):
+        where = f"the tracebacks are in {kept}" if kept else "run again with --fail-fast for the traceback"
+        complain(f"note: {count} ended in an internal error, a fault of act2see or of a plug-in; {where}; report it with act2see --version")
+
+
+def discard(stream: TextIO) -> None:
+    """Lead what is still to be written to nowhere: Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed before we began; `cli.entry` has seen to it
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        if stream is not sys.stderr:  # of stderr nobody could be told
+            raise StoreError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
+    """Print the answer, and nothing else, on stdout; whether there was one. With choices, only one of them is an answer."""
+    from act2see.core.chat import chosen, letters
+
+    index = chosen(trace.answer, trace.choices) if trace.choices else None
+    answered = trace.answer is not None and (index is not None or not trace.choices)
+    if settings.json:
+        say_json(_summary(trace, index, settings))
+    elif answered and index is not None:
+        say(f"{letters(len(trace.choices))[index]}. {trace.choices[index]}")
+    elif answered:
+        say_text(trace.answer or "")
+    if not answered and trace.answer is not None:  # of a trace without any answer, the terminal's printer has said why
+        complain(f"no answer: {trace.answer!r} is none of the choices")
+    return answered
+
+
+def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> dict[str, Any]:
+    return {
+        "answer": trace.answer,
+        "choice": index,
+        "finish": trace.finish,
+        "looks": looks_of(trace),
+        "cost": asdict(trace.cost),
+        "made_with": trace.made_with,
+        "report": str(settings.report) if settings.report else None,
+        "save": str(settings.save) if settings.save else None,
+    }
+
+
+def looks_of(trace: "Trace") -> list[dict[str, Any]]:
+    """Every call and what it brought: a frame's time (null for an imagined one) and score, or an error; for an imagined one also its provenance."""
+    from act2see.core.trace import Generate, Observation, Retrieve
+    from act2see.storage.codec import encode_provenance
+
+    looks: list[dict[str, Any]] = []
+    for call, brought in zip(trace.steps, trace.steps[1:], strict=False):
+        if not isinstance(call, Retrieve | Generate) or not isinstance(brought, Observation):
+            continue
+        kind, query = ("retrieve", call.query) if isinstance(call, Retrieve) else ("generate", call.prompt)
+        look: dict[str, Any] = {"kind": kind, "query": query.strip()}
+        if brought.error is not None:
+            looks.append({**look, "imagined": False, "seconds": None, "score": None, "error": brought.error})
+        for frame in brought.frames:
+            made = {} if frame.provenance is None else encode_provenance(frame.provenance)
+            looks.append({**look, "imagined": frame.seconds is None, "seconds": frame.seconds, "score": frame.score, **made})
+    return looks
+
+
+def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print an evaluation's summary: for a reader, or as one line of JSON."""
+    if as_json:
+        say_json(summary)
+        return
+    say(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
+    errors = [f"{count} {name}" for name, count in summary["outcomes"].items() if name.endswith("_error")]
+    failed = f"; {' and '.join(errors)} among them count as not right" if errors else ""
+    for name, accuracy in summary["accuracy"].items():
+        if accuracy is None:
+            continue
+        count, between = summary["n_by_kind"].get(name, summary["n"]), summary["accuracy_95"][name]
+        if name == "all":
+            count = summary["n"]
+        interval = "95 %: unknown, for one video" if between is None else f"95 %: {between[0]:.1%} to {between[1]:.1%}"
+        told = failed if name == "all" else ""
+        say(f"{name}: {accuracy:.1%} right of {count} ({interval}{told}), {summary['call_rate'][name]:.1%} looked again")
+    if guesses := summary.get("baselines"):
+        say(f"guessing, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
+    if cost := summary.get("cost", {}).get("tokens_in"):
+        out, frames = summary["cost"]["tokens_out"], summary["cost"]["frames"]
+        say(f"an answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
+
+
+def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:
+    """The same items, with progress, rate and time left on stderr: as a bar on a terminal, elsewhere as a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        lines = Lines(description)
+        for done, item in enumerate(items, 1):
+            yield item
+            lines.tell(done, count)
+        lines.end()
+        return
+    shown = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False))
+    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(one_line(description), total=count, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=f"{speed:.2f}/s" if speed else "")
+
+
+class Lines:
+    """Progress in lines, for a log: none for what takes less than ten seconds, then ever fewer, and one at the end where there was one before."""
+
+    def __init__(self, what: str, unit: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._unit, self._clock = what, unit, clock
+        self._begun = self._told = clock()
+        self._last: tuple[int, int | None] | None = None
+        self._is_told = True
+
+    def tell(self, done: int, total: int | None) -> None:
+        """Say how far it has come, if it is time to."""
+        self._last, self._is_told = (done, total), False
+        now = self._clock()
+        if now - self._told >= min(max(FIRST_LINE_SECONDS, (now - self._begun) / 20), LONGEST_SILENCE_SECONDS):
+            self._told = now
+            self._say()
+
+    def end(self) -> None:
+        """Say how far it came in the end, unless that is said or nothing was before."""
+        if self._told != self._begun and not self._is_told:
+            self._say()
+
+    def _say(self) -> None:
+        assert self._last is not None
+        done, total = self._last
+        elapsed = self._clock() - self._begun
+        rate = done / elapsed if elapsed > 0 else 0.0
+        speed = f", {rate:.3g}/s" if rate else ""
+        of = f"{done}{self._unit}" if total is None else f"{done}/{total}{self._unit} ({done / max(1, total):.0%})"
+        left = f", {clock_time((total - done) / rate)} left" if total is not None and rate and done < total else ""
+        complain(f"{self._what}: {of} in {clock_time(elapsed)}{speed}{left}")
+        self._is_told = True
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for; gone again when it is done."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(one_line(what))):
+        yield
+
+
+@contextmanager
+def index_progress(name: str) -> "Iterator[Callable[[Progress], None]]":
+    """What shows how far an index has come, with rate and time left, on stderr: as a bar that goes again, elsewhere in lines.
+
+    An index that is there already shows nothing.
+    """
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        lines: list[Lines] = []
+
+        def tell(now: "Progress") -> None:
+            lines[:] = lines or [Lines(f"indexing {name}", unit=" frames")]  # its clock begins where the index does
+            lines[0].tell(now.done, now.total)
+
+        yield tell
+        for one in lines:
+            one.end()
+        return
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.fields[said]}", markup=False),
+    )
+    shown = rich_progress.Progress(*columns, console=console, transient=True)
+    task = shown.add_task(one_line(f"indexing {name}"), total=None, start=True, visible=True, said="")
+
+    def show(now: "Progress") -> None:
+        said = f"{now.done} frames" if now.total is None else f"{now.done}/{now.total} frames"
+        said += "" if now.frames_per_second is None else f", {now.frames_per_second:.1f}/s"
+        said += "" if now.seconds_left is None else f", {clock_time(now.seconds_left)} left"
+        shown.update(task, completed=now.done, total=now.total, said=said)
+        shown.start()
+        if now.done == now.total:
+            shown.stop()
+
+    try:
+        yield show
+    finally:
+        if shown.live.is_started:  # stopping what never began would print an empty line
+            shown.stop()
+
+
+def clock_time(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def note_frames_left_out(left_out: int, shown: int) -> None:
+    """Say that one video's initial frames were spread."""
+    if left_out:
+        complain(
+            f"note: {shown} of {shown + left_out} initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; "
+            "a look still finds any"
+        )
+
+
+def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
+    """The same of many questions, from their summary."""
+    if found := summary.get("frames_left_out"):
+        complain(f"note: not all initial frames of {found['questions']} questions are shown, but fewer, evenly spread: see --max-frames")

@@ -1,0 +1,263 @@
+"""The one loop: decode until a call or an answer closes, turn the call into an observation, go on."""
+
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Generator as Yields
+from dataclasses import dataclass
+from typing import Any
+
+from act2see.core import chat, decoding
+from act2see.core.errors import BackendError, ToolError, VideoError
+from act2see.core.framing import FrameLimit, at_size, server_limit
+from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever
+from act2see.core.protocol import is_thinking, parse_chunk
+from act2see.core.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
+from act2see.video import Video
+
+MAX_ERRORS_IN_A_ROW = 3
+"""A model that does not recover from three failed calls in a row is stopped without an answer. Not in the paper; our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A bit of text as it streams; the step that it becomes a part of follows later."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an answer may cost before nothing more is brought: a call is then answered by an error that says so, and the model answers."""
+
+    seconds: float | None = None
+    """Of all stages so far, as the trace's cost counts them. One decoding is never cut off: the last may go beyond it."""
+    frames: int | None = None
+    """Initial frames and brought ones together."""
+
+    def spent(self, trace: Trace) -> str | None:
+        """What is spent; None while there is something left."""
+        if self.seconds is not None and trace.cost.total_seconds >= self.seconds:
+            return f"the {self.seconds:g} seconds for this answer are spent"
+        brought = sum(len(step.frames) for step in trace.steps if isinstance(step, Observation))
+        if self.frames is not None and len(trace.frames) + brought >= self.frames:
+            return f"the {self.frames} frames for this answer are spent"
+        return None
+
+
+NO_BUDGET = Budget()
+
+
+def new_trace(
+    video: Video, question: str, choices: Sequence[str], *, fps: float, id: str, backend: Backend | None = None, max_frames: int | None = None
+) -> Trace:
+    """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper).
+
+    Of more than `max_frames`, or than the backend's model takes in, so many are there, evenly spread: `made_with` then says how many of how many.
+    Frames are kept no larger than the model sees them; without a backend, as they are. Raises `VideoError`.
+    """
+    wanted = len(video.times(fps))
+    count = wanted if max_frames is None else min(wanted, max_frames)
+    limit = _frame_limit(backend, video, count)
+    at_most = limit.frames if limit.frames < wanted else None
+    return Trace(
+        id=id,
+        video=str(video.path),
+        question=question,
+        frames=tuple(at_size(frame, limit.size, video.size) for frame in video.sample(fps, at_most=at_most)),
+        choices=tuple(choices),
+        made_with={} if at_most is None else {"initial_frames": f"{at_most} of {wanted}"},
+        duration_seconds=video.duration_seconds,
+    )
+
+
+def frames_left_out(trace: Trace) -> int:
+    """How many frames at the wanted rate are not among the initial ones, because that was the limit."""
+    said = re.fullmatch(r"(\d{1,9}) of (\d{1,9})", trace.made_with.get("initial_frames", ""))
+    return 0 if said is None else max(0, int(said[2]) - int(said[1]))
+
+
+def _frame_limit(backend: Backend | None, video: Video, frames: int) -> FrameLimit:
+    """What a backend says, or the one that it is wrapped around."""
+    if backend is None:
+        return FrameLimit(frames)
+    asked: Any = backend
+    while not isinstance(asked, LimitsFrames):
+        if not hasattr(asked, "inner"):
+            return server_limit(video.size, frames)
+        asked = asked.inner
+    try:
+        return asked.frame_limit(video.size, frames)
+    except VideoError as error:
+        raise VideoError(f"{video.path.name}: {error}") from error
+
+
+def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1, backend: Backend | None = None) -> None:
+    """Put the frames that fit the question's own words among the initial ones: looking without being asked to, as ViTCoT does.
+
+    They are kept as large as those. A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
+    """
+    times = tuple(frame.seconds for frame in trace.frames if frame.seconds is not None)
+    try:
+        found = retriever.find(video, trace.question, shown=times, count=count)
+    except ToolError:
+        return
+    size = _frame_limit(backend, video, len(trace.frames)).size
+    found = [at_size(frame, size, video.size) for frame in found]
+    trace.frames = tuple(sorted((*trace.frames, *found), key=lambda frame: frame.seconds or 0.0))
+    trace.made_with["inserted"] = f"{len(found)} by {retriever.name}"
+
+
+def reason(
+    trace: Trace,
+    video: Video,
+    backend: Backend,
+    retriever: Retriever | None,
+    generator: Generator | None = None,
+    *,
+    max_looks: int = 1,
+    seed: int = 0,
+    offered: Collection[chat.Tool] = ("retrieve", "generate"),
+    budget: Budget = NO_BUDGET,
+) -> Iterator[Delta | Step]:
+    """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
+
+    `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. `max_looks` is 1 in the
+    paper. Of the tools that there are, the model is told of those in `offered` alone, and may call no other: an imagined picture's anchor is found by
+    the retriever all the same. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
+    """
+    if trace.finish is not None:
+        return
+    tools = available_tools(retriever, generator, max_looks, offered)
+    trace.made_with |= _made_with(backend, retriever, generator, tools)
+    bring = _Bringer(trace, video, backend, retriever, generator, max_looks, seed, offered, budget)
+    while trace.finish is None:
+        last = trace.steps[-1] if trace.steps else None
+        if isinstance(last, Retrieve | Generate):
+            observation = bring.observation(last)
+            trace.steps.append(observation)
+            yield observation
+        elif isinstance(last, Answer):  # a trace that was cut off between its answer and its finish
+            trace.finish = "answer"
+        elif _errors_in_a_row(trace.steps) >= MAX_ERRORS_IN_A_ROW:
+            trace.finish = "errors"
+        else:
+            before = decoding.before(trace, backend)
+            continuation = yield from _streamed(decoding.decode(backend, trace, tools))
+            yield from _taken(trace, continuation, before)
+
+
+def _made_with(backend: Backend, retriever: Retriever | None, generator: Generator | None, tools: Sequence[chat.Tool]) -> dict[str, str]:
+    said = {**backend.made_with, "tools": ",".join(tools) or "none"}
+    if "retrieve" in tools and retriever is not None:
+        said["retriever"] = retriever.name
+    if "generate" in tools and generator is not None:
+        said["generator"] = generator.name
+    return said
+
+
+def _streamed(stream: Yields[str, None, Continuation]) -> Yields[Delta, None, Continuation]:
+    while True:
+        try:
+            yield Delta(next(stream))
+        except StopIteration as end:
+            continuation: Continuation = end.value
+            return continuation
+
+
+def _taken(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
+    """What was decoded, as steps at the end of the trace: all at once, so that whoever stops listening in between holds a trace that can go on."""
+    trace.cost.add(continuation.cost)
+    steps, problem = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
+    last = steps[-1] if steps else None
+    if problem is not None:
+        steps.append(Observation(error=problem))
+    elif continuation.stopped == "tag" and not isinstance(last, Retrieve | Generate | Answer):
+        raise BackendError("the backend stopped at a closing tag, but its text does not end with one: it must return its text up to the tag")
+    elif isinstance(last, Answer) and is_thinking(before + "".join(step.text for step in steps if isinstance(step, Thought))):
+        trace.made_with["answered"] = "while its reasoning was open"
+    ended: dict[str, Finish] = {"end": "end", "length": "length"}
+    trace.steps.extend(steps)
+    trace.finish = "answer" if any(isinstance(step, Answer) for step in steps) else ended.get(continuation.stopped)
+    return steps
+
+
+def available_tools(
+    retriever: Retriever | None, generator: Generator | None, max_looks: int, offered: Collection[chat.Tool] = ("retrieve", "generate")
+) -> tuple[chat.Tool, ...]:
+    """The tools that the model is told about: none when it may not look. A generator needs a retriever, for its anchor."""
+    if max_looks <= 0 or retriever is None:
+        return ()
+    there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
+    return tuple(tool for tool in there if tool in offered)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bringer:
+    """Answers a call with a frame, a picture, or an error that the model reads."""
+
+    trace: Trace
+    video: Video
+    backend: Backend
+    retriever: Retriever | None
+    generator: Generator | None
+    max_looks: int
+    seed: int
+    offered: Collection[chat.Tool]
+    budget: Budget
+
+    def observation(self, call: Retrieve | Generate) -> Observation:
+        """What the call brings; its seconds are booked as the tool's own stage."""
+        started = time.perf_counter()
+        tool: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
+        try:
+            self._refuse(tool)
+            return Observation(frames=self._look(call))
+        except ToolError as error:
+            return Observation(error=str(error))
+        finally:
+            seconds = self.trace.cost.seconds
+            seconds[tool] = seconds.get(tool, 0.0) + time.perf_counter() - started
+
+    def _refuse(self, tool: chat.Tool) -> None:
+        """Raise `ToolError` where nothing more may be brought."""
+        if self.trace.looks >= self.max_looks:
+            raise ToolError(f"no look is left (at most {self.max_looks}): answer from what you have seen")
+        if (spent := self.budget.spent(self.trace)) is not None:
+            raise ToolError(f"{spent}: answer from what you have seen")
+        if tool not in self.offered:
+            raise ToolError("this cannot be asked for here: answer from what you have seen")
+
+    def _look(self, call: Retrieve | Generate) -> tuple[Frame, ...]:
+        if self.retriever is None:
+            raise ToolError("there is no retriever here: answer from what you have seen")
+        if isinstance(call, Retrieve):
+            found = _found(self.retriever, self.video, call.query, _times_shown(self.trace))
+            size = _frame_limit(self.backend, self.video, len(self.trace.frames)).brought
+            return tuple(at_size(frame, size, self.video.size) for frame in found)
+        if self.generator is None:
+            raise ToolError("nothing can be generated here: answer from what you have seen")
+        anchor = _found(self.retriever, self.video, call.prompt, ())[0]
+        return (self.generator.generate(call.prompt.strip(), anchor, seed=self.seed),)
+
+
+def _found(retriever: Retriever, video: Video, query: str, shown: Collection[float]) -> tuple[Frame, ...]:
+    frames = tuple(retriever.find(video, query.strip(), shown=shown))
+    if not frames:
+        raise ToolError("no frame was found: answer from what you have seen")
+    return frames
+
+
+def _times_shown(trace: Trace) -> tuple[float, ...]:
+    observed = [frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames]
+    return tuple(frame.seconds for frame in (*trace.frames, *observed) if frame.seconds is not None)
+
+
+def _errors_in_a_row(steps: list[Step]) -> int:
+    count = 0
+    for step in reversed(steps):
+        if isinstance(step, Observation):
+            if step.error is None:
+                break
+            count += 1
+    return count

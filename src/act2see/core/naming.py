@@ -1,0 +1,87 @@
+"""How a name is taken apart, and how a third party's `package.module:Class` is found and made.
+
+A name comes from the command line or the user's own settings, never from a model or a data file: `package.module:Class` runs code.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from act2see.core.errors import ConfigError
+
+_EXTRA_OF = {
+    "torch": "local",
+    "transformers": "local",
+    "peft": "local",
+    "diffusers": "local",
+    "openai": "openai",
+    "sentence_transformers": "embedding",
+    "ray": "ray",
+}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
+    """The name before the colon and what follows it, once both make sense. Raises `ConfigError`."""
+    name, colon, rest = spec.partition(":")
+    known = {form.partition(":")[0]: form for form in allowed[:-1]}
+    if name not in known:
+        if _IMPORT_NAME.fullmatch(spec) and importlib.util.find_spec(name.partition(".")[0]):
+            return name, rest
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"did you mean {known[near[0]]}? " if near else f"there is no package {name.partition('.')[0]}; " if _IMPORT_NAME.fullmatch(spec) else ""
+        )
+        raise ConfigError(f"no {what} {spec!r}: {hint}allowed are {', '.join(allowed)}")
+    if ":" not in known[name] and colon:
+        raise ConfigError(f"{what} {spec!r}: {name} takes nothing after its name")
+    if ":" in known[name] and not rest:
+        raise ConfigError(f"{what} {spec!r} is not complete: write {known[name]}")
+    if known[name].endswith(":DIR"):
+        folder = Path(rest).expanduser()
+        if folder.is_dir():
+            return name, str(folder)
+        if not _HUB_NAME.fullmatch(rest):
+            raise ConfigError(f"{what} {spec!r}: no folder {rest}")
+    return name, rest
+
+
+@contextmanager
+def importing(what: str) -> Iterator[None]:
+    """Turn a package that is missing into one line that says which extra brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA_OF:
+            raise
+        raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{_EXTRA_OF[missing]}]'") from error
+
+
+def third_party(what: str, spec: str, config: object, members: tuple[str, ...], or_members: tuple[str, ...] = ()) -> Any:
+    """What the class makes of the config; it must have `members`, or else, where it has the first of `or_members`, all of these.
+
+    Raises `ConfigError`.
+    """
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{what} {spec!r}: cannot import {module_name} ({error}); is it installed, or its folder on PYTHONPATH?") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise ConfigError(f"{what} {spec!r}: {module_name} has no class or function {attribute}")
+    try:
+        made = factory(config)
+    except TypeError as error:
+        raise ConfigError(f"{what} {spec!r} cannot be made from a {type(config).__name__} alone: {error}") from error
+    for member in or_members if or_members and hasattr(made, or_members[0]) else members:
+        if not hasattr(made, member):
+            raise ConfigError(f"{what} {spec!r} is none: it has no {member!r} (see act2see.core.interfaces)")
+    return made

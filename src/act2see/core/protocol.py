@@ -1,0 +1,223 @@
+"""The protocol's tags in a model's words, and which of them count. The rule stands here alone: mention is not use.
+
+A model that reasons quotes what it was told ("end with <answer> your answer </answer>"). What is only mentioned stays text, and decoding goes on.
+
+- A tag between quotation marks or backticks is a mention, and so is a pair that holds the system prompt's placeholder.
+- While the reasoning is open (`<think>` without its `</think>`), a call counts only as a whole one of its own: both tags of one name, between them
+  words that name something and do not join the tags ("<retrieve> and </retrieve>"), not quoted, not in a code block. A frame that the model writes
+  itself is refused by the same measure. Other tags are mentions.
+- While the reasoning is open no answer counts, but for one that the turn ends right after: then nothing else can be meant.
+- Once the reasoning has closed, and where none was opened, every other pair counts; a malformed one is refused with advice.
+
+`</think>` closes the reasoning unless it is quoted or stands in a pair that names the marks ("inside <think> and </think>").
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from act2see.core.trace import Answer, Generate, Retrieve, Step, Thought
+
+STOPS = ("</retrieve>", "</generate>", "</answer>", "</frame>")
+"""Decoding stops after any of these. `</frame>` is the tool's to write: a model that writes it is told so."""
+MAX_QUERY_CHARACTERS = 1000
+"""Longer calls are refused. Not in the paper; our choice: no retriever or generator reads that much."""
+PLACEHOLDERS = {"retrieve": "what to look for", "generate": "its description", "answer": "your answer", "frame": "and"}
+"""What the system prompt writes between each pair of tags."""
+
+_TAG = re.compile(r"<(/?)(think|retrieve|generate|frame|answer)>")
+_NAMES_THE_MARKS = re.compile(r"<think>[^\n<]{0,40}</think>")
+_ANY_PAIR_OF_MARKS = re.compile(r"<think>[^<]*</think>")
+_JOINS_THE_TAGS = re.compile(r"\s*(?:and|or|then|to|followed by|through)\b", re.IGNORECASE)
+_QUOTES = "`\"'“”‘’«»„"
+_STEPS: dict[str, type[Retrieve] | type[Generate] | type[Answer]] = {"retrieve": Retrieve, "generate": Generate, "answer": Answer}
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A pair of tags that counts: from `start` to `end` in the text, `inner` between them. `problem` says why it is refused, if it is."""
+
+    name: str
+    start: int
+    inner: str
+    end: int
+    problem: str | None = None
+
+
+def first_use(text: str, before: str = "") -> Use | None:
+    """The first pair of tags in `text` that counts. `before` is what the same turn held before it, the opening included."""
+    return _Scan(before + text, len(before)).run()
+
+
+def is_thinking(text: str) -> bool:
+    """Whether the reasoning is open after these words of a turn."""
+    scan = _Scan(text, len(text))
+    scan.run()
+    return scan.thinking
+
+
+def is_mention(text: str, before: str = "") -> bool:
+    """Whether words that end with a closing tag use no tag: decoding that stopped there has to go on."""
+    return text.endswith(STOPS) and first_use(text, before) is None
+
+
+def parse_chunk(text: str, before: str = "", *, ended: bool = False) -> tuple[list[Step], str | None]:
+    """Steps from the words that a model wrote up to a stop, and what is wrong with their call or answer (None if nothing is).
+
+    `before` is what the same turn held before them, `ended` says that the turn ended with them. Whatever does not count stays a `Thought`, exactly as
+    written; what stands behind a call or an answer is dropped, because decoding stops there.
+    """
+    found = first_use(text, before) or (_last_answer(text, before) if ended else None)
+    if found is None:
+        return ([Thought(text)] if text else []), None
+    if found.problem is not None:
+        return [Thought(text[: found.end])], found.problem
+    ahead = text[: found.start]
+    return [*([Thought(ahead)] if ahead else []), _STEPS[found.name](found.inner)], None
+
+
+def _last_answer(text: str, before: str) -> Use | None:
+    """The answer that a turn ends right after while its reasoning is open, or was closed just behind it."""
+    end = len(text.rstrip().removesuffix("</think>").rstrip())
+    start = text.rfind("<answer>", 0, end)
+    if start < 0 or not text.endswith("</answer>", start, end) or not is_thinking(before + text[:start]) or _is_quoted(text, start):
+        return None
+    inner = text[start + len("<answer>") : end - len("</answer>")]
+    return Use("answer", start, inner, end) if _names_something("answer", inner) and not _TAG.search(inner) else None
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One walk over a turn's tags; those before `begin` only say whether the reasoning is open."""
+
+    text: str
+    begin: int
+    thinking: bool = False
+    _thinking_since: int = 0
+    _tags: list[re.Match[str]] = field(default_factory=list)
+    """Those that may belong to the next pair."""
+
+    def run(self) -> Use | None:
+        skip_to = 0
+        for tag in _TAG.finditer(self.text):
+            if tag.start() < skip_to or self._is_in_quotes(tag):
+                continue  # mentions
+            if tag[2] == "think":
+                skip_to = self._think(tag)
+                continue
+            if tag.start() < self.begin:
+                continue
+            self._tags.append(tag)
+            if tag[1]:
+                found = self._use_in_reasoning(tag) if self.thinking else self._use(tag)
+                if found is not None:
+                    return found
+        return None
+
+    def _think(self, tag: re.Match[str]) -> int:
+        """Take a mark of reasoning; returns the place up to which tags are mentions."""
+        if tag[1]:
+            if self.thinking:
+                self.thinking, self._tags = False, []
+            return 0
+        if not self.thinking:
+            self.thinking, self._thinking_since = True, tag.end()
+            return 0
+        named = _NAMES_THE_MARKS.match(self.text, tag.start()) if self._has_thought(tag) else None
+        if self._tags and self._stands_right_behind(self._tags[-1], tag):  # inside a call, which is malformed
+            named = _ANY_PAIR_OF_MARKS.match(self.text, tag.start())
+        return named.end() if named else 0
+
+    def _has_thought(self, tag: re.Match[str]) -> bool:
+        return bool(self.text[self._thinking_since : tag.start()].strip())
+
+    def _use_in_reasoning(self, closing: re.Match[str]) -> Use | None:
+        name = closing[2]
+        opening = next((tag for tag in reversed(self._tags) if tag[2] == name and not tag[1]), None)
+        if name == "answer" or opening is None or self._is_told(opening):
+            return None
+        inner = self.text[opening.end() : closing.start()]
+        if _TAG.match(inner.lstrip()) or self._runs_into(opening):
+            return self._found(opening, closing, _tags_inside(name))
+        if _TAG.search(inner) or not _names_something(name, inner) or _JOINS_THE_TAGS.match(inner):
+            return None
+        return self._found(opening, closing, _problem_of_pair(name, inner))
+
+    def _use(self, closing: re.Match[str]) -> Use | None:
+        name, tags = closing[2], self._tags
+        self._tags = []
+        match [(tag[2], not tag[1]) for tag in tags]:
+            case [(opened, True), _] if opened == name:
+                inner = self.text[tags[0].end() : closing.start()]
+                if _squeezed(inner) == PLACEHOLDERS[name]:
+                    return None
+                return self._found(tags[0], closing, _problem_of_pair(name, inner))
+            case [_] if _is_quoted(self.text, closing.start()):
+                return None
+            case kinds:
+                return self._found(tags[0], closing, _problem_of_tags(name, kinds))
+
+    def _found(self, opening: re.Match[str], closing: re.Match[str], problem: str | None) -> Use:
+        inner = self.text[opening.end() : closing.start()]
+        return Use(closing[2], opening.start() - self.begin, inner, closing.end() - self.begin, problem)
+
+    def _runs_into(self, opening: re.Match[str]) -> bool:
+        """Whether another opening tag stands right before this one."""
+        at = self._tags.index(opening)
+        return at > 0 and self._stands_right_behind(self._tags[at - 1], opening)
+
+    def _stands_right_behind(self, opening: re.Match[str], tag: re.Match[str]) -> bool:
+        return not opening[1] and not self.text[opening.end() : tag.start()].strip()
+
+    def _is_told(self, opening: re.Match[str]) -> bool:
+        """Whether a pair that opens here is quoted, or stands in a block of code."""
+        return _is_quoted(self.text, opening.start()) or self.text.count("```", 0, opening.start()) % 2 == 1
+
+    def _is_in_quotes(self, tag: re.Match[str]) -> bool:
+        """A closing tag is judged with its opening one: what follows it is not known yet where a stream stops."""
+        if tag[1] and tag[2] != "think":
+            return False
+        return _is_quoted(self.text, tag.start()) and self.text[tag.end() : tag.end() + 1] in tuple(_QUOTES)
+
+
+def _is_quoted(text: str, start: int) -> bool:
+    return start > 0 and text[start - 1] in _QUOTES
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _names_something(name: str, inner: str) -> bool:
+    return any(map(str.isalnum, inner)) and _squeezed(inner) != PLACEHOLDERS[name]
+
+
+# What the model is told about a pair that is refused
+
+
+def _tags_inside(name: str) -> str:
+    return (
+        "only the tool writes a frame: ask with retrieve, and it comes back" if name == "frame" else f"tags inside a {name}: write plain words in it"
+    )
+
+
+def _problem_of_tags(name: str, tags: Sequence[tuple[str, bool]]) -> str:
+    if name == "frame":
+        return _tags_inside(name)
+    match tags:
+        case [(opened, True), _]:
+            return f"the call was opened as {opened} and closed as {name}: open and close it with the same tag"
+        case [_]:
+            return f"a closing {name} without an opening one: write both"
+        case _:
+            return f"tags inside a {name}: write one call at a time, with plain words in it"
+
+
+def _problem_of_pair(name: str, inner: str) -> str | None:
+    if name == "frame" or _TAG.search(inner):
+        return _tags_inside(name)
+    if not inner.strip():
+        return f"an empty {name}: put words between its tags"
+    if name != "answer" and len(inner) > MAX_QUERY_CHARACTERS:
+        return f"the {name} has {len(inner):,} characters; at most {MAX_QUERY_CHARACTERS:,} are read: say it shorter"
+    return None

@@ -1,0 +1,1 @@
+"""Training data: constructed, filtered, reviewed, decontaminated and exported."""

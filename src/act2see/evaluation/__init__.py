@@ -1,0 +1,1 @@
+"""A benchmark asked and scored, compared and ablated."""

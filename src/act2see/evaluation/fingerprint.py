@@ -1,0 +1,106 @@
+"""What must be the same for two scores to be comparable: frames, prompt, decoding, weights and libraries, by name and as a digest."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from PIL import Image
+
+from act2see.core import chat
+from act2see.core.interfaces import Backend, Generator, Retriever
+from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.execution.metering import Metered
+from act2see.storage.codec import canonical_json, plain
+from act2see.storage.run_metadata import library_versions
+
+HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
+"""Settings that change how a run goes and where its files lie, but no answer."""
+_DIGITS = 12
+
+
+def fingerprint(
+    settings: Mapping[str, Any],
+    backend: Backend,
+    retriever: Retriever | None,
+    generator: Generator | None,
+    digest_of: Callable[[Sequence[Path]], str],
+) -> dict[str, Any]:
+    """Everything that decides the answers, as JSON: equal `digest`s, equal settings.
+
+    `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
+    server knows: of such a backend there is its name, and `weights` is None.
+    """
+    if isinstance(backend, Metered):
+        backend = backend.inner
+    encoder = getattr(retriever, "encoder", None)
+    found: dict[str, Any] = {
+        "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),
+        "prompt": prompt_digest(backend.made_with),
+        "pixels": _pixels(backend),
+        "model": dict(backend.made_with),
+        "weights": _weights(backend, digest_of),
+        "retriever": None if retriever is None else retriever.name,
+        "retriever_weights": None if encoder is None else str(encoder.fingerprint)[:_DIGITS],
+        "generator": None if generator is None else generator.name,
+        "versions": library_versions(),
+    }
+    return {"digest": _digest(found), **found}
+
+
+def prompt_digest(made_with: Mapping[str, str]) -> str:
+    """A digest of every word around a question, the tools' and the tags' among them, as a backend that is `made_with` so writes them."""
+    named = made_with.get("rendering")
+    rendering = cast("chat.Rendering", named if named in get_args(chat.Rendering) else "same_turn")
+    style = chat.Style(rendering, "images", made_with.get("opening", ""))
+    frame = Frame(Image.new("RGB", (1, 1)), 0.0)
+    steps: list[Step] = [Thought("a"), Retrieve("b"), Observation((frame,)), Retrieve("c"), Observation(error="d"), Answer("e")]
+    written = []
+    for tools in ((), ("retrieve",), ("retrieve", "generate")):
+        for choices in ((), ("f", "g")):
+            trace = Trace("", "", "h", (frame,), choices, steps=steps)
+            pieces = chat.segments(chat.turns(trace, cast("tuple[chat.Tool, ...]", tools), style))
+            written.append([piece.text if isinstance(piece, chat.Text) else None for piece in pieces])
+    return _digest(written)
+
+
+def headline(found: Mapping[str, Any]) -> str:
+    """The fingerprint in one line, for beneath a score."""
+    settings, model, versions = found["settings"], found["model"], found["versions"]
+    named = model.get("model", model.get("backend", "a model"))
+    parts = [
+        f"{named}{'' if found['weights'] is None else ' ' + found['weights']}",
+        *([model["decoding"]] if "decoding" in model else []),
+        f"{settings['fps']:g} fps",
+        f"at most {settings['max_looks']} looks",
+        f"prompt {found['prompt']}",
+        f"act2see {versions['act2see']}",
+    ]
+    return f"fingerprint {found['digest']}: {', '.join(parts)}"
+
+
+def _pixels(backend: Backend) -> dict[str, Any] | None:
+    """How large the model sees a frame, where the backend knows its processors."""
+    encoder = getattr(backend, "encoder", None)
+    found = {}
+    for name in ("image_processor", "video_processor"):
+        size = getattr(getattr(encoder, name, None), "size", None)
+        if size is not None:
+            found[name] = {str(side): pixels for side, pixels in dict(size).items() if pixels is not None}
+    return found or None
+
+
+def _weights(backend: Backend, digest_of: Callable[[Sequence[Path]], str]) -> str | None:
+    """The digest of the model's folder and its adapter's, or the revision that came from a hub."""
+    settings = getattr(backend, "settings", None) if hasattr(backend, "model") else None  # weights that are here, not on a server
+    named = [str(name) for name in (getattr(settings, "model", None), getattr(settings, "adapter", None)) if name]
+    folders = [Path(name) for name in named if Path(name).is_dir()]
+    revision = getattr(getattr(getattr(backend, "model", None), "config", None), "_commit_hash", None)
+    parts = [digest_of(folders)[:_DIGITS]] if folders else []
+    if len(folders) < len(named) and revision:
+        parts.insert(0, f"revision {revision}")
+    return " and ".join(parts) or None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,1 @@
+"""How many questions are asked at once, what they cost, how fast they may go, and what becomes of unexpected errors."""

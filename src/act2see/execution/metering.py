@@ -1,0 +1,144 @@
+"""What asking a backend costs in dollars, and how often a minute it may be asked."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator as Yields
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from act2see.config.toml import read_toml
+from act2see.core.chat import Tool
+from act2see.core.errors import ConfigError
+from act2see.core.interfaces import Backend, Continuation
+from act2see.core.trace import Cost, Trace
+from act2see.storage.codec import shown
+
+PER = 1_000_000
+"""Prices are for so many tokens, as they are published."""
+_TOO_DEAR = 1e9  # keeps infinity out, and integers beyond a float
+_NEEDED, _KNOWN = ("input", "output"), ("input", "output", "cached")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of one model, in dollars per million tokens. `cached` is for prompt tokens that the server had kept; the price of input if not given."""
+
+    input: float
+    output: float
+    cached: float | None = None
+
+    def of(self, cost: Cost) -> float:
+        """Dollars for what a backend counted. Nothing is rounded."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = max(0, cost.tokens_in - cost.tokens_reused)
+        return (fresh * self.input + cost.tokens_reused * cached + cost.tokens_out * self.output) / PER
+
+
+def read_prices(path: Path) -> dict[str, Price]:
+    """The prices in a TOML file, a table a model: `["gemini-2.5-pro"]` with `input`, `output` and perhaps `cached`. Raises `ConfigError`."""
+    content = read_toml(path, "prices")
+    return {model: _price(f"{path}: {shown(model)}", model, table) for model, table in content.items()}
+
+
+def _price(where: str, model: str, table: Any) -> Price:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} is {shown(table)}: a table [{shown(model)}] with input and output is expected")
+    for name in table:
+        if name not in _KNOWN:
+            hint = ": put a name with dots in it between quotes" if isinstance(table[name], Mapping) else ""
+            raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_KNOWN)}{hint}")
+    for name in _NEEDED:
+        if name not in table:
+            raise ConfigError(f"{where}: {name} is missing: dollars per million tokens")
+    for name, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TOO_DEAR:
+            raise ConfigError(f"{where}: {name} is {shown(value)}: dollars per million tokens are expected")
+    return Price(**{name: float(value) for name, value in table.items()})
+
+
+def price_of(backend: Backend, path: Path) -> Price:
+    """What the file says that the backend's model costs. Raises `ConfigError` where it does not say."""
+    return price_in(read_prices(path), backend, str(path))
+
+
+def price_in(prices: Mapping[str, Price], backend: Backend, where: str) -> Price:
+    """The same, of prices that were read already; `where` says in an error from where."""
+    model = backend.made_with.get("model", "")
+    if model not in prices:
+        raise ConfigError(f"{where} has no price for {model!r}; it has {', '.join(map(repr, prices)) or 'none'}: add a table for it")
+    return prices[model]
+
+
+@dataclass(slots=True)
+class Pace:
+    """Lets no more than so many requests a minute pass, evenly spread, whatever the number of threads that ask."""
+
+    per_minute: float
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    _next: float = float("-inf")
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def wait(self) -> None:
+        """Come back when it is this caller's turn."""
+        with self._lock:
+            now = self.clock()
+            turn = max(now, self._next)
+            self._next = turn + 60.0 / self.per_minute
+        if turn > now:
+            self.sleep(turn - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """A backend whose continuations say what they cost, and which is asked no oftener than a pace allows."""
+
+    inner: Backend
+    price: Price | None = None
+    pace: Pace | None = None
+
+    @property
+    def made_with(self) -> Mapping[str, str]:
+        """The backend's own: neither changes an answer."""
+        return self.inner.made_with
+
+    @property
+    def concurrent(self) -> bool:
+        """As the backend is."""
+        return bool(getattr(self.inner, "concurrent", False))
+
+    def reseeded(self, number: int) -> "Metered":
+        """See `reseeded`."""
+        return replace(self, inner=reseeded(self.inner, number))
+
+    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
+        """See `Backend.decode`."""
+        if self.pace is not None:
+            self.pace.wait()
+        continuation = yield from self.inner.decode(trace, tools)
+        if self.price is not None:
+            continuation = replace(continuation, cost=replace(continuation.cost, dollars=self.price.of(continuation.cost)))
+        return continuation
+
+
+def metered(backend: Backend, prices: Path | None, requests_per_minute: float | None) -> Backend:
+    """The backend, with what was asked for around it. Raises `ConfigError` as `price_of` does."""
+    if prices is None and requests_per_minute is None:
+        return backend
+    price = None if prices is None else price_of(backend, prices)
+    return Metered(backend, price, None if requests_per_minute is None else Pace(requests_per_minute))
+
+
+def reseeded(backend: Backend, number: int) -> Backend:
+    """The same model, drawing its words anew for the `number`-th try of a question.
+
+    A backend that is told its seed once, as a server's client is, says how by a method `reseeded(number)`. One without it must draw by the trace's
+    id, which is another one for each try; the local backend does.
+    """
+    again = getattr(backend, "reseeded", None)
+    if number == 0 or again is None:
+        return backend
+    made: Backend = again(number)
+    return made

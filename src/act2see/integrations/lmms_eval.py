@@ -1,0 +1,275 @@
+"""What lmms-eval (https://github.com/EvolvingLMMs-Lab/lmms-eval) is told of act2see: a model's name, its settings, and how a request is answered.
+
+The class itself stands in `lmms_eval_model`, because it is made from one of lmms-eval's; nothing here needs lmms-eval but `manifest`, which it calls.
+"""
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import FrameType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter
+
+from act2see import registry
+from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
+from act2see.core.errors import ConfigError, InternalError, StoreError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.evaluation.evaluator import Evaluator
+from act2see.execution.faults import Faults, unexpected
+from act2see.execution.metering import metered
+from act2see.execution.pool import Patience, each
+from act2see.integrations.ray.actors import Unscored
+from act2see.storage.codec import shown
+from act2see.storage.runs import Run
+
+_THE_TASKS = frozenset(
+    {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "official_judge", "given", "limit", "shard", "shuffle_options", "json"},
+).union(field.name for field in fields(RayConfig) if field.name.startswith("ray"))
+"""What `act2see eval` takes and a model of lmms-eval does not: questions, scores, machines and what is printed are the task's and lmms-eval's."""
+_HINTS: Mapping[str, Any] = {
+    name: hint for kind in (EvalConfig, AskingConfig) for name, hint in get_type_hints(kind, include_extras=True).items() if name not in _THE_TASKS
+}
+
+
+def manifest() -> Any:
+    """The entry point that lmms-eval finds the model by. It is called whenever lmms-eval starts, so it loads no model's code."""
+    from lmms_eval.models.registry_v2 import ModelManifest  # noqa: PLC0415 - lmms-eval is there when it calls
+
+    return ModelManifest(model_id="act2see", simple_class_path="act2see.integrations.lmms_eval_model.Act2See")
+
+
+# Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the loop runs, and at what pace."""
+
+    config: EvalConfig
+    asking: AskingConfig
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> "Settings":
+        """From lmms-eval's model_args. Raises `ConfigError` for a name that is not known and for a value that its setting cannot have."""
+        for name in given:
+            _refuse_unknown(name)
+        values = {name: _converted(name, value, _HINTS[name]) for name, value in given.items()}
+        paced = {field.name for field in fields(AskingConfig)}
+        config = EvalConfig(**{name: value for name, value in values.items() if name not in paced})
+        if config.resume and config.out is None:
+            raise ConfigError("there is nothing to resume: name the run's folder with out=DIR")
+        registry.check_backend(config.backend)
+        registry.check_retriever(config.retriever)
+        registry.check_generator(config.generator, config.judge)
+        return cls(config, AskingConfig(**{name: value for name, value in values.items() if name in paced}))
+
+
+def refuse_batches(batch_size: object, max_batch_size: object) -> None:
+    """Raise `ConfigError` for any batch but one question."""
+    if max_batch_size is not None or str(batch_size) != "1":
+        said = batch_size if max_batch_size is None else max_batch_size
+        raise ConfigError(f"act2see asks a local model one question at a time: leave the batch size {said} out (for a server: workers=N)")
+
+
+def refuse_processes(environment: Mapping[str, str]) -> None:
+    """Raise `ConfigError` where a launcher has started several processes."""
+    if environment.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(f"act2see runs in one process, and here are {environment['WORLD_SIZE']}: start lmms-eval without a launcher")
+
+
+def refuse_cache(caller: FrameType | None) -> None:
+    """Raise `ConfigError` where lmms-eval keeps responses for later runs (`--use_cache`). `caller` is the frame from which a model is made or asked.
+
+    lmms-eval tells a model nothing of its cache, so the functions that are under way are looked through. Its key holds the request's text, its
+    number and model_args as written: neither the video, nor the number of a repetition, nor what lies in the model's folder.
+    """
+    while caller is not None:
+        module = caller.f_globals.get("__name__")
+        is_told = module == "lmms_eval.evaluator" and caller.f_code.co_name == "simple_evaluate" and caller.f_locals.get("use_cache") is not None
+        if is_told or module == "lmms_eval.caching.response_cache":
+            raise ConfigError(
+                "lmms-eval's --use_cache would give old answers to changed videos and weights, and one answer to all repetitions: leave it out; "
+                "answers are kept, and checked when they are taken again, with --model_args …,out=DIR,resume=true"
+            )
+        caller = caller.f_back
+
+
+def _refuse_unknown(name: str) -> None:
+    if name in _THE_TASKS:
+        raise ConfigError(
+            f"{name!r} is not the model's to set: which questions are asked, where and how they are scored is lmms-eval's (--tasks, --limit)"
+        )
+    if name not in _HINTS:
+        near = difflib.get_close_matches(name.replace("-", "_"), _HINTS, n=1, cutoff=0.75)
+        raise ConfigError(f"no setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(sorted(_HINTS))}"))
+
+
+def _converted(name: str, value: object, hint: Any) -> Any:
+    """A value of model_args as its setting has it; what the command line checks is checked here too.
+
+    lmms-eval has made some of them numbers and truths already: `3` an int, `-1` and `0.5` floats, `true` a bool.
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        found = _converted(name, value, parts[0])
+        checks: Any = [note.validator for note in parts[1:] if isinstance(note, Parameter)]
+        for check in (one for some in checks for one in some):
+            try:
+                check(parts[0], found)
+            except ValueError as error:
+                raise ConfigError(f"{name} is {shown(value)}: {error}") from error
+        return found
+    if origin in (Union, UnionType):
+        return _converted(name, value, next(part for part in parts if part is not type(None)))
+    if origin is Literal:
+        if value not in parts:
+            raise ConfigError(f"{name} is {shown(value)}: allowed are {', '.join(parts)}")
+        return value
+    if origin is tuple:
+        return tuple(_converted(name, one, parts[0]) for one in _listed(name, value))
+    return _plain(name, value, hint)
+
+
+def _plain(name: str, value: object, kind: type) -> Any:
+    text = value.strip() if isinstance(value, str) else None
+    if kind is bool and (isinstance(value, bool) or text in ("true", "false")):
+        return value is True or text == "true"
+    if kind is int and isinstance(value, int | float | str) and not isinstance(value, bool) and re.fullmatch(r"[+-]?\d+(\.0)?", str(value)):
+        return int(str(value).removesuffix(".0"))
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        number = _number(value)
+        if number is not None and math.isfinite(number):
+            return number
+    if kind is Path and isinstance(value, str | Path):
+        return Path(_text(name, value) if isinstance(value, str) else value)
+    if kind is str and isinstance(value, str):
+        return _text(name, value)
+    wanted = {bool: "true or false is", int: "a whole number is", float: "a number is", Path: "a path is", str: "a text is"}
+    quotes = f'; if it is one, write {name}="{value}"' if kind in (Path, str) else ""
+    raise ConfigError(f"{name} is {shown(value)}: {wanted[kind]} expected{quotes}")
+
+
+def _number(value: float | str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _text(name: str, value: str) -> str:
+    """A text as it is, or, where it stands in double quotes, as JSON reads it: how a line end or a name of digits gets through lmms-eval."""
+    return str(_json(name, value)) if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _listed(name: str, value: object) -> Iterable[object]:
+    """One value, or several as [a,b]: lmms-eval parts its arguments at commas, but not in brackets."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _json(name, value)
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _json(name: str, value: str) -> object:
+    try:
+        found: object = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{name} is {shown(value)}, which is no JSON: {error}") from error
+    return found
+
+
+# Requests
+
+
+def one_video(visuals: object, task: str) -> Path:
+    """The video's file, where that is all that a request shows. Raises `ConfigError` for pictures, several files and nothing."""
+    found = list(visuals) if isinstance(visuals, list | tuple) else [] if visuals is None else [visuals]
+    if len(found) == 1 and isinstance(found[0], str | os.PathLike):
+        return Path(found[0])
+    kinds = ", ".join(sorted({type(one).__name__ for one in found}))
+    said = f"{len(found)} visuals ({kinds})" if found else "no visual"
+    raise ConfigError(f"task {task!r} shows {said}: act2see reasons over one video file; choose a task that gives its path")
+
+
+def asked(context: str, visuals: object, task: str, split: str, doc: object, turn: int = 0) -> Sample:
+    """A request as a question without choices: what there is to choose from stands in the text. `turn` counts the same question's repetitions."""
+    again = f"#{turn}" if turn else ""  # another id, for which other words are drawn
+    return Sample(f"{task}/{split}/{doc}{again}", one_video(visuals, task), context, (), "", task)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What lmms-eval gets of an answer: its text, empty where there is none, and the tokens that it took. `error`: why there is none."""
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    error: str | None = None
+    traceback: str | None = None
+    """Of an internal error."""
+
+    @classmethod
+    def of(cls, trace: Trace | None, error: str | None) -> "Reply":
+        """Of how a question ended."""
+        if trace is None:
+            return cls("", error=error)
+        return cls(trace.answer or "", trace.cost.tokens_in, trace.cost.tokens_out, error)
+
+
+class Answering:
+    """The models, loaded, and the run that keeps their traces. What goes wrong in the making is a `ConfigError`, `BackendError` or `StoreError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        config, asking = settings.config, settings.asking
+        backend = metered(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
+        if asking.workers > 1 and not getattr(backend, "concurrent", False):
+            raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
+        retriever, generator = registry.tools(config)
+        scope = replace(registry.scope(config), choices_in_text=True)
+        options = registry.evaluator_options(config) | {"scope": scope}
+        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **options)
+        self._workers = asking.workers
+        self._patience = Patience(asking.patience_seconds)
+        self._run = None if config.out is None else _run(config, config.out)
+        self._faults = Faults(config.out, asking.fail_fast)
+        self._there = self._run.finished() if self._run and config.resume else {}
+
+    def answer(self, questions: Iterable[Sample]) -> Iterator[tuple[int, Reply]]:
+        """The number of each question, from 0, and its reply, as they are done. Raises `BackendError` once the backend has failed for too long."""
+        return each(enumerate(questions), self._numbered, self._workers)
+
+    def _numbered(self, numbered: tuple[int, Sample]) -> tuple[int, Reply]:
+        number, sample = numbered
+        try:
+            with unexpected():
+                reply = self._kept(sample) or self._new(sample)
+        except InternalError as error:
+            reply = Reply("", error=str(error), traceback=error.traceback)
+        self._faults.note(sample.id, reply.error, reply.traceback)
+        return number, reply
+
+    def _kept(self, sample: Sample) -> Reply | None:
+        """The reply of a run that is gone on with. A task may have changed in between: the same name must be the same question."""
+        if self._run is None or sample.id not in self._there:
+            return None
+        trace = self._run.sketch_at(self._there[sample.id])
+        if (trace.question, trace.video) != (sample.question, str(sample.video)):
+            raise StoreError(f"{self._run.folder} holds another question as {sample.id!r}: the task has changed; give another folder")
+        return Reply.of(trace, None)
+
+    def _new(self, sample: Sample) -> Reply:
+        scored = self._patience.ask(lambda: self._evaluator.answer(sample), lambda scored: scored.backend_problem)
+        if self._run is not None and scored.trace is not None:
+            self._run.append(scored.trace)
+        return replace(Reply.of(scored.trace, scored.error), traceback=scored.traceback)
+
+
+def _run(config: EvalConfig, folder: Path) -> Run:
+    left_out = {"out", "resume", "cache", *_THE_TASKS}
+    about: dict[str, Any] = {"command": "lmms-eval", "config": recorded(config, leave_out=left_out), "seed": config.seed}
+    return (Run.resume if config.resume else Run.create)(folder, **about)

@@ -1,0 +1,1 @@
+"""Construction and evaluation on a Ray cluster."""

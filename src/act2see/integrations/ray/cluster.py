@@ -1,0 +1,397 @@
+"""A run on a Ray cluster: the driver deals the questions out and alone writes the run; teachers, tools and indexing are processes of their own.
+
+What decides what is asked (shards, tries, budget, patience, resuming) is as without it: only a question's way through the loop, once, happens
+elsewhere. What a process had finished is therefore with the driver already when it dies.
+
+The only module that imports ray, loaded by name when `--ray` is given.
+"""
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from act2see import registry
+from act2see.config import ConstructConfig, RayConfig, SourceConfig
+from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
+from act2see.core.interfaces import Benchmark, Sample
+from act2see.core.trace import Frame
+from act2see.curation.construct import Constructor
+from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.execution.faults import unexpected
+from act2see.execution.metering import read_prices
+from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
+from act2see.integrations.ray.worker_pool import Crew, WorkersLostError, dealt
+from act2see.video import Video
+
+# Ray tells of every death of a worker at length, on stdout, where the result is to stand; it reads this when it is imported. We say it in a line.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+
+import ray
+import ray.exceptions
+
+__all__ = ["Layout", "Spread", "on_ray"]
+
+LOCAL, AUTO = "local", "auto"
+ADDRESSES = "give local, auto (on a node of a cluster) or the address HOST:6379 of one"
+CONNECTING_SECONDS = 10.0
+QUESTIONS_A_TEACHER = 8
+"""A process for so many questions that wait for a server at once: decoding their videos keeps about a core busy. Our choice."""
+LONGEST_WAIT_SECONDS = 600.0
+"""So long a question waits for its video's index, which the tools make themselves after that, and for tools whose node is gone. Our choice."""
+ASKING_AGAIN_SECONDS = 1.0
+LOST = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectLostError,
+)
+"""What says that a process or its node is gone, and with it what it was doing."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A cluster that is ready to be asked."""
+
+    evaluator: Evaluator
+    """One whose answers come from the cluster and are scored here; its backend only says what it was made with."""
+    _settings: SourceConfig
+    _teachers: "_Teachers"
+
+    @property
+    def constructor(self) -> Constructor:
+        """One whose tries happen on the cluster, where training data are made."""
+        assert isinstance(self._settings, ConstructConfig)
+        return _Constructor(self.evaluator, self._settings.again, self._settings.show_reference, teachers=self._teachers)
+
+    @property
+    def slots(self) -> int:
+        """How many questions are asked at once."""
+        return self._teachers.crew.slots
+
+    def begin(self, samples: Iterable[Sample], begun: Container[str]) -> None:
+        """Begin the indexes of their videos, but not of those, by the sample's id, that an earlier call has `begun`: theirs are there already."""
+        for sample in samples:
+            if sample.id not in begun:
+                self._teachers.indexing.begin(sample.video)
+
+    def ahead(self, samples: Iterable[Sample], begun: Container[str], may_ask: Callable[[], bool]) -> Iterator[Sample]:
+        """The samples; as each is taken, its video's index is begun, unless nothing more may be asked."""
+        for sample in samples:
+            if may_ask():
+                self.begin((sample,), begun)
+            yield sample
+
+    def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
+        """See `fingerprint.fingerprint`: made where the models are."""
+        found: dict[str, Any] = self._teachers.crew.do(lambda one: _result(one.fingerprint.remote(dict(config), digest_of)))
+        return found
+
+
+@contextmanager
+def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: RayConfig, layout: Layout | None = None) -> Iterator[Spread]:
+    """Start what is needed on the cluster that `asking.ray` names, and end it afterwards. `source` is the benchmark's name.
+
+    Raises what `registry` raises for settings that cannot be, and `ConfigError` for a cluster that cannot be reached.
+    """
+    prices = None if asking.prices is None else read_prices(asking.prices)
+    job, layout = Job(source, settings, prices, Path.cwd()), layout or Layout.of(asking)
+    with _cluster(asking.ray or LOCAL), _Actors() as actors:
+        shares = _Shares.of(layout, asking)
+        tools = _tools(job, layout, shares, actors)
+        indexers = layout.indexers if tools.about.can_index and settings.cache else 0
+        indexing = _Indexing([actors.start(Indexer, job, **shares.tools, max_restarts=-1, max_task_retries=1) for _ in range(indexers)])
+        crew, made_with = _crew(job, layout, asking, shares, tools, actors)
+        teachers = _Teachers(crew, indexing)
+        yield Spread(_Evaluator(benchmark, Elsewhere(made_with), None, teachers=teachers), settings, teachers)
+
+
+def _crew(
+    job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
+) -> tuple[Crew[Any], Mapping[str, str]]:
+    """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
+    slots = dealt(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
+
+    def hire() -> Any:
+        per_minute = None if asking.requests_per_minute is None else asking.requests_per_minute / len(slots)
+        options = {**shares.teachers, "max_concurrency": max(slots)}
+        return actors.start(Teacher, job, tools.retriever, tools.generator, per_minute, **options)
+
+    first = hire()
+    about: AboutBackend = _loaded("teacher", first.about.remote())
+    hired = [first]
+    if not about.concurrent:
+        slots = (1,) * (layout.teachers or asking.workers)
+        if asking.requests_per_minute is not None:  # its part of what may be asked a minute was reckoned for fewer teachers
+            actors.end(hired.pop())
+    return Crew(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST), about.made_with
+
+
+# The driver's side
+
+
+@dataclass(frozen=True, slots=True)
+class _Teachers:
+    """Those who ask, and those who index for them."""
+
+    crew: Crew[Any]
+    indexing: "_Indexing"
+
+    def ask(self, sample: Sample, asked_of: Callable[[Any], Any]) -> Scored:
+        """What a teacher brought, as soon as the video is indexed; an outcome too where each that was asked died."""
+        try:
+            with unexpected():
+                self.indexing.wait(sample.video)
+                scored: Scored = self.crew.do(lambda teacher: _result(asked_of(teacher)))
+        except WorkersLostError as error:
+            return Scored(sample, "backend_error", None, str(error))
+        except InternalError as error:
+            return Scored(sample, "internal_error", None, str(error), error.traceback)
+        return replace(scored, sample=sample)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluator(Evaluator):
+    """Has each question answered by a teacher, and scores the answer here."""
+
+    teachers: _Teachers
+
+    def answer(self, sample: Sample) -> Scored:
+        found = self.teachers.ask(sample, lambda teacher: teacher.answer.remote(sample))
+        return found if found.trace is None or found.outcome.endswith("_error") else self.score(sample, found.trace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Constructor(Constructor):
+    """Has each try made by a teacher."""
+
+    teachers: _Teachers
+
+    def attempt(self, sample: Sample, tried: int) -> Scored:
+        return self.teachers.ask(sample, lambda teacher: teacher.attempt.remote(sample, tried))
+
+
+class _Indexing:
+    """Has every video indexed once, whatever the number of questions on it. What is wrong with one, the loop will say when it opens it."""
+
+    def __init__(self, indexers: Sequence[Any]) -> None:
+        self._indexers = indexers
+        self._begun: dict[Path, Any] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, video: Path) -> Any:
+        """Have it indexed; nothing is waited for. None where nothing indexes."""
+        if not self._indexers:
+            return None
+        with self._lock:
+            if video not in self._begun:
+                self._begun[video] = self._indexers[len(self._begun) % len(self._indexers)].index.remote(str(video))
+            return self._begun[video]
+
+    def wait(self, video: Path) -> None:
+        """Come back when it is indexed, or will not be."""
+        under_way = self.begin(video)
+        if under_way is not None:
+            ray.wait([under_way], timeout=LONGEST_WAIT_SECONDS, fetch_local=False)
+
+
+class _Actors:
+    """Every process that was started, so that none outlives the driver's interest in it."""
+
+    def __init__(self) -> None:
+        self._started: list[Any] = []
+        self._is_over = False
+
+    def __enter__(self) -> "_Actors":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over = True
+        for actor in tuple(self._started):
+            _kill(actor)
+
+    def start(self, kind: type, *arguments: Any, **options: Any) -> Any:
+        """A new process of that kind. It loads nothing before its first call."""
+        if self._is_over:  # a thread that has just lost its teacher, because all are ended, wants another
+            raise BackendError("the cluster is not asked any more")
+        started = ray.remote(kind).options(scheduling_strategy="SPREAD", **options).remote(*arguments)
+        self._started.append(started)
+        return started
+
+    def end(self, actor: Any) -> None:
+        """End one that may be dead already, or cut off: it must not go on with what another is asked for."""
+        self._started.remove(actor)
+        _kill(actor)
+
+
+def _kill(actor: Any) -> None:
+    with suppress(ray.exceptions.RayError, ValueError):  # it is gone
+        ray.kill(actor, no_restart=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """What a process of each kind has of the cluster, as Ray's options."""
+
+    teachers: Mapping[str, float]
+    tools: Mapping[str, float]
+
+    @classmethod
+    def of(cls, layout: Layout, asking: RayConfig) -> "_Shares":
+        """As the layout says; of one's own machine, tools share one half of the CPUs and teachers the other, so that all of them find a place."""
+        computing, teaching = layout.tools + layout.indexers, layout.teachers or asking.workers
+        cpus = {"teachers": layout.cpus, "tools": layout.cpus}
+        has = ray.cluster_resources()
+        if asking.ray in (None, LOCAL):
+            half = has.get("CPU", 1.0) / 2
+            cpus = {"teachers": _share(half / teaching), "tools": _share(half / computing)}
+        elif (wanted := layout.cpus * (computing + 1)) > has.get("CPU", 0.0):
+            _log.warning("the cluster has %g CPUs, and %g are needed at least: waiting for more", has.get("CPU", 0.0), wanted)
+        return cls({"num_cpus": cpus["teachers"], "num_gpus": layout.teacher_gpus}, {"num_cpus": cpus["tools"], "num_gpus": layout.tool_gpus})
+
+
+def _share(cpus: float) -> float:
+    """Whole CPUs, or else hundredths of one: Ray takes no other numbers."""
+    return float(math.floor(cpus)) if cpus >= 1 else math.floor(100 * cpus) / 100
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """A connection to the cluster; one that this process has already is used, and left."""
+    if ray.is_initialized():
+        yield
+        return
+    if address not in (LOCAL, AUTO):
+        _refuse_unreachable(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == LOCAL:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own reports to nobody
+            ray.init(address=LOCAL, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"no Ray cluster at {address!r}: {said}; {ADDRESSES}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise `ConfigError` where nobody listens, which Ray itself finds out in four minutes and many lines."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not (port.isascii() and port.isdecimal()):
+        raise ConfigError(f"{address!r} is no address of a Ray cluster; {ADDRESSES}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"no Ray cluster at {address!r}: {error}; {ADDRESSES}") from error
+
+
+def _loaded(what: str, under_way: Any) -> Any:
+    """What a process says of itself once it has loaded its models."""
+    try:
+        return _result(under_way)
+    except LOST as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BackendError(f"the process died that was to load the {what}: {said}; does it have enough memory?") from error
+
+
+def _result(under_way: Any) -> Any:
+    """What a call brought. One of our errors is raised as it was there, without Ray's account of where."""
+    try:
+        return ray.get(under_way)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Act2SeeError):
+            raise error.cause from None
+        raise
+
+
+# The tools as a teacher sees them
+
+
+@dataclass(frozen=True, slots=True)
+class _FarEncoder:
+    """As much of an encoder as a fingerprint needs."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FarRetriever:
+    """A retriever in other processes: the same one for the same video, because it has it open and its index in memory."""
+
+    name: str
+    encoder: _FarEncoder | None
+    tools: Sequence[Any]
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        chosen = self.tools[zlib.crc32(str(video.path).encode()) % len(self.tools)]
+        found: Sequence[Frame] = _asked(lambda: chosen.find.remote(str(video.path), query, tuple(shown), count))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _FarGenerator:
+    """A generator in other processes, each in turn."""
+
+    name: str
+    tools: Sequence[Any]
+    turn: Iterator[int]
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        made: Frame = _asked(lambda: self.tools[next(self.turn) % len(self.tools)].generate.remote(prompt, anchor, seed))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class _FarTools:
+    """The processes that hold the tools, and what these are."""
+
+    about: AboutTools
+    processes: tuple[Any, ...] = ()
+
+    @property
+    def retriever(self) -> _FarRetriever | None:
+        encoder = None if self.about.weights is None else _FarEncoder(self.about.weights)
+        return None if self.about.retriever is None else _FarRetriever(self.about.retriever, encoder, self.processes)
+
+    @property
+    def generator(self) -> _FarGenerator | None:
+        return None if self.about.generator is None else _FarGenerator(self.about.generator, self.processes, count())
+
+
+def _tools(job: Job, layout: Layout, shares: _Shares, actors: _Actors) -> _FarTools:
+    """The tools' processes, their models loaded in one of them; none where no frame is ever brought."""
+    if not (job.settings.max_looks or job.settings.insert):
+        return _FarTools(AboutTools.of(*registry.tools(job.settings)))  # nothing is loaded then, and none is ever asked
+    started = [actors.start(Tools, job, **shares.tools, max_restarts=-1, max_task_retries=3) for _ in range(layout.tools)]
+    return _FarTools(_loaded("tools", started[0].about.remote()), tuple(started))
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """What a tool brought. Ray starts a process that died anew and asks it again, three times; while it looks for a place for it, we wait."""
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            return _result(ask())
+        except ray.exceptions.ActorUnavailableError as error:
+            if time.monotonic() >= until:
+                raise BackendError(f"its process has been away for {LONGEST_WAIT_SECONDS:g} s") from error
+            time.sleep(ASKING_AGAIN_SECONDS)
+        except LOST as error:
+            raise BackendError(f"the process that holds it died each time that it was asked ({type(error).__name__})") from error

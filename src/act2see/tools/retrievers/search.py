@@ -1,0 +1,178 @@
+"""Text to frame: an encoder's scores over a video, and a choice among them. This is the `Retriever` of the loop."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from act2see.core.errors import ConfigError, ToolError
+from act2see.core.interfaces import FrameEncoder
+from act2see.core.trace import Frame, Match
+from act2see.storage.cache import Cache
+from act2see.tools.index import Index, Progress
+from act2see.tools.retrievers import voting
+from act2see.tools.retrievers.rerank import RERANKED_FRAMES, Judge
+from act2see.tools.retrievers.selection import SELECTIONS, Curve, Grounding, Pick, Select
+from act2see.video import MAX_FPS, Video
+
+CURVE_POINTS = 240
+"""A trace keeps no more of a curve: 80 seconds at 3 fps are whole, and a line of an hour's trace grows by a few kilobytes. Our choice."""
+_INDEXES_KEPT = 4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search brought, and what it was chosen from."""
+
+    frames: tuple[Frame, ...]
+    """Best first, at full size, with scores and matches."""
+    curve: Curve
+    notes: tuple[str, ...] = ()
+    """What did not go as asked, a line each."""
+
+
+class SearchRetriever:
+    """Scores a video's frames at `fps` (3 in the paper) with the encoder and lets `select` choose: a name in `selection.SELECTIONS`, or a callable.
+
+    A video's index is made at the first query and kept for the next ones: the last few in memory, all in the cache where one is given.
+    `decompose` lets a language model take queries apart, for `grounding` alone; `judge` has the last word on the first frame. Both are off by
+    default. `keyframes_only` searches the keyframes first and then all frames about the best of them; it and `skip_duplicates` trade recall for time.
+
+    Raises `ConfigError` for what does not go together.
+    """
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        *,
+        select: str | Select = "grounding",
+        fps: float = 3.0,
+        cache: Cache | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        decompose: voting.Decompose | None = None,
+        judge: Judge | None = None,
+        skip_duplicates: bool = False,
+        keyframes_only: bool = False,
+    ) -> None:
+        if not 0 < fps <= MAX_FPS:
+            raise ConfigError(f"retrieve-fps is {fps:g}; it must be above 0 and at most {MAX_FPS}, such as 3")
+        self.encoder, self.fps, self.cache, self.progress = encoder, fps, cache, progress
+        self.select = _named(select) if isinstance(select, str) else select
+        if decompose is not None and not isinstance(self.select, Grounding):
+            raise ConfigError("a query can be taken apart for the selection 'grounding' only: choose it, or leave the language model out")
+        self.decompose, self.judge = decompose, judge
+        self.skip_duplicates, self.keyframes_only = skip_duplicates, keyframes_only
+        self._indexes: OrderedDict[str, Index] = OrderedDict()
+        options = {"votes": decompose, "judge": judge, "skip-duplicates": skip_duplicates, "keyframes": keyframes_only}
+        chosen_by = select if isinstance(select, str) else getattr(select, "__name__", repr(select))
+        self._name = "+".join([f"{encoder.name}@{fps:g}fps", chosen_by, *(name for name, value in options.items() if value)])
+
+    @property
+    def name(self) -> str:
+        """Encoder, rate, selection and options, for `Trace.made_with`."""
+        return self._name
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """At most `count` frames, best first, none at a time in `shown` (seconds). Raises `ToolError` when none is left."""
+        found = self.search(video, query, shown=shown, count=count)
+        for note in found.notes:
+            _log.warning("%s", note)
+        if not found.frames:
+            raise ToolError(f"every frame at {self.fps:g} fps has been shown: answer from what you have seen")
+        return found.frames
+
+    def search(self, video: Video, query: str, *, shown: Collection[float] = (), count: int = 1) -> Found:
+        """As `find`, with the scores that the frames were chosen by; no frame at all when none is left to show.
+
+        Raises `ConfigError` for an encoder whose scores are no numbers.
+        """
+        index = self._searched(video, query)
+        curve = self._curve(video, index, query)
+        wanted = max(count, RERANKED_FRAMES) if self.judge else count
+        picks, notes = self._picks(video, query, index, curve, shown, wanted)
+        frames = _frames(video, picks, thinned(curve))
+        if self.judge and len(frames) > 1:
+            frames, problem = _judged(self.judge, query, frames)
+            notes += problem
+        return Found(tuple(frames[:count]), curve, notes)
+
+    def index(self, video: Video) -> Index:
+        """The video's index, made now unless it is there already."""
+        index = self._indexes.pop(video.digest, None)
+        if index is None:
+            options = {"skip_duplicates": self.skip_duplicates, "keyframes_only": self.keyframes_only}
+            index = Index.build(video, self.encoder, self.fps, self.cache, self.progress, **options)
+        self._indexes[video.digest] = index
+        if len(self._indexes) > _INDEXES_KEPT:
+            self._indexes.popitem(last=False)
+        return index
+
+    def curve(self, video: Video, query: str) -> Curve:
+        """The score of every frame that is searched. Raises `ConfigError` as `search` does."""
+        return self._curve(video, self._searched(video, query), query)
+
+    def _searched(self, video: Video, query: str) -> Index:
+        index = self.index(video)
+        return index.refined(video, query, self.fps) if self.keyframes_only else index
+
+    def _curve(self, video: Video, index: Index, query: str) -> Curve:
+        scores = np.asarray(index.scores(query), dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise ConfigError(f"encoder {self.encoder.name} gave scores that are no finite numbers: try it in float32")
+        return Curve(index.seconds, scores, self.encoder.threshold, index.frame_indices, key=f"{video.digest} {query}")
+
+    def _picks(
+        self, video: Video, query: str, index: Index, curve: Curve, shown: Collection[float], count: int
+    ) -> tuple[list[Pick], tuple[str, ...]]:
+        if self.decompose is None or not isinstance(self.select, Grounding):
+            return self.select(curve, shown, count), ()
+        choose, taken_apart = self.select, self.decompose(query)
+        spans = voting.ground(query, taken_apart, lambda text: choose.spans(curve if text == query else self._curve(video, index, text)))
+        return choose.from_spans(curve, shown, count, spans), (taken_apart.problem,) if taken_apart.problem else ()
+
+
+def _named(name: str) -> Select:
+    if name not in SELECTIONS:
+        raise ConfigError(f"no selection {name!r}; allowed are {', '.join(SELECTIONS)}")
+    return SELECTIONS[name]()
+
+
+def thinned(curve: Curve) -> tuple[tuple[float, float], ...]:
+    """What a trace keeps of the scores: all of a short video's, of a long one's the best of each of so many stretches; four digits of each."""
+    stretches = np.array_split(np.arange(len(curve.scores)), min(len(curve.scores), CURVE_POINTS))
+    best = [stretch[np.argmax(curve.scores[stretch])] for stretch in stretches]
+    return tuple((round(float(curve.seconds[at]), 3), float(f"{curve.scores[at]:.4g}")) for at in best)
+
+
+def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float], ...]) -> list[Frame]:
+    """The picks as frames, in the picks' order."""
+    if not picks:
+        return []
+    in_time = sorted(picks, key=lambda pick: pick.seconds)
+    frames = list(video.frames_at([pick.seconds for pick in in_time]))
+    if len(frames) != len(picks):
+        raise ToolError("the frames that fit can no longer be decoded: answer from what you have seen")
+    images = {pick.seconds: frame.image for pick, frame in zip(in_time, frames, strict=True)}
+    return [
+        Frame(
+            images[pick.seconds],
+            pick.seconds,
+            score=pick.score,
+            match=Match(pick.frame_index, pick.span_seconds, pick.runners_up, pick.is_fallback, curve),
+        )
+        for pick in picks
+    ]
+
+
+def _judged(judge: Judge, query: str, frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
+    """The frames with the one that the judge prefers first."""
+    in_time = sorted(frames[:RERANKED_FRAMES], key=lambda frame: frame.seconds or 0.0)
+    best = judge(query, in_time)
+    if best is None:
+        return frames, ("the re-ranker named none of the frames; they stand in the order of their scores",)
+    first = in_time[best]
+    return [first, *(frame for frame in frames if frame is not first)], ()

@@ -1,0 +1,91 @@
+"""Held-out questions, answered by the model that is being trained through the real loop: falling loss alone does not show that it learns to look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from act2see.core.engine import new_trace, reason
+from act2see.core.errors import BackendError, VideoError
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.core.trace import Generate, Observation, Retrieve, Trace
+from act2see.video import Video
+
+_WINDOW = 3
+"""So many probes in a row without a better answer, while the loss falls, are worth a warning. Our choice."""
+_FALL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is asked and with which tools; the model comes with every call."""
+
+    benchmark: Benchmark
+    retriever: Retriever | None
+    generator: Generator | None = None
+    fps: float = 1.0
+    max_looks: int = 1
+    count: int = 20
+
+    def ask(self, backend: Backend) -> "tuple[dict[str, Any], list[Trace]]":
+        """The scores of one round, and its traces. A question that fails stays in the denominator."""
+        traces: list[tuple[Sample, Trace | None]] = []
+        for sample, _ in zip(self.benchmark.samples(), range(self.count), strict=False):
+            try:
+                video = Video(sample.video)
+                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=backend)
+                for _ in reason(trace, video, backend, self.retriever, self.generator, max_looks=self.max_looks):
+                    pass
+            except (VideoError, BackendError):
+                traces.append((sample, None))
+            else:
+                traces.append((sample, trace))
+        return self._scores(traces), [trace for _, trace in traces if trace is not None]
+
+    def _scores(self, asked: Sequence[tuple[Sample, Trace | None]]) -> dict[str, Any]:
+        kinds = sorted({sample.kind for sample, _ in asked})
+        right = [trace is not None and bool(self.benchmark.is_right(sample, trace)) for sample, trace in asked]
+        called = [trace is not None and any(isinstance(step, Retrieve | Generate) for step in trace.steps) for _, trace in asked]
+        return {
+            "n": len(asked),
+            "accuracy": _share(right),
+            "call_rate": {kind: _share([c for c, (sample, _) in zip(called, asked, strict=True) if sample.kind == kind]) for kind in kinds},
+            "format": _share([trace is not None and is_valid(trace) for _, trace in asked]),
+            "looks": round(sum(trace.looks for _, trace in asked if trace is not None) / max(1, len(asked)), 4),
+            "failed": sum(trace is None for _, trace in asked),
+        }
+
+
+def is_valid(trace: Trace) -> bool:
+    """Whether the model kept to the format: an answer at the end, and no call that could not be read. A tool's failure is not the model's."""
+    unread = any(
+        isinstance(step, Observation) and step.error is not None and not isinstance(before, Retrieve | Generate)
+        for before, step in zip([None, *trace.steps], trace.steps, strict=False)
+    )
+    return trace.answer is not None and not unread
+
+
+@dataclass(slots=True)
+class Plateau:
+    """Watches for a loss that falls while accuracy stays where it is."""
+
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+
+    def warning(self, loss: float, accuracy: float) -> str | None:
+        """What to tell after one more probe, if anything. `loss` is the mean since the probe before."""
+        self.losses.append(loss)
+        self.accuracies.append(accuracy)
+        if len(self.losses) <= _WINDOW:
+            return None
+        before, now = self.losses[-_WINDOW - 1], self.losses[-1]
+        best_before = self.accuracies[-_WINDOW - 1]
+        if now > before * (1 - _FALL) or max(self.accuracies[-_WINDOW:]) > best_before:
+            return None
+        return (
+            f"over {_WINDOW} probes the loss fell from {before:.4g} to {now:.4g}, but accuracy stayed at {accuracy:.1%} (it was {best_before:.1%}): "
+            "the model learns the wording, not the seeing; look at the traces in the run's folder"
+        )
+
+
+def _share(values: Sequence[bool]) -> float:
+    return round(sum(values) / len(values), 4) if values else 0.0
