@@ -2,7 +2,7 @@
 
     python benchmarks/filters.py [--questions 1000] [--json]
 
-The scripted teacher (`act2see.synthetic.teacher.teacher`) answers questions of the synthetic world once each, with real videos, the embedded retriever and
+The scripted teacher (`act2see.synthetic.teacher`) answers questions of the synthetic world once each, with real videos, the embedded retriever and
 the real loop; a known share of its attempts has each fault, and a known share of its looks brings a frame again that it had been given. Precision is
 the share of what a filter rejects that has the fault, recall the share of the faulty that it rejects. The truth comes from the teacher and from
 comparing its answer with the world's, never from the filters. It proves the filters, not the paper's findings about teachers.

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import pytest
 from PIL import Image
 
-from act2see import registry
 from act2see.config import AskingConfig, ConstructConfig, EvalConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Cost, Frame, Observation, Provenance, Trace
 from act2see.curation.construct import Constructor
+from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.metering import Price
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Job, Layout, Teacher, Tools, own_looker_of
@@ -212,11 +212,11 @@ def test_tools_find_what_their_retriever_finds(job: Job, clip: Path) -> None:
 def test_an_evaluations_tools_are_those_of_the_command(evaluation: Job, flags: Mapping[str, Any], about: AboutTools) -> None:
     settings = changed(evaluation, **flags)
     assert sent(Tools(replace(evaluation, settings=settings)).about()) == about
-    assert AboutTools.of(*registry.tools(settings)) == about
+    assert AboutTools.of(*setup.tools(settings)) == about
 
 
 def test_where_training_data_are_made_nothing_is_put_in_unasked(job: Job) -> None:
-    assert AboutTools.of(*registry.tools(changed(job, max_looks=0, insert=1))) == AboutTools()
+    assert AboutTools.of(*setup.tools(changed(job, max_looks=0, insert=1))) == AboutTools()
 
 
 def test_the_encoder_and_what_indexes_are_told() -> None:

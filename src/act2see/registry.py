@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
@@ -209,51 +209,6 @@ def limits(config: ModelConfig) -> dict[str, Any]:
     offered = {"both": ("retrieve", "generate"), "none": ()}.get(config.tools, (config.tools,))
     budget = Budget(config.budget_seconds, config.budget_frames)
     return {"max_looks": config.max_looks, "seed": config.seed or 0, "offered": offered, "budget": budget}
-
-
-def evaluator_options(config: SourceConfig) -> dict[str, Any]:
-    """What an `Evaluator` is given by a config beside benchmark, backend and tools."""
-    about = {"fps": config.fps, "max_frames": config.max_frames, "insert": config.insert, "scope": scope(config)}
-    return about | limits(config)
-
-
-def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:
-    """What brings pictures in an evaluation: the generator that the config names, or the anchor as it is."""
-    if config.frames == "unedited":
-        from act2see.evaluation.picture_controls import UneditedAnchor
-
-        return UneditedAnchor()
-    return generator(config.generator, config, found_by)
-
-
-def tools(config: SourceConfig) -> tuple[Retriever | None, Generator | None]:
-    """What brings frames and what brings pictures for many questions."""
-    found = looker(config)
-    return found, imaginer(config, found) if isinstance(config, EvalConfig) else generator(config.generator, config, found)
-
-
-def looker(config: SourceConfig) -> Retriever | None:
-    """What brings frames for many questions: the retriever that the config names, or in an evaluation one of those that show whether frames matter.
-
-    None where nothing may be looked for.
-    """
-    if not isinstance(config, EvalConfig):
-        return retriever(config.retriever, config) if config.max_looks else None
-    if not (config.max_looks or config.insert):
-        return None
-    from act2see.evaluation.frame_controls import OracleFrames, RandomFrames, WithheldFrames
-
-    match config.frames:
-        case "real" | "unedited":
-            return retriever(config.retriever, config)
-        case "random":
-            return RandomFrames(fps=config.retrieve_fps, seed=config.seed or 0)
-        case "oracle":
-            return OracleFrames(fps=config.retrieve_fps)
-        case "withheld":
-            return WithheldFrames()
-        case _:
-            assert_never(config.frames)
 
 
 def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:

@@ -16,6 +16,7 @@ from act2see.config import EvalConfig, ImagineConfig
 from act2see.core.errors import ToolError
 from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
 from act2see.core.trace import Frame, Provenance
+from act2see.evaluation import setup
 from act2see.evaluation.picture_controls import UneditedAnchor
 from act2see.tools.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
 from cli_fakes import Finder
@@ -154,7 +155,7 @@ def test_without_a_retriever_or_by_that_name_nothing_is_imagined() -> None:
 
 
 def test_an_evaluation_can_show_the_anchor_instead() -> None:
-    made = registry.imaginer(EvalConfig(frames="unedited"), None)
+    made = setup.imaginer(EvalConfig(frames="unedited"), None)
     assert isinstance(made, UneditedAnchor)
     shown = made.generate("a red star", ANCHOR, seed=5)
     assert shown.image is ANCHOR.image

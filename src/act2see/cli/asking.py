@@ -20,6 +20,7 @@ _LOOKED_AT = 5
 def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig) -> "Evaluator":
     """The models that the settings name, loaded in this process, over the questions."""
     from act2see import registry
+    from act2see.evaluation import setup
     from act2see.evaluation.evaluator import Evaluator
     from act2see.execution.metering import metered
 
@@ -29,8 +30,8 @@ def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig)
     if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic" and (settings.force or not scope.backend):
         complain(f"note: {notice}")
     backend = metered(loaded, pace.prices, pace.requests_per_minute)
-    retriever, generator = registry.tools(settings)
-    options = registry.evaluator_options(settings)
+    retriever, generator = setup.tools(settings)
+    options = setup.evaluator_options(settings)
     return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **options)
 
 

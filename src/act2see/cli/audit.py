@@ -41,6 +41,7 @@ def audit(
     """
     del config
     from act2see import registry
+    from act2see.evaluation import setup
     from act2see.evaluation.ablation import MEANINGS, Auditor, summarise_audit
     from act2see.evaluation.evaluator import Evaluator
     from act2see.execution.metering import metered
@@ -59,7 +60,7 @@ def audit(
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        options = registry.evaluator_options(settings)
+        options = setup.evaluator_options(settings)
         evaluator = Evaluator(asked, backend, retriever, generator, **options)
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:

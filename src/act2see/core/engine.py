@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from act2see.core import chat, decoding
 from act2see.core.errors import BackendError, ToolError, VideoError
@@ -13,7 +13,9 @@ from act2see.core.framing import FrameLimit, at_size, server_limit
 from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever
 from act2see.core.protocol import is_thinking, parse_chunk
 from act2see.core.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
-from act2see.video import Video
+
+if TYPE_CHECKING:
+    from act2see.video import Video
 
 MAX_ERRORS_IN_A_ROW = 3
 """A model that does not recover from three failed calls in a row is stopped without an answer. Not in the paper; our choice."""
@@ -49,7 +51,7 @@ NO_BUDGET = Budget()
 
 
 def new_trace(
-    video: Video, question: str, choices: Sequence[str], *, fps: float, id: str, backend: Backend | None = None, max_frames: int | None = None
+    video: "Video", question: str, choices: Sequence[str], *, fps: float, id: str, backend: Backend | None = None, max_frames: int | None = None
 ) -> Trace:
     """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper).
 
@@ -77,7 +79,7 @@ def frames_left_out(trace: Trace) -> int:
     return 0 if said is None else max(0, int(said[2]) - int(said[1]))
 
 
-def _frame_limit(backend: Backend | None, video: Video, frames: int) -> FrameLimit:
+def _frame_limit(backend: Backend | None, video: "Video", frames: int) -> FrameLimit:
     """What a backend says, or the one that it is wrapped around."""
     if backend is None:
         return FrameLimit(frames)
@@ -92,7 +94,7 @@ def _frame_limit(backend: Backend | None, video: Video, frames: int) -> FrameLim
         raise VideoError(f"{video.path.name}: {error}") from error
 
 
-def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1, backend: Backend | None = None) -> None:
+def insert(trace: Trace, video: "Video", retriever: Retriever, count: int = 1, backend: Backend | None = None) -> None:
     """Put the frames that fit the question's own words among the initial ones: looking without being asked to, as ViTCoT does.
 
     They are kept as large as those. A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
@@ -110,7 +112,7 @@ def insert(trace: Trace, video: Video, retriever: Retriever, count: int = 1, bac
 
 def reason(
     trace: Trace,
-    video: Video,
+    video: "Video",
     backend: Backend,
     retriever: Retriever | None,
     generator: Generator | None = None,
@@ -197,7 +199,7 @@ class _Bringer:
     """Answers a call with a frame, a picture, or an error that the model reads."""
 
     trace: Trace
-    video: Video
+    video: "Video"
     backend: Backend
     retriever: Retriever | None
     generator: Generator | None
@@ -241,7 +243,7 @@ class _Bringer:
         return (self.generator.generate(call.prompt.strip(), anchor, seed=self.seed),)
 
 
-def _found(retriever: Retriever, video: Video, query: str, shown: Collection[float]) -> tuple[Frame, ...]:
+def _found(retriever: Retriever, video: "Video", query: str, shown: Collection[float]) -> tuple[Frame, ...]:
     frames = tuple(retriever.find(video, query.strip(), shown=shown))
     if not frames:
         raise ToolError("no frame was found: answer from what you have seen")

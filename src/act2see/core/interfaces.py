@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from PIL import Image
 from act2see.core.chat import Tool
 from act2see.core.framing import FrameLimit
 from act2see.core.trace import Cost, Frame, Trace
-from act2see.video import Video
+
+if TYPE_CHECKING:
+    from act2see.video import Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Retriever(Protocol):
         """What a reader must know to compare two traces; kept in `Trace.made_with`."""
         ...
 
-    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+    def find(self, video: "Video", query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """The `count` frames that fit the query best, best first, each with its time and score, none at a time in `shown` (seconds).
 
         Raises `ToolError` when there is no such frame.

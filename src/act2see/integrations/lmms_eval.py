@@ -21,6 +21,7 @@ from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
 from act2see.core.errors import ConfigError, InternalError, StoreError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
+from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator
 from act2see.execution.faults import Faults, unexpected
 from act2see.execution.metering import metered
@@ -229,9 +230,9 @@ class Answering:
         backend = metered(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
         if asking.workers > 1 and not getattr(backend, "concurrent", False):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
-        retriever, generator = registry.tools(config)
+        retriever, generator = setup.tools(config)
         scope = replace(registry.scope(config), choices_in_text=True)
-        options = registry.evaluator_options(config) | {"scope": scope}
+        options = setup.evaluator_options(config) | {"scope": scope}
         self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **options)
         self._workers = asking.workers
         self._patience = Patience(asking.patience_seconds)

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from lmms_eval.api.instance import GenerationResult, TokenCounts
 from lmms_eval.api.model import lmms
+from tqdm import tqdm
 
-from act2see.cli.output import progressing
 from act2see.core.interfaces import Sample
 from act2see.integrations.lmms_eval import Answering, Reply, Settings, asked, refuse_batches, refuse_cache, refuse_processes
 
@@ -37,7 +37,7 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
         A request that shows no video file is a `ConfigError`.
         """
         refuse_cache(inspect.currentframe())  # for a model that was made before the evaluation
-        replies: dict[int, Reply] = dict(progressing(self._answering.answer(self._samples(requests)), "questions", len(requests)))
+        replies: dict[int, Reply] = dict(tqdm(self._answering.answer(self._samples(requests)), "questions", len(requests)))
         errors = [reply.error for reply in replies.values() if reply.error]
         if errors:
             _LOG.warning("%d of %d questions failed and are left without an answer; the first: %s", len(errors), len(requests), errors[0])

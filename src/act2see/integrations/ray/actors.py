@@ -20,6 +20,7 @@ from act2see.core.errors import BackendError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.core.trace import Frame, Trace
 from act2see.curation.construct import Constructor
+from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.fingerprint import fingerprint
 from act2see.execution.faults import unexpected
@@ -102,7 +103,7 @@ class AboutTools:
 def own_looker_of(settings: SourceConfig) -> Retriever | None:
     """One that needs no model, which each teacher has for itself: it may have to know the question. None where it is any other."""
     has_a_model = not isinstance(settings, EvalConfig) or settings.frames in ("real", "unedited")
-    return None if has_a_model else registry.looker(settings)
+    return None if has_a_model else setup.looker(settings)
 
 
 def rule_of(job: Job) -> Benchmark:
@@ -182,7 +183,7 @@ class Teacher:
         with self._loading:
             if self._made is None:
                 settings = self._job.settings
-                options = registry.evaluator_options(settings)
+                options = setup.evaluator_options(settings)
                 retriever = own_looker_of(settings) or self._retriever
                 self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **options)
             return self._made
@@ -227,7 +228,7 @@ class Tools:
 
     def _both(self) -> tuple[Retriever | None, Generator | None]:
         if self._loaded is None:
-            self._loaded = registry.tools(self._settings)
+            self._loaded = setup.tools(self._settings)
         return self._loaded
 
 
@@ -243,5 +244,5 @@ class Indexer:
     def index(self, path: str) -> None:
         """Make a video's index, unless it is there."""
         if self._retriever is None:
-            self._retriever = registry.looker(self._settings)
+            self._retriever = setup.looker(self._settings)
         self._retriever.index(Video(path))

@@ -20,12 +20,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
 from act2see.core.interfaces import Benchmark, Sample
 from act2see.core.trace import Frame
 from act2see.curation.construct import Constructor
+from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
@@ -378,7 +378,7 @@ class _FarTools:
 def _tools(job: Job, layout: Layout, shares: _Shares, actors: _Actors) -> _FarTools:
     """The tools' processes, their models loaded in one of them; none where no frame is ever brought."""
     if not (job.settings.max_looks or job.settings.insert):
-        return _FarTools(AboutTools.of(*registry.tools(job.settings)))  # nothing is loaded then, and none is ever asked
+        return _FarTools(AboutTools.of(*setup.tools(job.settings)))  # nothing is loaded then, and none is ever asked
     started = [actors.start(Tools, job, **shares.tools, max_restarts=-1, max_task_retries=3) for _ in range(layout.tools)]
     return _FarTools(_loaded("tools", started[0].about.remote()), tuple(started))
 

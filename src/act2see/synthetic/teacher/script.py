@@ -12,7 +12,7 @@ from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.edits import Recolour, apply, prompt_of, shapes_of
 from act2see.synthetic.hypothetical import Count, Hypothetical, Seen, read, seen
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher import words as words
+from act2see.synthetic.teacher import words
 from act2see.synthetic.world import COLOURS, FRAME_RATE, PLACES, SHAPES, place_at
 
 Fault = Literal[
