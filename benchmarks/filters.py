@@ -31,7 +31,7 @@ from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.pool import each
 from act2see.storage.runs import Run
 from act2see.synthetic.dataset import Place, item
-from act2see.synthetic.teacher.teacher import ScriptedTeacher
+from act2see.synthetic.teacher import ScriptedTeacher
 from act2see.tools.encoders.words import Words
 from act2see.video import Video
 

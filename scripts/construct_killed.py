@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _command(given: argparse.Namespace, out: Path) -> list[str]:
-    teacher = ["--teacher", "act2see.synthetic.teacher.teacher:ScriptedTeacher", "--n", str(given.n), "--workers", str(given.workers)]
+    teacher = ["--teacher", "act2see.synthetic.teacher:ScriptedTeacher", "--n", str(given.n), "--workers", str(given.workers)]
     return [sys.executable, "-m", "act2see", "construct", "synthetic", *teacher, "--out", str(out)]
 
 

@@ -29,7 +29,7 @@ from act2see.curation.construct import Constructed, Constructor, Spending
 from act2see.evaluation.evaluator import Evaluator
 from act2see.execution.pool import Patience, each
 from act2see.storage.runs import Run
-from act2see.synthetic.teacher.teacher import ScriptedTeacher
+from act2see.synthetic.teacher import ScriptedTeacher
 
 SECONDS_A_DECODING = 0.5
 """So that a kill meets questions that are under way."""

@@ -27,7 +27,7 @@ from act2see.core.chat import Tool
 from act2see.core.interfaces import Backend, Continuation
 from act2see.core.trace import Frame, Observation, Step, Trace
 from act2see.storage.runs import Run
-from act2see.synthetic.teacher.teacher import ScriptedTeacher
+from act2see.synthetic.teacher import ScriptedTeacher
 
 SECONDS_A_DECODING = 0.5
 """What a server would take, so that a kill meets questions that are under way."""

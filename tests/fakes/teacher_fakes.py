@@ -15,7 +15,7 @@ from act2see.core.trace import Frame, Generate, Observation, Provenance, Retriev
 from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.hypothetical import Hypothetical
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher.teacher import ErrorRates, Fault, ScriptedTeacher
+from act2see.synthetic.teacher import ErrorRates, Fault, ScriptedTeacher
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Clip, place_at
 from act2see.video import Video
 

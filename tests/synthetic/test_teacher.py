@@ -22,7 +22,7 @@ from act2see.core.trace import Frame, Generate, Observation, Retrieve, Step, Tho
 from act2see.synthetic.dataset import Item, items
 from act2see.synthetic.hypothetical import Hypothetical
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher.teacher import ErrorRates, Fault, ScriptedTeacher
+from act2see.synthetic.teacher import ErrorRates, Fault, ScriptedTeacher
 from act2see.video import Video
 from teacher_fakes import (
     APPLIES,
@@ -265,7 +265,7 @@ def test_it_says_that_no_model_wrote_this_and_how_it_errs() -> None:
 
 
 def test_it_is_named_on_a_command_line_as_any_third_partys_backend() -> None:
-    made = registry.backend("act2see.synthetic.teacher.teacher:ScriptedTeacher", ModelConfig(seed=5))
+    made = registry.backend("act2see.synthetic.teacher:ScriptedTeacher", ModelConfig(seed=5))
     assert isinstance(made, ScriptedTeacher)
     assert (made.seed, made.concurrent) == (5, True)
     assert ScriptedTeacher(ModelConfig()).seed == 0

@@ -7,7 +7,7 @@ from act2see.core.trace import Retrieve
 from act2see.synthetic.dataset import Item, Kind, items
 from act2see.synthetic.hypothetical import Hypothetical, read
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher.teacher import Fault
+from act2see.synthetic.teacher import Fault
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES
 from act2see.video import Video
 from teacher_fakes import (

@@ -1,1 +1,5 @@
-"""A scripted teacher with known faults."""
+"""A scripted teacher with known faults: a backend for the synthetic data set's questions."""
+
+from act2see.synthetic.teacher.backend import ErrorRates, Fault, ScriptedTeacher
+
+__all__ = ["ErrorRates", "Fault", "ScriptedTeacher"]
