@@ -58,9 +58,9 @@ def test_any_exception_is_one_line_with_its_kind_place_and_traceback(work: Calla
 
 
 def test_the_place_is_act2sees_innermost_line_and_that_which_raised() -> None:
-    with pytest.raises(InternalError, match=r"ValueError at act2see\.statistics:\d+: 0 degrees of freedom"), unexpected():
+    with pytest.raises(InternalError, match=r"ValueError at act2see\.evaluation\.statistics:\d+: 0 degrees of freedom"), unexpected():
         t_quantile(0)
-    with pytest.raises(InternalError, match=r"TypeError at act2see\.statistics:\d+, raised at [\w.]+:\d+: unhappy"), unexpected():
+    with pytest.raises(InternalError, match=r"TypeError at act2see\.evaluation\.statistics:\d+, raised at [\w.]+:\d+: unhappy"), unexpected():
         t_quantile(_Unhappy())  # type: ignore[arg-type]
 
 
@@ -121,7 +121,7 @@ def test_a_link_in_a_strangers_run_is_not_written_through(tmp_path: Path) -> Non
     outside.write_text("kept")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ERRORS_FILE).symlink_to(outside)
-    with pytest.raises(StoreError, match="cannot write to"):
+    with pytest.raises(StoreError, match="is a link"):
         Faults(tmp_path / "run").note("q", "internal error", "Traceback")
     assert outside.read_text() == "kept"
 
@@ -144,4 +144,4 @@ def test_there_is_one_broad_handler_in_the_package() -> None:
                 passes_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None  # tidies up, and catches nothing
                 if caught & broad and not passes_on:
                     found.append(path.name)
-    assert [name for name in found if name != "loading.py"] == ["faults.py"]  # loading.py names what a damaged model folder is
+    assert [name for name in found if name != "pretrained.py"] == ["faults.py"]  # pretrained.py names what a damaged model folder is

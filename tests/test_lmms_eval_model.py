@@ -100,7 +100,7 @@ def test_every_default_can_be_given() -> None:
     ("given", "said"),
     [
         ({"max_loks": 1}, "no setting 'max_loks'; did you mean 'max_looks'?"),
-        ({"pretrained": "x"}, "no setting 'pretrained'; allowed are adapter, backend, "),
+        ({"pretrained": "x"}, "no setting 'pretrained'; allowed are adapter, answer_characters, "),
         ({"max_looks": True}, "max_looks is true: a whole number is expected"),
         ({"max_looks": 2.5}, "max_looks is 2.5: a whole number is expected"),
         ({"max_looks": -1.0}, "max_looks is -1.0: Must be >= 0."),

@@ -3,6 +3,7 @@
 from collections.abc import Generator as Yields
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.backends.openai import CALL_STOPS, _Answer
+from act2see.backends.stream import Delta, Piece
 from act2see.core import chat, decoding
 from act2see.core.engine import reason
 from act2see.core.interfaces import Continuation
@@ -19,6 +21,7 @@ from act2see.core.protocol import MAX_QUERY_CHARACTERS, STOPS, first_use, is_men
 from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.video import Video
 
+CLIP = cast(Video, SimpleNamespace(path=Path("clip.mp4"), size=(8, 8)))
 OPENINGS = ("", "<think>\n")
 RENDERINGS: tuple[chat.Rendering, ...] = ("same_turn", "tool_turn", "user_turn")
 
@@ -152,7 +155,7 @@ def test_the_loop_goes_on_over_what_is_mentioned(text: str, wanted: Step | str |
     said = begun("closed" if where == "never" and opening else where, opening) + text
     backend = Speaker(said, {"backend": "speaker", "rendering": rendering} | ({"opening": opening} if opening else {}))
     trace = Trace("t", "clip.mp4", "What?", ())
-    list(reason(trace, cast(Video, object()), backend, Frames()))
+    list(reason(trace, CLIP, backend, Frames()))
     match wanted:
         case None if trace.finish == "answer":  # nothing came behind a whole answer: then it counts, and the trace says so
             assert trace.made_with["answered"] == "while its reasoning was open"
@@ -200,9 +203,8 @@ def heard(text: str, before: str, cuts: Sequence[int], stops: tuple[str, ...], r
     """An answer that a server sends in these pieces, the first `reasoning` characters as reasoning sent apart."""
     answer = _Answer(before, stops)
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        field = "reasoning_content" if end <= reasoning else "content"
-        answer.take(cast(Any, SimpleNamespace(delta=SimpleNamespace(**{field: text[start:end]}), finish_reason=None)))
-    answer.take(cast(Any, SimpleNamespace(delta=SimpleNamespace(content=None), finish_reason="stop")))
+        answer.take(Piece(Delta(reasoning=text[start:end]) if end <= reasoning else Delta(content=text[start:end])))
+    answer.take(Piece(finish_reason="stop"))
     answer.end()
     return answer
 
@@ -236,7 +238,7 @@ def test_a_model_that_quotes_without_end_has_used_up_its_length() -> None:
     quote = "I end with <answer> your answer </answer>. "
     backend = Speaker("<think>" + quote * 500, {"backend": "speaker"})
     trace = Trace("t", "clip.mp4", "What?", ())
-    list(reason(trace, cast(Video, object()), backend, None))
+    list(reason(trace, CLIP, backend, None))
     assert trace.finish == "length"
     assert backend.asked == trace.cost.tokens_out == decoding.MAX_MENTIONS
     assert trace.steps == [Thought("<think>" + (quote * decoding.MAX_MENTIONS).rstrip(". "))]

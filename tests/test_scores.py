@@ -159,8 +159,8 @@ def test_rates_are_over_everything_whatever_became_of_it() -> None:
     summary = summarise_scores(made)
     assert summary["outcomes"] == dict.fromkeys(sorted(OUTCOMES), 1)
     assert summary["accuracy"] == {"all": round(1 / 9, 4), "x": round(1 / 9, 4)}
-    assert summary["accuracy_95"]["all"] == wilson_interval(1 / 8, 8)
-    assert (summary["n"], summary["videos"]) == (8, 8)
+    assert summary["accuracy_95"]["all"] == wilson_interval(1 / 9, 9)
+    assert (summary["n"], summary["videos"]) == (9, 9)
 
 
 def test_the_interval_knows_which_questions_share_a_video() -> None:

@@ -6,6 +6,8 @@ import logging
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -58,7 +60,7 @@ def two_calls(prompt: str) -> str:
 
 def run(backend: OpenAIBackend, trace: Trace) -> list[str]:
     """Carry the trace through the loop; the text as it streamed."""
-    happened = list(engine.reason(trace, cast(Video, object()), backend, Finder()))
+    happened = list(engine.reason(trace, cast(Video, SimpleNamespace(path=Path("clip.mp4"), size=(8, 8))), backend, Finder()))
     return [item.text for item in happened if isinstance(item, engine.Delta)]
 
 

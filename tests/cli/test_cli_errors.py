@@ -85,7 +85,7 @@ def test_a_key_is_never_printed(act2see: Act2See, clip: Path, monkeypatch: pytes
         (("ask", "clip.mp4"), "QUESTION"),
         (("ask", "clip.mp4", "Why?", "more"), "more"),
         (("ask", "clip.mp4", "Why?", "--fpz", "2"), "Did you mean --fps?"),
-        (("ask", "clip.mp4", "Why?", "--fps", "0"), "Must be > 0"),
+        (("ask", "clip.mp4", "Why?", "--fps", "0"), "Must be >= 0.0001"),
         (("ask", "clip.mp4", "Why?", "--fps", "nan"), "--fps"),
         (("ask", "clip.mp4", "Why?", "--answer-seconds", "inf"), "--answer-seconds"),
         (("ask", "clip.mp4", "Why?", "--timeout-seconds", "1e300"), "--timeout-seconds"),

@@ -49,12 +49,12 @@ def test_what_the_packets_say_is_kept(write_video: Write, tmp_path: Path) -> Non
     assert cache.asked == []  # not before it is needed
     name = f"packets/{first.digest}.npz"
     times = first.times(24)
-    assert cache.asked == [f"read {name}", f"write {name}"]
+    assert cache.asked == [f"read {name}", f"write videos/{first.digest[:32]}", f"write {name}"]  # and whose packets they are
     second = Video(path, cache)
     assert second.times(24) == times
     assert [frame.seconds for frame in second.sample(24)] == times
     assert second.duration_seconds == first.duration_seconds
-    assert cache.asked[2:] == [f"read {name}"]
+    assert cache.asked[3:] == [f"read {name}"]
 
 
 def test_without_a_cache_nothing_is_written(write_video: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
