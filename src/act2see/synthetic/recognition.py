@@ -24,14 +24,15 @@ _DARK = 118
 """A pixel whose channels are all below it belongs to the ground (at most 70 + 17 and noise); every colour of a shape has a channel of 175 or more."""
 _LEAST_GROUND = 0.68
 """Five shapes of the largest size cover a fifth of a picture, and their softened edges another tenth."""
-_BASE = (20 - 5, 70 + 5)
-_RISE = (24 - 4.0, 24 + 4.0)
+_BASE = (20 - 8, 70 + 8)
+_RISE = (24 - 7.5, 24 + 5)
+"""A low quality takes up to a quarter of the rise away, and adds none."""
 _TINT = 8.0
 """By how much the plane of one channel may differ from the mean of the three, in levels across the picture."""
 _ROUGHNESS = 6.0
 """Root mean square about the plane, in levels: the world's noise of 2 all but vanishes in a picture of 48 x 48."""
 _COLOUR_DISTANCE = 48.0
-_COLOURED = 0.8
+_COLOURED = 0.65
 _PALETTE = np.array(list(COLOURS.values()), np.float32)
 
 
