@@ -32,6 +32,7 @@ class Clip:
     form: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     file_options: Mapping[str, str] = field(default_factory=dict)
+    rate: int = FPS
     times: Sequence[float] | None = None
     """The frames' presentation times in seconds; evenly spread if not given."""
     prepare: Callable[[Any], None] = lambda stream: None
@@ -48,15 +49,16 @@ class Clip:
         speed = {"preset": "ultrafast", "threads": "1", "crf": "4"} if self.codec.startswith("libx26") else {}
         quality = {"qmin": "1", "qmax": "3"} if self.codec in _QUANTISED else {}
         with av.open(path, "w", format=self.form, options=dict(self.file_options)) as container:
-            stream: Any = container.add_stream(self.codec, rate=Fraction(FPS), options={**speed, **quality, **self.options})
+            stream: Any = container.add_stream(self.codec, rate=Fraction(self.rate), options={**speed, **quality, **self.options})
             stream.width, stream.height, stream.pix_fmt = *self.size, self.pixels
             if self.times is not None:
                 stream.codec_context.time_base = Fraction(1, _CLOCK)
             self.prepare(stream)
             sound: Any = container.add_stream("aac", rate=48_000) if self.sound else None
+            container.start_encoding()  # so that a file without a frame has a head
             for number in range(self.frames):
                 frame = (self.picture or scaled)(RED if number in FOUND else BLUE, self.size, self.pixels)
-                frame.pts, frame.time_base = (number, Fraction(1, FPS)) if self.times is None else (round(self.times[number] * _CLOCK), Fraction(1, _CLOCK))
+                frame.pts, frame.time_base = (number, Fraction(1, self.rate)) if self.times is None else (round(self.times[number] * _CLOCK), Fraction(1, _CLOCK))
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
             if sound is not None:
@@ -124,8 +126,7 @@ def labelled(matrix: int, *, full_range: bool = False) -> Callable[[Any], None]:
     def prepare(stream: Any) -> None:
         stream.codec_context.colorspace = matrix
         stream.codec_context.color_range = 2 if full_range else 1
-        if matrix == 12:
-            stream.codec_context.color_primaries = 1
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
 
     return prepare
 

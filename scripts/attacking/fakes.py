@@ -6,12 +6,12 @@ from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from act2see.chat import Tool
 from act2see.config import IndexedConfig, ModelConfig
 from act2see.interfaces import Continuation
-from act2see.trace import Cost, Frame, Observation, Trace
+from act2see.trace import Cost, Frame, Generate, Observation, Provenance, Trace
 
 Colour = tuple[int, int, int]
 
@@ -41,12 +41,17 @@ class Colours:
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """The unit vector of the three numbers in a text; of another text, that of black."""
-        numbers = [int(number) for number in re.findall(r"\d{1,3}", text)[:3]]
-        return _on_the_sphere(tuple(numbers) if len(numbers) == 3 else (0, 0, 0))
+        return _on_the_sphere(_colour_in(text))
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cosines."""
         return (np.asarray(frames, np.float32) @ text).max(axis=1)
+
+
+def _colour_in(text: str) -> Sequence[float]:
+    """The first three numbers of a text; black where there are fewer."""
+    numbers = [int(number) for number in re.findall(r"\d{1,3}", text)[:3]]
+    return numbers if len(numbers) == 3 else (0, 0, 0)
 
 
 def _on_the_sphere(colour: Sequence[float]) -> NDArray[np.float32]:
@@ -62,15 +67,35 @@ class Witness:
         self.made_with: Mapping[str, str] = {"backend": "witness"}
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Generator[str, None, Continuation]:
-        """One look, then the answer."""
+        """A look, a picture where there is a generator, then the answer."""
         seen = [frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames]
-        looked = any(isinstance(step, Observation) for step in trace.steps)
-        text = self._answer(trace, seen) if looked or not tools else f"<think>It is not here.<retrieve>{trace.question}</retrieve>"
+        if tools and not any(isinstance(step, Observation) for step in trace.steps):
+            text = f"<think>It is not here.<retrieve>{trace.question}</retrieve>"
+        elif "generate" in tools and not any(isinstance(step, Generate) for step in trace.steps):
+            text = "And if it were another colour?<generate>the negative</generate>"
+        else:
+            text = self._answer(trace, seen)
         yield text
         return Continuation(text, "tag", Cost(tokens_in=1, tokens_out=1))
 
     def _answer(self, trace: Trace, seen: Sequence[Frame]) -> str:
         if trace.choices:
             return "</think><answer>A</answer>"
-        colours = " ".join(as_text(mean_colour(frame.image)) for frame in seen) or "nothing"
-        return f"</think><answer>{len(trace.frames)} frames, {trace.duration_seconds or 0:.2f} s, then {colours}</answer>"
+        wanted = _on_the_sphere(_colour_in(trace.question))
+        colours = [mean_colour(frame.image) for frame in (*trace.frames, *seen)]
+        nearest = max(colours, key=lambda colour: float(_on_the_sphere(colour) @ wanted))
+        return f"</think><answer>{len(trace.frames)} frames, {trace.duration_seconds or 0:.2f} s, then {as_text(nearest)}</answer>"
+
+
+class Negative:
+    """Generates the anchor's negative."""
+
+    name = "negative"
+
+    def __init__(self, config: ModelConfig) -> None:
+        pass
+
+    def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
+        """The negative, with its provenance."""
+        made = Provenance(prompt, anchor.seconds, self.name, seed, 0.5, {"likeness": 0.5})
+        return Frame(ImageOps.invert(anchor.image), None, provenance=made)

@@ -1,5 +1,6 @@
 """What is common to all attacks: an item, the command line run on it, what must hold whatever the input is, and workers that may die."""
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ class Item:
 
     name: str
     attack: Callable[[Path], list[str]]
-    limit_seconds: float = 60.0
+    limit_seconds: float = 120.0
     """After this the worker is ended and the item is wrong: nothing may hang."""
     inputs: int = 1
     """So many inputs are tried in it."""
@@ -180,7 +181,8 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._kinds, self._seed), daemon=True)
+        self._where = tempfile.NamedTemporaryFile("r", prefix="act2see-attack-", suffix=".txt")
+        self._process = context.Process(target=_serve, args=(theirs, self._kinds, self._seed, self._where.name), daemon=True)
         self._process.start()
         theirs.close()
         self._is_ready = False
@@ -195,7 +197,8 @@ class _Worker:
             if self._pipe.poll(item.limit_seconds):
                 wrong: list[str] = self._pipe.recv()
                 return wrong
-            fault = f"a hang: no end within {item.limit_seconds:g} s"
+            places = re.findall(r'File ".*?/((?:act2see|attacking)/[^"]+)", line (\d+)', self._where.read())
+            fault = f"a hang: no end within {item.limit_seconds:g} s, at {' < '.join(':'.join(place) for place in places[:3])}"
         except (EOFError, ConnectionError):
             self._process.join()
             fault = f"the process died with exit code {self._process.exitcode}"
@@ -208,11 +211,13 @@ class _Worker:
         self._process.kill()
         self._process.join()
         self._pipe.close()
+        self._where.close()
 
 
-def _serve(pipe: Connection, kinds: Kinds, seed: int) -> None:
+def _serve(pipe: Connection, kinds: Kinds, seed: int, where: str) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_BYTES, MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ["SVT_LOG"] = "1"  # SVT-AV1 tells its settings otherwise
     items: dict[str, dict[str, Item]] = {}
     pipe.send(True)
     while True:
@@ -222,7 +227,12 @@ def _serve(pipe: Connection, kinds: Kinds, seed: int) -> None:
             return
         if kind not in items:
             items[kind] = {item.name: item for item in kinds[kind](seed)}
-        pipe.send(attempt(items[kind][name]))
+        item = items[kind][name]
+        with open(where, "w", encoding="utf-8") as file:  # so that a hang tells its place
+            faulthandler.dump_traceback_later(0.9 * item.limit_seconds, file=file)
+            wrong = attempt(item)
+            faulthandler.cancel_dump_traceback_later()
+        pipe.send(wrong)
 
 
 def attempt(item: Item) -> list[str]:
