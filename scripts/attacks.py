@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 
 from act2see.output import progressing
-from attacking import runs, servers, videos
+from attacking import parsers, runs, servers, videos
 from attacking.harness import Item, Kinds, Result, machine, run_all
 
-KINDS: Kinds = {"videos": videos.items, "servers": servers.items, "runs": runs.items}
+KINDS: Kinds = {"videos": videos.items, "servers": servers.items, "runs": runs.items, "parsers": parsers.items}
 
 
 def main(arguments: Sequence[str]) -> int:
