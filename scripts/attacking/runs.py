@@ -67,13 +67,13 @@ def items(seed: int) -> list[Item]:
     for number, (name, change) in enumerate(_changes(seed)):
         command = "construct" if name.startswith("construct: ") else "eval"
         commands = OF_EVAL if command == "eval" else OF_CONSTRUCT
-        if number % 12 == 0:
+        if number % 25 == 0:
             commands = {**commands, **TRAINED}
-        found.append(Item(name, _attack(command, change, commands)))
+        found.append(Item(name, _attack(command, change, commands, (0,) if name.endswith("as it is") else (0, 1))))
     return found
 
 
-def _attack(command: str, change: Change, commands: Mapping[str, tuple[str, ...]]) -> Callable[[Path], list[str]]:
+def _attack(command: str, change: Change, commands: Mapping[str, tuple[str, ...]], codes: tuple[int, ...]) -> Callable[[Path], list[str]]:
     def attack(folder: Path) -> list[str]:
         outside = folder.parent / "outside"
         outside.mkdir()
@@ -87,7 +87,7 @@ def _attack(command: str, change: Change, commands: Mapping[str, tuple[str, ...]
                 _remove(Path(left))
             shutil.copytree(fine(command), "run")
             change(Path("run"))
-            wrong += [f"{name}: {one}" for one in _judged(act2see(*arguments), shows_progress=arguments[0] in _SHOWS_PROGRESS)]
+            wrong += [f"{name}: {one}" for one in _judged(act2see(*arguments), codes, shows_progress=arguments[0] in _SHOWS_PROGRESS)]
             if _digest(outside, Path("good")) != before:
                 wrong.append(f"{name}: something outside the run's folder was changed")
             if any(SECRET in path.read_bytes() for made in ("exported", "exported2", "kept", "adapter") for path in _files(Path(made))):
@@ -97,8 +97,8 @@ def _attack(command: str, change: Change, commands: Mapping[str, tuple[str, ...]
     return attack
 
 
-def _judged(ended: Ended, *, shows_progress: bool) -> list[str]:
-    wrong = faults(ended, (0, 1), steps=shows_progress)
+def _judged(ended: Ended, codes: tuple[int, ...], *, shows_progress: bool) -> list[str]:
+    wrong = faults(ended, codes, steps=shows_progress)
     if ended.code == 1 and ended.out and not wrong:
         wrong.append(f"an error, and on stdout {ended.out[-200:]!r}")
     if SECRET.decode() in ended.out + ended.err:
