@@ -58,7 +58,9 @@ class Clip:
             container.start_encoding()  # so that a file without a frame has a head
             for number in range(self.frames):
                 frame = (self.picture or scaled)(RED if number in FOUND else BLUE, self.size, self.pixels)
-                frame.pts, frame.time_base = (number, Fraction(1, self.rate)) if self.times is None else (round(self.times[number] * _CLOCK), Fraction(1, _CLOCK))
+                frame.pts, frame.time_base = (
+                    (number, Fraction(1, self.rate)) if self.times is None else (round(self.times[number] * _CLOCK), Fraction(1, _CLOCK))
+                )
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
             if sound is not None:
@@ -67,7 +69,23 @@ class Clip:
         return path
 
 
-_QUANTISED = ("mpeg4", "mpeg2video", "mpeg1video", "msmpeg4", "msmpeg4v2", "h263", "h263p", "h261", "flv", "wmv1", "wmv2", "mjpeg", "rv10", "rv20", "snow")
+_QUANTISED = (
+    "mpeg4",
+    "mpeg2video",
+    "mpeg1video",
+    "msmpeg4",
+    "msmpeg4v2",
+    "h263",
+    "h263p",
+    "h261",
+    "flv",
+    "wmv1",
+    "wmv2",
+    "mjpeg",
+    "rv10",
+    "rv20",
+    "snow",
+)
 
 
 def scaled(colour: Colour, size: tuple[int, int], pixels: str) -> av.VideoFrame:
@@ -115,7 +133,9 @@ def in_matrix(matrix: int, *, full_range: bool) -> Callable[[Colour, tuple[int, 
         if full_range:
             return planes((255 * luma, 128 + 255 * first if matrix else 255 * blue, 128 + 255 * second if matrix else 255 * red), size, pixels)
         scale = 224 if matrix else 219
-        return planes((16 + 219 * luma, 128 + scale * first if matrix else 16 + 219 * blue, 128 + scale * second if matrix else 16 + 219 * red), size, pixels)
+        return planes(
+            (16 + 219 * luma, 128 + scale * first if matrix else 16 + 219 * blue, 128 + scale * second if matrix else 16 + 219 * red), size, pixels
+        )
 
     return make
 

@@ -1,9 +1,11 @@
 """What is common to all attacks: an item, the command line run on it, what must hold whatever the input is, and workers that may die."""
 
 import faulthandler
+import importlib.metadata
 import io
 import multiprocessing
 import os
+import platform
 import queue
 import re
 import resource
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from act2see.cli import main
 
 MAX_BYTES = 6 << 30
 """Memory of one worker: an input that asks for more fails there, not on the machine."""
@@ -66,8 +70,6 @@ class Ended:
 
 def act2see(*arguments: str | Path) -> Ended:
     """Run `act2see.cli.main` in this process, with what it and the libraries under it write to the two streams."""
-    from act2see.cli import main
-
     code, raised = None, ""
     with _captured() as written:
         try:
@@ -96,7 +98,10 @@ def _captured() -> Iterator[list[str]]:
         try:
             for number, file in ((1, out), (2, err)):
                 os.dup2(file.fileno(), number)
-            sys.stdout, sys.stderr = (io.TextIOWrapper(open(number, "wb", closefd=False), encoding="utf-8", errors="surrogatepass") for number in (1, 2))
+            sys.stdout, sys.stderr = (
+                io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding="utf-8", errors="surrogatepass", write_through=True)
+                for number in (1, 2)
+            )
             yield written
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -181,7 +186,7 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._where = tempfile.NamedTemporaryFile("r", prefix="act2see-attack-", suffix=".txt")
+        self._where = tempfile.NamedTemporaryFile("r", prefix="act2see-attack-", suffix=".txt")  # noqa: SIM115 - `end` closes it
         self._process = context.Process(target=_serve, args=(theirs, self._kinds, self._seed, self._where.name), daemon=True)
         self._process.start()
         theirs.close()
@@ -261,9 +266,6 @@ def _environment(own: Mapping[str, str]) -> Iterator[None]:
 
 def machine() -> dict[str, Any]:
     """What the table was made with."""
-    import importlib.metadata
-    import platform
-
     names = ("act2see", "av", "hypothesis", "httpx2", "numpy", "openai", "pillow", "pyarrow", "torch", "transformers")
     versions = {name: importlib.metadata.version(name) for name in names}
     return {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores", **versions}

@@ -6,24 +6,15 @@ Right is exit code 0, or 1 with one line; nothing outside the folder is changed,
 import atexit
 import functools
 import hashlib
-import json
-import os
-import random
 import shutil
-import socket
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, PngImagePlugin
-
+from attacking.changes import Change, changes, remove
 from attacking.harness import Ended, Item, act2see, faults
 
 SECRET = b"what only its owner may read"
-Change = Callable[[Path], object]
 FAKES = ("--backend", "attacking.fakes:Witness", "--retriever", "attacking.fakes:Colours", "--generator", "attacking.fakes:Negative", "--fps", "0.5")
 ASKED = ("synthetic", *FAKES, "--n", "4", "--kind", "static")
 _SHOWS_PROGRESS = ("eval", "construct", "filter", "train")
@@ -64,7 +55,7 @@ def fine(command: str) -> Path:
 def items(seed: int) -> list[Item]:
     """All of them."""
     found = []
-    for number, (name, change) in enumerate(_changes(seed)):
+    for number, (name, change) in enumerate(changes(seed)):
         command = "construct" if name.startswith("construct: ") else "eval"
         commands = OF_EVAL if command == "eval" else OF_CONSTRUCT
         if number % 25 == 0:
@@ -84,7 +75,7 @@ def _attack(command: str, change: Change, commands: Mapping[str, tuple[str, ...]
         before, wrong = _digest(outside, Path("good")), []
         for name, arguments in commands.items():
             for left in ("run", "exported", "exported2", "kept", "adapter"):
-                _remove(Path(left))
+                remove(Path(left))
             shutil.copytree(fine(command), "run")
             change(Path("run"))
             wrong += [f"{name}: {one}" for one in _judged(act2see(*arguments), codes, shows_progress=arguments[0] in _SHOWS_PROGRESS)]
@@ -127,298 +118,3 @@ def _digest(*folders: Path) -> str:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-# What is changed
-
-
-def _changes(seed: int) -> Iterator[tuple[str, Change]]:
-    yield "as it is", lambda run: None
-    yield "construct: as it is", lambda run: None
-    yield from _special()
-    yield from _odd_contents()
-    yield from _random_values(seed)
-    yield from _random_bytes(seed)
-    yield from _frames()
-    yield from _stories()
-
-
-FILES = ("run.json", "traces.jsonl", "scores.jsonl", "summary.json", "costs.json", "frames", "frames/*")
-OF_CONSTRUCTION = ("samples.jsonl",)
-
-
-def _named(run: Path, name: str) -> Path:
-    """The file; of `frames/*` the first by its name."""
-    return next(iter(sorted((run / "frames").iterdir()))) if name == "frames/*" else run / name
-
-
-def _special() -> Iterator[tuple[str, Change]]:
-    outside = "../../outside"
-    kinds: dict[str, Callable[[Path], object]] = {
-        "missing": lambda path: None,
-        "empty": lambda path: path.write_bytes(b""),
-        "a link out": lambda path: path.symlink_to(Path(outside, "secret.json").resolve() if path.parent.name == "frames" else Path(outside, "secret.json")),
-        "a link to nothing": lambda path: path.symlink_to("../../outside/new"),
-        "a link to itself": lambda path: path.symlink_to(path.name),
-        "a link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),
-        "a link to a folder": lambda path: path.symlink_to(outside),
-        "a FIFO": os.mkfifo,
-        "a socket": _socket,
-        "a folder": lambda path: path.mkdir(),
-    }
-    for group, files in (("eval", FILES), ("construct", OF_CONSTRUCTION)):
-        for name in files:
-            for kind, make in kinds.items():
-
-                def change(run: Path, name: str = name, make: Callable[[Path], object] = make) -> None:
-                    path = _named(run, name)
-                    _remove(path)
-                    make(path)
-
-                yield f"{group}: {name} is {kind}", change
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))  # the path of a socket may not be long
-
-
-LINES: Mapping[str, bytes] = {
-    "empty": b"",
-    "spaces": b"  ",
-    "NUL": b"\0" * 20,
-    "no UTF-8": b'{"version": 1, "id": "\xff\xfe"}',
-    "UTF-16": '{"version": 1}'.encode("utf-16"),
-    "null": b"null",
-    "a list": b"[]",
-    "NaN": b'{"version": 1, "n": NaN}',
-    "-Infinity": b'{"version": -Infinity}',
-    "1e999": b'{"version": 1, "n": 1e999}',
-    "5,000 digits": b'{"version": 1, "n": ' + b"9" * 5000 + b"}",
-    "400 digits": b'{"version": 1, "n": ' + b"9" * 400 + b"}",
-    "deep lists": b"[" * 5000 + b"]" * 5000,
-    "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "doubled keys": b'{"version": 1, "version": 1}',
-    "escapes": b'{"version": "\\u001b[2J", "\\u001b[31mx": 1}',
-    "a lone surrogate": b'{"version": "\\ud800", "\\udfff": 1}',
-    "HTML": b"<html><body>404</body></html>",
-    "a line of 5 MB": b'{"version": 1, "x": "' + b"y" * 5_000_000 + b'"}',
-}
-
-
-def _odd_contents() -> Iterator[tuple[str, Change]]:
-    for group, names in (("eval", ("run.json", "traces.jsonl", "scores.jsonl", "summary.json")), ("construct", ("samples.jsonl",))):
-        for name in names:
-            for kind, line in LINES.items():
-                place = "a line of it" if name.endswith("l") else "it"
-                yield f"{group}: {name}, {place} is {kind}", _with_line(name, line)
-    yield "eval: costs.json, it is deep lists", _with_line("costs.json", LINES["deep lists"])
-
-
-def _with_line(name: str, line: bytes) -> Change:
-    """The file as that line alone; of JSON lines the second one."""
-
-    def change(run: Path) -> None:
-        path = run / name
-        first, _, *rest = [*path.read_bytes().splitlines(keepends=True), b"", b""]
-        path.write_bytes(b"".join([first, line + b"\n", *rest]) if name.endswith("l") else line)
-
-    return change
-
-
-VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    0.5,
-    2**53 + 1,
-    2**70,
-    -1e300,
-    "",
-    "x" * 3000,
-    "\ud800",
-    "\x1b[2J\nact2see: x",
-    [],
-    [[]],
-    {},
-    {"all": "x"},
-    [1, 2, 3],
-    "../../outside/secret.json",
-    "/etc/passwd",
-    "http://127.0.0.1:9/x",
-    "os:system",
-)
-
-
-def _random_values(seed: int) -> Iterator[tuple[str, Change]]:
-    chance = random.Random(f"values {seed}")
-    counts = {"run.json": 40, "traces.jsonl": 60, "scores.jsonl": 25, "summary.json": 25, "costs.json": 8, "samples.jsonl": 20}
-    for name, count in counts.items():
-        group = "construct" if name in OF_CONSTRUCTION else "eval"
-        for number in range(count):
-            yield f"{group}: {name} with another value, {number}", _with_value(name, chance.random(), chance.choice(VALUES))
-
-
-def _with_value(name: str, at: float, value: Any) -> Change:
-    """One value of the (second) record is another one; `at`, from 0 to 1, says which."""
-
-    def change(run: Path) -> None:
-        path = run / name
-        lines = path.read_bytes().splitlines()
-        number = 1 if name.endswith("l") else 0
-        record = json.loads(b"\n".join(lines)) if number == 0 else json.loads(lines[number])
-        places = list(_places(record))
-        _set(record, places[int(at * len(places))], value)
-        changed = json.dumps(record).encode()
-        path.write_bytes(changed if number == 0 else b"\n".join([lines[0], changed, *lines[2:]]) + b"\n")
-
-    return change
-
-
-def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value in a JSON value; of a list to its first alone."""
-    if at:
-        yield at
-    inner = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else ()
-    for key, one in inner:
-        yield from _places(one, (*at, key))
-
-
-def _set(record: Any, at: tuple[Any, ...], value: Any) -> None:
-    for key in at[:-1]:
-        record = record[key]
-    record[at[-1]] = value
-
-
-def _random_bytes(seed: int) -> Iterator[tuple[str, Change]]:
-    chance = random.Random(f"bytes {seed}")
-    for name in ("run.json", "traces.jsonl", "scores.jsonl", "summary.json", "samples.jsonl"):
-        group = "construct" if name in OF_CONSTRUCTION else "eval"
-        for number in range(4):
-            yield f"{group}: {name} cut, {number}", _with_bytes(name, chance.random(), None)
-            yield f"{group}: {name} with a flipped byte, {number}", _with_bytes(name, chance.random(), chance.randrange(1, 256))
-
-
-def _with_bytes(name: str, at: float, flipped: int | None) -> Change:
-    def change(run: Path) -> None:
-        content = bytearray((run / name).read_bytes())
-        place = int(at * len(content))
-        if flipped is None:
-            del content[place:]
-        else:
-            content[place] ^= flipped
-        (run / name).write_bytes(bytes(content))
-
-    return change
-
-
-# Pictures
-
-
-def _png_that_claims(width: int, height: int) -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-
-
-def _saved(form: str, size: tuple[int, int] = (12, 8), **options: Any) -> Callable[[Path], None]:
-    return lambda path: Image.new("RGB", size).save(path, form, **options)
-
-
-def _text_chunk() -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    info.add_text("x", "y" * 3_000_000, zip=True)
-    return info
-
-
-def _frames() -> Iterator[tuple[str, Change]]:
-    kinds: dict[str, Callable[[Path], object]] = {
-        "another picture": _saved("PNG"),
-        "a JPEG": _saved("JPEG"),
-        "a GIF": _saved("GIF"),
-        "a TIFF": _saved("TIFF"),
-        "text": lambda path: path.write_bytes(b"no picture"),
-        "noise": lambda path: path.write_bytes(random.Random(0).randbytes(3000)),
-        "cut": lambda path: path.write_bytes(path.read_bytes()[:-20]),
-        "a picture with more behind it": lambda path: path.write_bytes(path.read_bytes() + b"x" * 1000),
-        "claiming 60000x60000": lambda path: path.write_bytes(_png_that_claims(60_000, 60_000)),
-        "claiming 9000x9000": lambda path: path.write_bytes(_png_that_claims(9000, 9000)),
-        "claiming 0x0": lambda path: path.write_bytes(_png_that_claims(0, 0)),
-        "grey": lambda path: Image.new("L", (12, 8)).save(path, "PNG"),
-        "transparent": lambda path: Image.new("RGBA", (12, 8)).save(path, "PNG"),
-        "with a text of 3 MB": _saved("PNG", pnginfo=_text_chunk()),
-        "1x1": _saved("PNG", (1, 1)),
-        "of 30 MB": lambda path: path.write_bytes(path.read_bytes() + bytes(30_000_000)),
-        "a second name of a file outside": lambda path: (path.unlink(), os.link("../outside/secret.png", path)),
-    }
-    for group in ("eval", "construct"):
-        for kind, make in kinds.items():
-            yield f"{group}: a frame is {kind}", lambda run, make=make: make(_named(run, "frames/*"))  # type: ignore[misc]
-
-
-# What somebody might do on purpose, or by accident
-
-
-def _edited(name: str, edit: Callable[[Any], object], line: int = 1) -> Change:
-    """A record changed by hand."""
-
-    def change(run: Path) -> None:
-        lines = (run / name).read_bytes().splitlines()
-        record = json.loads(lines[line] if name.endswith("l") else b"\n".join(lines))
-        edit(record)
-        changed = json.dumps(record).encode()
-        (run / name).write_bytes(b"\n".join([*lines[:line], changed, *lines[line + 1 :]]) + b"\n" if name.endswith("l") else changed)
-
-    return change
-
-
-def _frames_of(record: Any) -> list[dict[str, Any]]:
-    return [*record["frames"], *(frame for step in record["steps"] for frame in step.get("frames", []))]
-
-
-def _with_more(name: str, make: Callable[[bytes], bytes]) -> Change:
-    return lambda run: (run / name).write_bytes(make((run / name).read_bytes()))
-
-
-def _stories() -> Iterator[tuple[str, Change]]:
-    for group in ("eval", "construct"):
-        for kind, file in (("out", "../../outside/secret.png"), ("absolute", "/etc/passwd"), ("a device", "/dev/zero"), ("upper", "A" * 64 + ".png"), ("", "")):
-            yield f"{group}: a frame's name is {kind or 'empty'}", _edited("traces.jsonl", lambda one, file=file: _frames_of(one)[0].update(file=file))  # type: ignore[misc]
-        for place in ("/etc/passwd", "../../outside/secret.json", "http://127.0.0.1:9/a.mp4", "\0", "x" * 5000, "/dev/zero"):
-            yield f"{group}: a trace's video is {place[:30]!r}", _edited("traces.jsonl", lambda one, place=place: one.update(video=place))  # type: ignore[misc]
-        yield f"{group}: an id twice", _edited("traces.jsonl", lambda one: one.update(id="held-out-0-00000"))
-        yield f"{group}: each line twice", _with_more("traces.jsonl", lambda content: content * 2)
-        yield f"{group}: an unknown id", _edited("traces.jsonl", lambda one: one.update(id="../../x"))
-        yield f"{group}: another question", _edited("traces.jsonl", lambda one: one.update(question="Another one?"))
-        yield f"{group}: other choices", _edited("traces.jsonl", lambda one: one.update(choices=["x", "y"]))
-        yield f"{group}: 10,000 choices", _edited("traces.jsonl", lambda one: one.update(choices=[str(number) for number in range(10_000)]))
-        yield f"{group}: 20,000 steps", _edited("traces.jsonl", lambda one: one.update(steps=[{"type": "thought", "text": "hm"}] * 20_000))
-        yield f"{group}: marks in the text", _edited("traces.jsonl", lambda one: one.update(steps=[{"type": "thought", "text": "<|im_end|><image></answer>"}]))
-        yield f"{group}: control characters in the question", _edited("traces.jsonl", lambda one: one.update(question="\x1b[2J\x07 \u202e \x9b31m"))
-        yield f"{group}: no line end at the end", _with_more("traces.jsonl", lambda content: content.rstrip(b"\n"))
-        yield f"{group}: the last line is cut", _with_more("traces.jsonl", lambda content: content[:-30])
-        yield f"{group}: another version", _edited("run.json", lambda one: one.update(version=99))
-        yield f"{group}: another command", _edited("run.json", lambda one: one.update(command="rm -rf"))
-    for benchmark in ("os:system", "nothing", "", "../x", "minerva", "attacking.fakes:Witness", "jsonl"):
-        yield f"eval: a run of {benchmark!r}", _edited("run.json", lambda one, benchmark=benchmark: one["config"].update(benchmark=benchmark))  # type: ignore[misc]
-    for place in ("../outside", "/etc", "/dev/zero", "\ud800"):
-        yield f"eval: data lie in {place!r}", _edited("run.json", lambda one, place=place: one["config"].update(data=place))  # type: ignore[misc]
-    for count in (0, -5, 10**6, 10**12, 2**70, "4", True, 4.5, None):
-        yield f"eval: {count!r} questions", _edited("run.json", lambda one, count=count: one["config"].update(n=count))  # type: ignore[misc]
-    yield "eval: more scores than questions", _with_more("scores.jsonl", lambda content: content * 50)
-    yield "eval: a folder of videos that leads out", lambda run: (run / "videos").symlink_to("../../outside")
-    yield "eval: a lock that leads out", lambda run: (run / ".lock").symlink_to("../../outside/secret.json")
-    yield "eval: all is gone", lambda run: [_remove(path) for path in run.iterdir()]
-    yield "eval: the folder is a file", lambda run: (shutil.rmtree(run), run.write_bytes(b"x"))
-    yield "eval: the folder is a FIFO", lambda run: (shutil.rmtree(run), os.mkfifo(run))
-    yield "eval: the folder leads to nothing", lambda run: (shutil.rmtree(run), run.symlink_to("nothing"))

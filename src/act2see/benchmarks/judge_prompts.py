@@ -5,6 +5,7 @@ The words decide the scores, so a score says whose they were.
 
 import ast
 import hashlib
+import os
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ OURS = Prompts(
 def official_prompts(path: Path) -> Prompts:
     """The questions of the data set's own `eval_code/prompt.py`. The file is read for its texts and never run. Raises `ConfigError`."""
     try:
-        content = path.expanduser().read_bytes()
+        content = Path(os.path.expanduser(path)).read_bytes()
         tree = ast.parse(content)
     except OSError as error:
         raise ConfigError(f"cannot read the judge's prompts {path}: {error.strerror}") from error

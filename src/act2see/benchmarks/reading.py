@@ -173,7 +173,7 @@ def find_files(data: Path, patterns: Sequence[str]) -> tuple[Path, list[Path]]:
 
     Raises `ConfigError` where there is none.
     """
-    data = data.expanduser()
+    data = Path(os.path.expanduser(data))
     if data.is_file():
         return data.parent, [data]
     if not data.is_dir():

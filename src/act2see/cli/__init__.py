@@ -101,7 +101,7 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
     if command not in SETTINGS_OF or not named:
         return
     tokens = named[0].tokens
-    path = Path(tokens[-1].value).expanduser() if tokens else user_config_path("act2see") / "config.toml"
+    path = Path(os.path.expanduser(tokens[-1].value)) if tokens else user_config_path("act2see") / "config.toml"
     if not tokens and not _is_there(path):
         return
     classes_of = {name: found if isinstance(found, tuple) else (found,) for name, found in SETTINGS_OF.items()}

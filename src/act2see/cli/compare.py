@@ -1,5 +1,6 @@
 """`act2see compare`: two runs of `eval` over the same benchmark, question by question."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def compare(
     from act2see.evaluation.compare import compare_scores
     from act2see.storage.run_metadata import differences, flat
 
-    sides = [_side(folder.expanduser()) for folder in (first, second)]
+    sides = [_side(Path(os.path.expanduser(folder))) for folder in (first, second)]
     benchmarks = [side.benchmark for side in sides]
     if benchmarks[0] != benchmarks[1]:
         raise ConfigError(f"{first} is a run of {benchmarks[0]!r} and {second} one of {benchmarks[1]!r}: compare runs of the same benchmark")

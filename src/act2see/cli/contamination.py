@@ -1,6 +1,7 @@
 """`act2see contamination`: which traces of a run overlap with evaluation sets, and the run without them."""
 
 import json
+import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -41,7 +42,7 @@ def contamination(
     from act2see.curation.decontamination import find_overlaps, summarise_overlaps
     from act2see.storage.runs import Run
 
-    opened = Run.open(run.expanduser())
+    opened = Run.open(Path(os.path.expanduser(run)))
     named = [_parsed(one) for one in settings.against]
     _check(settings, named)
     with tempfile.TemporaryDirectory() as scratch:
@@ -78,7 +79,7 @@ def _parsed(named: str) -> tuple[str, Path | None]:
         raise ConfigError(f"--against {named}: synthetic makes its own videos; write --against synthetic")
     if name in BY_NAME and name != "synthetic" and not folder:
         raise ConfigError(f"--against {named}: say where its data lie; write {name}=DIR, with {BY_NAME[name].download}")
-    path = Path(folder).expanduser() if folder else None
+    path = Path(os.path.expanduser(folder)) if folder else None
     if path is not None and not path.exists():
         raise ConfigError(f"--against {named}: there is no {path}; give the folder of the benchmark's data")
     return name, path

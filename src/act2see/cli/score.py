@@ -1,5 +1,6 @@
 """`act2see score`: what is on the disk, scored again; and our rules against cases of official verdicts."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def score(
         return _hold_against(cases)
     assert run is not None
     check_file_to_write(official_form)
-    rescored = _rescored(run.expanduser(), benchmark, data, scores_too=official_form is None)
+    rescored = _rescored(Path(os.path.expanduser(run)), benchmark, data, scores_too=official_form is None)
     if official_form is not None:
         _write_official_form(rescored, official_form)
         if rescored.run.config.get("answer_judge") is not None:  # what the judge said stays as it is

@@ -1,5 +1,6 @@
 """`act2see tradeoff`: what several runs' accuracy costs, as a table and a plot."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def tradeoff(
     check_file_to_write(plot)
     if not runs:
         raise ConfigError("there is nothing to set side by side: name the folders of runs")
-    points = [_point(folder.expanduser(), by) for folder in runs]
+    points = [_point(Path(os.path.expanduser(folder)), by) for folder in runs]
     benchmarks = sorted({str(point["benchmark"]) for point in points})
     if len(benchmarks) > 1:
         raise ConfigError(f"these are runs of {' and '.join(map(repr, benchmarks))}: set runs of the same benchmark side by side")

@@ -56,7 +56,7 @@ def sft(
         from act2see.training import sft as training
     is_first = os.environ.get("RANK", "0") == "0"
     with working("reading the traces") if is_first else _quiet():
-        ready = training.prepare(wanted, [Path(folder).expanduser() for folder in wanted.data])
+        ready = training.prepare(wanted, [Path(os.path.expanduser(folder)) for folder in wanted.data])
         plan = ready.plan()
     if is_first:
         for note in ready.found.notes():

@@ -6,6 +6,7 @@ A name comes from the command line or the user's own settings, never from a mode
 import difflib
 import importlib
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
     if ":" in known[name] and not rest:
         raise ConfigError(f"{what} {spec!r} is not complete: write {known[name]}")
     if known[name].endswith(":DIR"):
-        folder = Path(rest).expanduser()
+        folder = Path(os.path.expanduser(rest))
         if folder.is_dir():
             return name, str(folder)
         if not _HUB_NAME.fullmatch(rest):

@@ -54,7 +54,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        self.folder = folder or Path(os.environ.get("ACT2SEE_CACHE") or user_cache_path("act2see")).expanduser().absolute()
+        self.folder = folder or Path(os.path.expanduser(os.environ.get("ACT2SEE_CACHE") or user_cache_path("act2see"))).absolute()
         self.max_bytes = max_bytes
         self._is_off = False
         # Counted from the last look at the whole folder; the first write looks.

@@ -1,6 +1,7 @@
 """What the embedded models may be asked: questions with choices, about videos of the synthetic world. All else is refused, or asked with a notice."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def is_of_the_world_alone(spec: str) -> bool:
     if name == "micro" or name not in _OF_FOLDERS:
         return spec == "micro"
     try:
-        said = json.loads((Path(rest).expanduser() / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        said = json.loads((Path(os.path.expanduser(rest)) / _SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(said, dict) and said.get("knows") == SYNTHETIC

@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, runs: Sequence[Path]) -> Prepared:
     """Read the data as the model will. Raises `BackendError`, `ConfigError` and `StoreError` with one line."""
     if not runs:
         raise ConfigError("there is nothing to train on: name run folders with --data, or in the recipe's data")
-    if not Path(recipe.model).expanduser().is_dir() and recipe.model.count("/") != 1:
+    if not Path(os.path.expanduser(recipe.model)).is_dir() and recipe.model.count("/") != 1:
         raise ConfigError(f"model {recipe.model!r}: no such folder, and no name on the hub, such as Qwen/Qwen3-VL-8B-Thinking")
     encoder, style, notice = reader(recipe.model, recipe.rendering, recipe.frames_as)
     encoder.remembered = 0  # every picture is seen once an epoch

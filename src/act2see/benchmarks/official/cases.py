@@ -5,6 +5,7 @@ A case is one line of JSON: an output (`model_output`), what is right (`gold`), 
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def run_cases(path: Path) -> Iterator[Result]:
     Raises `ConfigError` for a file that cannot be read or holds no line.
     """
     try:
-        lines = path.expanduser().read_bytes().split(b"\n")
+        lines = Path(os.path.expanduser(path)).read_bytes().split(b"\n")
     except OSError as error:
         raise ConfigError(f"cannot read the cases {path}: {error.strerror or error}") from error
     if not any(line.strip() for line in lines):

@@ -89,7 +89,7 @@ class DiffusionPainter:
         device = pretrained.device_of(settings.device)
         dtype = pretrained.dtype_of(settings.dtype, device, torch.bfloat16) or torch.bfloat16
         preset = PRESETS.get(settings.model)
-        folder = Path(settings.model).expanduser()
+        folder = Path(os.path.expanduser(settings.model))
         own: dict[str, Any] = {}
         pixels = DEFAULT_PIXELS
         if preset is None:
