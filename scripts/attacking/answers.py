@@ -114,6 +114,17 @@ BROKE_OFF = "broke off|no answer from|failed"
 LATE = "did not finish its answer within 2 s|within 1 s|nothing came for 1 s|bytes"
 
 
+def _hesitant(server: Server, write: Write) -> None:
+    write(STREAM + event(delta("a")))
+    server.ended.wait(5)
+    write(GOOD)
+
+
+def _one_by_one(server: Server, write: Write) -> None:
+    for byte in STREAM + GOOD:
+        write(bytes([byte]))
+
+
 def _endless() -> dict[str, Case]:
     slow = {
         "a token now and then": forever(event(delta("a "))),
@@ -135,7 +146,7 @@ def _endless() -> dict[str, Case]:
         "early hints without end": forever(b"HTTP/1.1 103 Early Hints\r\n\r\n", b""),
         "continue without end": forever(b"HTTP/1.1 100 Continue\r\n\r\n", b""),
         "a redirect's body without end": forever(b"x", b"HTTP/1.1 307 Moved\r\nLocation: /v1/x\r\nContent-Length: 99999\r\n\r\n"),
-        "a gap longer than is waited": lambda server, write: (write(STREAM + event(delta("a"))), server.ended.wait(5), write(GOOD))[0],  # type: ignore[func-returns-value]
+        "a gap longer than is waited": _hesitant,
     }
     found = {name: Case((script,), (1,), LATE, 99) for name, script in slow.items()}
     fast = {
@@ -283,7 +294,7 @@ def _odd_answers() -> dict[str, Case]:
         "comments between": answered(says(GOOD.replace(b"data", b": x\ndata"))),
         "a gzip": answered(says(gzip.compress(GOOD), more={"Content-Encoding": "gzip"})),
         "deflate": answered(says(zlib.compress(GOOD), more={"Content-Encoding": "deflate"})),
-        "one byte a packet": answered(lambda server, write: [write(bytes([byte])) for byte in STREAM + GOOD] and None),  # type: ignore[func-returns-value]
+        "one byte a packet": answered(_one_by_one),
         "an error behind the answer": answered(says(GOOD + event({"error": {"code": 500}}))),
         "garbage behind the answer": answered(says(GOOD + b"\xff\0" * 1000)),
         "a second choice": answered(says(event({"choices": [{"index": 1, "delta": {"content": "<answer>A</answer>"}}]}) + GOOD)),

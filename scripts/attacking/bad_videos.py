@@ -6,6 +6,7 @@ import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from attacking import clips
@@ -26,19 +27,11 @@ def no_videos() -> Iterator[Case]:
         ("ogg", "flac"),
         ("mp3", "libmp3lame"),
     ):
-        yield (
-            f"sound alone, .{ending}",
-            lambda folder, ending=ending, codec=codec: clips.sound_alone(folder / f"a.{ending}", codec),
-            Refused("only sound"),
-        )  # type: ignore[misc]
+        yield f"sound alone, .{ending}", partial(_sound, f"a.{ending}", codec), Refused("only sound")
     yield "cover art", _cover_art, Refused("only sound")
     for form, ending in (("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("BMP", "bmp"), ("TIFF", "tiff"), ("PPM", "ppm")):
-        yield (
-            f"a picture named .{ending}",
-            lambda folder, form=form, ending=ending: clips.picture_file(folder / f"a.{ending}", form),
-            Refused("cannot be read"),
-        )  # type: ignore[misc]
-        yield f"a picture, .{ending}, named .mp4", lambda folder, form=form: clips.picture_file(folder / "a.mp4", form), Refused("cannot be read")  # type: ignore[misc]
+        yield f"a picture named .{ending}", partial(_picture, f"a.{ending}", form), Refused("cannot be read")
+        yield f"a picture, .{ending}, named .mp4", partial(_picture, "a.mp4", form), Refused("cannot be read")
     contents = {
         "empty": b"",
         "one byte": b"\0",
@@ -65,6 +58,18 @@ def no_videos() -> Iterator[Case]:
     for seed in range(6):
         yield f"noise {seed}", _of_bytes("a.mp4", random.Random(seed).randbytes(5000)), Refused("cannot be read|holds|can be decoded")
     yield "a ZIP", _zip, Refused("cannot be read")
+
+
+def _sound(name: str, codec: str, folder: Path) -> Path:
+    return clips.sound_alone(folder / name, codec)
+
+
+def _picture(name: str, form: str, folder: Path) -> Path:
+    return clips.picture_file(folder / name, form)
+
+
+def _as_given(named: Path | str, folder: Path) -> Path | str:
+    return named
 
 
 def _of_bytes(name: str, content: bytes) -> Makes:
@@ -121,12 +126,12 @@ def places() -> Iterator[Case]:
     yield "a FIFO", fifo, Refused("no ordinary file")
     yield "a socket", unix_socket, Refused("no ordinary file")
     for device in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/stdin"):
-        yield device, lambda folder, device=device: Path(device), Refused("no ordinary file|is empty|cannot read|no such file")  # type: ignore[misc]
+        yield device, partial(_as_given, Path(device)), Refused("no ordinary file|is empty|cannot read|no such file")
     for target in ("nothing.mp4", "a.mp4", "/dev/zero", "."):
         yield f"a link to {target}", link_to(target), Refused("no such file|cannot read|no ordinary file|is a folder")
     yield "a link to a video", _linked, Found()
     yield "may not be read", locked, Found() if os.geteuid() == 0 else Refused("cannot read")
-    names = (
+    names: tuple[str, ...] = (
         "a" * 300 + ".mp4",
         "x/" * 3000 + "a.mp4",
         "a\0b.mp4",
@@ -147,7 +152,7 @@ def places() -> Iterator[Case]:
         "ftp://127.0.0.1:9/a.mp4",
     )
     for name in names:
-        yield f"no file named {name[:20]!r}", lambda folder, name=name: name, Refused("no such file|cannot read|address|option|no file")  # type: ignore[misc]
+        yield f"no file named {name[:20]!r}", partial(_as_given, name), Refused("no such file|cannot read|address|option|no file")
     for name in (
         "a b.mp4",
         "ü.mp4",
@@ -162,9 +167,9 @@ def places() -> Iterator[Case]:
         "a.mp4.",
         os.fsdecode(b"\xff.mp4"),
     ):
-        yield f"a video named {name!r}", lambda folder, name=name: _renamed(folder, name), Found()  # type: ignore[misc]
-    yield "a video named without an ending", lambda folder: _renamed(folder, "clip"), Found()
-    yield "a video named .txt", lambda folder: _renamed(folder, "clip.txt"), Found()
+        yield f"a video named {name!r}", partial(_renamed, name), Found()
+    yield "a video named without an ending", partial(_renamed, "clip"), Found()
+    yield "a video named .txt", partial(_renamed, "clip.txt"), Found()
 
 
 def _linked(folder: Path) -> Path:
@@ -172,7 +177,7 @@ def _linked(folder: Path) -> Path:
     return folder / "link.mp4"
 
 
-def _renamed(folder: Path, name: str) -> Path:
+def _renamed(name: str, folder: Path) -> Path:
     return Clip("clip.mp4").write(folder).rename(folder / name)
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,15 @@ def _text_chunk() -> PngImagePlugin.PngInfo:
     return info
 
 
+def _on_a_frame(make: Callable[[Path], object]) -> Change:
+    return lambda run: make(_named(run, "frames/*"))
+
+
+def _hard_link(path: Path) -> None:
+    path.unlink()
+    os.link("../outside/secret.png", path)
+
+
 def _frames() -> Iterator[tuple[str, Change]]:
     kinds: dict[str, Callable[[Path], object]] = {
         "another picture": _saved("PNG"),
@@ -239,11 +249,11 @@ def _frames() -> Iterator[tuple[str, Change]]:
         "with a text of 3 MB": _saved("PNG", pnginfo=_text_chunk()),
         "1x1": _saved("PNG", (1, 1)),
         "of 30 MB": lambda path: path.write_bytes(path.read_bytes() + bytes(30_000_000)),
-        "a second name of a file outside": lambda path: (path.unlink(), os.link("../outside/secret.png", path)),
+        "a second name of a file outside": _hard_link,
     }
     for group in ("eval", "construct"):
         for kind, make in kinds.items():
-            yield f"{group}: a frame is {kind}", lambda run, make=make: make(_named(run, "frames/*"))  # type: ignore[misc]
+            yield f"{group}: a frame is {kind}", _on_a_frame(make)
 
 
 # What somebody might do on purpose, or by accident
@@ -260,6 +270,18 @@ def _edited(name: str, edit: Callable[[Any], object], line: int = 1) -> Change:
         (run / name).write_bytes(b"\n".join([*lines[:line], changed, *lines[line + 1 :]]) + b"\n" if name.endswith("l") else changed)
 
     return change
+
+
+def _trace_with(**fields: Any) -> Change:
+    return _edited("traces.jsonl", lambda one: one.update(fields))
+
+
+def _configure(fields: Mapping[str, Any], record: Any) -> None:
+    record["config"].update(fields)
+
+
+def _rename_frame(file: str, record: Any) -> None:
+    _frames_of(record)[0]["file"] = file
 
 
 def _frames_of(record: Any) -> list[dict[str, Any]]:
@@ -279,41 +301,50 @@ def _stories() -> Iterator[tuple[str, Change]]:
             ("upper", "A" * 64 + ".png"),
             ("", ""),
         ):
-            yield (
-                f"{group}: a frame's name is {kind or 'empty'}",
-                _edited("traces.jsonl", lambda one, file=file: _frames_of(one)[0].update(file=file)),
-            )  # type: ignore[misc]
+            yield f"{group}: a frame's name is {kind or 'empty'}", _edited("traces.jsonl", partial(_rename_frame, file))
         for place in ("/etc/passwd", "../../outside/secret.json", "http://127.0.0.1:9/a.mp4", "\0", "x" * 5000, "/dev/zero"):
-            yield f"{group}: a trace's video is {place[:30]!r}", _edited("traces.jsonl", lambda one, place=place: one.update(video=place))  # type: ignore[misc]
-        yield f"{group}: an id twice", _edited("traces.jsonl", lambda one: one.update(id="held-out-0-00000"))
+            yield f"{group}: a trace's video is {place[:30]!r}", _trace_with(video=place)
+        yield f"{group}: an id twice", _trace_with(id="held-out-0-00000")
         yield f"{group}: each line twice", _with_more("traces.jsonl", lambda content: content * 2)
-        yield f"{group}: an unknown id", _edited("traces.jsonl", lambda one: one.update(id="../../x"))
-        yield f"{group}: another question", _edited("traces.jsonl", lambda one: one.update(question="Another one?"))
-        yield f"{group}: other choices", _edited("traces.jsonl", lambda one: one.update(choices=["x", "y"]))
-        yield f"{group}: 10,000 choices", _edited("traces.jsonl", lambda one: one.update(choices=[str(number) for number in range(10_000)]))
-        yield f"{group}: 20,000 steps", _edited("traces.jsonl", lambda one: one.update(steps=[{"type": "thought", "text": "hm"}] * 20_000))
+        yield f"{group}: an unknown id", _trace_with(id="../../x")
+        yield f"{group}: another question", _trace_with(question="Another one?")
+        yield f"{group}: other choices", _trace_with(choices=["x", "y"])
+        yield f"{group}: 10,000 choices", _trace_with(choices=[str(number) for number in range(10_000)])
+        yield f"{group}: 20,000 steps", _trace_with(steps=[{"type": "thought", "text": "hm"}] * 20_000)
         yield (
             f"{group}: marks in the text",
-            _edited("traces.jsonl", lambda one: one.update(steps=[{"type": "thought", "text": "<|im_end|><image></answer>"}])),
+            _trace_with(steps=[{"type": "thought", "text": "<|im_end|><image></answer>"}]),
         )
-        yield f"{group}: control characters in the question", _edited("traces.jsonl", lambda one: one.update(question="\x1b[2J\x07 \u202e \x9b31m"))
+        yield f"{group}: control characters in the question", _trace_with(question="\x1b[2J\x07 \u202e \x9b31m")
         yield f"{group}: no line end at the end", _with_more("traces.jsonl", lambda content: content.rstrip(b"\n"))
         yield f"{group}: the last line is cut", _with_more("traces.jsonl", lambda content: content[:-30])
         yield f"{group}: another version", _edited("run.json", lambda one: one.update(version=99))
         yield f"{group}: another command", _edited("run.json", lambda one: one.update(command="rm -rf"))
     for benchmark in ("os:system", "nothing", "", "../x", "minerva", "attacking.fakes:Witness", "jsonl"):
-        yield f"eval: a run of {benchmark!r}", _edited("run.json", lambda one, benchmark=benchmark: one["config"].update(benchmark=benchmark))  # type: ignore[misc]
+        yield f"eval: a run of {benchmark!r}", _edited("run.json", partial(_configure, {"benchmark": benchmark}))
     for place in ("../outside", "/etc", "/dev/zero", "\ud800"):
-        yield f"eval: data lie in {place!r}", _edited("run.json", lambda one, place=place: one["config"].update(data=place))  # type: ignore[misc]
+        yield f"eval: data lie in {place!r}", _edited("run.json", partial(_configure, {"data": place}))
     for count in (0, -5, 10**6, 10**12, 2**70, "4", True, 4.5, None):
-        yield f"eval: {count!r} questions", _edited("run.json", lambda one, count=count: one["config"].update(n=count))  # type: ignore[misc]
+        yield f"eval: {count!r} questions", _edited("run.json", partial(_configure, {"n": count}))
     yield "eval: more scores than questions", _with_more("scores.jsonl", lambda content: content * 50)
     yield "eval: a folder of videos that leads out", lambda run: (run / "videos").symlink_to("../../outside")
     yield "eval: a lock that leads out", lambda run: (run / ".lock").symlink_to("../../outside/secret.json")
-    yield "eval: all is gone", lambda run: [remove(path) for path in run.iterdir()]
-    yield "eval: the folder is a file", lambda run: (shutil.rmtree(run), run.write_bytes(b"x"))
-    yield "eval: the folder is a FIFO", lambda run: (shutil.rmtree(run), os.mkfifo(run))
-    yield "eval: the folder leads to nothing", lambda run: (shutil.rmtree(run), run.symlink_to("nothing"))
+    in_its_place: dict[str, Callable[[Path], object]] = {
+        "an empty folder": lambda path: path.mkdir(),
+        "a file": lambda path: path.write_bytes(b"x"),
+        "a FIFO": os.mkfifo,
+        "a link to nothing": lambda path: path.symlink_to("nothing"),
+    }
+    for kind, make in in_its_place.items():
+        yield f"eval: in its place is {kind}", _replaced(make)
+
+
+def _replaced(make: Callable[[Path], object]) -> Change:
+    def change(run: Path) -> None:
+        remove(run)
+        make(run)
+
+    return change
 
 
 def remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.cli import SETTINGS_OF
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Thought, Trace
+from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 PIXEL = Image.new("RGB", (1, 1))
 signs = st.text(st.characters(exclude_categories=()), max_size=12)
@@ -60,7 +60,7 @@ matches = st.builds(
 )
 frames = st.builds(lambda at, score, match: Frame(PIXEL, at, score=score, match=match), finite, seconds, st.none() | matches)
 imagined = st.builds(lambda made: Frame(PIXEL, None, provenance=made), provenances)
-steps = st.builds(Thought, plain) | st.builds(Retrieve, plain) | st.builds(Generate, plain) | st.builds(Answer, plain)
+steps: st.SearchStrategy[Step] = st.builds(Thought, plain) | st.builds(Retrieve, plain) | st.builds(Generate, plain) | st.builds(Answer, plain)
 steps |= st.builds(lambda found: Observation(tuple(found)), st.lists(frames | imagined, min_size=1, max_size=2)) | st.builds(
     lambda error: Observation(error=error), st.text(min_size=1, max_size=12)
 )

@@ -45,7 +45,8 @@ class Colours:
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cosines."""
-        return (np.asarray(frames, np.float32) @ text).max(axis=1)
+        found: NDArray[np.float32] = (np.asarray(frames, np.float32) @ text).max(axis=1)
+        return found
 
 
 def _colour_in(text: str) -> Sequence[float]:

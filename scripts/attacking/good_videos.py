@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from attacking import clips
 from attacking.clips import BLUE, FPS, RED, Clip
@@ -93,7 +95,7 @@ def shapes() -> Iterator[Case]:
         clip = Clip("clip.mov", "png", "rgb24", size=(width, height))
         yield f"{width}x{height} pixels", written(clip), Found(size=(width, height))
     for degrees in (-90, 90, 180):
-        turned = Clip("clip.mp4", prepare=lambda stream, degrees=degrees: stream.set_display_rotation(degrees))  # type: ignore[misc]
+        turned = Clip("clip.mp4", prepare=partial(_turn, degrees))
         yield f"turned by {degrees} degrees", written(turned), Found(size=(64, 48) if degrees == 180 else (48, 64))
     mirrored = Clip("clip.mp4", prepare=lambda stream: stream.set_display_matrix([-1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30]))
     yield "mirrored", written(mirrored), Found(size=(64, 48))
@@ -104,7 +106,7 @@ def shapes() -> Iterator[Case]:
     sizes = [(64, 48)] * 2
     yield "two streams in one file", lambda folder: clips.resized(folder, "clip.ts", sizes, "mpegts"), Either()
     for name, changes in (("pictures that change their size", [(64, 48), (96, 64)]), ("pictures that shrink", [(640, 480), (16, 16)])):
-        yield name, lambda folder, changes=changes: clips.resized(folder, "clip.h264", changes, "h264"), Either()  # type: ignore[misc]
+        yield name, partial(clips.resized, name="clip.h264", sizes=changes, form="h264"), Either()
     turns = [(64, 48), (48, 64), (64, 48)]
     yield "pictures that turn over", lambda folder: clips.resized(folder, "clip.ts", turns, "mpegts"), Either()
 
@@ -159,5 +161,13 @@ def colours() -> Iterator[Case]:
         odd = Clip("clip.mkv", prepare=clips.labelled(matrix))
         yield f"a picture labelled with matrix {matrix}", written(odd), Found(frames=tuple(range(10)), seconds=None, colour=None)
     for transfer in (4, 8, 14, 16, 18):
-        odd = Clip("clip.mkv", prepare=lambda stream, transfer=transfer: setattr(stream.codec_context, "color_trc", transfer))  # type: ignore[misc]
+        odd = Clip("clip.mkv", prepare=partial(_label_transfer, transfer))
         yield f"transfer {transfer}", written(odd), Found(colour=None)
+
+
+def _turn(degrees: int, stream: Any) -> None:
+    stream.set_display_rotation(degrees)
+
+
+def _label_transfer(transfer: int, stream: Any) -> None:
+    stream.codec_context.color_trc = transfer

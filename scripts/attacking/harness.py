@@ -76,7 +76,8 @@ def act2see(*arguments: str | Path) -> Ended:
             code = main([str(argument) for argument in arguments])
         except BaseException:  # noqa: BLE001 - whatever comes out of there is the finding
             raised = traceback.format_exc()
-    return Ended(code, *written, raised)
+    out, err = written
+    return Ended(code, out, err, raised)
 
 
 def act2see_process(*arguments: str | Path, limit_seconds: float = 60.0) -> Ended:

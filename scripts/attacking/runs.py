@@ -48,7 +48,6 @@ def fine(command: str) -> Path:
     ended = act2see(command, *ASKED, "--out", place / "run")
     if ended.code != 0:
         raise RuntimeError(f"{command} of a fine run ends with {ended.code}: {ended.err[-400:]}{ended.raised}")
-    shutil.rmtree(place / "run" / "videos", ignore_errors=True)
     return place / "run"
 
 
