@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from act2see.output import progressing
+from act2see.cli.output import progressing
 from attacking import parsers, runs, servers, videos
 from attacking.harness import Item, Kinds, Result, machine, run_all
 

@@ -84,7 +84,7 @@ def test_a_hang_and_a_death_are_told_and_the_others_go_on() -> None:
         (Ended(0, "", "something else\n"), "a line on stderr that is not act2see's"),
         (Ended(3, "", ""), "exit code 3 where 0 or 1 is right"),
         (Ended(0, "", "act2see: note: an internal error\n"), "an internal error"),
-        (Ended(None, "", "", 'File "/x/act2see/trace.py", line 7\nKeyError: 1'), "a traceback: KeyError: 1 (act2see/trace.py:7)"),
+        (Ended(None, "", "", 'File "/x/act2see/core/trace.py", line 7\nKeyError: 1'), "a traceback: KeyError: 1 (act2see/core/trace.py:7)"),
     ],
 )
 def test_what_breaks_a_rule_is_told(ended: Ended, said: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.cli import SETTINGS_OF
-from act2see.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 PIXEL = Image.new("RGB", (1, 1))
 signs = st.text(st.characters(exclude_categories=()), max_size=12)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from act2see.chat import Tool
 from act2see.config import IndexedConfig, ModelConfig
-from act2see.interfaces import Continuation
-from act2see.trace import Cost, Frame, Generate, Observation, Provenance, Trace
+from act2see.core.chat import Tool
+from act2see.core.interfaces import Continuation
+from act2see.core.trace import Cost, Frame, Generate, Observation, Provenance, Trace
 
 Colour = tuple[int, int, int]
 

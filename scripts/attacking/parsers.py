@@ -16,18 +16,20 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see import chat, naming, protocol, records, servers
+from act2see.backends import servers
 from act2see.backends.stream import BrokenStreamError, ReportedError, pieces
 from act2see.benchmarks import choosing, subtitles
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.benchmarks.official import causalvqa, egonormia, literals, minerva
 from act2see.cli import SETTINGS_OF
 from act2see.config import EvalConfig, read_settings
-from act2see.errors import Act2SeeError, ConfigError, StoreError
-from act2see.interfaces import Sample
+from act2see.core import chat, naming, protocol
+from act2see.core.errors import Act2SeeError, ConfigError, StoreError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Trace
+from act2see.evaluation.scores import read_score
 from act2see.registry import data_set
-from act2see.scores import read_score
-from act2see.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Trace
+from act2see.storage import codec as records
 from attacking.drawn import (
     PIXEL,
     choices,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from act2see import naming
-from act2see.errors import ConfigError
+from act2see.core import naming
+from act2see.core.errors import ConfigError
 from cli_fakes import Act2See
 
 NOBODY = "~nobody-of-that-name"
