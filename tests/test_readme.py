@@ -13,6 +13,7 @@ from act2see import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SHOWN_IN_THE_TREE = (".py", ".jinja", ".j2")
 OTHERS = {"vllm", "transformers", "export", "echo"}
 
@@ -87,8 +88,8 @@ def test_the_backend_of_a_third_party_works(tmp_path: Path, monkeypatch: pytest.
 
 
 def _tree() -> dict[str, str]:
-    """The paths of the README's tree and what it says about each."""
-    (block,) = [block for block in _blocks("text") if "src/act2see/" in block]
+    """The paths of the tree in docs/architecture.md and what it says about each."""
+    (block,) = [block for block in _blocks("text", ARCHITECTURE) if "src/act2see/" in block]
     found: dict[str, str] = {}
     folders: list[str] = []
     for line in block.splitlines():
@@ -120,8 +121,25 @@ def test_links_lead_somewhere() -> None:
         assert [link for link in links if not (path.parent / link).exists()] == [], path.name
 
 
-def test_the_six_files_to_read_first_lead_the_tree() -> None:
-    (sentence,) = re.findall(r"Read these six files first: (.*)", README)
+def test_the_six_files_to_read_first_lead_their_room() -> None:
+    (sentence,) = re.findall(r"Read these six files of `core/` first: (.*)", ARCHITECTURE)
     first = re.findall(r"`([\w.]+)`", sentence)
-    assert len(first) == 6
-    assert list(_tree())[1:7] == [f"src/act2see/{name}" for name in first]
+    room = [path for path in _tree() if path.startswith("src/act2see/core/") and path.endswith(".py")]
+    assert room[1:7] == [f"src/act2see/core/{name}" for name in first]
+
+
+def test_the_layers_on_the_page_are_those_of_the_contract() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    (block,) = [block for block in _blocks("text", ARCHITECTURE) if block.startswith("cli ")]
+    assert [line.partition("  ")[0] for line in block.splitlines()] == contract["layers"]
+    assert len(contract["layers"]) <= 14
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_top_of_the_package_is_small() -> None:
+    top = [path for path in (ROOT / "src" / "act2see").iterdir() if path.name != "__pycache__"]
+    assert len([path for path in top if path.is_dir() and (path / "__init__.py").exists()]) <= 15
+    assert len([path for path in top if path.suffix == ".py"]) <= 5
