@@ -165,6 +165,7 @@ REFUSED: list[tuple[Change, str]] = [
     (lambda record: record.update(question=None), "question is null where a text is expected"),
     (lambda record: record.update(choices="ab"), 'choices is "ab" where a list is expected'),
     (lambda record: record.update(choices=[1]), "choices[0] is 1 where a text is expected"),
+    (lambda record: record.update(choices=["a"] * 10_000), "choices holds 10,000 choices; a question has at most 26"),
     (lambda record: record.update(duration_seconds="2"), 'duration_seconds is "2" where a number is expected'),
     (lambda record: record.update(duration_seconds=True), "duration_seconds is true where a number"),
     (lambda record: record.update(duration_seconds=10**400), "the whole number 1000000000000000"),

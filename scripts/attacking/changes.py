@@ -327,8 +327,8 @@ def _stories() -> Iterator[tuple[str, Change]]:
     for count in (0, -5, 10**6, 10**12, 2**70, "4", True, 4.5, None):
         yield f"eval: {count!r} questions", _edited("run.json", partial(_configure, {"n": count}))
     yield "eval: more scores than questions", _with_more("scores.jsonl", lambda content: content * 50)
-    yield "eval: a folder of videos that leads out", lambda run: (run / "videos").symlink_to("../../outside")
-    yield "eval: a lock that leads out", lambda run: (run / ".lock").symlink_to("../../outside/secret.json")
+    yield "eval: a folder of videos that leads out", _linked("videos", "../../outside")
+    yield "eval: a lock that leads out", _linked(".lock", "../../outside/secret.json")
     in_its_place: dict[str, Callable[[Path], object]] = {
         "an empty folder": lambda path: path.mkdir(),
         "a file": lambda path: path.write_bytes(b"x"),
@@ -337,6 +337,14 @@ def _stories() -> Iterator[tuple[str, Change]]:
     }
     for kind, make in in_its_place.items():
         yield f"eval: in its place is {kind}", _replaced(make)
+
+
+def _linked(name: str, target: str) -> Change:
+    def change(run: Path) -> None:
+        remove(run / name)
+        (run / name).symlink_to(target)
+
+    return change
 
 
 def _replaced(make: Callable[[Path], object]) -> Change:
@@ -349,7 +357,7 @@ def _replaced(make: Callable[[Path], object]) -> Change:
 
 def remove(path: Path) -> None:
     """Whatever it is."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS) | signs, inner, max_size=6),
     max_leaves=20,
 )
-choices = st.lists(st.sampled_from(["red", "blue", "A", "B", "b.", "C. x", "(a)", "**", "", "１", "Ａ", "none of these"]) | signs, max_size=8)
+choices = st.lists(st.sampled_from(["red", "blue", "A", "B", "b.", "C. x", "(a)", "**", "", "１", "Ａ", "none of these"]) | signs, max_size=30)
 forms = st.sampled_from(["{}", " {} ", "({})", "[{}]", "**{}**", "${}$", "\\boxed{{{}}}", "{}.", "{})", "{}。", "`{}`", "“{}”"])
 some = st.permutations(["a red star", "a cup", "the blue one", "nothing", "two of them", "12"])
 finite = st.floats(-1e9, 1e9)

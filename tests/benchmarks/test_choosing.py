@@ -84,3 +84,7 @@ def test_what_an_official_scorer_is_given() -> None:
     assert said(sample(), answered("q", "c."), "Answer: {}") == "Answer: C"
     assert said(sample(), answered("q", "a man in blue"), "({})") == "a man in blue"
     assert said(sample(), answered("q", None)) == said(sample(), None) == ""
+
+
+def test_more_options_than_letters_stay_as_they_are() -> None:
+    assert without_letters([" x "] * 40) == ("x",) * 40

@@ -275,3 +275,14 @@ def test_a_model_that_knows_little_says_so_about_questions_of_others(act2see: Ac
     asked = ("--teacher", "cli_fakes:Narrow", "--retriever", "none", "--n", "2", "--retries", "0")
     assert "note: this model knows only stars" in act2see("construct", "construct_fakes:Told", *asked, "--out", "told").err
     assert "knows only stars" not in act2see("construct", "synthetic", *asked, "--out", "own").err
+
+
+def test_lines_of_samples_that_are_no_questions_are_told_and_made_anew(act2see: Act2See) -> None:
+    assert act2see(*flags(), "--out", "run", "--limit", "5").code == 0
+    before = rows("run", SAMPLES)
+    odd = [{"id": {"a": 1}}, {"id": None}, [1]]
+    Path("run", SAMPLES).write_text("".join(json.dumps(row) + "\n" for row in [*before, *odd]), encoding="utf-8")
+    done = act2see(*flags(), "--out", "run", "--limit", "5", "--resume")
+    assert done.code == 0
+    assert "note: 3 lines of run/samples.jsonl are no questions and are left out" in done.err
+    assert rows("run", SAMPLES) == before

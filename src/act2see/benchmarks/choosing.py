@@ -12,7 +12,7 @@ from act2see.core.chat import chosen, letters
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
-from act2see.storage.codec import shown
+from act2see.storage.codec import MAX_CHOICES, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class OneRightChoice(ABC):
 
 def without_letters(options: Sequence[str]) -> tuple[str, ...]:
     """The options' texts where each begins with its own letter, as `A. red`, `A) red` or `(A): red`; all of them as they are otherwise."""
+    if len(options) > MAX_CHOICES:  # more than there are letters: none begins with its own
+        return tuple(text.strip() for text in options)
     found = [re.match(rf"(?:\({letter}\)[.:]?|{letter}[.:)])", text.strip()) for letter, text in zip(letters(len(options)), options, strict=True)]
     return tuple(text.strip()[match.end() if match and all(found) else 0 :].strip() for match, text in zip(found, options, strict=True))
 

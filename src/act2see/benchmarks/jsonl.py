@@ -8,12 +8,11 @@ from act2see.benchmarks.reading import Findings, Record, collect, find_files, lo
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
-from act2see.storage.codec import shown
+from act2see.storage.codec import MAX_CHOICES, shown
 
 FILES = ("questions.jsonl", "*.jsonl")
 FIELDS = ("id", "video", "question", "choices", "answer", "reasoning", "source", "licence")
 NEEDED = ("id", "video", "question", "answer")
-MAX_CHOICES = 26
 
 
 @dataclass(frozen=True, slots=True)

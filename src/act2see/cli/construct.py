@@ -151,7 +151,11 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
     licence = "Apache-2.0" if source == MAKES_ITS_OWN else "not stated" if entry is None or source in OWN_LICENCES else entry.licence
     now = {one.id for one in samples}
     # Questions that are not asked this time keep theirs: their traces are still there, and are filtered with the others.
-    others = [row for _, row in run.rows(SAMPLES) or () if isinstance(row, dict) and row.get("id") not in now]
+    before = run.rows(SAMPLES) or []
+    readable = [row for _, row in before if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    if len(readable) < len(before):
+        complain(f"note: {len(before) - len(readable)} lines of {run.folder / SAMPLES} are no questions and are left out")
+    others = [row for row in readable if row["id"] not in now]
     run.write_rows(SAMPLES, [*(reference_row(reference(one, source, licence)) for one in samples), *others])
     missing = sorted({str(one.video) for one in samples if not os.path.isfile(one.video)})
     if missing:

@@ -15,6 +15,9 @@ from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Match, Obs
 FORMAT_VERSION = 1
 """Stands in every record; another version is refused."""
 
+MAX_CHOICES = 26
+"""Each choice has a letter."""
+
 _FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
 _SHOWN_CHARACTERS = 80
 _TOO_LARGE = 1e300  # keeps 1e999, which is infinite, and integers beyond a float out
@@ -130,7 +133,7 @@ def decode_trace(record: Any, load: Callable[[str], Image.Image], check: Callabl
         id=read_text,
         video=read_text,
         question=read_text,
-        choices=tuple_of(read_text),
+        choices=_read_choices,
         duration_seconds=optional(read_amount),
         frames=tuple_of(read_frame),
         steps=list_of(read_step),
@@ -161,6 +164,13 @@ def _read_frame_file(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _FRAME_FILE.fullmatch(value):
         raise StoreError(f"{where} is {shown(value)}; a frame's file is named by a sha256 and ends in .png or .jpg")
     return value
+
+
+def _read_choices(value: Any, where: str) -> tuple[str, ...]:
+    choices = tuple_of(read_text)(value, where)
+    if len(choices) > MAX_CHOICES:
+        raise StoreError(f"{where} holds {len(choices):,} choices; a question has at most {MAX_CHOICES}")
+    return choices
 
 
 def _read_finish(value: Any, where: str) -> Finish | None:
