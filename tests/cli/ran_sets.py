@@ -29,6 +29,10 @@ class Ran:
     def run(self) -> Path:
         return self.folder / "run"
 
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
     @cached_property
     def traces(self) -> dict[str, dict[str, Any]]:
         lines = (self.run / "traces.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,7 @@
 """`act2see audit` on the embedded models: its numbers, its page, and a run that was cut off."""
 
 import json
+import shutil
 from collections.abc import Generator as Yields
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Pa
     content = (run / "run.json").read_text()
     out = tmp_path / "cut"
     out.mkdir()
-    (out / "frames").symlink_to(run / "frames")
+    shutil.copytree(run / "frames", out / "frames")
     (out / "run.json").write_text(content)
     (out / "traces.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:40])
     audit(capsys, "--out", str(out), "--resume")

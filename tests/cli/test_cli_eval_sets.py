@@ -220,7 +220,7 @@ def _read_items(ran: Ran) -> list[str]:
 @pytest.mark.parametrize("name", SETS)
 def test_scored_again_it_has_its_official_side(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
-    code, out, _ = call("score", ran.run, "--json")
+    code, out, _ = call("score", ran.run, "--data", ran.data, "--json")
     told = json.loads(out)
     assert code == 0
     assert {key: told[key] for key in ("n", "outcomes", "accuracy")} == {key: ran.told[key] for key in ("n", "outcomes", "accuracy")}
@@ -238,7 +238,7 @@ def test_scored_again_it_has_its_official_side(evaluated: Callable[..., Ran], na
 
 def _official_form(ran: Ran) -> str:
     path = ran.folder / "official-form"
-    code, _, err = call("score", ran.run, "--official-form", path)
+    code, _, err = call("score", ran.run, "--data", ran.data, "--official-form", path)
     assert code == 0, err
     return path.read_text(encoding="utf-8")
 
@@ -300,7 +300,7 @@ def test_vcr_benchs_judging_gets_all_that_was_written(evaluated: Callable[..., R
 @pytest.mark.parametrize("name", sorted({*SETS} - {*WITH_FILE, "video-mme subtitles"}))
 def test_where_no_script_takes_a_file_none_is_written(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
-    code, out, err = call("score", ran.run, "--official-form", ran.folder / "official-form")
+    code, out, err = call("score", ran.run, "--data", ran.data, "--official-form", ran.folder / "official-form")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert f"benchmark '{name}' has no official file of answers" in err
     assert not (ran.folder / "official-form").exists()
@@ -337,6 +337,6 @@ def test_a_judge_that_never_decides_is_given_up_and_its_questions_stay(evaluated
     scores = {row["id"]: row for row in map(json.loads, (ran.run / "scores.jsonl").read_text(encoding="utf-8").splitlines())}
     assert {scores[id]["outcome"] for id in asked} == {"judge_error"}
     assert ran.told["accuracy"]["answer: open"] == 0.0
-    code, out, err = call("score", ran.run, "--json")
+    code, out, err = call("score", ran.run, "--data", ran.data, "--json")
     assert (code, out) == (1, "")
     assert f"was scored by the judge 'stub_judge:{judge.__name__}', and score asks no model" in err

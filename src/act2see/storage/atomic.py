@@ -50,7 +50,10 @@ def content_of(folder: Path, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> b
 
 def _descriptor(folder: Path, name: str, flags: int) -> int:
     *parents, last = name.split("/")
-    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL or a lone surrogate in it
+        raise StoreError(f"{str(folder)!r} cannot be the name of a folder: {error}") from error
     try:
         for number, parent in enumerate(parents, start=1):
             refuse_special(folder / "/".join(parents[:number]), os.stat(parent, dir_fd=at, follow_symlinks=False).st_mode)
