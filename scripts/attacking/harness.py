@@ -80,7 +80,7 @@ def act2see(*arguments: str | Path) -> Ended:
     return Ended(code, out, err, raised)
 
 
-def act2see_process(*arguments: str | Path, limit_seconds: float = 60.0) -> Ended:
+def act2see_process(*arguments: str | Path, limit_seconds: float = 110.0) -> Ended:
     """The same in a process of its own."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
     command = [sys.executable, "-m", "act2see", *map(str, arguments)]

@@ -21,7 +21,7 @@ def items(seed: int) -> list[Item]:
     cases = {f"{group}: {name}": case for group, make in CASES.items() for name, case in make().items()}
     found = [Item(name, _attack(case)) for name, case in cases.items()]
     sample = ("odd: plain", "endless: a token now and then", "streams: a stream that is deep", "odd: escapes in the answer")
-    return [*found, *(Item(f"{name}, in a process of its own", _attack(cases[name], process=True)) for name in sample)]
+    return [*found, *(Item(f"{name}, in a process of its own", _attack(cases[name], process=True), limit_seconds=240) for name in sample)]
 
 
 def _attack(case: Case, *, process: bool = False) -> Callable[[Path], list[str]]:

@@ -22,7 +22,7 @@ def items(seed: int) -> list[Item]:
     cases = [*codecs(), *shapes(), *times(), *colours(), *no_videos(), *places(), *damaged(seed)]
     found = [Item(name, _attack(make, right)) for name, make, right in cases]
     sample = [case for number, case in enumerate(cases) if number % 25 == 7]
-    found += [Item(f"{name}, in a process of its own", _attack(make, right, process=True)) for name, make, right in sample]
+    found += [Item(f"{name}, in a process of its own", _attack(make, right, process=True), limit_seconds=240) for name, make, right in sample]
     return [*found, *(Item(f"{name}, by the embedded models", _embedded(make), limit_seconds=120) for name, make, _ in cases if name in _EMBEDDED)]
 
 
