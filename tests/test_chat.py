@@ -169,7 +169,7 @@ def test_a_letter_that_is_another_choices_text_is_not_sure(answer: str, index: i
     "answer",
     [
         "**B**", "**B.**", "**B.** blue", "$B$", "\\boxed{B}", "$\\boxed{\\text{B}}$", "[B]", "[B] blue", "`B`", '"B"', "B - blue", "B – blue",
-        "B: **blue**", "B。", "Ｂ", "（Ｂ）", "Ｂ．", "(b) Blue", "B、blue", "**blue**", "\\boxed{blue}",
+        "<|begin_of_box|>B<|end_of_box|>", "B: **blue**", "B。", "Ｂ", "（Ｂ）", "Ｂ．", "(b) Blue", "B、blue", "**blue**", "\\boxed{blue}",
     ],
 )  # fmt: skip
 def test_a_decorated_letter_names_its_choice(answer: str) -> None:
@@ -183,6 +183,16 @@ def test_decoration_makes_nothing_sure(answer: str) -> None:
 
 def test_choices_that_differ_in_their_signs_alone_are_told_apart() -> None:
     assert [chat.chosen(answer, ("$5", "5", "-5")) for answer in ("-5", "A", "B", "$5", "5", "**5**")] == [2, 0, 1, 0, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices"),
+    [
+        ("23", ("2*3", "6")), ("2*3", ("23", "6")), ("10²", ("102", "100")), ("x2", ("x²", "x₂")), ("B-", ("A", "B+", "C")), ("A –", ("5", "-5")),
+    ],
+)  # fmt: skip
+def test_a_sign_that_means_something_is_no_decoration(answer: str, choices: tuple[str, ...]) -> None:
+    assert chat.chosen(answer, choices) is None
 
 
 def test_messages_leave_an_empty_open_turn_to_the_server() -> None:

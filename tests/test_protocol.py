@@ -1,5 +1,6 @@
 """Mention is not use: what counts of what a model writes, as one table; locally, over HTTP, in training data, and wherever a stream is cut."""
 
+import time
 from collections.abc import Generator as Yields
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ IN_REASONING: list[tuple[str, Step | str | None]] = [
     ("I close it with </retrieve>.", None),
     ("Opened as <retrieve> and closed as </generate>", None),
     ("I reason inside <think> and </think>. Then <answer>A</answer> comes.", None),
+    ("The form is\n<think>\nreasoning\n</think>\n<answer>\nfinal answer\n</answer>\nand nothing else", None),
+    ("I reason inside <thinking> and </thinking>, then <answer>A</answer>, yes", None),
     ("I need to <retrieve> the frame of the star", None),
     ("Let me look. <retrieve> the red star </retrieve>", Retrieve(" the red star ")),
     ("The <retrieve> tool helps. <retrieve> the red star </retrieve>", Retrieve(" the red star ")),
@@ -70,6 +73,8 @@ OUTSIDE: list[tuple[str, Step | str | None]] = [
     ("I answer in `<answer>` tags: <answer>A</answer>", Answer("A")),
     ("You said <answer> your answer </answer>. So: <answer>A</answer>", Answer("A")),
     ("You said <answer> Your  Answer </answer>.", None),
+    ("I end with <answer>...</answer>, as you said: <answer>A</answer>", Answer("A")),
+    ("I may write <retrieve> … </retrieve> first.", None),
     ("A frame stands inside <frame> and </frame>.", None),
     ("I would close with `</answer>`.", None),
     ("<retrieve> the star </retrieve>", Retrieve(" the star ")),
@@ -171,6 +176,28 @@ def test_the_loop_goes_on_over_what_is_mentioned(text: str, wanted: Step | str |
             assert wanted in trace.steps
     if wanted is None:
         assert backend.asked == 1 + sum(said.count(stop) for stop in STOPS)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("<thinking>", "</thinking>"), ("<thought>\n", "</thought>"), ("◁think▷", "◁/think▷")])
+def test_the_marks_of_other_models_hold_their_reasoning(opening: str, closing: str) -> None:
+    said = f"{opening}It may be <answer>A</answer>. I write </think>, or not.{closing}<answer>B</answer>"
+    assert chat.parse([said])[-1] == Answer("B")
+    assert chat.parse([f"{opening}So <answer>A</answer>{closing}\n"])[-1] == Answer("A")
+    assert is_thinking(said.partition(closing)[0])
+
+
+def test_a_tag_between_a_mark_s_brackets_is_text() -> None:
+    assert chat.parse(["◁answer▷A◁/answer▷ <answer▷B</answer▷"]) == [Thought("◁answer▷A◁/answer▷ <answer▷B</answer▷")]
+
+
+@pytest.mark.parametrize("said", ["<retrieve> and </retrieve> ", "`<retrieve>a</retrieve>` ", "</retrieve> ", "<retrieve> ``` "])
+def test_a_model_that_repeats_itself_is_read_in_time_that_grows_with_its_words(said: str) -> None:
+    def seconds(count: int) -> float:
+        begun_at = time.process_time()
+        assert first_use(said * count, "<think>") is None
+        return time.process_time() - begun_at
+
+    assert seconds(20_000) < 60 * max(seconds(1000), 0.001)  # 20 times the words; what grows with their square takes 400 times as long
 
 
 ENDS: list[tuple[str, str | None]] = [

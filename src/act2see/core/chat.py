@@ -24,10 +24,11 @@ _AFTER_CLOSING_TAG = re.compile("(?<=</think>)|(?<=" + ")|(?<=".join(STOPS) + ")
 
 
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\{([^{}]*)\}")
-_EMPHASIS = str.maketrans("", "", "*`$")
+_EMPHASIS = re.compile(r"(?<![^\W_])[*`$]+|[*`$]+(?![^\W_])|<\|(?:begin|end)_of_box\|>")
+"""Also GLM's box around an answer. A sign between letters or digits is none: `2*3` is not `23`."""
 _BRACKETS = {("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'), ("“", "”"), ("'", "'")}
-_LETTERED = re.compile(r"[(\[]?([a-z])[)\]]?(?:\s*[.:)\]、。,–—-]\s*(.*))?", re.DOTALL)
-"""A choice's letter, and perhaps its text behind it."""
+_LETTERED = re.compile(r"[(\[]?([a-z])[)\]]?(?:\s*(?:[.:)\]、。,]|[–—-](?=\s*\S))\s*(.*))?", re.DOTALL)
+"""A choice's letter, and perhaps its text behind it. A dash with nothing behind it is a part of the answer: a mark of `B-`."""
 
 _MARKS = re.compile(r"<(?=[|｜]|/?(?:tool_call|tool_response|start_of_turn|end_of_turn|image|img|video|bos|eos|s|pad|unk)>)|\[(?=/?INST\])")
 """Where a mark of a chat format begins: Qwen's and many others' `<|…|>`, DeepSeek's, Gemma's, Llama's, Mistral's."""
@@ -182,13 +183,19 @@ def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
 
 def _bare(text: str) -> str:
     """Text without what decorates it: letter case, full-width forms, emphasis, LaTeX boxes, brackets around all of it, a full stop at its end."""
-    bare = unicodedata.normalize("NFKC", text)
+    letters_of = unicodedata.normalize("NFC", text)
+    bare = unicodedata.normalize("NFC", "".join(one if _is_raised(one) else unicodedata.normalize("NFKC", one) for one in letters_of))
     while (inner := _LATEX.sub(r"\1", bare)) != bare:
         bare = inner
-    bare = bare.translate(_EMPHASIS).strip().rstrip(".。").strip().casefold()
+    bare = _EMPHASIS.sub("", bare).strip().rstrip(".。").strip().casefold()
     while len(bare) > 2 and (bare[0], bare[-1]) in _BRACKETS:
         bare = bare[1:-1].strip()
     return bare
+
+
+def _is_raised(letter: str) -> bool:
+    """Whether it is a superscript or a subscript, which says something else than the letter or digit itself: `10²` is not `102`."""
+    return unicodedata.decomposition(letter).startswith(("<super>", "<sub>"))
 
 
 def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:

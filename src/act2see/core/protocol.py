@@ -2,17 +2,19 @@
 
 A model that reasons quotes what it was told ("end with <answer> your answer </answer>"). What is only mentioned stays text, and decoding goes on.
 
-- A tag between quotation marks or backticks is a mention, and so is a pair that holds the system prompt's placeholder.
+- A tag between quotation marks or backticks is a mention, and so is a pair that holds the system prompt's placeholder or an ellipsis.
 - While the reasoning is open (`<think>` without its `</think>`), a call counts only as a whole one of its own: both tags of one name, between them
   words that name something and do not join the tags ("<retrieve> and </retrieve>"), not quoted, not in a code block. A frame that the model writes
   itself is refused by the same measure. Other tags are mentions.
 - While the reasoning is open no answer counts, but for one that the turn ends right after: then nothing else can be meant.
 - Once the reasoning has closed, and where none was opened, every other pair counts; a malformed one is refused with advice.
 
-`</think>` closes the reasoning unless it is quoted or stands in a pair that names the marks ("inside <think> and </think>").
+`</think>` closes the reasoning unless it is quoted or stands in a pair that names the marks ("inside <think> and </think>"). Some models have other
+marks (`<thinking>`, `<thought>`, `◁think▷`): reasoning is closed by the mark of the kind that opened it.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,8 +27,13 @@ MAX_QUERY_CHARACTERS = 1000
 PLACEHOLDERS = {"retrieve": "what to look for", "generate": "its description", "answer": "your answer", "frame": "and"}
 """What the system prompt writes between each pair of tags."""
 
-_TAG = re.compile(r"<(/?)(think|retrieve|generate|frame|answer)>")
-_NAMES_THE_MARKS = re.compile(r"<think>[^\n<]{0,40}</think>")
+_ELLIPSES = ("...", "…")
+_MARKS = ("think", "thinking", "thought")
+"""What begins and ends reasoning: those that Qwen's models and most others write, and those of Gemini; Kimi's stand between other brackets."""
+
+_TAG = re.compile(rf"(?:<(?=/?\w+>)|◁(?=/?think▷))(/?)({'|'.join(_MARKS)}|retrieve|generate|frame|answer)[>▷]")
+_CLOSING_MARK = re.compile(rf"(?:</(?:{'|'.join(_MARKS)})>|◁/think▷)\Z")
+_NAMES_THE_MARKS = re.compile(r"<think>\s{0,4}[^\n<]{0,40}\s{0,4}</think>")
 _ANY_PAIR_OF_MARKS = re.compile(r"<think>[^<]*</think>")
 _JOINS_THE_TAGS = re.compile(r"\s*(?:and|or|then|to|followed by|through)\b", re.IGNORECASE)
 _QUOTES = "`\"'“”‘’«»„"
@@ -78,7 +85,7 @@ def parse_chunk(text: str, before: str = "", *, ended: bool = False) -> tuple[li
 
 def _last_answer(text: str, before: str) -> Use | None:
     """The answer that a turn ends right after while its reasoning is open, or was closed just behind it."""
-    end = len(text.rstrip().removesuffix("</think>").rstrip())
+    end = len(_CLOSING_MARK.sub("", text.rstrip()).rstrip())
     start = text.rfind("<answer>", 0, end)
     if start < 0 or not text.endswith("</answer>", start, end) or not is_thinking(before + text[:start]) or _is_quoted(text, start):
         return None
@@ -93,20 +100,28 @@ class _Scan:
     text: str
     begin: int
     thinking: bool = False
+    _mark: str = ""
+    """What closes the reasoning."""
     _thinking_since: int = 0
     _tags: list[re.Match[str]] = field(default_factory=list)
     """Those that may belong to the next pair."""
+    _opened: dict[str, int] = field(default_factory=dict)
+    """Where among them the last opening one of each name is: a model that repeats itself writes thousands."""
+    _fences: list[int] | None = None
+    """Where the fences of code blocks begin; None until somebody asks."""
 
     def run(self) -> Use | None:
         skip_to = 0
         for tag in _TAG.finditer(self.text):
             if tag.start() < skip_to or self._is_in_quotes(tag):
                 continue  # mentions
-            if tag[2] == "think":
+            if tag[2] in _MARKS:
                 skip_to = self._think(tag)
                 continue
             if tag.start() < self.begin:
                 continue
+            if not tag[1]:
+                self._opened[tag[2]] = len(self._tags)
             self._tags.append(tag)
             if tag[1]:
                 found = self._use_in_reasoning(tag) if self.thinking else self._use(tag)
@@ -117,11 +132,13 @@ class _Scan:
     def _think(self, tag: re.Match[str]) -> int:
         """Take a mark of reasoning; returns the place up to which tags are mentions."""
         if tag[1]:
-            if self.thinking:
-                self.thinking, self._tags = False, []
+            if self.thinking and tag[0] == self._mark:
+                self.thinking = False
+                self._forget()
             return 0
         if not self.thinking:
             self.thinking, self._thinking_since = True, tag.end()
+            self._mark = f"{tag[0][0]}/{tag[0][1:]}"
             return 0
         named = _NAMES_THE_MARKS.match(self.text, tag.start()) if self._has_thought(tag) else None
         if self._tags and self._stands_right_behind(self._tags[-1], tag):  # inside a call, which is malformed
@@ -133,11 +150,12 @@ class _Scan:
 
     def _use_in_reasoning(self, closing: re.Match[str]) -> Use | None:
         name = closing[2]
-        opening = next((tag for tag in reversed(self._tags) if tag[2] == name and not tag[1]), None)
-        if name == "answer" or opening is None or self._is_told(opening):
+        at = self._opened.get(name)
+        if name == "answer" or at is None or self._is_told(self._tags[at]):
             return None
+        opening = self._tags[at]
         inner = self.text[opening.end() : closing.start()]
-        if _TAG.match(inner.lstrip()) or self._runs_into(opening):
+        if _TAG.match(inner.lstrip()) or (at and self._stands_right_behind(self._tags[at - 1], opening)):
             return self._found(opening, closing, _tags_inside(name))
         if _TAG.search(inner) or not _names_something(name, inner) or _JOINS_THE_TAGS.match(inner):
             return None
@@ -145,11 +163,11 @@ class _Scan:
 
     def _use(self, closing: re.Match[str]) -> Use | None:
         name, tags = closing[2], self._tags
-        self._tags = []
+        self._forget()
         match [(tag[2], not tag[1]) for tag in tags]:
             case [(opened, True), _] if opened == name:
                 inner = self.text[tags[0].end() : closing.start()]
-                if _squeezed(inner) == PLACEHOLDERS[name]:
+                if _squeezed(inner) in (PLACEHOLDERS[name], *_ELLIPSES):
                     return None
                 return self._found(tags[0], closing, _problem_of_pair(name, inner))
             case [_] if _is_quoted(self.text, closing.start()):
@@ -161,21 +179,21 @@ class _Scan:
         inner = self.text[opening.end() : closing.start()]
         return Use(closing[2], opening.start() - self.begin, inner, closing.end() - self.begin, problem)
 
-    def _runs_into(self, opening: re.Match[str]) -> bool:
-        """Whether another opening tag stands right before this one."""
-        at = self._tags.index(opening)
-        return at > 0 and self._stands_right_behind(self._tags[at - 1], opening)
+    def _forget(self) -> None:
+        self._tags, self._opened = [], {}
 
     def _stands_right_behind(self, opening: re.Match[str], tag: re.Match[str]) -> bool:
         return not opening[1] and not self.text[opening.end() : tag.start()].strip()
 
     def _is_told(self, opening: re.Match[str]) -> bool:
         """Whether a pair that opens here is quoted, or stands in a block of code."""
-        return _is_quoted(self.text, opening.start()) or self.text.count("```", 0, opening.start()) % 2 == 1
+        if self._fences is None:
+            self._fences = [fence.start() for fence in re.finditer("```", self.text)]
+        return _is_quoted(self.text, opening.start()) or bisect_left(self._fences, opening.start()) % 2 == 1
 
     def _is_in_quotes(self, tag: re.Match[str]) -> bool:
         """A closing tag is judged with its opening one: what follows it is not known yet where a stream stops."""
-        if tag[1] and tag[2] != "think":
+        if tag[1] and tag[2] not in _MARKS:
             return False
         return _is_quoted(self.text, tag.start()) and self.text[tag.end() : tag.end() + 1] in tuple(_QUOTES)
 
