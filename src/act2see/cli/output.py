@@ -31,33 +31,33 @@ FIRST_LINE_SECONDS, LONGEST_SILENCE_SECONDS = 10.0, 600.0
 
 def say(line: object) -> None:
     """Print one line on stdout. Raises `StoreError` where stdout cannot be written to, and `BrokenPipeError` where nobody reads it any more."""
-    _write(sys.stdout, one_line(str(line)) + "\n")
+    send(sys.stdout, one_line(str(line)) + "\n")
 
 
 def say_text(text: str) -> None:
     """Print a text with its own line breaks."""
-    _write(sys.stdout, plain(text) + ("" if text.endswith("\n") else "\n"))
+    send(sys.stdout, plain(text) + ("" if text.endswith("\n") else "\n"))
 
 
 def say_json(value: Any) -> None:
     """Print a value as one line of JSON, in ASCII; a number that JSON has no word for is null."""
-    _write(sys.stdout, json.dumps(_finite(value), allow_nan=False) + "\n")
+    send(sys.stdout, json.dumps(_finite(value), allow_nan=False) + "\n")
 
 
 def complain(message: str) -> None:
     """Say something on stderr, in one line."""
-    _write(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
+    send(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
 
 
 def end_line() -> None:
     """End a line on stderr that was begun elsewhere."""
-    _write(sys.stderr, "\n")
+    send(sys.stderr, "\n")
 
 
 def complain_of(error: InternalError) -> None:
     """Say that a command ended in an internal error: one line, with its traceback above where that is wanted."""
     if os.environ.get(DEBUG) or isinstance(error, StoppedByFaultError):
-        _write(sys.stderr, plain(error.traceback))
+        send(sys.stderr, plain(error.traceback))
         complain(str(error))
     else:
         complain(f"{error} (a fault of act2see or of a plug-in: run again with {DEBUG}=1 for the traceback, and report it with act2see --version)")
@@ -75,7 +75,8 @@ def discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def send(stream: TextIO | None, text: str) -> None:
+    """Write what is safe to print at once. What stderr does not take is lost; raises `StoreError` for stdout, `BrokenPipeError` for both."""
     if stream is None:  # closed before we began; `cli.entry` has seen to it
         return
     try:

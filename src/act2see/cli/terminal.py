@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal, TextIO, assert_never
 
+from act2see.cli.output import send
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import plain
@@ -184,7 +185,6 @@ class Printer:
             self._streamed, self._stepped = "", False
         self._streamed += text
         self._feed(text)
-        self._stream.flush()
 
     def step(self, step: Step) -> None:
         """Write what of a step has not been written yet."""
@@ -205,7 +205,6 @@ class Printer:
             if isinstance(step, Answer):
                 self._answer = None
         self._stepped = True
-        self._stream.flush()
 
     def finish(self, trace: Trace) -> None:
         """End the open line, and say what the trace cost and, if there is no answer, why."""
@@ -213,7 +212,6 @@ class Printer:
         if trace.answer is None:
             self._write(f"  no answer: {why_no_answer(trace.finish)}\n", _ERROR)
         self._write(f"  {cost_line(trace.cost, trace.looks)}\n", _DIM)
-        self._stream.flush()
 
     def _feed(self, text: str) -> None:
         text = self._tail + text
@@ -296,7 +294,7 @@ class Printer:
         for frame in observation.frames:
             self._write(f"  {self._frame_arrow} {frame_line(frame)}\n", _IMAGINED if frame.seconds is None else _SEEN)
             if self._protocol is not None:
-                self._stream.write("    " + picture(frame.image, columns=PICTURE_COLUMNS, protocol=self._protocol) + "\n")
+                send(self._stream, "    " + picture(frame.image, columns=PICTURE_COLUMNS, protocol=self._protocol) + "\n")
 
     def _write(self, text: str, colour: str = "") -> None:
         # A lone surrogate, or a letter that the stream's encoding lacks, becomes "?": what a model wrote must not end the program.
@@ -304,7 +302,7 @@ class Printer:
         if not text:
             return
         self._at_line_start = text.endswith("\n")
-        self._stream.write(f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text)
+        send(self._stream, f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text)
 
 
 def frame_line(frame: Frame) -> str:

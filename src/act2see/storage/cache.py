@@ -117,7 +117,7 @@ class Cache:
     def label(self, digest: str, video: str) -> None:
         """Keep a video's name beside what is kept of it: entries are named by its digest, which tells a reader nothing."""
         name = _label(digest)
-        if not os.path.isfile(self.path(name)):
+        if not os.path.isfile(self.path(name)):  # also where a folder may not be read or a name is too long
             self.write(name, json.dumps(video).encode())
 
     def labels(self) -> dict[str, str]:
