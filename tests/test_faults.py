@@ -26,7 +26,11 @@ def _endless(number: int) -> int:
     return _endless(number + 1) + 1
 
 
-def _raise(error: Exception) -> Callable[[], None]:
+class PanicException(BaseException):
+    """As PyO3 makes one for a library in Rust."""
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
     def work() -> None:
         raise error
 
@@ -41,6 +45,7 @@ def _raise(error: Exception) -> Callable[[], None]:
         (_raise(OSError(5, "Input/output error", "x")), "OSError"),
         (_raise(ExceptionGroup("several", [TypeError("a"), ValueError("b")])), "ExceptionGroup"),
         (_raise(Speechless()), "Speechless"),
+        (_raise(PanicException("index out of range")), "PanicException"),
         (_raise(StopIteration()), "StopIteration"),
         (_raise(UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")), "UnicodeEncodeError"),
         (lambda: t_quantile(0), "ValueError"),

@@ -17,6 +17,8 @@ from act2see.core.plaintext import one_line
 from act2see.storage.atomic import MAX_LINES_BYTES, opened, writing
 
 ERRORS_FILE = "errors.jsonl"
+_PANIC = "PanicException"
+"""PyO3's (`pyo3_runtime.PanicException`), a class of its own in each library: it can be told by its name alone."""
 _MESSAGE_CHARACTERS = 300
 _TRACEBACK_CHARACTERS = 20_000
 """From its beginning and its end, half each: an endless recursion's is long."""
@@ -26,18 +28,21 @@ _TRACEBACK_CHARACTERS = 20_000
 def unexpected(*passing: type[Exception]) -> Iterator[None]:
     """Raise any exception that is neither ours nor one of `passing` as an `InternalError`. Also a decorator.
 
-    KeyboardInterrupt and SystemExit are no `Exception` and pass.
+    What is no `Exception` says that all should end, and passes: KeyboardInterrupt, SystemExit. A panic in a library written in Rust (tokenizers,
+    safetensors) is none either, and is a fault like any other.
     """
     known: tuple[type[Exception], ...] = (Act2SeeError, *passing)
     try:
         yield
     except known:
         raise
-    except Exception as error:  # the one broad handler: what it catches is told with its place, never swallowed
+    except BaseException as error:  # the one broad handler: what it catches is told with its place, never swallowed
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise _internal(error) from error
 
 
-def _internal(error: Exception) -> InternalError:
+def _internal(error: BaseException) -> InternalError:
     """Where it happened, as module:line: the innermost frame of act2see, and the one that raised it where that is another."""
     frames = [f"{frame.f_globals.get('__name__', '?')}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in frames if place.startswith("act2see.") and not place.startswith(f"{__name__}:")]
