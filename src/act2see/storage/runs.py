@@ -7,7 +7,7 @@
     frames/         <sha256>.png|jpg, each written once
     summary.json    what came out; costs.json: what of it differs from one machine to the next
 
-How frames are named, kept and checked: frames.py. A folder may be a stranger's: nothing but its regular files is read (see disk.py), a line that
+How frames are named, kept and checked: frames.py. A folder may be a stranger's: nothing but its regular files is read (see atomic.py), a line that
 is no trace is named by its number, and nothing outside the folder is opened or written.
 """
 
