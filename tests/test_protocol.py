@@ -261,6 +261,22 @@ def test_reasoning_that_is_sent_apart_quotes_an_answer() -> None:
     assert answer.stopped == "tag"
 
 
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_reasoning_that_is_sent_apart_ends_where_the_server_says(cut: int) -> None:
+    reasoning, content = "I close </think>, then <answer>A</answer>? <", "<answer>B</answer>"
+    answer = heard(reasoning + content, "", [cut, len(reasoning)], CALL_STOPS, len(reasoning))
+    said = reasoning.replace("</think>", "`</think>`")
+    assert parse_chunk(answer.text)[0] == [Thought(f"<think>{said}</think>"), Answer("B")]
+
+
+def test_nothing_of_a_reasoning_that_is_cut_off_is_lost() -> None:
+    answer = _Answer()
+    answer.take(Piece(Delta(reasoning="it is a </thi")))
+    answer.take(Piece(finish_reason="length"))
+    answer.end()
+    assert (answer.text, answer.stopped) == ("<think>it is a </thi", "length")
+
+
 def test_a_model_that_quotes_without_end_has_used_up_its_length() -> None:
     quote = "I end with <answer> your answer </answer>. "
     backend = Speaker("<think>" + quote * 500, {"backend": "speaker"})

@@ -238,6 +238,9 @@ class OpenAIBackend:
         return url
 
 
+_CLOSING = "</think>"
+
+
 class _Answer:
     """What has come of one answer: its text up to the first call or answer in it, and how it ended."""
 
@@ -252,6 +255,7 @@ class _Answer:
         self._matched: str | None = None
         self._is_cut = False
         self._is_reasoning = False
+        self._held = ""
         self._behind = 0
 
     @property
@@ -298,21 +302,30 @@ class _Answer:
         else:
             tail = left_out(self.text, self._before, self._stops)
         if not tail and self._is_reasoning:
-            tail = "</think>"
+            tail = _CLOSING
         self.text += tail
         return tail
 
     def _words(self, choice: Piece) -> str:
         """The piece's text. Reasoning that a server sends apart goes between `<think>` marks, as the model itself would write it (our choice)."""
-        reasoning, content = choice.delta.reasoning, choice.delta.content
+        content = choice.delta.content
+        reasoning = self._quoted(choice.delta.reasoning, is_last=bool(content) or choice.finish_reason is not None)
         new = ""
         if reasoning:
             new += reasoning if self._is_reasoning else f"<think>{reasoning}"
             self._is_reasoning = True
         if content:
-            new += f"</think>{content}" if self._is_reasoning else content
+            new += f"{_CLOSING}{content}" if self._is_reasoning else content
             self._is_reasoning = False
         return new
+
+
+    def _quoted(self, reasoning: str, *, is_last: bool) -> str:
+        """Reasoning in which each closing mark is quoted: it ends where the server says so. The beginning of a mark waits for the next piece."""
+        text = self._held + reasoning
+        held = 0 if is_last else next((count for count in range(len(_CLOSING) - 1, 0, -1) if text.endswith(_CLOSING[:count])), 0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held].replace(_CLOSING, f"`{_CLOSING}`")
 
 
 def left_out(text: str, before: str, stops: Sequence[str]) -> str:
