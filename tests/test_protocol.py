@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see.backends.openai import CALL_STOPS, _Answer
+from act2see.backends.openai import CALL_STOPS, MAX_MENTIONS, _Answer
 from act2see.backends.stream import Delta, Piece
 from act2see.core import chat, decoding
 from act2see.core.engine import reason
@@ -275,6 +275,14 @@ def test_nothing_of_a_reasoning_that_is_cut_off_is_lost() -> None:
     answer.take(Piece(finish_reason="length"))
     answer.end()
     assert (answer.text, answer.stopped) == ("<think>it is a </thi", "length")
+
+
+def test_a_stream_that_mentions_calls_without_end_is_hung_up_on() -> None:
+    answer = _Answer("<think>", ())
+    taken = [answer.take(Piece(Delta("<retrieve> and </retrieve> "))) for _ in range(MAX_MENTIONS)]
+    assert (answer.ran_on, answer.is_complete, answer.stopped) == (True, True, "length")
+    assert answer.text == "".join(taken) == "<retrieve> and </retrieve> " * MAX_MENTIONS
+    assert answer.end() == ""
 
 
 def test_a_model_that_quotes_without_end_has_used_up_its_length() -> None:

@@ -50,6 +50,16 @@ def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path, tmp_path
     assert (tmp_path / "out.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
+def test_a_report_never_takes_the_videos_place(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    content = clip.read_bytes()
+    (tmp_path / "link.html").symlink_to(clip)
+    for place in (clip, tmp_path / "link.html"):
+        done = act2see("ask", clip, "What colour?", *fakes("Direct"), "--report", place)
+        assert (done.code, done.out) == (1, "")
+        assert f"cannot write {place}: it is what is read here" in done.err
+    assert clip.read_bytes() == content
+
+
 def test_a_tools_failure_is_told_to_the_model_and_in_the_json(act2see: Act2See, clip: Path) -> None:
     done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker", "Blind"), "--json")
     assert done.code == 0

@@ -134,6 +134,12 @@ def test_a_run_of_the_first_few_goes_on_with_all(act2see: Act2See, whole: Done) 
     assert content("run") == content("whole")
 
 
+def test_without_a_run_there_is_nothing_to_resume_and_nothing_is_made(act2see: Act2See) -> None:
+    done = act2see("construct", "synthetic", "--teacher", "eval_fakes:Steady", "--out", "none", "--n", "2", "--resume")
+    assert (done.code, done.err) == (1, "act2see: no run in none: it holds no run.json\n")
+    assert not Path("none").exists()
+
+
 def test_who_interrupts_is_told_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACT2SEE_TEST_WAIT", "100")
     process = start(tmp_path, *flags(), "--out", tmp_path / "run")

@@ -43,6 +43,9 @@ CALL_STOPS = ("</retrieve>", "</generate>")
 """What a server is asked to stop at where it cannot go on with a turn: after an answer a model stops by itself, and one in its reasoning is none."""
 RUN_ON_CHARACTERS = 64
 """What a server may write behind an answer before it is hung up on: one that is heard to its end says what the answer cost."""
+MAX_MENTIONS = 256
+"""A model that mentions calls this often in one answer repeats itself: it has used up its length. Our choice; a stop that is only mentioned costs no
+request here as it does in `decoding`, where it is 32."""
 
 _TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in STOPS) + ")>")
 
@@ -257,18 +260,25 @@ class _Answer:
         self._is_reasoning = False
         self._held = ""
         self._behind = 0
+        self._mentions = 0
 
     @property
     def is_complete(self) -> bool:
-        return self._is_cut or self.finish is not None
+        return self._is_cut or self._goes_on or self.finish is not None
 
     @property
     def ran_on(self) -> bool:
-        """Whether the server writes on and on behind a call or an answer."""
-        return self._behind > RUN_ON_CHARACTERS
+        """Whether the server writes on and on: behind a call or an answer, or what only mentions them."""
+        return self._behind > RUN_ON_CHARACTERS or self._goes_on
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._mentions >= MAX_MENTIONS
 
     @property
     def stopped(self) -> Literal["tag", "end", "length"]:
+        if self._goes_on:
+            return "length"
         if self._is_cut or self.text.endswith(self._stops):
             return "tag"
         return "length" if self.finish == "length" else "end"
@@ -288,14 +298,18 @@ class _Answer:
             self.first_seconds = time.perf_counter()
         known = len(self.text)
         self.text += new
-        if _closes(self.text, known) and (found := first_use(self.text, self._before)) is not None:
+        if not _closes(self.text, known):
+            return new
+        if (found := first_use(self.text, self._before)) is None:
+            self._mentions += 1
+        else:
             self._behind = len(self.text) - found.end
             self.text, self._is_cut = self.text[: found.end], True
         return self.text[known:]
 
     def end(self) -> str:
         """Put back what the server left out at the end of a finished answer; returns the text that it adds."""
-        if self._is_cut or self.finish != "stop":
+        if self._is_cut or self._goes_on or self.finish != "stop":
             return ""
         if self._matched in STOPS:
             tail = "" if self.text.endswith(self._matched) else self._matched
@@ -318,7 +332,6 @@ class _Answer:
             new += f"{_CLOSING}{content}" if self._is_reasoning else content
             self._is_reasoning = False
         return new
-
 
     def _quoted(self, reasoning: str, *, is_last: bool) -> str:
         """Reasoning in which each closing mark is quoted: it ends where the server says so. The beginning of a mark waits for the next piece."""

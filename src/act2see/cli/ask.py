@@ -40,7 +40,7 @@ def ask(
     from act2see.synthetic.scope import NOTICE
 
     check_question(question, settings.choices)
-    check_file_to_write(settings.report)
+    check_file_to_write(settings.report, video)
     registry.check_backend(settings.backend)
     registry.check_retriever(settings.retriever)
     registry.check_generator(settings.generator, settings.judge)

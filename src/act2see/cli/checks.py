@@ -29,8 +29,8 @@ def check_question(question: str, choices: Sequence[str]) -> None:
         raise ConfigError("the same choice twice: give different ones")
 
 
-def check_file_to_write(path: Path | None) -> None:
-    """Refuse a file that cannot be written. Raises `ConfigError`."""
+def check_file_to_write(path: Path | None, *read: str) -> None:
+    """Refuse a file that cannot be written, and one of those that the command reads. Raises `ConfigError`."""
     if path is None:
         return
     try:
@@ -38,6 +38,8 @@ def check_file_to_write(path: Path | None) -> None:
             raise ConfigError(f"cannot write {path}: it is a folder; give a file")
         if not path.parent.is_dir():
             raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+        if any(os.path.exists(one) and path.exists() and path.samefile(one) for one in map(os.path.expanduser, read)):
+            raise ConfigError(f"cannot write {path}: it is what is read here, and would be lost; give another file")
         there = path if path.exists() else path.parent
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise ConfigError(f"cannot write {path}: {error.strerror}; give another file") from error

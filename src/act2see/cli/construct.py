@@ -96,6 +96,7 @@ def _read(asked: "Benchmark", limit: int | None) -> "list[Sample]":
 def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> None:
     """Refuse what cannot be, before anything heavy is loaded."""
     from act2see import registry
+    from act2see.storage.runs import Run
 
     registry.check_benchmark(source)
     registry.check_backend(settings.backend)
@@ -106,6 +107,8 @@ def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> 
         raise ConfigError("the traces need a place: name the run's folder with --out")
     if os.path.lexists(settings.out / "run.json") and not settings.resume:  # before the source is read, which may take a while
         raise ConfigError(f"{settings.out} holds a run already: go on with --resume, or give another folder")
+    if settings.resume:
+        Run.open(settings.out)
     if spending.budget_usd is not None and spending.prices is None:
         raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
 
