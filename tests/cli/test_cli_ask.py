@@ -1,6 +1,8 @@
 """`ask` as a person uses it: the answer on stdout, the rest on stderr, settings from flags and files."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import av
@@ -48,6 +50,17 @@ def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path, tmp_path
     assert told["made_with"]["retriever"] == "finder"
     assert (told["save"], told["report"]) == ("runs/one", "out.html")
     assert (tmp_path / "out.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def test_an_answer_is_told_though_its_report_cannot_be_written(act2see: Act2See, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = act2see("ask", clip, "What colour?", "--choices", "blue", "red", *fakes("Direct"), "--report", "full.html")
+    assert (done.code, done.out) == (1, "B. red\n")
+    assert "act2see: cannot write the report to full.html: the disk is full" in done.err
+    assert not Path("full.html").exists()
 
 
 def test_a_report_never_takes_the_videos_place(act2see: Act2See, clip: Path, tmp_path: Path) -> None:

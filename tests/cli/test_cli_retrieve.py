@@ -1,6 +1,7 @@
 """`retrieve`: a line a frame on stdout, files named by time, JSON, and what is said of what was found."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,19 @@ def test_several_frames_are_files_named_by_their_time(act2see: Act2See, clip: Pa
         with Image.open(file) as image:
             assert image.size == (64, 48)
             assert np.asarray(image.convert("L")).mean() == pytest.approx(grey, abs=2)
+
+
+def test_a_frame_takes_the_place_of_a_link_or_a_fifo_whole(act2see: Act2See, clip: Path, tmp_path: Path) -> None:
+    """A FIFO would be waited for, what a link names would be overwritten, and a full disk would leave an empty picture."""
+    (tmp_path / "kept").write_text("kept", encoding="utf-8")
+    Path("found").mkdir()
+    Path("found/00001.000.png").symlink_to(tmp_path / "kept")
+    os.mkfifo("found/00000.900.png")
+    assert act2see("retrieve", clip, "grey 120", *GREY, "--select", "argmax", "--top", "2", "--out", "found").code == 0
+    assert (tmp_path / "kept").read_text(encoding="utf-8") == "kept"
+    for file in Path("found").iterdir():
+        with Image.open(file) as image:
+            assert (image.size, file.is_symlink()) == ((64, 48), False)
 
 
 def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path) -> None:

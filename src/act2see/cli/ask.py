@@ -70,9 +70,10 @@ def ask(
         finally:
             if run and (trace.steps or trace.finish):
                 run.append(trace)
+    is_answered = tell_answer(trace, settings)  # first: a disk that is full must not cost what the model was asked
     if settings.report:
         write_report(trace, settings.report)
-    return ANSWERED if tell_answer(trace, settings) else NO_ANSWER
+    return ANSWERED if is_answered else NO_ANSWER
 
 
 def reason_aloud(

@@ -99,16 +99,18 @@ def _found(video: "Video", query: str, settings: RetrieveConfig) -> "tuple[Seque
 
 
 def _write(frames: "Sequence[Frame]", folder: Path) -> list[Path | None]:
-    """The frames as files named by their time, so that they sort by it."""
+    """The frames as files named by their time, so that they sort by it; each is there whole or not at all. Raises `StoreError`."""
+    from act2see.storage.frames import save_picture
+
     files: list[Path | None] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for frame in frames:
-            path = folder / f"{frame.seconds or 0:09.3f}.png"
-            frame.image.save(path)
-            files.append(path)
     except OSError as error:
         raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a folder that can be written") from error
+    for frame in frames:
+        path = folder / f"{frame.seconds or 0:09.3f}.png"
+        save_picture(path, frame)
+        files.append(path)
     return files
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from act2see.core.errors import StoreError
+from act2see.core.errors import StoreError, disk_reason
 from act2see.core.trace import Trace
 from act2see.report import view
 from act2see.report.pictures import Album
@@ -44,7 +44,7 @@ def write_page(path: Path, html: str) -> None:
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
-            f"cannot write the report to {path}: {error.strerror or error}: give a file in a folder that exists and can be written"
+            f"cannot write the report to {path}: {disk_reason(error)}; give a file in a folder that exists and can be written"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
