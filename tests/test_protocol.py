@@ -1,6 +1,5 @@
 """Mention is not use: what counts of what a model writes, as one table; locally, over HTTP, in training data, and wherever a stream is cut."""
 
-import time
 from collections.abc import Generator as Yields
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,16 +187,6 @@ def test_the_marks_of_other_models_hold_their_reasoning(opening: str, closing: s
 
 def test_a_tag_between_a_mark_s_brackets_is_text() -> None:
     assert chat.parse(["◁answer▷A◁/answer▷ <answer▷B</answer▷"]) == [Thought("◁answer▷A◁/answer▷ <answer▷B</answer▷")]
-
-
-@pytest.mark.parametrize("said", ["<retrieve> and </retrieve> ", "`<retrieve>a</retrieve>` ", "</retrieve> ", "<retrieve> ``` "])
-def test_a_model_that_repeats_itself_is_read_in_time_that_grows_with_its_words(said: str) -> None:
-    def seconds(count: int) -> float:
-        begun_at = time.process_time()
-        assert first_use(said * count, "<think>") is None
-        return time.process_time() - begun_at
-
-    assert seconds(20_000) < 60 * max(seconds(1000), 0.001)  # 20 times the words; what grows with their square takes 400 times as long
 
 
 ENDS: list[tuple[str, str | None]] = [

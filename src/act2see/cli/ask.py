@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from act2see.cli.checks import check_file_to_write, check_question
 from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
 from act2see.cli.opening import open_video
-from act2see.cli.output import complain, end_line, index_progress, note_frames_left_out, say_json, tell_answer
+from act2see.cli.output import complain, end_line, index_progress, note_frames_left_out, say_json, tell_answer, working
 from act2see.config import AskConfig, ModelConfig, SettingsFile, recorded
 from act2see.core.errors import Act2SeeError, ScopeError
 
@@ -31,7 +31,8 @@ def ask(
 ) -> int:
     """Ask a question about a video.
 
-    The answer goes to stdout, the reasoning to stderr. Exit codes: 0 answered, 1 error, 2 usage, 3 no answer, 130 interrupted.
+    The answer goes to stdout, the reasoning to stderr. Exit codes: 0 answered, 1 error, 2 usage, 3 no answer, 70 internal error,
+    130 interrupted.
     """
     del config  # read before this function was called
     from act2see import registry
@@ -48,7 +49,8 @@ def ask(
     opened.times(settings.fps)  # what is wrong with the video or the rate is said before a model is loaded
     notice = screen(opened, settings)
     run = _open_run(settings) if settings.save else None
-    backend = registry.backend(settings.backend, settings)
+    with working(f"loading {settings.backend}"):
+        backend = registry.backend(settings.backend, settings)
     trace = new_trace(opened, question, settings.choices, fps=settings.fps, id=uuid.uuid4().hex, backend=backend, max_frames=settings.max_frames)
     trace.made_with |= {} if notice is None else {NOTICE: notice}
     note_frames_left_out(frames_left_out(trace), len(trace.frames))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    benchmark: Annotated[str, Parameter(help="synthetic, or package.module:Class.")],
+    benchmark: Annotated[str, Parameter(help="A name that act2see benchmarks lists, or package.module:Class.")],
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
@@ -311,4 +311,5 @@ def _costs_of(run: "Run") -> "list[Cost]":
 def _tell_seconds(spent: dict[str, Any]) -> None:
     if whole := spent["seconds"]["all"]:
         stages = ", ".join(f"{name} {found['mean']:.2f}" for name, found in spent["seconds"].items() if name != "all")
-        say(f"an answer took {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f}): {stages}")
+        took = f"an answer took {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f})"
+        say(f"{took}: {stages}" if stages else took)

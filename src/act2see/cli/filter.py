@@ -67,14 +67,27 @@ def filter_run(
     )
     everything = _judged(opened, places, references, found, settings, {name: one.note for name, one in verdicts.items() if not one.is_kept})
     summary = {**_summary(everything, len(references), failed, settings), "unreadable": len(damaged)}
+    before = _kept_before(settings.out)
     with whole_folder(settings.out, replaces=REJECTED) as folder:
         _write(folder, opened, places, everything, references, summary)
         if verdicts:
             (folder / VERDICTS_FILE).write_bytes(content_of(run, VERDICTS_FILE))
+    if before is not None:
+        complain(f"note: the {before} traces that an earlier filtering kept in {settings.out} are replaced")
     if settings.page is not None:
         _write_review(settings.page, opened, places, everything, references, settings)
     _tell(summary, settings)
     return ANSWERED
+
+
+def _kept_before(out: Path) -> int | None:
+    """How many traces an earlier filtering into the same folder kept; None where there was none."""
+    from act2see.storage.runs import Run
+
+    try:
+        return sum(1 for _ in Run.open(out).places())
+    except StoreError:
+        return None
 
 
 def _judged(

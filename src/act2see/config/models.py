@@ -73,7 +73,7 @@ class ImagineConfig(SearchConfig):
     """How pictures of what never happened are made and checked. Generators of third parties are made from it, or from a config that extends it."""
 
     generator: str = "auto"
-    """What makes them: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
+    """Image generator: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
     generator_url: Annotated[str | None, Parameter(group=SERVER)] = None
     """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0

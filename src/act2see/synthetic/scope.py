@@ -18,7 +18,10 @@ _OF_FOLDERS = ("huggingface", "diffusers", "siglip", "clip", "blip2", "embedding
 SYNTHETIC = "synthetic"
 NOTICE = "notice"
 """The name under which a trace's `made_with` warns of what must not be relied on."""
-FORCED = "asked with --force: the embedded model knows only the synthetic world, and what it says of anything else is not to be relied on"
+FORCED = (
+    "asked with --force: the embedded model knows only the synthetic world, and questions with choices about it; "
+    "what it says of anything else is not to be relied on"
+)
 _UNVERIFIED = "its judge knows only the synthetic world, and the frame that it was made from is not of it"
 
 _WAYS = (
