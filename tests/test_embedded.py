@@ -10,6 +10,8 @@ import pytest
 
 from act2see.registry import MICRO
 
+pytestmark = pytest.mark.timeout(1200)  # the set-up asks hundreds of questions: minutes on a busy machine
+
 
 def act2see(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "act2see", *arguments], cwd=folder, capture_output=True, text=True, check=False)
