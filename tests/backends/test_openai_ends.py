@@ -3,11 +3,9 @@
 import email.utils
 import gzip
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +19,7 @@ from act2see.benchmarks.vcrbench_judge import Judge
 from act2see.core.errors import BackendError, ConfigError, JudgeError
 from act2see.core.interfaces import Continuation
 from act2see.core.trace import Frame, Trace
-from raw_server import STREAM_HEAD, RawServer, Script, Write, delta, event, raw_server, whole
+from raw_server import STREAM_HEAD, RawServer, Script, Write, delta, dripping_handshake, event, raw_server, whole
 
 KEY = "sk-very-secret-1234567890"
 ANSWER = event(delta("<answer> B </answer>")) + event(delta("", "stop")) + b"data: [DONE]\n\n"
@@ -346,19 +344,6 @@ def test_what_json_cannot_hold_is_not_sent(changes: dict[str, Any]) -> None:
 
 
 def test_a_tls_handshake_has_the_same_deadline() -> None:
-    ended = threading.Event()
-
-    def drip(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection, suppress(OSError):
-            connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a long message
-            while not ended.wait(0.02):
-                connection.sendall(b"\x02")
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=drip, args=(listening,))
-        thread.start()
-        url = f"https://127.0.0.1:{listening.getsockname()[1]}/v1"
+    with dripping_handshake() as port:
+        url = f"https://127.0.0.1:{port}/v1"
         assert "did not finish its answer within 0.4 s" in refused(OpenAISettings("m", url, answer_seconds=0.4, timeout_seconds=5))
-        ended.set()
-        thread.join()

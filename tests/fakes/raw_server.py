@@ -1,6 +1,7 @@
 """An HTTP server on 127.0.0.1 that writes whatever bytes a test says, in whatever pace: what no well-behaved server does."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -98,4 +99,26 @@ def raw_server(*scripts: Script) -> Iterator[RawServer]:
         finally:
             state.released.set()
             http.shutdown()
+            thread.join()
+
+
+@contextmanager
+def dripping_handshake() -> Iterator[int]:
+    """The port of a server that begins a TLS handshake and drips on for ever: the head of a long message, then a byte now and then."""
+    ended = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while not ended.wait(0.02):
+                connection.sendall(b"\x02")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            ended.set()
             thread.join()

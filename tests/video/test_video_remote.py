@@ -1,6 +1,5 @@
 """Fetching by address: http(s) alone, within limits of size and time, whole or not at all."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 from act2see.core.errors import VideoError
 from act2see.video import Video
 from act2see.video.download import fetch, is_url
+from raw_server import dripping_handshake
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 CONTENT = bytes(range(256)) * 1000
@@ -186,22 +186,8 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_time_limit_holds_for_the_tls_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    ended = threading.Event()
-
-    def drip(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection, suppress(OSError):
-            connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a long message
-            while not ended.wait(0.02):
-                connection.sendall(b"\x02")
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=drip, args=(listening,))
-        thread.start()
-        with pytest.raises(VideoError, match=r"it took longer than 0\.5 s"):
-            fetch(f"https://127.0.0.1:{listening.getsockname()[1]}/a.mp4", tmp_path, timeout_seconds=0.5)
-        ended.set()
-        thread.join()
+    with dripping_handshake() as port, pytest.raises(VideoError, match=r"it took longer than 0\.5 s"):
+        fetch(f"https://127.0.0.1:{port}/a.mp4", tmp_path, timeout_seconds=0.5)
 
 
 def test_a_folder_that_cannot_be_made(site: str, tmp_path: Path) -> None:
