@@ -46,11 +46,13 @@ class Clip:
     def write(self, folder: Path) -> Path:
         """Write the file and give its path."""
         path = folder / self.name
-        speed = {"preset": "ultrafast", "threads": "1", "crf": "4"} if self.codec.startswith("libx26") else {}
+        speed = {"preset": "ultrafast", "crf": "4"} if self.codec.startswith("libx26") else {}
         quiet = {"x265-params": "log-level=none"} if self.codec == "libx265" else {}
         quality = {"qmin": "1", "qmax": "3"} if self.codec in _QUANTISED else {}
         with av.open(path, "w", format=self.form, options=dict(self.file_options)) as container:
-            stream: Any = container.add_stream(self.codec, rate=Fraction(self.rate), options={**speed, **quiet, **quality, **self.options})
+            stream: Any = container.add_stream(
+                self.codec, rate=Fraction(self.rate), options={"threads": "1", **speed, **quiet, **quality, **self.options}
+            )
             stream.width, stream.height, stream.pix_fmt = *self.size, self.pixels
             if self.times is not None:
                 stream.codec_context.time_base = Fraction(1, _CLOCK)
