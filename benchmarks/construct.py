@@ -26,11 +26,12 @@ from act2see.cli.asking import threads_for
 from act2see.cli.construct import Work
 from act2see.config import SearchConfig
 from act2see.core.chat import Tool
+from act2see.core.engine import LoopOptions
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Cost, Frame, Trace
 from act2see.curation.construct import Constructed, Constructor, Spending
 from act2see.evaluation.evaluator import Evaluator
-from act2see.execution.pool import Patience, each
+from act2see.execution.pool import CircuitBreaker, imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
 from act2see.tools.retrievers.search import SearchRetriever
@@ -111,9 +112,9 @@ def _looking_ms(clip: Path, times: int = 40) -> float:
 def _constructed(source: Told, workers: int, latency: float, folder: Path) -> Iterator[Constructed | None]:
     """As `act2see construct` goes through them."""
     run = Run.create(folder, command="construct", config={}, seed=None)
-    evaluator = Evaluator(source, Teaches(latency), At(), max_looks=1, turns=threading.Semaphore(workers))
-    work = Work(Constructor(evaluator), run, {}, Patience(120.0), Spending())
-    return each(enumerate(source.samples()), work, threads_for(workers))
+    evaluator = Evaluator(source, Teaches(latency), At(), turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=1))
+    work = Work(Constructor(evaluator), run, {}, CircuitBreaker(120.0), Spending())
+    return imap_unordered(enumerate(source.samples()), work, threads_for(workers))
 
 
 def _timed(source: Told, workers: int, latency: float, decoding: float, folder: Path) -> dict[str, Any]:

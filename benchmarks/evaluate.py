@@ -23,12 +23,12 @@ from typing import Any
 from act2see.cli.asking import threads_for
 from act2see.cli.evaluate import Work
 from act2see.core.chat import Tool, chosen
-from act2see.core.engine import new_trace
+from act2see.core.engine import LoopOptions, new_trace
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Cost, Trace
 from act2see.evaluation.evaluator import Evaluator
 from act2see.evaluation.scores import Score, summarise_costs, summarise_scores
-from act2see.execution.pool import Patience, each
+from act2see.execution.pool import CircuitBreaker, imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
 from act2see.video import Video
@@ -115,9 +115,11 @@ def decoding_ms(clip: Path, times: int = 40) -> float:
 def _asked(benchmark: Same, workers: int, latency: float, folder: Path | None) -> Iterator[tuple[Score, Cost | None]]:
     """As `act2see eval` goes through them."""
     run = None if folder is None else Run.create(folder, command="eval", config={}, seed=None)
-    work = Work(Evaluator(benchmark, Waits(latency), None, max_looks=0, turns=threading.Semaphore(workers)), run, {}, Patience(120.0))
+    work = Work(
+        Evaluator(benchmark, Waits(latency), None, turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=0)), run, {}, CircuitBreaker(120.0)
+    )
     chains = ([question] for question in enumerate(benchmark.samples()))
-    return (one for chain in each(chains, work, threads_for(workers)) for one in chain)
+    return (one for chain in imap_unordered(chains, work, threads_for(workers)) for one in chain)
 
 
 def _timed(benchmark: Same, workers: int, latency: float, decoding: float, folder: Path | None) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from act2see import registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.cli.asking import threads_for
 from act2see.config import SearchConfig
+from act2see.core.engine import LoopOptions
 from act2see.core.interfaces import Retriever, Sample
 from act2see.core.rejection_reasons import Reason
 from act2see.core.trace import Frame, Observation, Retrieve, Trace
 from act2see.curation.filters import Judged, Limits, judge, own_words
 from act2see.curation.qa_records import reference
 from act2see.evaluation.evaluator import Evaluator, Scored
-from act2see.execution.pool import each
+from act2see.execution.pool import imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.dataset import Place, item
 from act2see.synthetic.teacher import ScriptedTeacher
@@ -92,7 +93,7 @@ def _judged(teacher: ScriptedTeacher, count: int, workers: int, folder: Path) ->
     source = SyntheticBenchmark(folder / "videos", count, kinds=("static", "transient"), split="train")
     retriever = registry.retriever("micro", SearchConfig(cache=False))
     assert retriever is not None
-    evaluator = Evaluator(source, teacher, BringsAgain(retriever), max_looks=2, turns=threading.Semaphore(workers))
+    evaluator = Evaluator(source, teacher, BringsAgain(retriever), turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=2))
     run = Run.create(folder / "run", command="construct", config={}, seed=0)
 
     def work(sample: Sample) -> Sample:
@@ -101,7 +102,7 @@ def _judged(teacher: ScriptedTeacher, count: int, workers: int, folder: Path) ->
         run.append(scored.trace)
         return sample
 
-    samples = {sample.id: sample for sample in each(source.samples(), work, threads_for(workers))}
+    samples = {sample.id: sample for sample in imap_unordered(source.samples(), work, threads_for(workers))}
     found = []
     for place in run.places():
         trace = run.sketch_at(place)

@@ -21,13 +21,13 @@ from typing import Any
 
 from act2see import registry
 from act2see.cli.construct import Work
-from act2see.config import ConstructConfig, SpendingConfig
+from act2see.config import ConstructConfig, ConstructExecutionConfig
 from act2see.core.chat import Tool
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Trace
 from act2see.curation.construct import Constructed, Constructor, Spending
 from act2see.evaluation.evaluator import Evaluator
-from act2see.execution.pool import Patience, each
+from act2see.execution.pool import CircuitBreaker, imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.teacher import ScriptedTeacher
 
@@ -85,7 +85,7 @@ def _here(folder: Path, source: Any, settings: ConstructConfig, samples: Sequenc
     started = time.perf_counter()
     retriever = registry.retriever(settings.retriever, settings)
     backend = registry.backend(settings.backend, settings)
-    evaluator = Evaluator(source, backend, retriever, fps=settings.fps, **registry.limits(settings), turns=threading.Semaphore(workers))
+    evaluator = Evaluator(source, backend, retriever, fps=settings.fps, loop=registry.loop_options(settings), turns=threading.Semaphore(workers))
     run = Run.create(folder / "here", command="construct", config={}, seed=0)
     ended = _ended(Constructor(evaluator, settings.again), run, enumerate(samples), workers)
     found["seconds_without_ray"] = round(time.perf_counter() - started, 1)
@@ -103,7 +103,7 @@ def _on_ray(
     from act2see.integrations.ray.cluster import Layout, on_ray  # noqa: PLC0415 - its import is part of the time
 
     run = Run.create(folder / "ray", command="construct", config={}, seed=0)
-    with on_ray(source, "synthetic", settings, SpendingConfig(ray="local", workers=workers), Layout(teachers=2)) as spread:
+    with on_ray(source, "synthetic", settings, ConstructExecutionConfig(ray="local", workers=workers), Layout(teachers=2)) as spread:
         found["seconds_to_start_ray"] = round(time.perf_counter() - started, 1)
         questions = enumerate(spread.ahead(samples, (), lambda: True))
         ended = _ended(spread.constructor, run, questions, spread.slots)
@@ -112,8 +112,8 @@ def _on_ray(
 
 
 def _ended(constructor: Constructor, run: Run, questions: Iterable[tuple[int, Sample]], workers: int) -> list[Constructed]:
-    work = Work(constructor, run, {}, Patience(60.0), Spending())
-    return sorted((one for one in each(questions, work, workers) if one is not None), key=lambda one: one.score.number)
+    work = Work(constructor, run, {}, CircuitBreaker(60.0), Spending())
+    return sorted((one for one in imap_unordered(questions, work, workers) if one is not None), key=lambda one: one.score.number)
 
 
 def _problems(

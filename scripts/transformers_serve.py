@@ -33,6 +33,7 @@ from act2see.backends.openai import OpenAIBackend, OpenAISettings
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.config import ModelConfig
 from act2see.core import chat
+from act2see.core.engine import LoopOptions
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.frame_controls import RandomFrames
 
@@ -136,7 +137,7 @@ def ask_both(given: argparse.Namespace, url: str) -> Iterator[Pair]:
     remote = OpenAIBackend(OpenAISettings(model, url, "user_turn", max_tokens=limit, temperature=0.0, image_format="png", send_stop=False))
     retriever = RandomFrames() if given.retriever == "random" else registry.retriever(given.retriever, ModelConfig())
     benchmark = SyntheticBenchmark(given.work / "clips", given.n, given.seed)
-    here, there = (Evaluator(benchmark, backend, retriever, max_looks=given.max_looks) for backend in (local, remote))
+    here, there = (Evaluator(benchmark, backend, retriever, loop=LoopOptions(max_looks=given.max_looks)) for backend in (local, remote))
     for sample in benchmark.samples():
         both = here.answer(sample), there.answer(sample)
         one, other = (scored.trace.answer if scored.trace else None for scored in both)

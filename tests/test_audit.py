@@ -14,7 +14,7 @@ from act2see.core.errors import BackendError, ToolError
 from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.core.protocol import STOPS
 from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Trace
-from act2see.evaluation.ablation import ARMS, MEANINGS, Arm, Armed, Audited, Auditor, summarise_audit
+from act2see.evaluation.ablation import CONDITIONS, MEANINGS, Audited, Auditor, Condition, ConditionResult, summarise_audit
 from act2see.evaluation.evaluator import Evaluator
 from act2see.evaluation.statistics import mcnemar
 from act2see.report.audit_page import chart, render_audit
@@ -109,7 +109,7 @@ def auditor(benchmark: Benchmark, backend: Backend, retriever: Retriever, genera
     return Auditor(Evaluator(benchmark, backend, retriever, generator))
 
 
-def outcomes(made: Auditor, of: Sample) -> dict[Arm, str]:
+def outcomes(made: Auditor, of: Sample) -> dict[Condition, str]:
     return {arm: armed.outcome for arm, armed in made.audit(of).arms.items()}
 
 
@@ -117,7 +117,7 @@ def test_what_only_the_right_frame_shows_no_other_arm_solves(clip: Path) -> None
     backend = Sees()
     audited = auditor(One(), backend, AtRight(), Reddens()).audit(sample(clip, "retrieve"))
     found = {arm: armed.outcome for arm, armed in audited.arms.items()}
-    assert tuple(found) == ARMS
+    assert tuple(found) == CONDITIONS
     wrong = {"off", "withheld", "random", "wrong_time", "blurred"}
     assert {arm for arm, outcome in found.items() if outcome == "wrong"} == wrong
     assert found["real"] == found["unedited"] == "correct"  # nothing was imagined, so there is nothing to leave unedited
@@ -185,23 +185,23 @@ def test_a_video_that_cannot_be_read_is_one_outcome_in_every_arm(tmp_path: Path)
 
 
 def test_what_was_kept_is_not_made_again(clip: Path) -> None:
-    kept: dict[Arm, Trace] = {}
+    kept: dict[Condition, Trace] = {}
     made = auditor(One(), Sees(), AtRight(), Reddens())
     whole = made.audit(sample(clip, "generate"), keep=kept.__setitem__)
-    assert set(kept) == set(ARMS)
+    assert set(kept) == set(CONDITIONS)
     again = Sees()
     assert auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done=kept) == whole
     assert again.decoded == []
-    parts: tuple[Arm, ...] = ("real", "random")
+    parts: tuple[Condition, ...] = ("real", "random")
     resumed = auditor(One(), again, AtRight(), Reddens()).audit(sample(clip, "generate"), done={arm: kept[arm] for arm in parts})
-    for arm in ARMS:
+    for arm in CONDITIONS:
         assert resumed.arms[arm].outcome == whole.arms[arm].outcome
         assert resumed.arms[arm].cost.tokens_in == whole.arms[arm].cost.tokens_in
-    assert len(again.decoded) == len(ARMS) - 2
+    assert len(again.decoded) == len(CONDITIONS) - 2
 
 
 def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
-    kept: dict[Arm, Trace] = {}
+    kept: dict[Condition, Trace] = {}
     auditor(One(), Sees(), AtRight(), Reddens()).audit(sample(clip, "retrieve"), keep=kept.__setitem__)
     assert {arm: trace.made_with.get("retriever") for arm, trace in kept.items()} == {
         "real": "at right",
@@ -221,11 +221,13 @@ def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
 
 def audited(name: str, call: Tool | None, right: str, *, kind: str = "transient", video: str = "v.mp4", looks: int = 1) -> Audited:
     """A question that is right in the arms named in `right`."""
-    arms: dict[Arm, Armed] = {arm: Armed("correct" if arm in right.split() else "wrong", Cost(10, 2, 5, {"decode": 0.5})) for arm in ARMS}
+    arms: dict[Condition, ConditionResult] = {
+        arm: ConditionResult("correct" if arm in right.split() else "wrong", Cost(10, 2, 5, {"decode": 0.5})) for arm in CONDITIONS
+    }
     return Audited(Sample(name, Path(video), "What?", ("a", "b", "c", "d"), "a", kind), call, looks if call else 0, 4, 0, arms)
 
 
-EVERYWHERE = " ".join(ARMS)
+EVERYWHERE = " ".join(CONDITIONS)
 AUDITED = [
     audited("1", "retrieve", "real unedited", video="a.mp4"),  # only looking solves it
     audited("2", "retrieve", "real unedited blurred", video="a.mp4"),  # nor does a blur count against that
@@ -287,7 +289,7 @@ def test_the_page_shows_every_arm_where_its_accuracy_is() -> None:
     html = render_audit(summary, MEANINGS)
     assert html.count("<section>") == 1 + 2 + 3 + 4
     made = chart("All", summary["arms"], MEANINGS, summary["chance"])
-    assert [mark.name for mark in made.marks] == [arm.replace("_", " ") for arm in ARMS]
+    assert [mark.name for mark in made.marks] == [arm.replace("_", " ") for arm in CONDITIONS]
     real, off = made.marks[0], made.marks[1]
     assert off.at == 37.5
     assert off.interval is not None

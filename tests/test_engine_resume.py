@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.core.engine import Delta, reason
+from act2see.core.engine import Delta, LoopOptions, reason
 from act2see.core.errors import BackendError, VideoError
 from act2see.core.interfaces import Backend
 from act2see.core.protocol import STOPS
@@ -27,12 +27,12 @@ SCRIPTS = [
 @pytest.mark.parametrize("texts", SCRIPTS)
 def test_a_trace_that_was_left_at_any_point_ends_as_the_uninterrupted_one(video: Video, texts: list[str]) -> None:
     whole, _ = finished(video, texts, max_looks=2)
-    events = sum(1 for _ in reason(fresh(), video, Scripted(texts), Numbered(), max_looks=2))
+    events = sum(1 for _ in reason(fresh(), video, Scripted(texts), Numbered(), options=LoopOptions(max_looks=2)))
     for stop in range(events + 1):
         trace = fresh()
-        list(itertools.islice(reason(trace, video, Scripted(texts), Numbered(), max_looks=2), stop))
+        list(itertools.islice(reason(trace, video, Scripted(texts), Numbered(), options=LoopOptions(max_looks=2)), stop))
         assert trace.steps == whole.steps[: len(trace.steps)]
-        list(reason(trace, video, Scripted(texts), Numbered(), max_looks=2))
+        list(reason(trace, video, Scripted(texts), Numbered(), options=LoopOptions(max_looks=2)))
         assert (trace.steps, trace.finish) == (whole.steps, whole.finish), f"stopped after {stop} events"
 
 
@@ -42,7 +42,7 @@ def test_a_trace_that_was_cut_between_any_two_steps_is_carried_on(video: Video) 
     for count in range(len(whole.steps) + 1):
         trace = fresh()
         trace.steps = whole.steps[:count]
-        list(reason(trace, video, Scripted(texts), Numbered(), max_looks=2))
+        list(reason(trace, video, Scripted(texts), Numbered(), options=LoopOptions(max_looks=2)))
         assert (trace.steps, trace.finish) == (whole.steps, "answer"), f"cut after {count} steps"
 
 
@@ -96,7 +96,7 @@ looks = st.integers(0, 2)
 
 
 def run(trace: Trace, video: Video, backend: Backend, max_looks: int) -> Iterator[Delta | Step]:
-    return reason(trace, video, backend, Numbered(), Painter(), max_looks=max_looks)
+    return reason(trace, video, backend, Numbered(), Painter(), options=LoopOptions(max_looks=max_looks))
 
 
 @given(scripts, stops, looks)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from act2see.core import chat
-from act2see.core.engine import Budget, available_tools, insert, new_trace, reason
+from act2see.core.engine import Budget, LoopOptions, available_tools, insert, new_trace, reason
 from act2see.core.interfaces import Generator, Retriever
 from act2see.core.trace import Frame, Observation, Provenance
 from act2see.video import Video
@@ -15,7 +15,7 @@ from engine_fakes import ANSWER, CALL, PICTURE, Numbered, Painter, Scripted, fin
 def test_a_picture_is_generated_from_the_frame_that_fits_best_be_it_shown_or_not(video: Video) -> None:
     retriever, painter, trace = Numbered(), Painter(), fresh()
     backend = Scripted(["<generate> a blue star </generate>", ANSWER])
-    for _ in reason(trace, video, backend, retriever, painter, seed=7):
+    for _ in reason(trace, video, backend, retriever, painter, options=LoopOptions(seed=7)):
         pass
     assert retriever.asked == [("a blue star", ())]
     assert painter.asked == [("a blue star", Frame(PICTURE, 0.1, score=0.5), 7)]
@@ -64,7 +64,7 @@ def test_without_a_generator_nothing_is_generated(video: Video) -> None:
 def test_the_model_is_told_of_the_tools_that_it_has(
     retriever: Retriever | None, generator: Generator | None, looks: int, tools: tuple[chat.Tool, ...]
 ) -> None:
-    assert available_tools(retriever, generator, looks) == tools
+    assert available_tools(retriever, generator, LoopOptions(looks)) == tools
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_model_is_told_of_the_tools_that_it_has(
 def test_when_the_budget_is_spent_nothing_more_is_brought_and_the_model_answers(video: Video, budget: Budget, says: str | None) -> None:
     trace = new_trace(video, "What?", (), fps=1.0, id="t")
     assert len(trace.frames) == 2
-    list(reason(trace, video, Scripted([CALL, ANSWER]), Numbered(), max_looks=3, budget=budget))
+    list(reason(trace, video, Scripted([CALL, ANSWER]), Numbered(), options=LoopOptions(max_looks=3, budget=budget)))
     observed = next(step for step in trace.steps if isinstance(step, Observation))
     assert observed.error == (None if says is None else f"{says}: answer from what you have seen")
     assert trace.finish == "answer"
@@ -88,7 +88,7 @@ def test_when_the_budget_is_spent_nothing_more_is_brought_and_the_model_answers(
 
 def test_frames_that_were_brought_count_too(video: Video) -> None:
     trace = new_trace(video, "What?", (), fps=1.0, id="t")
-    list(reason(trace, video, Scripted([CALL, CALL, ANSWER]), Numbered(), max_looks=3, budget=Budget(frames=3)))
+    list(reason(trace, video, Scripted([CALL, CALL, ANSWER]), Numbered(), options=LoopOptions(max_looks=3, budget=Budget(frames=3))))
     brought = [step.error for step in trace.steps if isinstance(step, Observation)]
     assert brought == [None, "the 3 frames for this answer are spent: answer from what you have seen"]
 
@@ -120,7 +120,7 @@ def test_frames_are_put_in_unasked_at_their_place_in_time(video: Video) -> None:
 def test_only_what_is_offered_is_told_of_and_can_be_called(video: Video, offered: tuple[chat.Tool, ...], call: str, brings: bool) -> None:
     backend = Scripted([call, ANSWER])
     trace = new_trace(video, "What?", (), fps=1.0, id="t")
-    list(reason(trace, video, backend, Numbered(), Painter(), max_looks=2, offered=offered))
+    list(reason(trace, video, backend, Numbered(), Painter(), options=LoopOptions(max_looks=2, offered=offered)))
     assert backend.told == [offered, offered]
     assert trace.made_with["tools"] == (",".join(offered) or "none")
     observed = trace.steps[1]
@@ -130,7 +130,7 @@ def test_only_what_is_offered_is_told_of_and_can_be_called(video: Video, offered
 
 
 def test_a_generator_without_a_retriever_is_no_tool() -> None:
-    assert available_tools(None, Painter(), 1) == ()
+    assert available_tools(None, Painter(), LoopOptions()) == ()
 
 
 class Empty:

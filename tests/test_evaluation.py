@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from act2see.core.chat import Tool, chosen
-from act2see.core.engine import Budget
+from act2see.core.engine import Budget, LoopOptions
 from act2see.core.errors import BackendError, ConfigError, ToolError, VideoError
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.protocol import STOPS
@@ -169,7 +169,7 @@ def test_nothing_scored_has_no_rates() -> None:
 
 def test_without_looks_a_call_still_counts_as_a_call(clip: Path) -> None:
     asked = Listed([Sample("s", clip, f"{LOOK}|<answer>B</answer>", ("red", "blue"), "blue", "static")])
-    (scored,) = Evaluator(asked, Parrot(), OneFrame(), max_looks=0).run()
+    (scored,) = Evaluator(asked, Parrot(), OneFrame(), loop=LoopOptions(max_looks=0)).run()
     assert (scored.called, scored.outcome) == (True, "correct")
     assert scored.trace is not None
     assert scored.trace.looks == 0
@@ -199,8 +199,8 @@ def test_another_scoring_rule_needs_no_model(clip: Path) -> None:
 
 def test_only_some_tools_may_be_offered_and_a_budget_ends_the_looking(clip: Path) -> None:
     asked = [sample for sample in samples(clip) if sample.id == "right after a look"]
-    for changes, brings in (({}, True), ({"offered": ()}, False), ({"budget": Budget(frames=1)}, False)):
-        (scored,) = Evaluator(Listed(asked), Parrot(), OneFrame(), **changes).run()
+    for loop, brings in ((LoopOptions(), True), (LoopOptions(offered=()), False), (LoopOptions(budget=Budget(frames=1)), False)):
+        (scored,) = Evaluator(Listed(asked), Parrot(), OneFrame(), loop=loop).run()
         assert scored.trace is not None
         assert (scored.trace.looks == 1) is brings
 

@@ -32,7 +32,7 @@ from act2see.core.framing import (
 )
 from act2see.core.interfaces import Continuation, LimitsFrames
 from act2see.core.trace import Cost, Frame, Observation, Trace
-from act2see.execution.metering import Metered
+from act2see.execution.metering import CostTrackingBackend
 from act2see.video import Video
 from engine_fakes import ANSWER, CALL, Numbered, Scripted
 
@@ -204,7 +204,7 @@ def test_frames_that_a_look_brings_are_bounded_too(ten_seconds: Video) -> None:
 
 
 def test_the_limit_is_found_behind_what_is_wrapped_around_a_backend(ten_seconds: Video) -> None:
-    wrapped = Metered(Metered(Limited([ANSWER])))
+    wrapped = CostTrackingBackend(CostTrackingBackend(Limited([ANSWER])))
     assert not isinstance(wrapped, LimitsFrames)
     assert len(new_trace(ten_seconds, "What?", (), fps=1, id="t", backend=wrapped).frames) == 3
 

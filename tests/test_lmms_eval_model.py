@@ -13,7 +13,7 @@ import pytest
 from cyclopts import App, Parameter
 from PIL import Image
 
-from act2see.config import AskingConfig, EvalConfig
+from act2see.config import EvalConfig, EvalExecutionConfig
 from act2see.core.errors import BackendError, ConfigError, StoreError
 from act2see.integrations.lmms_eval import Answering, Reply, Settings, asked, one_video, refuse_batches, refuse_cache, refuse_processes
 from act2see.storage.runs import Run
@@ -88,9 +88,9 @@ def test_every_default_can_be_given() -> None:
         "json",
     }
     tasks |= {"ray", "ray_teachers", "ray_tools", "ray_indexers", "ray_teacher_gpus", "ray_tool_gpus"}
-    defaults = {field.name: field.default for kind in (EvalConfig, AskingConfig) for field in fields(kind)}
+    defaults = {field.name: field.default for kind in (EvalConfig, EvalExecutionConfig) for field in fields(kind)}
     given = {name: value for name, value in defaults.items() if name not in tasks and value is not None}
-    assert Settings.read(given) == Settings(EvalConfig(), AskingConfig())
+    assert Settings.read(given) == Settings(EvalConfig(), EvalExecutionConfig())
     for name in tasks:
         with pytest.raises(ConfigError, match=f"'{name}' is not the model's to set"):
             Settings.read({name: 1})

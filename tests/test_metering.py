@@ -14,7 +14,7 @@ from act2see.core.chat import Tool
 from act2see.core.errors import BackendError, ConfigError
 from act2see.core.interfaces import Backend, Continuation
 from act2see.core.trace import Cost, Trace
-from act2see.execution.metering import Metered, Pace, Price, metered, price_of, read_prices, reseeded
+from act2see.execution.metering import CostTrackingBackend, Price, RateLimiter, cost_tracking, price_of, read_prices, reseeded
 
 TRACE = Trace("t", "v.mp4", "?", ())
 
@@ -158,7 +158,7 @@ class Clock:
 
 def test_turns_are_evenly_spread_whatever_the_number_of_threads() -> None:
     clock, begin = Clock(), threading.Barrier(8, timeout=60)
-    pace = Pace(30, clock.sleep, clock.time)
+    pace = RateLimiter(30, clock.sleep, clock.time)
 
     def ask() -> None:
         begin.wait()
@@ -175,7 +175,7 @@ def test_turns_are_evenly_spread_whatever_the_number_of_threads() -> None:
 
 def test_who_asks_seldom_never_waits_and_saves_no_turns() -> None:
     clock = Clock()
-    pace = Pace(60, clock.sleep, clock.time)
+    pace = RateLimiter(60, clock.sleep, clock.time)
     pace.wait()
     clock.now += 10
     pace.wait()
@@ -186,17 +186,17 @@ def test_who_asks_seldom_never_waits_and_saves_no_turns() -> None:
     assert clock.slept == [1.0, 1.75]
 
 
-# A metered backend
+# The cost-tracking backend
 
 
 def test_nothing_is_put_around_a_backend_without_need() -> None:
     backend = Says()
-    assert metered(backend, None, None) is backend
+    assert cost_tracking(backend, None, None) is backend
 
 
 def test_text_and_making_pass_through_and_only_the_dollars_are_added(tmp_path: Path) -> None:
     inner = Says()
-    backend = metered(inner, written(tmp_path, "[some-model]\ninput = 1\noutput = 10\ncached = 0.5\n"), None)
+    backend = cost_tracking(inner, written(tmp_path, "[some-model]\ninput = 1\noutput = 10\ncached = 0.5\n"), None)
     texts, continuation = said(backend)
     assert texts == ["a ", "b"]
     dollars = (600 * 1 + 400 * 0.5 + 200 * 10) / 1e6
@@ -208,12 +208,12 @@ def test_text_and_making_pass_through_and_only_the_dollars_are_added(tmp_path: P
 
 
 def test_a_pace_alone_adds_no_dollars() -> None:
-    assert said(metered(Says(), None, 60_000_000))[1].cost.dollars is None
+    assert said(cost_tracking(Says(), None, 60_000_000))[1].cost.dollars is None
 
 
 def test_a_pace_is_kept_before_each_question_and_a_failure_comes_through() -> None:
     clock = Clock()
-    backend = Metered(Says(), None, Pace(60, clock.sleep, clock.time))
+    backend = CostTrackingBackend(Says(), None, RateLimiter(60, clock.sleep, clock.time))
     for _ in range(3):
         said(backend)
     assert clock.slept == [1.0, 2.0]
@@ -223,7 +223,7 @@ def test_a_pace_is_kept_before_each_question_and_a_failure_comes_through() -> No
 
 @pytest.mark.parametrize(("inner", "expected"), [(Says(), False), (Seeded(), True), (Seeded(concurrent=False), False)])
 def test_it_is_asked_in_threads_if_its_inner_one_may_be(inner: Backend, expected: bool) -> None:
-    assert Metered(inner).concurrent is expected
+    assert CostTrackingBackend(inner).concurrent is expected
 
 
 def test_a_backend_with_a_seed_gets_another_for_each_try() -> None:
@@ -236,13 +236,13 @@ def test_a_backend_with_a_seed_gets_another_for_each_try() -> None:
 
 def test_another_seed_keeps_price_and_pace() -> None:
     """A pace of its own for each try would be none."""
-    backend = Metered(Seeded(), Price(1, 2), Pace(60))
+    backend = CostTrackingBackend(Seeded(), Price(1, 2), RateLimiter(60))
     again = reseeded(backend, 2)
-    assert isinstance(again, Metered)
+    assert isinstance(again, CostTrackingBackend)
     assert again.inner == replace(Seeded(), seed=9)
     assert again.pace is backend.pace
     assert again.price == backend.price
-    assert reseeded(Metered(Says()), 2) == Metered(Says())
+    assert reseeded(CostTrackingBackend(Says()), 2) == CostTrackingBackend(Says())
 
 
 def test_a_name_with_dots_and_no_quotes_is_told_what_it_lacks(tmp_path: Path) -> None:

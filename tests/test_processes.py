@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import pytest
 from PIL import Image
 
-from act2see.config import AskingConfig, ConstructConfig, EvalConfig, SourceConfig
+from act2see.config import ConstructConfig, EvalConfig, EvalExecutionConfig, SourceConfig
+from act2see.core.engine import LoopOptions
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Cost, Frame, Observation, Provenance, Trace
@@ -86,7 +87,7 @@ def told(scored: Scored) -> tuple[object, ...]:
 
 def test_a_try_is_the_same_elsewhere(job: Job) -> None:
     questions = samples(job)
-    here = Constructor(Evaluator(Told(job.settings), Steady(job.settings), OneFrame(), max_looks=1))  # type: ignore[arg-type]
+    here = Constructor(Evaluator(Told(job.settings), Steady(job.settings), OneFrame(), loop=LoopOptions(max_looks=1)))  # type: ignore[arg-type]
     teacher = Teacher(job, OneFrame(), None, None)
     made = {(one.id, tried): sent(teacher.attempt(sent(one), tried)) for one in questions for tried in (0, 2)}
     assert {name: told(scored) for name, scored in made.items()} == {
@@ -98,7 +99,7 @@ def test_a_try_is_the_same_elsewhere(job: Job) -> None:
 
 def test_an_answer_is_the_same_elsewhere_once_it_is_scored_here(evaluation: Job) -> None:
     benchmark = Many(evaluation.settings)  # type: ignore[arg-type]  # it reads the number of questions alone
-    here = Evaluator(benchmark, Steady(evaluation.settings), OneFrame(), max_looks=1)
+    here = Evaluator(benchmark, Steady(evaluation.settings), OneFrame(), loop=LoopOptions(max_looks=1))
     teacher = Teacher(evaluation, OneFrame(), None, None)
     found = []
     for one in benchmark.samples():
@@ -119,7 +120,7 @@ def test_a_teacher_has_the_controls_itself(evaluation: Job, frames: Any) -> None
     own = own_looker_of(settings)
     assert own is not None
     teacher = Teacher(replace(evaluation, settings=settings), OneFrame(), None, None)
-    here = Evaluator(Many(settings), Steady(settings), own, max_looks=1, insert=1)  # type: ignore[arg-type]
+    here = Evaluator(Many(settings), Steady(settings), own, insert=1, loop=LoopOptions(max_looks=1))  # type: ignore[arg-type]
     looks = 0
     for sample in Many(settings).samples():  # type: ignore[arg-type]
         one = replace(sample, evidence_seconds=(0.5, 1.0))
@@ -235,9 +236,9 @@ def test_the_encoder_and_what_indexes_are_told() -> None:
 
 
 def test_how_many_processes_there_are_is_as_the_flags_say() -> None:
-    flags = AskingConfig(workers=9, ray="local", ray_teachers=2, ray_tools=3, ray_indexers=4, ray_teacher_gpus=0.5, ray_tool_gpus=1.0)
+    flags = EvalExecutionConfig(workers=9, ray="local", ray_teachers=2, ray_tools=3, ray_indexers=4, ray_teacher_gpus=0.5, ray_tool_gpus=1.0)
     assert Layout.of(flags) == Layout(teachers=2, tools=3, indexers=4, cpus=1.0, teacher_gpus=0.5, tool_gpus=1.0)
-    assert Layout.of(AskingConfig()) == Layout(), "and the defaults are the same"
+    assert Layout.of(EvalExecutionConfig()) == Layout(), "and the defaults are the same"
 
 
 def test_a_backend_that_is_elsewhere_is_not_asked_here() -> None:

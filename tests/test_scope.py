@@ -10,6 +10,7 @@ from PIL import Image
 from act2see import registry
 from act2see.api import retrieve
 from act2see.config import EvalConfig, GenerateConfig, ModelConfig, SearchConfig, recorded
+from act2see.core.engine import LoopOptions
 from act2see.core.errors import ScopeError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Frame, Observation, Provenance, Trace
@@ -145,7 +146,7 @@ def test_a_question_about_another_video_ends_unasked_and_the_others_go_on(own_vi
         Sample(str(video), video, "What?", choices, "a", "any") for video, choices in ((clip, ("a", "b")), (own_video, ("a", "b")), (own_video, ()))
     ]
     backend = Scripted([ANSWER, ANSWER, ANSWER])
-    evaluator = Evaluator(Asks(*samples), backend, None, max_looks=0, scope=Scope(backend=True))
+    evaluator = Evaluator(Asks(*samples), backend, None, scope=Scope(backend=True), loop=LoopOptions(max_looks=0))
     ended = list(evaluator.run())
     assert [one.outcome for one in ended] == ["no_answer", "wrong", "no_answer"]
     assert "not of the synthetic world" in (ended[0].error or "")
@@ -157,7 +158,7 @@ def test_a_question_about_another_video_ends_unasked_and_the_others_go_on(own_vi
 
 def test_a_forced_question_has_the_notice_in_its_trace(clip: Path) -> None:
     sample = Sample("a", clip, "What?", ("a", "b"), "a", "any")
-    evaluator = Evaluator(Asks(sample), Scripted([ANSWER]), None, max_looks=0, scope=Scope(backend=True, force=True))
+    evaluator = Evaluator(Asks(sample), Scripted([ANSWER]), None, scope=Scope(backend=True, force=True), loop=LoopOptions(max_looks=0))
     (ended,) = evaluator.run()
     assert ended.trace is not None
     assert ended.trace.made_with[NOTICE] == FORCED
@@ -165,7 +166,9 @@ def test_a_forced_question_has_the_notice_in_its_trace(clip: Path) -> None:
 
 def test_the_synthetic_benchmark_is_not_looked_at(clip: Path) -> None:
     sample = Sample("a", clip, "What?", ("a", "b"), "a", "any")
-    (ended,) = Evaluator(Asks(sample, name="synthetic"), Scripted([ANSWER]), None, max_looks=0, scope=registry.scope(EvalConfig())).run()
+    (ended,) = Evaluator(
+        Asks(sample, name="synthetic"), Scripted([ANSWER]), None, scope=registry.scope(EvalConfig()), loop=LoopOptions(max_looks=0)
+    ).run()
     assert ended.outcome == "wrong"
 
 

@@ -11,7 +11,7 @@ from act2see._version import __version__
 if TYPE_CHECKING:
     from act2see.api import retrieve
     from act2see.config import SearchConfig
-    from act2see.core.engine import Delta, reason
+    from act2see.core.engine import Delta, LoopOptions, reason
     from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
     from act2see.core.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
     from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
@@ -37,6 +37,7 @@ __all__ = [
     "Generate",
     "Generator",
     "Index",
+    "LoopOptions",
     "Match",
     "Observation",
     "Progress",
@@ -62,7 +63,7 @@ __all__ = [
 _MODULE_OF = {
     "storage.cache": ("Cache",),
     "config": ("SearchConfig",),
-    "core.engine": ("Delta", "reason"),
+    "core.engine": ("Delta", "LoopOptions", "reason"),
     "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
     "tools.index": ("Index", "Progress"),
     "core.interfaces": ("Backend", "Benchmark", "Continuation", "FrameEncoder", "Generator", "Retriever", "Sample"),

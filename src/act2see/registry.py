@@ -5,7 +5,7 @@ imported only then, so a missing extra is one line that says what to install.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from act2see.synthetic.scope import Scope, is_of_the_world_alone, not_judged
 
 if TYPE_CHECKING:
     from act2see.benchmarks.reading import DataSet
+    from act2see.core.chat import Tool
+    from act2see.core.engine import LoopOptions
     from act2see.tools.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
@@ -202,13 +204,17 @@ def embedder(spec: str, device: str = "auto") -> TextEmbedder:
     return made
 
 
-def limits(config: ModelConfig) -> dict[str, Any]:
-    """What the loop (`engine.reason`) is told by a config: how many looks, of which kinds, and what an answer may cost."""
-    from act2see.core.engine import Budget
+def loop_options(config: ModelConfig) -> "LoopOptions":
+    """The loop's options that a config stands for."""
+    from act2see.core.engine import Budget, LoopOptions
 
-    offered = {"both": ("retrieve", "generate"), "none": ()}.get(config.tools, (config.tools,))
-    budget = Budget(config.budget_seconds, config.budget_frames)
-    return {"max_looks": config.max_looks, "seed": config.seed or 0, "offered": offered, "budget": budget}
+    offered: Mapping[str, tuple[Tool, ...]] = {
+        "both": ("retrieve", "generate"),
+        "retrieve": ("retrieve",),
+        "generate": ("generate",),
+        "none": (),
+    }
+    return LoopOptions(config.max_looks, config.seed or 0, offered[config.tools], Budget(config.budget_seconds, config.budget_frames))
 
 
 def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:

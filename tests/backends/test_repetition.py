@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import SETTINGS_FILE
 from act2see.backends.repetition import EVERY, repeats
-from act2see.core.engine import reason
+from act2see.core.engine import LoopOptions, reason
 from act2see.core.errors import BackendError
 from act2see.core.trace import Frame, Trace
 from act2see.registry import MICRO
@@ -66,7 +66,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
 def written(folder: Path, video: Video, max_tokens: int = 8192) -> Trace:
     backend = HuggingFaceBackend.load(HuggingFaceSettings(str(folder), device="cpu", temperature=0, max_tokens=max_tokens))
     trace = Trace("a", str(video.path), "What?", (Frame(Image.new("RGB", (64, 64)), 0.0),))
-    for _ in reason(trace, video, backend, None, max_looks=0):
+    for _ in reason(trace, video, backend, None, options=LoopOptions(max_looks=0)):
         pass
     return trace
 

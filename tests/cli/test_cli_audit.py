@@ -15,7 +15,7 @@ from act2see.config import ModelConfig
 from act2see.core.chat import Tool
 from act2see.core.interfaces import Continuation
 from act2see.core.trace import Cost, Trace
-from act2see.evaluation.ablation import ARMS
+from act2see.evaluation.ablation import CONDITIONS
 
 QUESTIONS = ("audit", "synthetic", "--n", "4", "--max-looks", "1", "--json")
 
@@ -37,7 +37,7 @@ def test_a_run_holds_every_arms_trace_the_scores_and_the_page(run: Path) -> None
     summary = json.loads((run / "summary.json").read_text())
     assert summary["n"] == 4
     scores = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
-    assert [set(score["outcomes"]) for score in scores] == [set(ARMS)] * 4
+    assert [set(score["outcomes"]) for score in scores] == [set(CONDITIONS)] * 4
     ids = [json.loads(line)["id"] for line in (run / "traces.jsonl").read_text().splitlines()]
     called = [score["id"] for score in scores if score["call"]]
     assert called  # the transient ones

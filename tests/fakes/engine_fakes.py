@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from act2see.core import chat
-from act2see.core.engine import reason
+from act2see.core.engine import LoopOptions, reason
 from act2see.core.errors import BackendError, ToolError, VideoError
 from act2see.core.interfaces import Continuation, Retriever
 from act2see.core.protocol import STOPS
@@ -90,7 +90,7 @@ def finished(
     video: Video, texts: Sequence[str], *, max_looks: int = 1, retriever: Retriever | None = None, without_tag: Stopped = "end"
 ) -> tuple[Trace, Scripted]:
     backend, trace = Scripted(texts, without_tag), fresh()
-    for _ in reason(trace, video, backend, retriever or Numbered(), max_looks=max_looks):
+    for _ in reason(trace, video, backend, retriever or Numbered(), options=LoopOptions(max_looks=max_looks)):
         pass
     return trace, backend
 

@@ -8,7 +8,7 @@ from typing import get_args
 from PIL import Image
 
 from act2see.core import chat
-from act2see.core.engine import reason
+from act2see.core.engine import LoopOptions, reason
 from act2see.core.errors import ToolError
 from act2see.core.interfaces import Retriever
 from act2see.core.trace import Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
@@ -79,7 +79,7 @@ def fresh(item: Item, attempt: str = "#0") -> Trace:
 
 
 def finish(trace: Trace, item: Item, video: Video, teacher: ScriptedTeacher, retriever: Retriever | None = None, *, looks: int = 2) -> Trace:
-    for _ in reason(trace, video, teacher, retriever or Truthful(item), Painter(), max_looks=looks):
+    for _ in reason(trace, video, teacher, retriever or Truthful(item), Painter(), options=LoopOptions(max_looks=looks)):
         pass
     return trace
 

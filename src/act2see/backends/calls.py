@@ -29,7 +29,7 @@ LONGEST_SECONDS = 10_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class CircuitBreaker:
     """How long an answer may take, and how often it is asked for."""
 
     wait_seconds: float
@@ -59,7 +59,7 @@ class Call:
 class Caller:
     """Makes the tries of requests to one server. Safe to use from several threads."""
 
-    def __init__(self, server: Server, patience: Patience, *, follow_redirects: bool, sleep: Callable[[float], None]) -> None:
+    def __init__(self, server: Server, patience: CircuitBreaker, *, follow_redirects: bool, sleep: Callable[[float], None]) -> None:
         """Redirects are followed on the same server alone, or not at all. Raises `ConfigError` for surroundings that the client cannot use."""
         self.server = server
         self.patience = patience

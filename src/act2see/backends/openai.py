@@ -20,7 +20,7 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from act2see.backends.calls import Call, Caller, Patience
+from act2see.backends.calls import Call, Caller, CircuitBreaker
 from act2see.backends.servers import PassingFault, Server, check_url, server_message
 from act2see.backends.stream import BrokenStreamError, Piece, ReportedError, Usage, pieces
 from act2see.core import chat
@@ -113,7 +113,7 @@ class OpenAIBackend:
         self._style = chat.Style(rendering, "images", settings.opening)
         self._urls: dict[int, str] = {}
         self._server = Server(self._url, settings.model, "/chat/completions", "--base-url", key, settings.timeout_seconds)
-        patience = Patience(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
+        patience = CircuitBreaker(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
         self._caller = Caller(self._server, patience, follow_redirects=True, sleep=sleep)
 
     @property

@@ -49,11 +49,13 @@ from act2see.cli.opening import DEMO
 from act2see.cli.output import complain, complain_of, discard, say_text
 from act2see.config import (
     AskConfig,
-    AskingConfig,
     ConstructConfig,
+    ConstructExecutionConfig,
     ContaminationConfig,
     DemoConfig,
     EvalConfig,
+    EvalExecutionConfig,
+    ExecutionConfig,
     ExportConfig,
     FilterConfig,
     GenerateConfig,
@@ -63,9 +65,7 @@ from act2see.config import (
     MicroRetrieverConfig,
     MicroVlmConfig,
     RetrieveConfig,
-    SpendingConfig,
     SyntheticConfig,
-    WaitConfig,
     read_settings,
 )
 from act2see.core.errors import Act2SeeError, InternalError, ScopeError
@@ -79,9 +79,9 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
     "demo": DemoConfig,
-    "eval": (EvalConfig, AskingConfig),
-    "audit": (EvalConfig, WaitConfig),
-    "construct": (ConstructConfig, SpendingConfig),
+    "eval": (EvalConfig, EvalExecutionConfig),
+    "audit": (EvalConfig, ExecutionConfig),
+    "construct": (ConstructConfig, ConstructExecutionConfig),
     "filter": FilterConfig,
     "contamination": ContaminationConfig,
     "generate": GenerateConfig,

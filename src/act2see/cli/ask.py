@@ -84,12 +84,12 @@ def reason_aloud(
     """Run the loop to its end, showing every step on stderr as it happens."""
     from act2see.cli.terminal import Printer
     from act2see.core.engine import Delta, reason
-    from act2see.registry import limits
+    from act2see.registry import loop_options
 
     printer = Printer.for_stream(sys.stderr, os.environ)
     line_open = False
     try:
-        for event in reason(trace, video, backend, retriever, generator, **limits(how)):
+        for event in reason(trace, video, backend, retriever, generator, loop_options(how)):
             line_open = True
             if isinstance(event, Delta):
                 printer.delta(event.text)

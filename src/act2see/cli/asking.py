@@ -7,7 +7,7 @@ from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from act2see.cli.output import complain
-from act2see.config import PaceConfig, SourceConfig
+from act2see.config import ParallelConfig, SourceConfig
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import Backend, Benchmark
@@ -17,22 +17,19 @@ _LOOKED_AT = 5
 """So many questions whose videos do not open are passed over before a run is let begin all the same."""
 
 
-def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: PaceConfig) -> "Evaluator":
+def evaluator_here(asked: "Benchmark", settings: SourceConfig, pace: ParallelConfig) -> "Evaluator":
     """The models that the settings name, loaded in this process, over the questions."""
     from act2see import registry
     from act2see.evaluation import setup
-    from act2see.evaluation.evaluator import Evaluator
-    from act2see.execution.metering import metered
+    from act2see.execution.metering import cost_tracking
 
     loaded = registry.backend(settings.backend, settings)
     scope = registry.scope(settings)
     # Of the embedded model it was seen before whether it knows what is asked.
     if (notice := getattr(loaded, "notice", None)) and asked.name != "synthetic" and (settings.force or not scope.backend):
         complain(f"note: {notice}")
-    backend = metered(loaded, pace.prices, pace.requests_per_minute)
-    retriever, generator = setup.tools(settings)
-    options = setup.evaluator_options(settings)
-    return Evaluator(asked, backend, retriever, generator, turns=_turns(backend, settings.backend, pace.workers), **options)
+    backend = cost_tracking(loaded, pace.prices, pace.requests_per_minute)
+    return setup.evaluator(settings, asked, backend, setup.tools(settings), _turns(backend, settings.backend, pace.workers))
 
 
 def check_scope(asked: "Benchmark", settings: SourceConfig) -> None:

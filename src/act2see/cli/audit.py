@@ -14,14 +14,14 @@ from act2see.cli.asking import check_scope
 from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 from act2see.cli.runs import note_damaged, videos_in, working_on
-from act2see.config import EvalConfig, SettingsFile, WaitConfig, recorded
+from act2see.config import EvalConfig, ExecutionConfig, SettingsFile, recorded
 from act2see.core.errors import ConfigError, InternalError
 from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import Sample
     from act2see.core.trace import Trace
-    from act2see.evaluation.ablation import Arm, Audited, Auditor
+    from act2see.evaluation.ablation import Audited, Auditor, Condition
     from act2see.storage.runs import Place, Run
 
 PAGE = "audit.html"
@@ -32,7 +32,7 @@ def audit(
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
-    waiting: Annotated[WaitConfig, Parameter(name="*")] = WaitConfig(),
+    waiting: Annotated[ExecutionConfig, Parameter(name="*")] = ExecutionConfig(),
     config: SettingsFile = None,
 ) -> int:
     """Answer each question again with nothing, a random, a wrong, a blurred frame in place of the right one, and count what looking gains and harms.
@@ -43,8 +43,7 @@ def audit(
     from act2see import registry
     from act2see.evaluation import setup
     from act2see.evaluation.ablation import MEANINGS, Auditor, summarise_audit
-    from act2see.evaluation.evaluator import Evaluator
-    from act2see.execution.metering import metered
+    from act2see.execution.metering import cost_tracking
     from act2see.report.audit_page import render_audit
     from act2see.report.page import write_page
     from act2see.synthetic.scope import FORCED, NOTICE
@@ -55,13 +54,12 @@ def audit(
         asked = registry.benchmark(benchmark, settings, Path(scratch) / "videos" if settings.out is None else videos_in(settings.out))
         check_scope(asked, settings)
         run = until_told.enter_context(_audit_run(benchmark, settings)) if settings.out else None
-        backend = metered(registry.backend(settings.backend, settings), waiting.prices, waiting.requests_per_minute)
+        backend = cost_tracking(registry.backend(settings.backend, settings), waiting.prices, waiting.requests_per_minute)
         retriever = registry.retriever(settings.retriever, settings)
         if retriever is None:
             raise ConfigError("an audit needs a retriever: name one with --retriever")
         generator = registry.generator(settings.generator, settings, retriever)
-        options = setup.evaluator_options(settings)
-        evaluator = Evaluator(asked, backend, retriever, generator, **options)
+        evaluator = setup.evaluator(settings, asked, backend, (retriever, generator))
         auditor = Auditor(evaluator, settings.retrieve_fps)
         try:
             audited = _with_progress(auditor, settings.n, waiting, run)
@@ -105,12 +103,12 @@ def _audit_run(benchmark: str, settings: EvalConfig) -> "AbstractContextManager[
     return working_on(settings.out, about, resume=settings.resume, may_change=("n",))
 
 
-def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, run: "Run | None") -> list["Audited"]:
+def _with_progress(auditor: "Auditor", count: int | None, waiting: ExecutionConfig, run: "Run | None") -> list["Audited"]:
     """Every question in all arms; each trace is on the disk as soon as it ends. A backend that is away is waited for."""
-    from act2see.execution.pool import Patience
+    from act2see.execution.pool import CircuitBreaker
 
     places = _places(run) if run else {}
-    patience = Patience(waiting.patience_seconds)
+    patience = CircuitBreaker(waiting.patience_seconds)
     faults = Faults(None if run is None else run.folder, waiting.fail_fast)
     samples = islice(auditor.evaluator.benchmark.samples(), waiting.limit)
     known = [one for one in (count, waiting.limit) if one is not None]
@@ -123,14 +121,14 @@ def _with_progress(auditor: "Auditor", count: int | None, waiting: WaitConfig, r
 def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"], faults: Faults) -> "Audited":
     """The question in all arms, whatever happens in one of them; tracebacks of internal errors are kept, each once."""
     from act2see.core.trace import Cost
-    from act2see.evaluation.ablation import ARMS, Armed, Audited
+    from act2see.evaluation.ablation import CONDITIONS, Audited, ConditionResult
 
     try:
         with unexpected():
             audited = _audited(auditor, sample, run, places)
     except InternalError as error:
-        armed = Armed("internal_error", Cost(), error=str(error), traceback=error.traceback)
-        audited = Audited(sample, None, 0, 0, 0, dict.fromkeys(ARMS, armed))
+        armed = ConditionResult("internal_error", Cost(), error=str(error), traceback=error.traceback)
+        audited = Audited(sample, None, 0, 0, 0, dict.fromkeys(CONDITIONS, armed))
     noted: set[str | None] = set()
     for arm, found in audited.arms.items():
         if found.traceback not in noted:
@@ -140,12 +138,12 @@ def _asked(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict
 
 
 def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: dict[str, "Place"]) -> "Audited":
-    from act2see.evaluation.ablation import ARMS
+    from act2see.evaluation.ablation import CONDITIONS
     from act2see.evaluation.evaluator import changed, told_changes
 
-    done: dict[Arm, Trace] = {}
+    done: dict[Condition, Trace] = {}
     if run:
-        there = {arm: run.sketch_at(places[name]) for arm in ARMS if (name := _name(sample.id, arm)) in places}
+        there = {arm: run.sketch_at(places[name]) for arm in CONDITIONS if (name := _name(sample.id, arm)) in places}
         if what := {one for trace in there.values() for one in changed(sample, trace)}:
             complain(
                 f"note: a question is not the one that {run.folder} has answers to, and is asked again: {told_changes({sample.id: sorted(what)})}"
@@ -153,7 +151,7 @@ def _audited(auditor: "Auditor", sample: "Sample", run: "Run | None", places: di
         else:
             done = {arm: replace(run.trace_at(places[_name(sample.id, arm)]), id=sample.id) for arm in there}
 
-    def keep(arm: "Arm", trace: "Trace") -> None:
+    def keep(arm: "Condition", trace: "Trace") -> None:
         if run:
             run.append(replace(trace, id=_name(sample.id, arm)))
 

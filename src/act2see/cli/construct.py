@@ -15,14 +15,14 @@ from act2see.cli.asking import check_ray, check_scope, digest_of, evaluator_here
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, say_json, tell_faults
 from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
-from act2see.config import ConstructConfig, SettingsFile, SpendingConfig, recorded
+from act2see.config import ConstructConfig, ConstructExecutionConfig, SettingsFile, recorded
 from act2see.core.errors import ConfigError, InternalError
 from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import Benchmark, Sample
     from act2see.curation.construct import Constructed, Constructor, Spending
-    from act2see.execution.pool import Patience
+    from act2see.execution.pool import CircuitBreaker
     from act2see.integrations.ray.cluster import Spread
     from act2see.storage.runs import Place, Run
 
@@ -38,7 +38,7 @@ def construct(
     /,
     *,
     settings: Annotated[ConstructConfig, Parameter(name="*")] = ConstructConfig(),
-    spending: Annotated[SpendingConfig, Parameter(name="*")] = SpendingConfig(),
+    spending: Annotated[ConstructExecutionConfig, Parameter(name="*")] = ConstructExecutionConfig(),
     config: SettingsFile = None,
 ) -> int:
     """Let a teacher answer a data set's questions, looking for real, and again where it was wrong. Every try is kept as a trace in --out.
@@ -93,7 +93,7 @@ def _read(asked: "Benchmark", limit: int | None) -> "list[Sample]":
     return list(progressing(samples, "clips", min(asked.count, limit or asked.count)))
 
 
-def _check(source: str, settings: ConstructConfig, spending: SpendingConfig) -> None:
+def _check(source: str, settings: ConstructConfig, spending: ConstructExecutionConfig) -> None:
     """Refuse what cannot be, before anything heavy is loaded."""
     from act2see import registry
     from act2see.storage.runs import Run
@@ -170,28 +170,33 @@ def _write_references(run: "Run", source: str, samples: "Sequence[Sample]") -> l
 # The questions
 
 
-def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending: SpendingConfig) -> "AbstractContextManager[Spread]":
+def _on_ray(source: str, asked: "Benchmark", settings: ConstructConfig, spending: ConstructExecutionConfig) -> "AbstractContextManager[Spread]":
     from act2see.integrations.ray.cluster import on_ray
 
     return on_ray(asked, source, settings, spending)
 
 
 def _with_progress(
-    constructor: "Constructor", samples: "Sequence[Sample]", run: "Run", spending: SpendingConfig, budget: "Spending", spread: "Spread | None"
+    constructor: "Constructor",
+    samples: "Sequence[Sample]",
+    run: "Run",
+    spending: ConstructExecutionConfig,
+    budget: "Spending",
+    spread: "Spread | None",
 ) -> "tuple[list[Constructed], Collection[str]]":
     """Every question that ended, in the source's order, and those that were asked again because they had changed. Each new trace is on the disk
     before its worker goes on.
     """
     from act2see.evaluation.evaluator import told_changes
-    from act2see.execution.pool import Patience, each
+    from act2see.execution.pool import CircuitBreaker, imap_unordered
 
     there = _tries(run, budget)
-    work = Work(constructor, run, there, Patience(spending.patience_seconds), budget, Faults(run.folder, spending.fail_fast))
+    work = Work(constructor, run, there, CircuitBreaker(spending.patience_seconds), budget, Faults(run.folder, spending.fail_fast))
     workers = threads_for(spread.slots if spread else spending.workers) if spread or constructor.evaluator.turns else 1
     questions = spread.ahead(samples, there, budget.has_left) if spread else samples
     ended = []
     try:
-        for one in progressing(each(enumerate(questions), work, workers), "questions", len(samples)):
+        for one in progressing(imap_unordered(enumerate(questions), work, workers), "questions", len(samples)):
             ended += [] if one is None else [one]
     except (KeyboardInterrupt, InternalError):
         complain(f"what was answered is kept in {run.folder}: go on with --resume")
@@ -210,7 +215,7 @@ class Work:
     constructor: "Constructor"
     run: "Run"
     there: "dict[str, dict[int, Place]]"
-    patience: "Patience"
+    patience: "CircuitBreaker"
     budget: "Spending"
     faults: Faults
     changes: dict[str, tuple[str, ...]] = field(default_factory=dict)

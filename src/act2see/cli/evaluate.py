@@ -16,7 +16,7 @@ from act2see.cli.exits import ANSWERED
 from act2see.cli.official import official_figures, tell_official
 from act2see.cli.output import complain, note_questions_with_frames_left_out, progressing, say, tell_faults, tell_scores
 from act2see.cli.runs import contents_of, note_answers, note_damaged, videos_in, working_on
-from act2see.config import AskingConfig, EvalConfig, SettingsFile, recorded
+from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile, recorded
 from act2see.core.errors import ConfigError, InternalError
 from act2see.execution.faults import ERRORS_FILE, Faults, unexpected
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from act2see.core.trace import Cost, Trace
     from act2see.evaluation.evaluator import Evaluator, Scored
     from act2see.evaluation.scores import Score
-    from act2see.execution.pool import Patience
+    from act2see.execution.pool import CircuitBreaker
     from act2see.integrations.ray.cluster import Spread
     from act2see.storage.runs import Place, Run
 
@@ -35,7 +35,7 @@ def evaluate(
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
-    asking: Annotated[AskingConfig, Parameter(name="*")] = AskingConfig(),
+    asking: Annotated[EvalExecutionConfig, Parameter(name="*")] = EvalExecutionConfig(),
     config: SettingsFile = None,
 ) -> int:
     """Answer a benchmark's questions as `ask` does, and count.
@@ -98,7 +98,7 @@ class _Shard:
         return f"{self.first}-of-{self.of}"
 
 
-def _checked(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> _Shard | None:
+def _checked(benchmark: str, settings: EvalConfig, asking: EvalExecutionConfig) -> _Shard | None:
     """Refuse what cannot be, before anything heavy is loaded."""
     from act2see import registry
 
@@ -119,7 +119,7 @@ def _checked(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> _Sha
     return _Shard(int(match[1]), int(match[2]))
 
 
-def _config(benchmark: str, settings: EvalConfig, asking: AskingConfig) -> dict[str, Any]:
+def _config(benchmark: str, settings: EvalConfig, asking: EvalExecutionConfig) -> dict[str, Any]:
     shuffled = {} if asking.shuffle_options is None else {"shuffle_options": asking.shuffle_options}
     return {"benchmark": benchmark, **recorded(settings, leave_out={"out", "resume", "json", "cache", "official_judge"}), **shuffled}
 
@@ -136,25 +136,25 @@ def _eval_run(config: dict[str, Any], settings: EvalConfig, shard: _Shard | None
 # The questions
 
 
-def _on_ray(benchmark: str, asked: "Benchmark", settings: EvalConfig, asking: AskingConfig) -> "AbstractContextManager[Spread]":
+def _on_ray(benchmark: str, asked: "Benchmark", settings: EvalConfig, asking: EvalExecutionConfig) -> "AbstractContextManager[Spread]":
     from act2see.integrations.ray.cluster import on_ray
 
     return on_ray(asked, benchmark, settings, asking)
 
 
 def _with_progress(
-    evaluator: "Evaluator", settings: EvalConfig, asking: AskingConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
+    evaluator: "Evaluator", settings: EvalConfig, asking: EvalExecutionConfig, shard: _Shard | None, run: "Run | None", spread: "Spread | None"
 ) -> "tuple[list[Score], list[Cost]]":
     """Every question's score, in the benchmark's order, and what its answer cost. Each new trace is on the disk before its worker goes on."""
     from act2see.evaluation.evaluator import told_changes
-    from act2see.execution.pool import Patience, each
+    from act2see.execution.pool import CircuitBreaker, imap_unordered
 
     damaged: list[str] = []
     there = run.finished(damaged) if run and (settings.resume or shard) else {}
     note_damaged(damaged, "and their questions are asked again")
     before = contents_of(run) if run and settings.resume else {}
     faults = Faults(None if run is None else run.folder, asking.fail_fast)
-    work = Work(evaluator, run, there, Patience(asking.patience_seconds), faults)
+    work = Work(evaluator, run, there, CircuitBreaker(asking.patience_seconds), faults)
     workers = threads_for(spread.slots if spread else asking.workers) if spread or evaluator.turns else 1
     questions = _questions(evaluator, asking.limit, shard)
     if spread:
@@ -162,7 +162,7 @@ def _with_progress(
     scores: list[Score] = []
     costs: list[Cost] = []
     try:
-        answers = (one for chain in each(questions, work, workers) for one in chain)
+        answers = (one for chain in imap_unordered(questions, work, workers) for one in chain)
         with unexpected(BrokenPipeError):
             for score, cost in progressing(answers, "questions", _count(settings, asking, shard)):
                 scores.append(score)
@@ -188,7 +188,7 @@ class Work:
     evaluator: "Evaluator"
     run: "Run | None"
     there: "dict[str, Place]"
-    patience: "Patience"
+    patience: "CircuitBreaker"
     faults: Faults
     changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """What of a question was not as it was when the run's trace answered it."""
@@ -251,7 +251,7 @@ def _indexed_ahead(questions: "Iterable[list[tuple[int, Sample]]]", spread: "Spr
         yield chain
 
 
-def _count(settings: EvalConfig, asking: AskingConfig, shard: _Shard | None) -> int | None:
+def _count(settings: EvalConfig, asking: EvalExecutionConfig, shard: _Shard | None) -> int | None:
     """How many questions there will be at most, as far as it is known."""
     known = [count for count in (settings.n, asking.limit) if count is not None]
     if not known:

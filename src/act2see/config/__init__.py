@@ -5,31 +5,33 @@ A file's top-level keys hold for every command that has them, those in a table (
 
 from act2see.config.commands import (
     AskConfig,
-    AskingConfig,
     DemoConfig,
     EvalConfig,
+    EvalExecutionConfig,
+    ExecutionConfig,
     ExportConfig,
     GenerateConfig,
     IndexConfig,
     MergeConfig,
-    PaceConfig,
+    ParallelConfig,
     RayConfig,
     RetrieveConfig,
     SourceConfig,
-    WaitConfig,
 )
-from act2see.config.data import ConstructConfig, ContaminationConfig, FilterConfig, SpendingConfig
+from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, recorded
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig
 
 __all__ = [
     "AskConfig",
-    "AskingConfig",
     "ConstructConfig",
+    "ConstructExecutionConfig",
     "ContaminationConfig",
     "DemoConfig",
     "EvalConfig",
+    "EvalExecutionConfig",
+    "ExecutionConfig",
     "ExportConfig",
     "FilterConfig",
     "GenerateConfig",
@@ -41,15 +43,13 @@ __all__ = [
     "MicroRetrieverConfig",
     "MicroVlmConfig",
     "ModelConfig",
-    "PaceConfig",
+    "ParallelConfig",
     "RayConfig",
     "RetrieveConfig",
     "SearchConfig",
     "SettingsFile",
     "SourceConfig",
-    "SpendingConfig",
     "SyntheticConfig",
-    "WaitConfig",
     "Words",
     "read_settings",
     "recorded",

@@ -107,7 +107,7 @@ class EvalConfig(SourceConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class WaitConfig:
+class ExecutionConfig:
     """How many questions are asked, how fast, and what a token costs. Nothing of it changes what is answered."""
 
     limit: Positive | None = None
@@ -123,7 +123,7 @@ class WaitConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PaceConfig(WaitConfig):
+class ParallelConfig(ExecutionConfig):
     """The same, with several questions at once."""
 
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
@@ -131,7 +131,7 @@ class PaceConfig(WaitConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class RayConfig(PaceConfig):
+class RayConfig(ParallelConfig):
     """The same, on a Ray cluster if one is wanted."""
 
     ray: Annotated[str | None, Parameter(group=RAY)] = None
@@ -149,7 +149,7 @@ class RayConfig(PaceConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class AskingConfig(RayConfig):
+class EvalExecutionConfig(RayConfig):
     """How `act2see eval` goes through the questions. All but the order of the options changes nothing of what is answered."""
 
     shard: str | None = None

@@ -33,7 +33,7 @@ class ConstructConfig(SourceConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class SpendingConfig(RayConfig):
+class ConstructExecutionConfig(RayConfig):
     """How `act2see construct` goes through the questions."""
 
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MOST))] = None

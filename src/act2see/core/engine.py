@@ -41,13 +41,28 @@ class Budget:
         """What is spent; None while there is something left."""
         if self.seconds is not None and trace.cost.total_seconds >= self.seconds:
             return f"the {self.seconds:g} seconds for this answer are spent"
-        brought = sum(len(step.frames) for step in trace.steps if isinstance(step, Observation))
-        if self.frames is not None and len(trace.frames) + brought >= self.frames:
+        if self.frames is not None and len(trace.all_frames) >= self.frames:
             return f"the {self.frames} frames for this answer are spent"
         return None
 
 
 NO_BUDGET = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How far the loop goes, and which tools it offers."""
+
+    max_looks: int = 1
+    """Looks at most (1 in the paper)."""
+    seed: int = 0
+    """Seed for generated frames."""
+    offered: tuple[chat.Tool, ...] = ("retrieve", "generate")
+    """Of the available tools, those that the model is told of and may call. A generated frame's anchor is retrieved all the same."""
+    budget: Budget = NO_BUDGET
+
+
+DEFAULTS = LoopOptions()
 
 
 def new_trace(
@@ -116,23 +131,18 @@ def reason(
     backend: Backend,
     retriever: Retriever | None,
     generator: Generator | None = None,
-    *,
-    max_looks: int = 1,
-    seed: int = 0,
-    offered: Collection[chat.Tool] = ("retrieve", "generate"),
-    budget: Budget = NO_BUDGET,
+    options: LoopOptions = DEFAULTS,
 ) -> Iterator[Delta | Step]:
     """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
 
-    `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. `max_looks` is 1 in the
-    paper. Of the tools that there are, the model is told of those in `offered` alone, and may call no other: an imagined picture's anchor is found by
-    the retriever all the same. Raises `BackendError` and `VideoError`; a tool's failure and a malformed call are observations that the model reads.
+    `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. Raises `BackendError` and
+    `VideoError`; a tool's failure and a malformed call are observations that the model reads.
     """
     if trace.finish is not None:
         return
-    tools = available_tools(retriever, generator, max_looks, offered)
+    tools = available_tools(retriever, generator, options)
     trace.made_with |= _made_with(backend, retriever, generator, tools)
-    bring = _Bringer(trace, video, backend, retriever, generator, max_looks, seed, offered, budget)
+    bring = _Bringer(trace, video, backend, retriever, generator, options)
     while trace.finish is None:
         last = trace.steps[-1] if trace.steps else None
         if isinstance(last, Retrieve | Generate):
@@ -184,14 +194,12 @@ def _taken(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
     return steps
 
 
-def available_tools(
-    retriever: Retriever | None, generator: Generator | None, max_looks: int, offered: Collection[chat.Tool] = ("retrieve", "generate")
-) -> tuple[chat.Tool, ...]:
+def available_tools(retriever: Retriever | None, generator: Generator | None, options: LoopOptions) -> tuple[chat.Tool, ...]:
     """The tools that the model is told about: none when it may not look. A generator needs a retriever, for its anchor."""
-    if max_looks <= 0 or retriever is None:
+    if options.max_looks <= 0 or retriever is None:
         return ()
     there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
-    return tuple(tool for tool in there if tool in offered)
+    return tuple(tool for tool in there if tool in options.offered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +211,7 @@ class _Bringer:
     backend: Backend
     retriever: Retriever | None
     generator: Generator | None
-    max_looks: int
-    seed: int
-    offered: Collection[chat.Tool]
-    budget: Budget
+    options: LoopOptions
 
     def observation(self, call: Retrieve | Generate) -> Observation:
         """What the call brings; its seconds are booked as the tool's own stage."""
@@ -223,11 +228,11 @@ class _Bringer:
 
     def _refuse(self, tool: chat.Tool) -> None:
         """Raise `ToolError` where nothing more may be brought."""
-        if self.trace.looks >= self.max_looks:
-            raise ToolError(f"no look is left (at most {self.max_looks}): answer from what you have seen")
-        if (spent := self.budget.spent(self.trace)) is not None:
+        if self.trace.looks >= self.options.max_looks:
+            raise ToolError(f"no look is left (at most {self.options.max_looks}): answer from what you have seen")
+        if (spent := self.options.budget.spent(self.trace)) is not None:
             raise ToolError(f"{spent}: answer from what you have seen")
-        if tool not in self.offered:
+        if tool not in self.options.offered:
             raise ToolError("this cannot be asked for here: answer from what you have seen")
 
     def _look(self, call: Retrieve | Generate) -> tuple[Frame, ...]:
@@ -240,7 +245,7 @@ class _Bringer:
         if self.generator is None:
             raise ToolError("nothing can be generated here: answer from what you have seen")
         anchor = _found(self.retriever, self.video, call.prompt, ())[0]
-        return (self.generator.generate(call.prompt.strip(), anchor, seed=self.seed),)
+        return (self.generator.generate(call.prompt.strip(), anchor, seed=self.options.seed),)
 
 
 def _found(retriever: Retriever, video: "Video", query: str, shown: Collection[float]) -> tuple[Frame, ...]:
@@ -251,8 +256,7 @@ def _found(retriever: Retriever, video: "Video", query: str, shown: Collection[f
 
 
 def _times_shown(trace: Trace) -> tuple[float, ...]:
-    observed = [frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames]
-    return tuple(frame.seconds for frame in (*trace.frames, *observed) if frame.seconds is not None)
+    return tuple(frame.seconds for frame in trace.all_frames if frame.seconds is not None)
 
 
 def _errors_in_a_row(steps: list[Step]) -> int:

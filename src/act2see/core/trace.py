@@ -164,6 +164,26 @@ class Trace:
         return last.text.strip() if isinstance(last, Answer) else None
 
     @property
+    def calls(self) -> tuple[Retrieve | Generate, ...]:
+        """All tool calls, in order."""
+        return tuple(step for step in self.steps if isinstance(step, Retrieve | Generate))
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """All observations, those with an error included, in order."""
+        return tuple(step for step in self.steps if isinstance(step, Observation))
+
+    @property
+    def brought_frames(self) -> tuple[Frame, ...]:
+        """The frames that looks returned, retrieved and generated, in order."""
+        return tuple(frame for observation in self.observations for frame in observation.frames)
+
+    @property
+    def all_frames(self) -> tuple[Frame, ...]:
+        """The initial frames, then the ones that looks returned."""
+        return self.frames + self.brought_frames
+
+    @property
     def looks(self) -> int:
-        """How many calls brought a frame."""
-        return sum(isinstance(step, Observation) and bool(step.frames) for step in self.steps)
+        """Calls that returned a frame."""
+        return sum(bool(observation.frames) for observation in self.observations)

@@ -76,7 +76,8 @@ class Constructor:
         backend = reseeded(self.evaluator.backend, tried)
         if self.show_reference:
             backend = _ShowingReference(backend, sample.reasoning or "")
-        evaluator = replace(self.evaluator, backend=backend, seed=self.evaluator.seed + tried)
+        loop = self.evaluator.loop
+        evaluator = replace(self.evaluator, backend=backend, loop=replace(loop, seed=loop.seed + tried))
         return replace(evaluator.answer(replace(sample, id=attempt_id(sample.id, tried))), sample=sample)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from act2see.core.errors import InternalError, VideoError
 from act2see.core.interfaces import Sample
-from act2see.core.trace import Frame, Observation, Trace
+from act2see.core.trace import Frame, Trace
 from act2see.execution.faults import unexpected
 from act2see.video import Video
 
@@ -154,7 +154,7 @@ def hash_video(path: Path) -> HashedVideo:
 
 def real_frames(trace: Trace) -> list[Frame]:
     """The trace's initial and retrieved frames: generated ones were never in its video."""
-    brought = (frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames)
+    brought = trace.brought_frames
     return [frame for frame in (*trace.frames, *brought) if frame.provenance is None and frame.seconds is not None]
 
 

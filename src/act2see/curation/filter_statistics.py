@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from act2see.core.rejection_reasons import MEANINGS
-from act2see.core.trace import Cost, Generate, Observation, Retrieve, Trace
+from act2see.core.trace import Cost, Trace
 from act2see.curation.filters import Judged
 from act2see.curation.qa_records import Reference
 
@@ -29,9 +29,9 @@ class Counted:
 
 def counted(judged: Judged, trace: Trace, reference: Reference) -> Counted:
     """What the numbers need of a trace."""
-    brought = [frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames]
+    brought = trace.brought_frames
     generated = sum(frame.provenance is not None for frame in brought)
-    called = any(isinstance(step, Retrieve | Generate) for step in trace.steps)
+    called = bool(trace.calls)
     source = reference.source if reference.source == reference.kind else f"{reference.source}: {reference.kind}"
     return Counted(judged, source, reference.licence, called, len(brought) - generated, generated, trace.cost)
 

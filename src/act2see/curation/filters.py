@@ -12,7 +12,7 @@ from itertools import pairwise
 from act2see.benchmarks.choosing import same_words
 from act2see.core.chat import chosen, letters
 from act2see.core.rejection_reasons import MEANINGS, Reason
-from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Thought, Trace
+from act2see.core.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
 from act2see.curation.qa_records import Reference
 from act2see.storage.runs import file_of
 from act2see.tools.encoders.words import SMALL_WORDS
@@ -235,7 +235,7 @@ def _runs(text: str, length: int) -> Iterator[tuple[str, ...]]:
 
 def _duplicate(trace: Trace) -> str | None:
     files, times = {file_of(frame) for frame in trace.frames}, {frame.seconds for frame in trace.frames}
-    for frame in _brought(trace):
+    for frame in trace.brought_frames:
         if file_of(frame) in files or (frame.seconds is not None and frame.seconds in times):
             return "an imagined frame" if frame.seconds is None else f"the frame at {frame.seconds:.2f} s"
         files.add(file_of(frame))
@@ -244,12 +244,8 @@ def _duplicate(trace: Trace) -> str | None:
 
 
 def _unfaithful(trace: Trace) -> str | None:
-    unchecked = next((frame for frame in _brought(trace) if frame.provenance is not None and not frame.provenance.scores), None)
+    unchecked = next((frame for frame in trace.brought_frames if frame.provenance is not None and not frame.provenance.scores), None)
     return None if unchecked is None or unchecked.provenance is None else f"unchecked: {unchecked.provenance.prompt}"
-
-
-def _brought(trace: Trace) -> Iterator[Frame]:
-    return (frame for step in trace.steps if isinstance(step, Observation) for frame in step.frames)
 
 
 def _thoughts(steps: Iterable[object]) -> str:

@@ -21,8 +21,8 @@ from act2see.evaluation.scores import frames_left_out as summary_of_frames_left_
 from act2see.evaluation.statistics import clustered_interval, mcnemar, share_interval
 from act2see.video import Video
 
-Arm = Literal["real", "off", "withheld", "random", "wrong_time", "blurred", "unedited"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
+Condition = Literal["real", "off", "withheld", "random", "wrong_time", "blurred", "unedited"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 MEANINGS: Mapping[str, str] = {
     "real": "what was asked for",
     "off": "no tool is offered",
@@ -35,7 +35,7 @@ MEANINGS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Armed:
+class ConditionResult:
     """One question in one arm: how it ended, and what it cost beyond what the arms share."""
 
     outcome: Outcome
@@ -57,14 +57,14 @@ class Audited:
     frames: int
     left_out: int
     """Initial frames at the wanted rate that were not shown."""
-    arms: Mapping[Arm, Armed]
+    arms: Mapping[Condition, ConditionResult]
 
     @property
     def backend_problem(self) -> str | None:
         """See `scores.backend_problem`."""
         return backend_problem(self.arms["real"].outcome, self.arms["real"].error)
 
-    def is_right(self, arm: Arm) -> bool:
+    def is_right(self, arm: Condition) -> bool:
         """Whether the question was answered rightly in that arm."""
         return self.arms[arm].outcome == "correct"
 
@@ -77,28 +77,32 @@ class Auditor:
     retrieve_fps: float = 3.0
     """Rate in frames a second at which random and wrong frames are drawn."""
 
-    def audit(self, sample: Sample, done: Mapping[Arm, Trace] | None = None, keep: Callable[[Arm, Trace], None] = lambda arm, trace: None) -> Audited:
+    def audit(
+        self, sample: Sample, done: Mapping[Condition, Trace] | None = None, keep: Callable[[Condition, Trace], None] = lambda arm, trace: None
+    ) -> Audited:
         """One question in all arms. `keep` is given each trace as it ends; traces that are `done` already are not made again, only scored.
 
         A video, a tool or a backend that fails in one arm ends that arm, in an outcome of its own.
         """
         begun = self.evaluator.begin(sample)
         if isinstance(begun, Scored):
-            return Audited(sample, None, 0, 0, 0, dict.fromkeys(ARMS, Armed(begun.outcome, Cost(), error=begun.error, traceback=begun.traceback)))
+            return Audited(
+                sample, None, 0, 0, 0, dict.fromkeys(CONDITIONS, ConditionResult(begun.outcome, Cost(), error=begun.error, traceback=begun.traceback))
+            )
         video, start = begun
         asked = _Asked(self, sample, video, start, dict(done or {}), keep)
         real = asked.real()
-        arms: dict[Arm, Armed] = {"real": real}
-        for arm in ARMS:
+        arms: dict[Condition, ConditionResult] = {"real": real}
+        for arm in CONDITIONS:
             # The last one: its prompt names no tool, so nothing of what a backend has cached is of use to it.
             if arm not in ("real", "off"):
                 arms[arm] = asked.other(arm) if asked.changes(arm) else replace(real, cost=Cost())
         arms["off"] = asked.off()
         call = asked.shared.steps[-1] if asked.shared else None
         tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
-        return Audited(sample, tool, asked.looks, len(start.frames), frames_left_out(start), {arm: arms[arm] for arm in ARMS})
+        return Audited(sample, tool, asked.looks, len(start.frames), frames_left_out(start), {arm: arms[arm] for arm in CONDITIONS})
 
-    def evaluator_of(self, arm: Arm, video: Video) -> Evaluator:
+    def evaluator_of(self, arm: Condition, video: Video) -> Evaluator:
         """The evaluation with what brings frames and pictures in an arm."""
         as_it_is, frames, pictures = self.evaluator, self.evaluator.retriever, self.evaluator.generator
         assert frames is not None
@@ -106,14 +110,14 @@ class Auditor:
             case "real":
                 return as_it_is
             case "off":
-                return replace(as_it_is, retriever=None, generator=None, max_looks=0)
+                return replace(as_it_is, retriever=None, generator=None, loop=replace(as_it_is.loop, max_looks=0))
             case "withheld":
                 return replace(as_it_is, retriever=WithheldFrames())
             case "random":
-                drawn = RandomFrames(fps=self.retrieve_fps, seed=as_it_is.seed)
+                drawn = RandomFrames(fps=self.retrieve_fps, seed=as_it_is.loop.seed)
                 return replace(as_it_is, retriever=drawn, generator=pictures and UneditedAnchor())
             case "wrong_time":
-                return replace(as_it_is, retriever=WrongTimeFrames(frames, fps=self.retrieve_fps, seed=as_it_is.seed))
+                return replace(as_it_is, retriever=WrongTimeFrames(frames, fps=self.retrieve_fps, seed=as_it_is.loop.seed))
             case "blurred":
                 return replace(as_it_is, retriever=BlurredFrames(frames), generator=pictures and BlurredPictures(pictures, video))
             case "unedited":
@@ -130,13 +134,13 @@ class _Asked:
     sample: Sample
     video: Video
     start: Trace
-    done: dict[Arm, Trace]
-    keep: Callable[[Arm, Trace], None]
+    done: dict[Condition, Trace]
+    keep: Callable[[Condition, Trace], None]
     shared: Trace | None = None
     """The real trace up to its first call, the call included; None when there is none."""
     looks: int = 0
 
-    def real(self) -> Armed:
+    def real(self) -> ConditionResult:
         """The question as `eval` asks it. What the others go on from is split off on the way."""
         trace = self.done.get("real") or _copy(self.start, ())
 
@@ -151,20 +155,20 @@ class _Asked:
         self.looks = trace.looks
         return ended
 
-    def changes(self, arm: Arm) -> bool:
+    def changes(self, arm: Condition) -> bool:
         """Whether the arm has anything to change in this question."""
         return self.shared is not None and (arm != "unedited" or isinstance(self.shared.steps[-1], Generate))
 
-    def other(self, arm: Arm) -> Armed:
+    def other(self, arm: Condition) -> ConditionResult:
         """The question as it goes on from the first call with the arm's tools."""
         assert self.shared is not None
         return self._ended(arm, self.done.get(arm) or _copy(self.shared, self.shared.steps))
 
-    def off(self) -> Armed:
+    def off(self) -> ConditionResult:
         """The question without any tool."""
         return self._ended("off", self.done.get("off") or _copy(self.start, ()))
 
-    def _ended(self, arm: Arm, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Armed:
+    def _ended(self, arm: Condition, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> ConditionResult:
         evaluator = self.auditor.evaluator_of(arm, self.video)
         if arm in self.done:
             scored = evaluator.score(self.sample, trace)
@@ -172,7 +176,7 @@ class _Asked:
             scored = evaluator.carry_on(self.sample, self.video, trace, hear)
             if scored.error is None:
                 self.keep(arm, trace)
-        return Armed(scored.outcome, trace.cost, trace.answer, scored.error, scored.traceback)
+        return ConditionResult(scored.outcome, trace.cost, trace.answer, scored.error, scored.traceback)
 
 
 def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
@@ -201,7 +205,7 @@ def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
         "by_looks": _by(everything, lambda one: one.looks),
         "by_frames": _by(everything, lambda one: one.frames),
         **summary_of_frames_left_out(one.left_out for one in everything),
-        "cost": {arm: _cost([one.arms[arm].cost for one in everything]) for arm in ARMS},
+        "cost": {arm: _cost([one.arms[arm].cost for one in everything]) for arm in CONDITIONS},
     }
 
 
@@ -209,7 +213,7 @@ def _arms(members: Sequence[Audited]) -> dict[str, Any]:
     clusters = [str(one.sample.video) for one in members]
     real = [float(one.is_right("real")) for one in members]
     found: dict[str, Any] = {}
-    for arm in ARMS:
+    for arm in CONDITIONS:
         right = [float(one.is_right(arm)) for one in members]
         outcomes = Counter(one.arms[arm].outcome for one in members)
         found[arm] = {
@@ -244,7 +248,7 @@ def _looking(members: Sequence[Audited]) -> dict[str, Any]:
     }
 
 
-def _controls(one: Audited) -> tuple[Arm, ...]:
+def _controls(one: Audited) -> tuple[Condition, ...]:
     """The arms in which nothing of use was shown. A blur leaves something, and so does a picture that was made from a frame of another time."""
     return ("off", "withheld", "random", "unedited" if one.call == "generate" else "wrong_time")
 

@@ -11,10 +11,10 @@ from pathlib import PurePath
 from typing import Any
 
 from act2see.core.chat import Tool
-from act2see.core.engine import NO_BUDGET, Budget, Delta, frames_left_out, insert, new_trace, reason
+from act2see.core.engine import DEFAULTS, Delta, LoopOptions, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import Act2SeeError, BackendError, InternalError, JudgeError, ToolError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, ChainedBenchmark, Continuation, Generator, Retriever, Sample
-from act2see.core.trace import Frame, Generate, Observation, Retrieve, Step, Trace
+from act2see.core.trace import Frame, Step, Trace
 from act2see.evaluation.frame_controls import OracleFrames
 from act2see.evaluation.scores import Outcome, Score, backend_problem, right_guesses, summarise_scores
 from act2see.execution.faults import unexpected
@@ -42,7 +42,7 @@ class Scored:
     @property
     def called(self) -> bool:
         """Whether the model asked to see more, whatever came of it."""
-        return self.trace is not None and any(isinstance(step, Retrieve | Generate) for step in self.trace.steps)
+        return self.trace is not None and bool(self.trace.calls)
 
     @property
     def backend_problem(self) -> str | None:
@@ -54,8 +54,7 @@ class Scored:
         sample = self.sample
         if not all(isinstance(text, str) for text in (sample.id, sample.kind, *sample.groups)):
             raise TypeError(f"question {sample.id!r}: its id, kind and groups must be texts")
-        steps = [] if self.trace is None else self.trace.steps
-        observed = [step for step in steps if isinstance(step, Observation)]
+        calls, observed = ((), ()) if self.trace is None else (self.trace.calls, self.trace.observations)
         options, guesses = right_guesses(sample)
         return Score(
             sample.id,
@@ -67,10 +66,10 @@ class Scored:
             tuple(sample.groups),
             content=content_of(sample),
             question=question_of(sample),
-            calls=sum(isinstance(step, Retrieve | Generate) for step in steps),
+            calls=len(calls),
             served=sum(step.error is None for step in observed),
             refused=sum(step.error is not None for step in observed),
-            frames=0 if self.trace is None else len(self.trace.frames) + sum(len(step.frames) for step in observed),
+            frames=0 if self.trace is None else len(self.trace.all_frames),
             left_out=0 if self.trace is None else frames_left_out(self.trace),
             tokens_in=0 if self.trace is None else self.trace.cost.tokens_in,
             tokens_out=0 if self.trace is None else self.trace.cost.tokens_out,
@@ -122,10 +121,7 @@ class Evaluator:
     retriever: Retriever | None
     generator: Generator | None = None
     fps: float = 1.0
-    max_looks: int = 1
-    seed: int = 0
-    offered: tuple[Tool, ...] = ("retrieve", "generate")
-    budget: Budget = NO_BUDGET
+    loop: LoopOptions = DEFAULTS
     max_frames: int | None = None
     """Initial frames at most; None: what the backend's model takes in."""
     insert: int = 0
@@ -169,10 +165,9 @@ class Evaluator:
         retriever = self._locked_retriever(sample)
         generator = None if self.generator is None else _Generator(self.generator, self._tools)
         backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
-        limits: dict[str, Any] = {"max_looks": self.max_looks, "seed": self.seed, "offered": self.offered, "budget": self.budget}
         try:
             with unexpected():
-                for event in reason(trace, video, backend, retriever, generator, **limits):
+                for event in reason(trace, video, backend, retriever, generator, self.loop):
                     if not isinstance(event, Delta):
                         hear(event)
         except Act2SeeError as error:

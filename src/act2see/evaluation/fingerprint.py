@@ -10,7 +10,7 @@ from PIL import Image
 from act2see.core import chat
 from act2see.core.interfaces import Backend, Generator, Retriever
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
-from act2see.execution.metering import Metered
+from act2see.execution.metering import CostTrackingBackend
 from act2see.storage.codec import canonical_json, plain
 from act2see.storage.run_metadata import library_versions
 
@@ -31,7 +31,7 @@ def fingerprint(
     `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
     server knows: of such a backend there is its name, and `weights` is None.
     """
-    if isinstance(backend, Metered):
+    if isinstance(backend, CostTrackingBackend):
         backend = backend.inner
     encoder = getattr(retriever, "encoder", None)
     found: dict[str, Any] = {

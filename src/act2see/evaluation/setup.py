@@ -1,18 +1,35 @@
 """What an evaluation runs with: the tools that a config names, or controls in their place."""
 
-from typing import Any, assert_never
+from threading import Semaphore
+from typing import assert_never
 
 from act2see import registry
 from act2see.config import EvalConfig, SourceConfig
-from act2see.core.interfaces import Generator, Retriever
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever
+from act2see.evaluation.evaluator import Evaluator
 from act2see.evaluation.frame_controls import OracleFrames, RandomFrames, WithheldFrames
 from act2see.evaluation.picture_controls import UneditedAnchor
 
 
-def evaluator_options(config: SourceConfig) -> dict[str, Any]:
-    """What an `Evaluator` is given by a config beside benchmark, backend and tools."""
-    about = {"fps": config.fps, "max_frames": config.max_frames, "insert": config.insert, "scope": registry.scope(config)}
-    return about | registry.limits(config)
+def evaluator(
+    config: SourceConfig,
+    benchmark: Benchmark,
+    backend: Backend,
+    tools: tuple[Retriever | None, Generator | None],
+    turns: Semaphore | None = None,
+) -> Evaluator:
+    """An evaluator with what a config says beside benchmark, backend and tools."""
+    return Evaluator(
+        benchmark,
+        backend,
+        *tools,
+        fps=config.fps,
+        loop=registry.loop_options(config),
+        max_frames=config.max_frames,
+        insert=config.insert,
+        scope=registry.scope(config),
+        turns=turns,
+    )
 
 
 def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:

@@ -72,7 +72,7 @@ def price_in(prices: Mapping[str, Price], backend: Backend, where: str) -> Price
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimiter:
     """Lets no more than so many requests a minute pass, evenly spread, whatever the number of threads that ask."""
 
     per_minute: float
@@ -92,12 +92,12 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
+class CostTrackingBackend:
     """A backend whose continuations say what they cost, and which is asked no oftener than a pace allows."""
 
     inner: Backend
     price: Price | None = None
-    pace: Pace | None = None
+    pace: RateLimiter | None = None
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -109,7 +109,7 @@ class Metered:
         """As the backend is."""
         return bool(getattr(self.inner, "concurrent", False))
 
-    def reseeded(self, number: int) -> "Metered":
+    def reseeded(self, number: int) -> "CostTrackingBackend":
         """See `reseeded`."""
         return replace(self, inner=reseeded(self.inner, number))
 
@@ -123,12 +123,12 @@ class Metered:
         return continuation
 
 
-def metered(backend: Backend, prices: Path | None, requests_per_minute: float | None) -> Backend:
+def cost_tracking(backend: Backend, prices: Path | None, requests_per_minute: float | None) -> Backend:
     """The backend, with what was asked for around it. Raises `ConfigError` as `price_of` does."""
     if prices is None and requests_per_minute is None:
         return backend
     price = None if prices is None else price_of(backend, prices)
-    return Metered(backend, price, None if requests_per_minute is None else Pace(requests_per_minute))
+    return CostTrackingBackend(backend, price, None if requests_per_minute is None else RateLimiter(requests_per_minute))
 
 
 def reseeded(backend: Backend, number: int) -> Backend:

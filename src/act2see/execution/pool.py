@@ -23,7 +23,7 @@ LEAST_FAILURES = 3
 LONGEST_PAUSE_SECONDS = 16.0
 
 
-def each(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:
+def imap_unordered(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:
     """What `work` makes of every item, as each is done: in order with one worker, which is the caller's own thread, in any order with more.
 
     The source is read in the caller's thread. The first error ends everything and is raised here; so does the caller who stops listening.
@@ -108,7 +108,7 @@ class _Crew(Generic[T, R]):
 
 
 @dataclass(slots=True)
-class Patience:
+class CircuitBreaker:
     """Waits for a backend that fails, and gives it up after a while.
 
     While it fails, one question at a time is tried, after pauses that grow from one second to sixteen: a server that is gone for half a minute costs

@@ -29,7 +29,7 @@ from act2see.core import chat
 from act2see.core.errors import ConfigError, InternalError
 from act2see.core.interfaces import Sample
 from act2see.evaluation import setup
-from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.evaluation.evaluator import Scored
 from act2see.execution.faults import unexpected
 
 
@@ -63,9 +63,7 @@ def _as_inspects(sample: Sample) -> Any:
 @solver
 def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
     backend = registry.backend(config.backend, config)
-    retriever, generator = setup.tools(config)
-    options = setup.evaluator_options(config)
-    evaluator = Evaluator(benchmark, backend, retriever, generator, **options)
+    evaluator = setup.evaluator(config, benchmark, backend, setup.tools(config))
     # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
     turns = nullcontext() if getattr(backend, "concurrent", False) else threading.Lock()
 

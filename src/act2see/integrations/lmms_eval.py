@@ -17,15 +17,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Parameter
 
 from act2see import registry
-from act2see.config import AskingConfig, EvalConfig, RayConfig, recorded
+from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded
 from act2see.core.errors import ConfigError, InternalError, StoreError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
 from act2see.evaluation import setup
-from act2see.evaluation.evaluator import Evaluator
 from act2see.execution.faults import Faults, unexpected
-from act2see.execution.metering import metered
-from act2see.execution.pool import Patience, each
+from act2see.execution.metering import cost_tracking
+from act2see.execution.pool import CircuitBreaker, imap_unordered
 from act2see.integrations.ray.actors import Unscored
 from act2see.storage.codec import shown
 from act2see.storage.runs import Run
@@ -35,7 +34,10 @@ _THE_TASKS = frozenset(
 ).union(field.name for field in fields(RayConfig) if field.name.startswith("ray"))
 """What `act2see eval` takes and a model of lmms-eval does not: questions, scores, machines and what is printed are the task's and lmms-eval's."""
 _HINTS: Mapping[str, Any] = {
-    name: hint for kind in (EvalConfig, AskingConfig) for name, hint in get_type_hints(kind, include_extras=True).items() if name not in _THE_TASKS
+    name: hint
+    for kind in (EvalConfig, EvalExecutionConfig)
+    for name, hint in get_type_hints(kind, include_extras=True).items()
+    if name not in _THE_TASKS
 }
 
 
@@ -54,7 +56,7 @@ class Settings:
     """How the loop runs, and at what pace."""
 
     config: EvalConfig
-    asking: AskingConfig
+    asking: EvalExecutionConfig
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> "Settings":
@@ -62,14 +64,14 @@ class Settings:
         for name in given:
             _refuse_unknown(name)
         values = {name: _converted(name, value, _HINTS[name]) for name, value in given.items()}
-        paced = {field.name for field in fields(AskingConfig)}
+        paced = {field.name for field in fields(EvalExecutionConfig)}
         config = EvalConfig(**{name: value for name, value in values.items() if name not in paced})
         if config.resume and config.out is None:
             raise ConfigError("there is nothing to resume: name the run's folder with out=DIR")
         registry.check_backend(config.backend)
         registry.check_retriever(config.retriever)
         registry.check_generator(config.generator, config.judge)
-        return cls(config, AskingConfig(**{name: value for name, value in values.items() if name in paced}))
+        return cls(config, EvalExecutionConfig(**{name: value for name, value in values.items() if name in paced}))
 
 
 def refuse_batches(batch_size: object, max_batch_size: object) -> None:
@@ -227,22 +229,20 @@ class Answering:
 
     def __init__(self, settings: Settings) -> None:
         config, asking = settings.config, settings.asking
-        backend = metered(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
+        backend = cost_tracking(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
         if asking.workers > 1 and not getattr(backend, "concurrent", False):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
-        retriever, generator = setup.tools(config)
-        scope = replace(registry.scope(config), choices_in_text=True)
-        options = setup.evaluator_options(config) | {"scope": scope}
-        self._evaluator = Evaluator(Unscored(), backend, retriever, generator, **options)
+        evaluator = setup.evaluator(config, Unscored(), backend, setup.tools(config))
+        self._evaluator = replace(evaluator, scope=replace(evaluator.scope, choices_in_text=True))
         self._workers = asking.workers
-        self._patience = Patience(asking.patience_seconds)
+        self._patience = CircuitBreaker(asking.patience_seconds)
         self._run = None if config.out is None else _run(config, config.out)
         self._faults = Faults(config.out, asking.fail_fast)
         self._there = self._run.finished() if self._run and config.resume else {}
 
     def answer(self, questions: Iterable[Sample]) -> Iterator[tuple[int, Reply]]:
         """The number of each question, from 0, and its reply, as they are done. Raises `BackendError` once the backend has failed for too long."""
-        return each(enumerate(questions), self._numbered, self._workers)
+        return imap_unordered(enumerate(questions), self._numbered, self._workers)
 
     def _numbered(self, numbered: tuple[int, Sample]) -> tuple[int, Reply]:
         number, sample = numbered

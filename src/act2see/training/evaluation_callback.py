@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from act2see.core.engine import new_trace, reason
+from act2see.core.engine import LoopOptions, new_trace, reason
 from act2see.core.errors import BackendError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample
 from act2see.core.trace import Generate, Observation, Retrieve, Trace
@@ -33,7 +33,7 @@ class Probe:
             try:
                 video = Video(sample.video)
                 trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=backend)
-                for _ in reason(trace, video, backend, self.retriever, self.generator, max_looks=self.max_looks):
+                for _ in reason(trace, video, backend, self.retriever, self.generator, LoopOptions(self.max_looks)):
                     pass
             except (VideoError, BackendError):
                 traces.append((sample, None))
@@ -44,7 +44,7 @@ class Probe:
     def _scores(self, asked: Sequence[tuple[Sample, Trace | None]]) -> dict[str, Any]:
         kinds = sorted({sample.kind for sample, _ in asked})
         right = [trace is not None and bool(self.benchmark.is_right(sample, trace)) for sample, trace in asked]
-        called = [trace is not None and any(isinstance(step, Retrieve | Generate) for step in trace.steps) for _, trace in asked]
+        called = [trace is not None and bool(trace.calls) for _, trace in asked]
         return {
             "n": len(asked),
             "accuracy": _share(right),

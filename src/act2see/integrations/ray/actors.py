@@ -24,7 +24,7 @@ from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.fingerprint import fingerprint
 from act2see.execution.faults import unexpected
-from act2see.execution.metering import Metered, Pace, Price, price_in
+from act2see.execution.metering import CostTrackingBackend, Price, RateLimiter, price_in
 from act2see.video import Video
 
 VIDEOS_KEPT_OPEN = 4
@@ -183,15 +183,15 @@ class Teacher:
         with self._loading:
             if self._made is None:
                 settings = self._job.settings
-                options = setup.evaluator_options(settings)
                 retriever = own_looker_of(settings) or self._retriever
-                self._made = Evaluator(rule_of(self._job), self._backend(), retriever, self._generator, **options)
+                self._made = setup.evaluator(settings, rule_of(self._job), self._backend(), (retriever, self._generator))
             return self._made
 
     def _backend(self) -> Backend:
         backend, prices = registry.backend(self._job.settings.backend, self._job.settings), self._job.prices
-        price, pace = price_in(prices, backend, "--prices") if prices is not None else None, Pace(self._per_minute) if self._per_minute else None
-        return backend if price is None and pace is None else Metered(backend, price, pace)
+        price = price_in(prices, backend, "--prices") if prices is not None else None
+        pace = RateLimiter(self._per_minute) if self._per_minute else None
+        return backend if price is None and pace is None else CostTrackingBackend(backend, price, pace)
 
 
 class Tools:

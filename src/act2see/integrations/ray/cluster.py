@@ -30,7 +30,7 @@ from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
-from act2see.integrations.ray.worker_pool import Crew, WorkersLostError, dealt
+from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, dealt
 from act2see.video import Video
 
 # Ray tells of every death of a worker at length, on stdout, where the result is to stand; it reads this when it is imported. We say it in a line.
@@ -120,7 +120,7 @@ def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: Ra
 
 def _crew(
     job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
-) -> tuple[Crew[Any], Mapping[str, str]]:
+) -> tuple[WorkerPool[Any], Mapping[str, str]]:
     """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
     slots = dealt(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
 
@@ -136,7 +136,7 @@ def _crew(
         slots = (1,) * (layout.teachers or asking.workers)
         if asking.requests_per_minute is not None:  # its part of what may be asked a minute was reckoned for fewer teachers
             actors.end(hired.pop())
-    return Crew(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST), about.made_with
+    return WorkerPool(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST), about.made_with
 
 
 # The driver's side
@@ -146,7 +146,7 @@ def _crew(
 class _Teachers:
     """Those who ask, and those who index for them."""
 
-    crew: Crew[Any]
+    crew: WorkerPool[Any]
     indexing: "_Indexing"
 
     def ask(self, sample: Sample, asked_of: Callable[[Any], Any]) -> Scored:

@@ -49,7 +49,7 @@ class _Post(Generic[W]):
         return not self.is_reserved and self.taken < self.slots
 
 
-class Crew(Generic[W]):
+class WorkerPool(Generic[W]):
     """Workers with `slots` each. `do` may be called from any number of threads: no more than all slots together are at work."""
 
     def __init__(self, hire: Callable[[], W], dismiss: Callable[[W], None], slots: Sequence[int], lost: tuple[type[Exception], ...]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from act2see.core import chat
-from act2see.core.trace import Frame, Generate, Observation, Retrieve, Thought, Trace
+from act2see.core.trace import Frame, Observation, Thought, Trace
 from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.edits import Recolour, apply, prompt_of, shapes_of
 from act2see.synthetic.hypothetical import Count, Hypothetical, Seen, read, seen
@@ -66,12 +66,12 @@ class Attempt:
     @property
     def observations(self) -> list[Observation]:
         """What the calls brought so far, errors included."""
-        return [step for step in self.trace.steps if isinstance(step, Observation)]
+        return list(self.trace.observations)
 
     @property
     def calls(self) -> int:
         """How many there were, whatever came of them."""
-        return sum(isinstance(step, Retrieve | Generate) for step in self.trace.steps)
+        return len(self.trace.calls)
 
     @property
     def can_call(self) -> bool:

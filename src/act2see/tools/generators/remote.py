@@ -17,7 +17,7 @@ import httpx2
 import openai
 from PIL import Image
 
-from act2see.backends.calls import Call, Caller, Patience
+from act2see.backends.calls import Call, Caller, CircuitBreaker
 from act2see.backends.servers import PassingFault, Server, check_url, server_message
 from act2see.core.errors import BackendError, ToolError
 
@@ -73,7 +73,7 @@ class RemotePainter:
         self._names_size = False
         """True once the server chose a wrong shape by itself."""
         self._server = Server(self._url, settings.model, "/images/edits", "the generator's address", key, settings.timeout_seconds)
-        patience = Patience(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
+        patience = CircuitBreaker(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
         # Frames go to the address that the user gave and to no other.
         self._caller = Caller(self._server, patience, follow_redirects=False, sleep=sleep)
 

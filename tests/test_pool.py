@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from act2see.core.errors import BackendError, StoreError
-from act2see.execution.pool import AHEAD, LEAST_FAILURES, Patience, each
+from act2see.execution.pool import AHEAD, LEAST_FAILURES, CircuitBreaker, imap_unordered
 
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 8))
 def test_every_item_is_done_once(items: list[int], workers: int) -> None:
-    assert sorted(each(items, lambda item: 2 * item, workers)) == sorted(2 * item for item in items)
+    assert sorted(imap_unordered(items, lambda item: 2 * item, workers)) == sorted(2 * item for item in items)
 
 
 def test_one_worker_is_the_callers_thread_and_keeps_the_order() -> None:
-    threads = list(each(range(5), lambda item: (item, threading.current_thread()), 1))
+    threads = list(imap_unordered(range(5), lambda item: (item, threading.current_thread()), 1))
     assert threads == [(item, threading.main_thread()) for item in range(5)]
 
 
 def test_workers_work_at_the_same_time() -> None:
     meeting = threading.Barrier(4, timeout=60)  # nobody gets past it alone
-    assert len(list(each(range(8), lambda item: meeting.wait(), 4))) == 8
+    assert len(list(imap_unordered(range(8), lambda item: meeting.wait(), 4))) == 8
 
 
 def test_items_are_taken_only_as_they_are_needed() -> None:
@@ -38,7 +38,7 @@ def test_items_are_taken_only_as_they_are_needed() -> None:
             yield item
 
     done = 0
-    for _ in each(source(), lambda item: item, 3):
+    for _ in imap_unordered(source(), lambda item: item, 3):
         done += 1
         assert len(taken) - done <= AHEAD * 3
     assert done == 1000
@@ -55,7 +55,7 @@ def test_an_error_ends_it_and_is_the_callers(workers: int) -> None:
         return item
 
     with pytest.raises(StoreError, match="the disk is full"):
-        list(each(range(10_000), work, workers))
+        list(imap_unordered(range(10_000), work, workers))
     assert len(begun) < 100
 
 
@@ -65,12 +65,12 @@ def test_an_error_of_the_source_is_the_callers_too() -> None:
         raise StoreError("line 2 is no JSON")
 
     with pytest.raises(StoreError, match="line 2"):
-        list(each(source(), lambda item: item, 4))
+        list(imap_unordered(source(), lambda item: item, 4))
 
 
 def test_who_stops_listening_stops_the_work() -> None:
     begun: list[int] = []
-    results = each(range(10_000), begun.append, 4)
+    results = imap_unordered(range(10_000), begun.append, 4)
     next(results)
     results.close()  # type: ignore[attr-defined]  # it is a generator
     before = len(begun)
@@ -94,7 +94,7 @@ class Clock:
         self.now += seconds
 
 
-def asking(clock: Clock, patience: Patience, is_down: Callable[[float], bool]) -> str:
+def asking(clock: Clock, patience: CircuitBreaker, is_down: Callable[[float], bool]) -> str:
     def work() -> str:
         clock.now += 0.1
         return "backend_error" if is_down(clock.now) else "correct"
@@ -104,7 +104,7 @@ def asking(clock: Clock, patience: Patience, is_down: Callable[[float], bool]) -
 
 def test_an_outage_of_half_a_minute_costs_a_few_questions() -> None:
     clock = Clock()
-    patience = Patience(120.0, clock.sleep, lambda: clock.now)
+    patience = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
     outcomes = [asking(clock, patience, lambda now: 110 < now < 140) for _ in range(1000)]
     assert 3 <= outcomes.count("backend_error") <= 6
     assert outcomes[-800:] == ["correct"] * 800
@@ -113,7 +113,7 @@ def test_an_outage_of_half_a_minute_costs_a_few_questions() -> None:
 
 def test_a_backend_that_stays_away_is_given_up() -> None:
     clock = Clock()
-    patience = Patience(120.0, clock.sleep, lambda: clock.now)
+    patience = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
     with pytest.raises(BackendError, match=r"stopped: the backend failed on \d+ questions in a row; it is away"):
         [asking(clock, patience, lambda now: True) for _ in range(1000)]
     assert 120 <= clock.now - 100 <= 130
@@ -121,7 +121,7 @@ def test_a_backend_that_stays_away_is_given_up() -> None:
 
 def test_without_patience_three_in_a_row_are_the_end_and_nobody_sleeps() -> None:
     clock = Clock()
-    patience = Patience(0.0, clock.sleep, lambda: clock.now)
+    patience = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
     asked: list[float] = []
 
     def is_down(now: float) -> bool:
@@ -136,21 +136,21 @@ def test_without_patience_three_in_a_row_are_the_end_and_nobody_sleeps() -> None
 
 def test_one_answer_in_between_and_all_is_well() -> None:
     clock = Clock()
-    patience = Patience(0.0, clock.sleep, lambda: clock.now)
+    patience = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
     for number in range(30):
         asking(clock, patience, lambda now, number=number: number % 3 != 2)  # type: ignore[misc]
 
 
 def test_what_tells_nothing_of_the_backend_does_not_count() -> None:
     """A video that does not decode is no answer of the backend's: two failures, such a video, and one more failure are three in a row."""
-    patience = Patience(0.0, lambda seconds: None)
+    patience = CircuitBreaker(0.0, lambda seconds: None)
     said: list[str | None] = ["away", "away", None, "away"]
     with pytest.raises(BackendError, match="3 questions in a row"):
         [patience.ask(lambda told=told: told, lambda result: result) for told in said]  # type: ignore[misc]
 
 
 def test_while_one_tries_the_others_wait() -> None:
-    patience = Patience(60.0, lambda seconds: None)
+    patience = CircuitBreaker(60.0, lambda seconds: None)
     busy, most = 0, 0
     counting = threading.Lock()
 
@@ -164,5 +164,5 @@ def test_while_one_tries_the_others_wait() -> None:
         return number
 
     patience.ask(lambda: 0, lambda result: "away")
-    list(each(range(200), lambda number: patience.ask(lambda: work(number), lambda result: "away"), 8))
+    list(imap_unordered(range(200), lambda number: patience.ask(lambda: work(number), lambda result: "away"), 8))
     assert most == 1

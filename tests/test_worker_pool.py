@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from act2see.core.errors import ConfigError
-from act2see.execution.pool import each
-from act2see.integrations.ray.worker_pool import AGAIN, ALONE_FROM, Crew, WorkersLostError, dealt
+from act2see.execution.pool import imap_unordered
+from act2see.integrations.ray.worker_pool import AGAIN, ALONE_FROM, WorkerPool, WorkersLostError, dealt
 
 
 class Died(Exception):
@@ -53,10 +53,10 @@ class Company:
             self.hired.append(Worker(next(numbers)))
             return self.hired[-1]
 
-        self.crew = Crew(hire, self.dismissed.append, slots, (Died,))
+        self.crew = WorkerPool(hire, self.dismissed.append, slots, (Died,))
 
     def all_of(self, items: range, work: Callable[[Worker, int], int], threads: int) -> list[int]:
-        return sorted(each(items, lambda item: self.crew.do(lambda worker: worker.do(item, work)), threads))
+        return sorted(imap_unordered(items, lambda item: self.crew.do(lambda worker: worker.do(item, work)), threads))
 
 
 @given(st.integers(1, 200), st.integers(1, 50))
@@ -122,7 +122,7 @@ def test_work_that_always_kills_ends_alone_and_everything_else_is_done() -> None
         except WorkersLostError as error:
             ended.append(str(error))
 
-    list(each(range(4), one, 4))
+    list(imap_unordered(range(4), one, 4))
     assert sorted(one for one in ended if isinstance(one, int)) == [1, 2, 3]
     (said,) = [one for one in ended if isinstance(one, str)]
     assert "died each of the 4 times" in said
@@ -155,6 +155,6 @@ def test_a_crew_whose_next_worker_cannot_be_hired_says_why() -> None:
     def die(worker: Worker) -> int:
         raise Died
 
-    crew = Crew(hire, lambda worker: None, (1,), (Died,))
+    crew = WorkerPool(hire, lambda worker: None, (1,), (Died,))
     with pytest.raises(ConfigError, match="nobody is left"):
         crew.do(die)
