@@ -22,16 +22,17 @@ from typing import Any
 from evaluate import CPU_TARGET_MS, WALL_TARGET, Same, arguments, decoding_ms, peak_bytes
 
 from act2see import registry
-from act2see.cli.asking import threads_for
-from act2see.cli.construct import Work
-from act2see.config import SearchConfig
+from act2see.config import ConstructExecutionConfig, SearchConfig
 from act2see.core.chat import Tool
 from act2see.core.engine import LoopOptions
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Cost, Frame, Trace
-from act2see.curation.construct import Constructed, Constructor, Spending
+from act2see.curation.construct import Work
+from act2see.curation.constructor import Constructed, Constructor, Spending
 from act2see.evaluation.evaluator import Evaluator
-from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.evaluation.runner import Runner, StoredTraces
+from act2see.evaluation.setup import threads_for
+from act2see.execution.pool import imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
 from act2see.tools.retrievers.search import SearchRetriever
@@ -113,8 +114,8 @@ def _constructed(source: Told, workers: int, latency: float, folder: Path) -> It
     """As `act2see construct` goes through them."""
     run = Run.create(folder, command="construct", config={}, seed=None)
     evaluator = Evaluator(source, Teaches(latency), At(), turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=1))
-    work = Work(Constructor(evaluator), run, {}, CircuitBreaker(120.0), Spending())
-    return imap_unordered(enumerate(source.samples()), work, threads_for(workers))
+    work = Work(Constructor(evaluator), Runner.of(ConstructExecutionConfig(), run), StoredTraces(run, {}), Spending())
+    return (one for some in imap_unordered(enumerate(source.samples()), work, threads_for(workers)) for one in some)
 
 
 def _timed(source: Told, workers: int, latency: float, decoding: float, folder: Path) -> dict[str, Any]:

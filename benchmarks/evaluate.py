@@ -20,15 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act2see.cli.asking import threads_for
-from act2see.cli.evaluate import Work
+from act2see.config import EvalExecutionConfig
 from act2see.core.chat import Tool, chosen
 from act2see.core.engine import LoopOptions, new_trace
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Cost, Trace
+from act2see.evaluation.evaluate import Work
 from act2see.evaluation.evaluator import Evaluator
+from act2see.evaluation.runner import Runner
 from act2see.evaluation.scores import Score, summarise_costs, summarise_scores
-from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.evaluation.setup import threads_for
+from act2see.execution.pool import imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.world import Clip
 from act2see.video import Video
@@ -115,9 +117,8 @@ def decoding_ms(clip: Path, times: int = 40) -> float:
 def _asked(benchmark: Same, workers: int, latency: float, folder: Path | None) -> Iterator[tuple[Score, Cost | None]]:
     """As `act2see eval` goes through them."""
     run = None if folder is None else Run.create(folder, command="eval", config={}, seed=None)
-    work = Work(
-        Evaluator(benchmark, Waits(latency), None, turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=0)), run, {}, CircuitBreaker(120.0)
-    )
+    evaluator = Evaluator(benchmark, Waits(latency), None, turns=threading.Semaphore(workers), loop=LoopOptions(max_looks=0))
+    work = Work(evaluator, Runner.of(EvalExecutionConfig(), run))
     chains = ([question] for question in enumerate(benchmark.samples()))
     return (one for chain in imap_unordered(chains, work, threads_for(workers)) for one in chain)
 

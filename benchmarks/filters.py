@@ -20,7 +20,6 @@ from pathlib import Path
 
 from act2see import registry
 from act2see.benchmarks.synthetic import SyntheticBenchmark
-from act2see.cli.asking import threads_for
 from act2see.config import SearchConfig
 from act2see.core.engine import LoopOptions
 from act2see.core.interfaces import Retriever, Sample
@@ -29,6 +28,7 @@ from act2see.core.trace import Frame, Observation, Retrieve, Trace
 from act2see.curation.filters import Judged, Limits, judge, own_words
 from act2see.curation.qa_records import reference
 from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.evaluation.setup import threads_for
 from act2see.execution.pool import imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.dataset import Place, item

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from act2see import registry
-from act2see.cli.construct import Work
 from act2see.config import ConstructConfig, ConstructExecutionConfig
 from act2see.core.chat import Tool
 from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Trace
-from act2see.curation.construct import Constructed, Constructor, Spending
+from act2see.curation.construct import Work
+from act2see.curation.constructor import Constructed, Constructor, Spending
 from act2see.evaluation.evaluator import Evaluator
-from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.evaluation.runner import Runner, StoredTraces
+from act2see.execution.pool import imap_unordered
 from act2see.storage.runs import Run
 from act2see.synthetic.teacher import ScriptedTeacher
 
@@ -105,15 +106,16 @@ def _on_ray(
     run = Run.create(folder / "ray", command="construct", config={}, seed=0)
     with on_ray(source, "synthetic", settings, ConstructExecutionConfig(ray="local", workers=workers), Layout(teachers=2)) as spread:
         found["seconds_to_start_ray"] = round(time.perf_counter() - started, 1)
-        questions = enumerate(spread.ahead(samples, (), lambda: True))
-        ended = _ended(spread.constructor, run, questions, spread.slots)
+        spread.prefetch(samples, ())
+        ended = _ended(spread.constructor, run, enumerate(samples), spread.slots)
     found["seconds_with_ray"] = round(time.perf_counter() - started, 1)
     return (ended, list(run.traces())), {int(file.name): file.read_text().split() for file in begun.iterdir()}, int((folder / "dead").read_text())
 
 
 def _ended(constructor: Constructor, run: Run, questions: Iterable[tuple[int, Sample]], workers: int) -> list[Constructed]:
-    work = Work(constructor, run, {}, CircuitBreaker(60.0), Spending())
-    return sorted((one for one in imap_unordered(questions, work, workers) if one is not None), key=lambda one: one.score.number)
+    work = Work(constructor, Runner.of(ConstructExecutionConfig(), run), StoredTraces(run, {}), Spending())
+    ended = (one for some in imap_unordered(questions, work, workers) for one in some)
+    return sorted((one for one in ended if one is not None), key=lambda one: one.score.number)
 
 
 def _problems(

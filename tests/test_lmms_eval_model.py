@@ -68,7 +68,7 @@ def test_settings_are_what_the_command_line_makes_of_them(given: Mapping[str, An
 
     read = Settings.read(given)
     assert read.config == app(flags, exit_on_error=False, print_error=False)
-    assert (read.asking.workers, read.asking.patience_seconds) == ((4, 0.0) if "workers" in given else (1, 120.0))
+    assert (read.execution.workers, read.execution.patience_seconds) == ((4, 0.0) if "workers" in given else (1, 120.0))
 
 
 def test_every_default_can_be_given() -> None:

@@ -15,7 +15,7 @@ from act2see.core.engine import LoopOptions
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Cost, Frame, Observation, Provenance, Trace
-from act2see.curation.construct import Constructor
+from act2see.curation.constructor import Constructor
 from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.metering import Price

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from act2see._version import __version__
 
 if TYPE_CHECKING:
-    from act2see.api import retrieve
-    from act2see.config import SearchConfig
+    from act2see.api import AskResult, AuditResult, ConstructResult, EvalResult, Models, ask, audit, construct, evaluate, load_models, retrieve
+    from act2see.config import AskConfig, ConstructConfig, EvalConfig, ModelConfig, SearchConfig
     from act2see.core.engine import Delta, LoopOptions, reason
     from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
     from act2see.core.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Act2SeeError",
     "Answer",
+    "AskConfig",
+    "AskResult",
+    "AuditResult",
     "Backend",
     "BackendError",
     "Benchmark",
     "Cache",
     "ConfigError",
+    "ConstructConfig",
+    "ConstructResult",
     "Continuation",
     "Cost",
     "Delta",
+    "EvalConfig",
+    "EvalResult",
     "Frame",
     "FrameEncoder",
     "Generate",
@@ -39,6 +46,8 @@ __all__ = [
     "Index",
     "LoopOptions",
     "Match",
+    "ModelConfig",
+    "Models",
     "Observation",
     "Progress",
     "Provenance",
@@ -55,19 +64,36 @@ __all__ = [
     "Video",
     "VideoError",
     "__version__",
+    "ask",
+    "audit",
+    "construct",
     "encoder",
+    "evaluate",
+    "load_models",
     "reason",
     "retrieve",
 ]
 
 _MODULE_OF = {
     "storage.cache": ("Cache",),
-    "config": ("SearchConfig",),
+    "config": ("AskConfig", "ConstructConfig", "EvalConfig", "ModelConfig", "SearchConfig"),
     "core.engine": ("Delta", "LoopOptions", "reason"),
     "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
     "tools.index": ("Index", "Progress"),
     "core.interfaces": ("Backend", "Benchmark", "Continuation", "FrameEncoder", "Generator", "Retriever", "Sample"),
-    "api": ("retrieve",),
+    "api": (
+        "AskResult",
+        "AuditResult",
+        "ConstructResult",
+        "EvalResult",
+        "Models",
+        "ask",
+        "audit",
+        "construct",
+        "evaluate",
+        "load_models",
+        "retrieve",
+    ),
     "registry": ("encoder",),
     "storage.runs": ("Run",),
     "core.trace": ("Answer", "Cost", "Frame", "Generate", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),

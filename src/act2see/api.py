@@ -1,16 +1,195 @@
-"""Find the moments of a video that fit a text: the shortest way to what the loop's retriever does, without a model that reasons."""
+"""The applications, as Python functions: what `act2see ask`, `eval`, `construct` and the others do, without a terminal.
 
+Each takes a frozen dataclass of options, returns a frozen result, reports through a progress callback and warns through the `act2see` logger.
+"""
+
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from act2see import registry
-from act2see.config import SearchConfig
+from act2see.config import AskConfig, EvalConfig, ExecutionConfig, ModelConfig, SearchConfig, recorded
+from act2see.config.checks import check_file_to_write, check_question
+from act2see.core.chat import chosen
+from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import ConfigError, ScopeError
-from act2see.core.interfaces import Retriever
-from act2see.core.trace import Frame
-from act2see.synthetic.scope import refusal_to_search
+from act2see.core.interfaces import Backend, Generator, Retriever
+from act2see.core.trace import Frame, Step, Trace
+from act2see.curation.construct import ConstructResult, construct
+from act2see.evaluation import audit as auditing
+from act2see.evaluation import setup
+from act2see.evaluation.ablation import MEANINGS
+from act2see.evaluation.audit import AuditResult
+from act2see.evaluation.evaluate import EvalResult, evaluate
+from act2see.evaluation.runner import ProgressCallback, no_progress
+from act2see.report import write_report
+from act2see.report.audit_page import render_audit
+from act2see.report.page import write_page
+from act2see.storage.runs import Run
+from act2see.synthetic.scope import NOTICE, glance, refusal_to_search
+from act2see.tools.index import Progress
 from act2see.video import Video
+
+__all__ = [
+    "AUDIT_PAGE",
+    "AskResult",
+    "AuditResult",
+    "ConstructResult",
+    "EvalResult",
+    "Models",
+    "ask",
+    "audit",
+    "construct",
+    "evaluate",
+    "load_models",
+    "retrieve",
+]
+
+_log = logging.getLogger(__name__)
+AUDIT_PAGE = "audit.html"
+"""The audit's page in its run folder."""
+
+IndexProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A backend and its tools, loaded: for several questions."""
+
+    backend: Backend
+    retriever: Retriever | None = None
+    generator: Generator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskResult:
+    """A question's trace, and the answer in it."""
+
+    trace: Trace
+    choice: int | None
+    """The place of the choice that was answered, from 0; None without choices, and for an answer that is none of them."""
+
+    @property
+    def answer(self) -> str | None:
+        """The answer; with choices, the choice's text. None where there is none."""
+        if self.trace.choices:
+            return None if self.choice is None else self.trace.choices[self.choice]
+        return self.trace.answer
+
+    def _repr_html_(self) -> str:
+        return self.trace._repr_html_()
+
+
+def load_models(
+    options: ModelConfig | None = None, *, progress: ProgressCallback | None = None, index_progress: IndexProgress | None = None
+) -> Models:
+    """Load the backend, the retriever and the generator that the options name. Raises `ConfigError` and `BackendError`."""
+    options, progress = options or ModelConfig(), progress or no_progress
+    setup.check_models(options)
+    progress(0, 1, f"loading {options.backend}")
+    try:
+        backend = registry.backend(options.backend, options)
+    finally:
+        progress(1, 1, f"loading {options.backend}")
+    retriever = registry.retriever(options.retriever, options, index_progress) if options.max_looks else None
+    return Models(backend, retriever, registry.generator(options.generator, options, retriever))
+
+
+def ask(
+    video: Video | str | os.PathLike[str],
+    question: str,
+    options: AskConfig | None = None,
+    *,
+    models: Models | None = None,
+    on_event: Callable[[Delta | Step], None] = lambda event: None,
+    on_result: Callable[["AskResult"], None] = lambda result: None,
+    progress: ProgressCallback | None = None,
+    index_progress: IndexProgress | None = None,
+) -> AskResult:
+    """Ask a question about a video.
+
+    `on_event` receives the text as it streams and every step once it is in the trace, `on_result` the result before the report is written: a full
+    disk then does not cost the answer. `models` are loaded at each call unless given. With `options.save` the trace is appended to a run folder,
+    with `options.report` it is written as an HTML page, also where the user interrupts. Raises `ConfigError`, `VideoError`, `BackendError`,
+    `StoreError`, and `ScopeError` for what the embedded models do not know.
+    """
+    options = options or AskConfig()
+    check_question(question, options.choices)
+    check_file_to_write(options.report, str(video.path if isinstance(video, Video) else video))
+    setup.check_models(options)
+    opened = video if isinstance(video, Video) else Video(video)
+    opened.times(options.fps)  # an error in the video or the rate is raised before a model is loaded
+    notice = _screen(opened, options)
+    run = _ask_run(options)
+    loaded = models or load_models(options, progress=progress, index_progress=index_progress)
+    backend = loaded.backend
+    trace = new_trace(opened, question, options.choices, fps=options.fps, id=uuid.uuid4().hex, backend=backend, max_frames=options.max_frames)
+    trace.made_with |= {} if notice is None else {NOTICE: notice}
+    if left_out := frames_left_out(trace):
+        shown = len(trace.frames)
+        _log.warning(
+            "%d of %d initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; a look still finds any",
+            shown,
+            shown + left_out,
+        )
+    if options.insert and loaded.retriever is not None:
+        insert(trace, opened, loaded.retriever, options.insert, backend)
+    own = None if registry.scope(options).backend else getattr(backend, "notice", None)
+    for warning in (own, notice):
+        if warning:
+            _log.warning("%s", warning)
+    try:
+        for event in reason(trace, opened, backend, loaded.retriever, loaded.generator, registry.loop_options(options)):
+            on_event(event)
+    except KeyboardInterrupt:
+        kept = [options.save] if run and trace.steps else []
+        if options.report:
+            write_report(trace, options.report)
+            kept.append(options.report)
+        if kept:
+            _log.warning("what was thought so far is kept in %s", " and ".join(map(str, kept)))
+        raise
+    finally:
+        if run and (trace.steps or trace.finish):
+            run.append(trace)
+    result = AskResult(trace, chosen(trace.answer, trace.choices) if trace.choices else None)
+    on_result(result)
+    if options.report:
+        write_report(trace, options.report)
+    return result
+
+
+def _ask_run(options: AskConfig) -> Run | None:
+    if options.save is None:
+        return None
+    config = recorded(options, leave_out={"choices", "save", "report", "json", "cache"})
+    return Run.create_or_open(options.save, command="ask", config=config, seed=options.seed)
+
+
+def _screen(video: Video, options: AskConfig) -> str | None:
+    """The warning that an embedded model's answer about this video needs; None where it needs none.
+
+    Screened before anything heavy is loaded. Raises `ScopeError` for what the model does not know, unless the options force it.
+    """
+    limits = registry.scope(options)
+    if not limits.is_limited:
+        return None
+    seen = glance(video, options.choices)
+    if (refused := limits.refusal(seen)) is not None:
+        raise ScopeError(refused)
+    return limits.notice(seen)
+
+
+def audit(
+    benchmark: str, options: EvalConfig | None = None, execution: ExecutionConfig | None = None, *, progress: ProgressCallback | None = None
+) -> AuditResult:
+    """See `evaluation.audit.audit`; with `options.out` a page with charts is written too."""
+    result = auditing.audit(benchmark, options, execution, progress=progress)
+    if result.folder is not None:
+        write_page(result.folder / AUDIT_PAGE, render_audit(result.summary, MEANINGS))
+    return result
 
 
 def retrieve(

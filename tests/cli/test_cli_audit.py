@@ -99,5 +99,5 @@ class Interrupted:
 def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert cli.main([*QUESTIONS, "--backend", f"{__name__}:Interrupted", "--retriever", "cli_fakes:Finder", "--out", str(out)]) == INTERRUPTED
-    assert f"interrupted; what was answered is kept in {out}: go on with --resume" in capsys.readouterr().err.replace("\n", " ")
+    assert f"what was answered is kept in {out}: go on with --resume act2see: interrupted" in capsys.readouterr().err.replace("\n", " ")
     assert len((out / "traces.jsonl").read_text().splitlines()) == 2

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.output import complain, progressing, say, say_json
 from act2see.cli.runs import note_damaged
 from act2see.config import ContaminationConfig, EvalConfig, SettingsFile
+from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.ask import reason_aloud
-from act2see.cli.checks import check_file_to_write
+from act2see.cli.ask import printing
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import DEMO
 from act2see.cli.output import looks_of, say
 from act2see.config import DemoConfig, ModelConfig, SettingsFile
+from act2see.config.checks import check_file_to_write
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import Backend, Generator, Retriever
@@ -36,7 +36,8 @@ def answer_demo(
 ) -> int:
     """Answer a folder's questions one after the other, print a line about each, and write one report."""
     from act2see.core.chat import chosen
-    from act2see.core.engine import new_trace
+    from act2see.core.engine import new_trace, reason
+    from act2see.registry import loop_options
     from act2see.report import write_report
     from act2see.video import Video
 
@@ -44,7 +45,10 @@ def answer_demo(
     for number, item in enumerate(json.loads((folder / "questions.json").read_text(encoding="utf-8")), 1):
         video = Video(folder / item["video"])
         trace = new_trace(video, item["question"], item["choices"], fps=how.fps, id=f"demo-{number}", backend=backend)
-        reason_aloud(trace, video, backend, retriever, generator, how)
+        with printing() as show:
+            for event in reason(trace, video, backend, retriever, generator, loop_options(how)):
+                show.event(event)
+        show.finish(trace)
         traces.append(trace)
         index = chosen(trace.answer, trace.choices)
         said = "-" if index is None else trace.choices[index]

@@ -1,33 +1,9 @@
-"""The official side of an evaluation: figures by the benchmark's own rules, beside ours, from the traces on the disk."""
+"""The official side of an evaluation, as it is printed: figures by the benchmark's own rules, beside ours."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from act2see.cli.output import say
-
-if TYPE_CHECKING:
-    from act2see.core.interfaces import Benchmark
-    from act2see.storage.runs import Run
-
-
-def official_figures(name: str, asked: "Benchmark", run: "Run", *, judged: bool) -> dict[str, Any]:
-    """For summary.json: the official figures over every question that the benchmark has, and, if wanted, those that its judge gives.
-
-    Empty for a benchmark without an official rule. A judge is asked four questions an answer; what it was asked already is not asked again.
-    """
-    from act2see.benchmarks.official.report import official_summary
-    from act2see.benchmarks.vcrbench import VCRBench
-    from act2see.cli.output import progressing
-    from act2see.evaluation.evaluator import ShuffledOptions, answered, as_shown, changed
-
-    traces = {trace.id: trace for _, trace in run.sketches([]) if trace.finish}
-    pairs = [(sample, None if trace is None or changed(sample, trace) else trace) for _, sample, trace in answered(asked, traces)]
-    pairs = [(sample if trace is None else as_shown(sample, trace), trace) for sample, trace in pairs]
-    found = official_summary(name, pairs)
-    inner = asked.benchmark if isinstance(asked, ShuffledOptions) else asked
-    if judged and isinstance(inner, VCRBench):
-        found["official_judged"] = inner.figures(progressing(pairs, "answers judged", len(pairs)))
-    return found
 
 
 def tell_official(summary: Mapping[str, Any]) -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write, check_text
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import open_video, screen_search
 from act2see.cli.output import complain, index_progress, say, say_json
 from act2see.config import RetrieveConfig, SettingsFile
+from act2see.config.checks import check_file_to_write, check_text
 from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:

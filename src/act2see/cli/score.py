@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.official import tell_official
 from act2see.cli.output import complain, say, say_json, tell_scores
 from act2see.cli.runs import note_answers, note_damaged
 from act2see.config import EvalConfig
+from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from act2see.cli.checks import check_file_to_write
 from act2see.cli.exits import ANSWERED
 from act2see.cli.output import say, say_json
+from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """The values that everything else passes around: frames, steps, and the trace that holds them."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -187,3 +188,8 @@ class Trace:
     def looks(self) -> int:
         """Calls that returned a frame."""
         return sum(bool(observation.frames) for observation in self.observations)
+
+    def _repr_html_(self) -> str:
+        """The report's component, for notebooks. Loaded by name: the pages stand above this package."""
+        html: str = importlib.import_module("act2see.report").trace_html(self)
+        return html

@@ -1,115 +1,269 @@
-"""Construction: a teacher answers questions through the one loop, with real tools, and is asked again where it was wrong. Every try is a trace.
+"""Construct training data: a teacher's traces on questions that people have answered. The application behind `act2see construct`."""
 
-The person's reasoning is never shown to the teacher, unless the paper's ablation is wanted: it is what the traces are compared with afterwards.
-"""
-
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Generator as Yields
-from dataclasses import dataclass, field, replace
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from act2see.core.chat import Tool
-from act2see.core.interfaces import Backend, Continuation, Sample
+from act2see import registry
+from act2see.benchmarks.catalogue import BY_NAME
+from act2see.benchmarks.synthetic import SyntheticBenchmark
+from act2see.config import ConstructConfig, ConstructExecutionConfig, recorded
+from act2see.core.errors import ConfigError, InternalError
+from act2see.core.interfaces import Benchmark, Sample
 from act2see.core.trace import Cost, Trace
-from act2see.curation.qa_records import attempt_id
-from act2see.evaluation.evaluator import Evaluator, Scored
-from act2see.evaluation.scores import Score
-from act2see.execution.metering import reseeded
+from act2see.curation.constructor import Constructed, Constructor, Spending
+from act2see.curation.qa_records import attempt_id, reference, reference_row
+from act2see.evaluation import setup
+from act2see.evaluation.evaluator import score_of_fault
+from act2see.evaluation.fingerprint import prompt_digest
+from act2see.evaluation.runner import (
+    Failure,
+    ProgressCallback,
+    Runner,
+    RunSettings,
+    StoredTraces,
+    content_by_question,
+    no_progress,
+    open_run,
+    reporting,
+    video_folder,
+    warn_of_answers,
+)
+from act2see.evaluation.scores import summarise_scores
+from act2see.execution.faults import ERRORS_FILE
+from act2see.storage.runs import JSON, SAMPLES, Run
 
-REFERENCE = "\n\nA person reasoned about this as follows:\n"
-"""What stands between the question and the person's reasoning, where the teacher is shown it. The paper does not give its words; our choice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constructed:
-    """How a question ended: the score of its last try, and what all of its tries cost together."""
-
-    score: Score
-    cost: Cost
-    tries: int
-    traceback: str | None = None
-    """Of an internal error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constructor:
-    """What stays the same over all questions."""
-
-    evaluator: Evaluator
-    retries: int = 2
-    """How often a question is asked again that was not answered rightly (2 in the paper)."""
-    show_reference: bool = False
-
-    def construct(
-        self,
-        sample: Sample,
-        number: int,
-        done: Mapping[int, Trace],
-        keep: Callable[[Trace], None],
-        ask: Callable[[Callable[[], Scored]], Scored] = lambda work: work(),
-        may_ask: Callable[[], bool] = lambda: True,
-    ) -> Constructed | None:
-        """Ask until an answer is right or the tries are used up; tries in `done` are not made again. A failure of video, tool or backend ends it too.
-
-        `number` is the sample's place. Every new trace goes to `keep`, ended or not. None where `may_ask` forbids a try that would be needed: the
-        question has not ended then.
-        """
-        cost = Cost()
-        for tried in range(self.retries + 1):
-            if tried in done:
-                scored = self.evaluator.score(sample, done[tried])
-            elif not may_ask():
-                return None
-            else:
-                scored = ask(partial(self.attempt, sample, tried))
-                if scored.trace is not None:
-                    keep(scored.trace)
-            if scored.trace is not None:
-                cost.add(scored.trace.cost)
-            if scored.outcome == "correct" or scored.outcome.endswith("_error") or not sample.answer:
-                break
-        return Constructed(scored.score(number), cost, tried + 1, scored.traceback)
-
-    def attempt(self, sample: Sample, tried: int) -> Scored:
-        """The `tried`-th try at a question, from 0, in a trace of its own."""
-        backend = reseeded(self.evaluator.backend, tried)
-        if self.show_reference:
-            backend = _ShowingReference(backend, sample.reasoning or "")
-        loop = self.evaluator.loop
-        evaluator = replace(self.evaluator, backend=backend, loop=replace(loop, seed=loop.seed + tried))
-        return replace(evaluator.answer(replace(sample, id=attempt_id(sample.id, tried))), sample=sample)
+_log = logging.getLogger(__name__)
+_NAMED_VIDEOS = 5
+"""Missing videos that a warning names; summary.json names all."""
+_SYNTHETIC = "synthetic"
+_OWN_LICENCES = (_SYNTHETIC, "jsonl")
+"""Sources whose licence is not the catalogue's to judge: clips that this package makes, and questions that state it one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _ShowingReference:
-    """The teacher with a person's reasoning in its prompt. The trace itself holds the question alone, as training will."""
+class ConstructResult:
+    """What a teacher was asked and how it ended. `summary` is what summary.json holds."""
 
-    inner: Backend
-    reasoning: str
+    folder: Path
+    questions: int
+    """Questions of the source."""
+    ended: int
+    """Those that have ended; fewer where the budget was spent."""
+    dollars: float
+    """Spent so far, earlier calls included."""
+    summary: Mapping[str, JSON]
 
     @property
-    def made_with(self) -> Mapping[str, str]:
-        return {**self.inner.made_with, "reference": "shown"}
+    def is_complete(self) -> bool:
+        """Whether every question has ended."""
+        return self.ended == self.questions
 
-    def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
-        shown = replace(trace, question=f"{trace.question}{REFERENCE}{self.reasoning}")
-        return (yield from self.inner.decode(shown, tools))
+    @property
+    def errors_file(self) -> Path:
+        """Where the tracebacks of internal errors are kept."""
+        return self.folder / ERRORS_FILE
 
 
-@dataclass(slots=True)
-class Spending:
-    """Counts dollars in all threads, and says when nothing new may be asked. What is under way by then is paid for, and kept."""
+@runtime_checkable
+class ConstructExecutor(Protocol):
+    """An executor whose attempts happen elsewhere."""
 
-    budget: float | None = None
-    dollars: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    @property
+    def constructor(self) -> Constructor:
+        """Has each attempt made there."""
+        ...
 
-    def add(self, trace: Trace) -> None:
-        """Count what a trace cost; one without a price costs nothing."""
-        with self._lock:
-            self.dollars += trace.cost.dollars or 0.0
 
-    def has_left(self) -> bool:
-        """Whether another question may be asked."""
-        return self.budget is None or self.dollars < self.budget
+def construct(
+    source: str,
+    options: ConstructConfig,
+    execution: ConstructExecutionConfig | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> ConstructResult:
+    """Let a teacher answer a data set's questions with real tools, and again where it was wrong. Every attempt is a trace in `options.out`.
+
+    `source` is synthetic, minerva, causalvqa, social-genome, jsonl (with `options.data`) or `package.module:Class`. The teacher does not see the
+    person's reasoning unless `options.show_reference` says so. Raises `ConfigError`, `ScopeError`, `StoreError`, and `BackendError` once the backend
+    has not answered for `execution.patience_seconds`.
+    """
+    execution, progress = execution or ConstructExecutionConfig(), progress or no_progress
+    out = _checked(source, options, execution)
+    questions = registry.source(source, options, video_folder(out))
+    samples = _read(questions, execution.limit, progress)
+    check_usable(source, samples, options.allow)
+    setup.check_scope(questions, options)
+    budget = Spending(execution.budget_usd)
+    with ExitStack() as stack:
+        run = stack.enter_context(open_run(out, _settings(source, options), resume=options.resume, may_change=("n",)))
+        before = content_by_question(run) if options.resume else {}
+        missing = _write_qa_records(run, source, samples)
+        executor = stack.enter_context(setup.executor(questions, source, options, execution))
+        constructor = _constructor(executor, options)
+        if options.again and "greedy" in constructor.evaluator.backend.made_with.get("decoding", ""):
+            _log.warning("this teacher decodes greedily, so that another try says the same again: give it a --temperature")
+        # What failed is tried again; it was paid for all the same.
+        stored = StoredTraces.read(run, "and are tried again; what they cost is not counted", count=budget.add)
+        runner = Runner.of(execution, run, executor.threads, progress)
+        try:
+            asked = _prefetched(samples, executor, stored, budget)
+            found = runner.collect(asked, Work(constructor, runner, stored, budget), len(samples))
+        finally:
+            stored.warn()
+        ended = sorted((one for one in found if one is not None), key=lambda one: one.score.number)
+        warn_of_answers(before, {one.score.id: one.score.content for one in ended if one.score.id not in stored.changes})
+        summary = _summary(source, samples, ended, run, executor.fingerprint(run.config), missing)
+        run.write_scores(one.score.row() for one in ended)
+        run.write_summary(summary)
+    return ConstructResult(out, len(samples), len(ended), budget.dollars, summary)
+
+
+# Before the first question
+
+
+def _checked(source: str, options: ConstructConfig, execution: ConstructExecutionConfig) -> Path:
+    """The run folder. Raises `ConfigError` for what cannot be, before anything heavy is loaded."""
+    registry.check_benchmark(source)
+    setup.check_models(options)
+    setup.check_ray(execution.ray)
+    if options.out is None:
+        raise ConfigError("the traces need a place: name the run's folder with --out")
+    if os.path.lexists(options.out / "run.json") and not options.resume:  # before the source is read, which may take a while
+        raise ConfigError(f"{options.out} holds a run already: go on with --resume, or give another folder")
+    if options.resume:
+        Run.open(options.out)
+    if execution.budget_usd is not None and execution.prices is None:
+        raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
+    return options.out
+
+
+def _settings(source: str, options: ConstructConfig) -> RunSettings:
+    prompts = {rendering: prompt_digest({"rendering": rendering}) for rendering in ("same_turn", "tool_turn", "user_turn")}
+    config = {"source": source, **recorded(options, leave_out={"out", "resume", "json", "cache"}), "prompts": prompts}
+    return RunSettings("construct", config, options.seed)
+
+
+def _read(questions: Benchmark, limit: int | None, progress: ProgressCallback) -> list[Sample]:
+    """All questions at once: what speaks against their use is reported before anything is paid for."""
+    samples = islice(questions.samples(), limit)
+    if not isinstance(questions, SyntheticBenchmark):
+        return list(samples)
+    return list(reporting(samples, progress, "clips", min(questions.count, limit or questions.count)))
+
+
+def check_usable(source: str, samples: Sequence[Sample], allowed: Sequence[str]) -> None:
+    """Refuse, in one line, what may not be trained on or cannot be verified, unless it is wanted all the same. Raises `ConfigError`."""
+    entry, problems = BY_NAME.get(source), {}
+    if entry is not None and source not in _OWN_LICENCES and entry.training != "yes":
+        problems["licence"] = f"it may not be trained on ({entry.why})" if entry.training == "no" else f"nobody has said that it may be ({entry.why})"
+    for what, named, unusable in (
+        ("answers", "the right answer", [one for one in samples if not one.answer]),
+        ("reasoning", "a person's reasoning", [one for one in samples if not one.reasoning]),
+    ):
+        if unusable:
+            problems[what] = f"{len(unusable):,} of {len(samples):,} questions come without {named}"
+    missing = [what for what in problems if what not in allowed]
+    if missing:
+        said = "; ".join(problems[what] for what in missing)
+        raise ConfigError(f"{source} cannot make training data as it is: {said}; to go on all the same: --allow {' '.join(missing)}")
+
+
+def _write_qa_records(run: Run, source: str, samples: Sequence[Sample]) -> list[str]:
+    """Keep the questions beside the traces; returns the missing videos, once each. Raises `ConfigError` for an id that comes twice."""
+    twice = [name for name, count in Counter(one.id for one in samples).items() if count > 1]
+    if twice:
+        raise ConfigError(f"the source has two questions with the id {twice[0]!r}: each needs one of its own")
+    entry = BY_NAME.get(source)
+    licence = "Apache-2.0" if source == _SYNTHETIC else "not stated" if entry is None or source in _OWN_LICENCES else entry.licence
+    now = {one.id for one in samples}
+    # Questions that are not asked this time keep theirs: their traces are still there, and are filtered with the others.
+    before = run.rows(SAMPLES) or []
+    readable = [row for _, row in before if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    if len(readable) < len(before):
+        _log.warning("%d lines of %s are no questions and are left out", len(before) - len(readable), run.folder / SAMPLES)
+    others = [row for row in readable if row["id"] not in now]
+    run.write_rows(SAMPLES, [*(reference_row(reference(one, source, licence)) for one in samples), *others])
+    missing = sorted({str(one.video) for one in samples if not os.path.isfile(one.video)})
+    if missing:
+        named = ", ".join(missing[:_NAMED_VIDEOS]) + (f" and {len(missing) - _NAMED_VIDEOS} more" if len(missing) > _NAMED_VIDEOS else "")
+        _log.warning("%d videos are not there, and their questions end as video errors: %s", len(missing), named)
+    return missing
+
+
+# The questions
+
+
+def _constructor(executor: setup.Executor, options: ConstructConfig) -> Constructor:
+    if isinstance(executor, ConstructExecutor):
+        return executor.constructor
+    return Constructor(executor.evaluator, options.again, options.show_reference)
+
+
+def _prefetched(samples: Sequence[Sample], executor: setup.Executor, stored: StoredTraces, budget: Spending) -> Iterator[tuple[int, Sample]]:
+    """The questions with their places; as each is taken, its video is prepared, unless nothing more may be asked."""
+    begun: Collection[str] = {sample.id for sample in samples if attempt_id(sample.id, 0) in stored.places}
+    for number, sample in enumerate(samples):
+        if budget.has_left():
+            executor.prefetch((sample,), begun)
+        yield number, sample
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Asks the teacher one question, in whichever thread. Each attempt's trace is on the disk before the next attempt."""
+
+    constructor: Constructor
+    runner: Runner
+    stored: StoredTraces
+    budget: Spending
+
+    def __call__(self, question: tuple[int, Sample]) -> list[Constructed | None]:
+        """How a question ended; None where the budget was spent before it could."""
+        number, sample = question
+
+        def fault(error: InternalError) -> Constructed | None:
+            return Constructed(score_of_fault(sample, number, error), Cost(), 1, error.traceback)
+
+        def failures(ended: Constructed | None) -> list[Failure]:
+            return [] if ended is None else [Failure(sample.id, ended.score.error, ended.traceback)]
+
+        return [self.runner.guard(partial(self._constructed, number, sample), fault, failures)]
+
+    def _constructed(self, number: int, sample: Sample) -> Constructed | None:
+        attempts = {attempt_id(sample.id, tried): tried for tried in range(self.constructor.retries + 1)}
+        done = {attempts[name]: trace for name, trace in self.stored.of(sample, attempts).items()}
+        return self.constructor.construct(
+            sample, number, done, self._keep, lambda ask: self.runner.ask(ask, lambda scored: scored.backend_problem), self.budget.has_left
+        )
+
+    def _keep(self, trace: Trace) -> None:
+        self.budget.add(trace)
+        self.stored.run.append(trace)
+
+
+# After the last question
+
+
+def _summary(
+    source: str, samples: Sequence[Sample], ended: Sequence[Constructed], run: Run, fingerprint: Mapping[str, JSON], missing: Sequence[str]
+) -> dict[str, JSON]:
+    """Counts by question. What it all cost is told of the filtered run, for each trace that was kept."""
+    tries = Counter(one.tries for one in ended)
+    return {
+        "source": source,
+        "questions": len(samples),
+        "teacher": run.config["backend"],
+        "reference_shown": run.config["show_reference"],
+        **summarise_scores(one.score for one in ended),
+        "tries": {str(count): tries[count] for count in sorted(tries)},
+        "missing_videos": missing,
+        "fingerprint": fingerprint,
+    }

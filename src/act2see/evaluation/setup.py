@@ -1,14 +1,120 @@
-"""What an evaluation runs with: the tools that a config names, or controls in their place."""
+"""From settings to an evaluator: its models and tools, loaded in this process or reached on a cluster."""
 
+import importlib
+import logging
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from threading import Semaphore
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from act2see import registry
-from act2see.config import EvalConfig, SourceConfig
-from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever
+from act2see.config import EvalConfig, ModelConfig, ParallelConfig, RayConfig, SourceConfig
+from act2see.core.engine import new_trace
+from act2see.core.errors import ScopeError, VideoError
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.core.naming import importing
 from act2see.evaluation.evaluator import Evaluator
+from act2see.evaluation.fingerprint import fingerprint
 from act2see.evaluation.frame_controls import OracleFrames, RandomFrames, WithheldFrames
 from act2see.evaluation.picture_controls import UneditedAnchor
+from act2see.execution.metering import cost_tracking
+from act2see.storage.runs import JSON
+from act2see.video import Video
+
+_log = logging.getLogger(__name__)
+_VIDEOS_SCREENED = 5
+"""Questions whose videos do not open before a run is let begin all the same."""
+_RAY = "act2see.integrations.ray.cluster"
+
+
+class Executor(Protocol):
+    """Where questions are answered."""
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Answers and scores a question; may be called from `threads` threads."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads that keep it busy; 1 where it takes one question at a time."""
+        ...
+
+    def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """See `fingerprint.fingerprint`."""
+        ...
+
+    def prefetch(self, samples: Iterable[Sample], done: Container[str]) -> None:
+        """Prepare the videos of questions that follow, but of those, by id, that are `done`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Questions are answered in this process."""
+
+    evaluator: Evaluator
+    workers: int = 1
+
+    @property
+    def threads(self) -> int:
+        """See `threads_for`."""
+        return threads_for(self.workers) if self.evaluator.turns else 1
+
+    def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """See `fingerprint.fingerprint`."""
+        return fingerprint(config, self.evaluator.backend, self.evaluator.retriever, self.evaluator.generator, digest_of)
+
+    def prefetch(self, samples: Iterable[Sample], done: Container[str]) -> None:
+        """Nothing: a question's own thread opens its video."""
+
+
+def threads_for(workers: int) -> int:
+    """More threads than may ask the backend at once: some open videos and write traces while the others wait (our choice: a quarter more)."""
+    return workers + max(1, workers // 4)
+
+
+def digest_of(folders: Sequence[Path]) -> str:
+    """The digest of model folders, for a fingerprint."""
+    from act2see.tools.encoders.loading import fingerprint as digest  # torch, which a server's clients need not have
+
+    return digest(folders)
+
+
+@contextmanager
+def executor(benchmark: Benchmark, source: str, config: SourceConfig, execution: RayConfig) -> Iterator[Executor]:
+    """Load the models that the settings name, here or on the Ray cluster that `execution.ray` names. `source` is the benchmark's name there.
+
+    Raises what `registry` raises, and `ConfigError` for a cluster that cannot be reached.
+    """
+    if execution.ray is None:
+        yield local_executor(benchmark, config, execution)
+        return
+    cluster: AbstractContextManager[Executor] = importlib.import_module(_RAY).on_ray(benchmark, source, config, execution)
+    with cluster as found:
+        yield found
+
+
+def local_executor(benchmark: Benchmark, config: SourceConfig, execution: ParallelConfig) -> LocalExecutor:
+    """Load the models that the settings name in this process."""
+    loaded = registry.backend(config.backend, config)
+    # Whether the embedded model knows the questions was checked before.
+    if (notice := getattr(loaded, "notice", None)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
+        _log.warning("%s", notice)
+    backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
+    turns = _turns(backend, config.backend, execution.workers)
+    return LocalExecutor(evaluator(config, benchmark, backend, tools(config), turns), execution.workers)
+
+
+def _turns(backend: Backend, name: str, workers: int) -> Semaphore | None:
+    """Bounds the requests in flight; None where the backend takes one question at a time."""
+    if workers > 1 and not getattr(backend, "concurrent", False):
+        _log.warning("backend %r takes one question at a time: --workers %d is 1", name, workers)
+        return None
+    return Semaphore(workers) if workers > 1 else None
 
 
 def evaluator(
@@ -30,6 +136,44 @@ def evaluator(
         scope=registry.scope(config),
         turns=turns,
     )
+
+
+# Checks before anything heavy is loaded
+
+
+def check_models(config: ModelConfig) -> None:
+    """Refuse names that mean no backend, retriever or generator. Raises `ConfigError`."""
+    registry.check_backend(config.backend)
+    registry.check_retriever(config.retriever)
+    registry.check_generator(config.generator, config.judge)
+
+
+def check_ray(address: str | None) -> None:
+    """Refuse a Ray cluster where Ray is not installed. Raises `ConfigError`."""
+    if address is not None:
+        with importing("--ray"):
+            importlib.import_module(_RAY)
+
+
+def check_scope(benchmark: Benchmark, config: SourceConfig) -> None:
+    """Refuse to ask the embedded model what it does not know: the first video that opens is screened. Raises `ScopeError`.
+
+    Later videos that are not of the synthetic world end their questions without an answer.
+    """
+    scope = registry.scope(config)
+    if benchmark.name == "synthetic" or not scope.backend or scope.force:
+        return
+    for sample in islice(benchmark.samples(), _VIDEOS_SCREENED):
+        try:
+            trace = new_trace(Video(sample.video), sample.question, sample.choices, fps=config.fps, id=sample.id)
+        except VideoError:
+            continue
+        if (refused := scope.refusal(trace)) is not None:
+            raise ScopeError(f"question {sample.id!r}: {refused}")
+        return
+
+
+# Tools
 
 
 def imaginer(config: EvalConfig, found_by: Retriever | None) -> Generator | None:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType, UnionType
@@ -18,16 +19,15 @@ from cyclopts import Parameter
 
 from act2see import registry
 from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded
-from act2see.core.errors import ConfigError, InternalError, StoreError
+from act2see.core.errors import ConfigError, StoreError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
 from act2see.evaluation import setup
-from act2see.execution.faults import Faults, unexpected
+from act2see.evaluation.runner import Failure, Runner, RunSettings, StoredTraces, open_run
 from act2see.execution.metering import cost_tracking
-from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.execution.pool import imap_unordered
 from act2see.integrations.ray.actors import Unscored
 from act2see.storage.codec import shown
-from act2see.storage.runs import Run
 
 _THE_TASKS = frozenset(
     {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "official_judge", "given", "limit", "shard", "shuffle_options", "json"},
@@ -56,7 +56,7 @@ class Settings:
     """How the loop runs, and at what pace."""
 
     config: EvalConfig
-    asking: EvalExecutionConfig
+    execution: EvalExecutionConfig
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> "Settings":
@@ -68,9 +68,7 @@ class Settings:
         config = EvalConfig(**{name: value for name, value in values.items() if name not in paced})
         if config.resume and config.out is None:
             raise ConfigError("there is nothing to resume: name the run's folder with out=DIR")
-        registry.check_backend(config.backend)
-        registry.check_retriever(config.retriever)
-        registry.check_generator(config.generator, config.judge)
+        setup.check_models(config)
         return cls(config, EvalExecutionConfig(**{name: value for name, value in values.items() if name in paced}))
 
 
@@ -228,49 +226,46 @@ class Answering:
     """The models, loaded, and the run that keeps their traces. What goes wrong in the making is a `ConfigError`, `BackendError` or `StoreError`."""
 
     def __init__(self, settings: Settings) -> None:
-        config, asking = settings.config, settings.asking
-        backend = cost_tracking(registry.backend(config.backend, config), asking.prices, asking.requests_per_minute)
-        if asking.workers > 1 and not getattr(backend, "concurrent", False):
-            raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={asking.workers} out")
+        config, execution = settings.config, settings.execution
+        backend = cost_tracking(registry.backend(config.backend, config), execution.prices, execution.requests_per_minute)
+        if execution.workers > 1 and not getattr(backend, "concurrent", False):
+            raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={execution.workers} out")
         evaluator = setup.evaluator(config, Unscored(), backend, setup.tools(config))
         self._evaluator = replace(evaluator, scope=replace(evaluator.scope, choices_in_text=True))
-        self._workers = asking.workers
-        self._patience = CircuitBreaker(asking.patience_seconds)
-        self._run = None if config.out is None else _run(config, config.out)
-        self._faults = Faults(config.out, asking.fail_fast)
-        self._there = self._run.finished() if self._run and config.resume else {}
+        self._lock = ExitStack()  # of the run folder, for as long as lmms-eval keeps the model
+        run = None if config.out is None else self._lock.enter_context(open_run(config.out, _settings(config), resume=config.resume))
+        self._runner = Runner.of(execution, run, execution.workers)
+        self._stored = StoredTraces.read(run, "and their questions are asked again") if run and config.resume else None
 
     def answer(self, questions: Iterable[Sample]) -> Iterator[tuple[int, Reply]]:
         """The number of each question, from 0, and its reply, as they are done. Raises `BackendError` once the backend has failed for too long."""
-        return imap_unordered(enumerate(questions), self._numbered, self._workers)
+        return imap_unordered(enumerate(questions), self._numbered, self._runner.workers)
 
     def _numbered(self, numbered: tuple[int, Sample]) -> tuple[int, Reply]:
         number, sample = numbered
-        try:
-            with unexpected():
-                reply = self._kept(sample) or self._new(sample)
-        except InternalError as error:
-            reply = Reply("", error=str(error), traceback=error.traceback)
-        self._faults.note(sample.id, reply.error, reply.traceback)
+        reply = self._runner.guard(
+            lambda: self._kept(sample) or self._new(sample),
+            lambda error: Reply("", error=str(error), traceback=error.traceback),
+            lambda reply: [Failure(sample.id, reply.error, reply.traceback)],
+        )
         return number, reply
 
     def _kept(self, sample: Sample) -> Reply | None:
-        """The reply of a run that is gone on with. A task may have changed in between: the same name must be the same question."""
-        if self._run is None or sample.id not in self._there:
+        """The reply of a resumed run. A task may have changed in between: the same name must be the same question."""
+        if self._stored is None or sample.id not in self._stored.places:
             return None
-        trace = self._run.sketch_at(self._there[sample.id])
+        run = self._stored.run
+        trace = run.sketch_at(self._stored.places[sample.id])
         if (trace.question, trace.video) != (sample.question, str(sample.video)):
-            raise StoreError(f"{self._run.folder} holds another question as {sample.id!r}: the task has changed; give another folder")
+            raise StoreError(f"{run.folder} holds another question as {sample.id!r}: the task has changed; give another folder")
         return Reply.of(trace, None)
 
     def _new(self, sample: Sample) -> Reply:
-        scored = self._patience.ask(lambda: self._evaluator.answer(sample), lambda scored: scored.backend_problem)
-        if self._run is not None and scored.trace is not None:
-            self._run.append(scored.trace)
+        scored = self._runner.ask(lambda: self._evaluator.answer(sample), lambda scored: scored.backend_problem)
+        if self._runner.run is not None and scored.trace is not None:
+            self._runner.run.append(scored.trace)
         return replace(Reply.of(scored.trace, scored.error), traceback=scored.traceback)
 
 
-def _run(config: EvalConfig, folder: Path) -> Run:
-    left_out = {"out", "resume", "cache", *_THE_TASKS}
-    about: dict[str, Any] = {"command": "lmms-eval", "config": recorded(config, leave_out=left_out), "seed": config.seed}
-    return (Run.resume if config.resume else Run.create)(folder, **about)
+def _settings(config: EvalConfig) -> RunSettings:
+    return RunSettings("lmms-eval", recorded(config, leave_out={"out", "resume", "cache", *_THE_TASKS}), config.seed)

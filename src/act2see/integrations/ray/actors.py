@@ -5,7 +5,7 @@ Each loads its models at its first call, whose error then is the caller's.
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ from act2see.core.chat import Tool
 from act2see.core.errors import BackendError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.core.trace import Frame, Trace
-from act2see.curation.construct import Constructor
+from act2see.curation.constructor import Constructor
 from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
-from act2see.evaluation.fingerprint import fingerprint
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import CostTrackingBackend, Price, RateLimiter, price_in
+from act2see.storage.runs import JSON
 from act2see.video import Video
 
 VIDEOS_KEPT_OPEN = 4
@@ -170,10 +170,9 @@ class Teacher:
         return Constructor(self._free(), settings.again, settings.show_reference).attempt(sample, tried)
 
     @unexpected()
-    def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
+    def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """See `fingerprint.fingerprint`."""
-        evaluator = self._evaluator()
-        return fingerprint(config, evaluator.backend, evaluator.retriever, evaluator.generator, digest_of)
+        return setup.LocalExecutor(self._evaluator()).fingerprint(config)
 
     def _free(self) -> Evaluator:
         """An evaluator lets its threads ask its tools one after the other. These are elsewhere, and see to that themselves."""

@@ -24,13 +24,14 @@ from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
 from act2see.core.interfaces import Benchmark, Sample
 from act2see.core.trace import Frame
-from act2see.curation.construct import Constructor
+from act2see.curation.constructor import Constructor
 from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
 from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, dealt
+from act2see.storage.runs import JSON
 from act2see.video import Video
 
 # Ray tells of every death of a worker at length, on stdout, where the result is to stand; it reads this when it is imported. We say it in a line.
@@ -72,31 +73,29 @@ class Spread:
 
     @property
     def constructor(self) -> Constructor:
-        """One whose tries happen on the cluster, where training data are made."""
+        """One whose attempts happen on the cluster, for training data."""
         assert isinstance(self._settings, ConstructConfig)
         return _Constructor(self.evaluator, self._settings.again, self._settings.show_reference, teachers=self._teachers)
 
     @property
     def slots(self) -> int:
-        """How many questions are asked at once."""
+        """Questions in flight at once."""
         return self._teachers.crew.slots
 
-    def begin(self, samples: Iterable[Sample], begun: Container[str]) -> None:
-        """Begin the indexes of their videos, but not of those, by the sample's id, that an earlier call has `begun`: theirs are there already."""
+    @property
+    def threads(self) -> int:
+        """See `setup.threads_for`."""
+        return setup.threads_for(self.slots)
+
+    def prefetch(self, samples: Iterable[Sample], done: Container[str]) -> None:
+        """Begin to index their videos, but not those of samples, by id, that are `done`: their indexes are cached."""
         for sample in samples:
-            if sample.id not in begun:
+            if sample.id not in done:
                 self._teachers.indexing.begin(sample.video)
 
-    def ahead(self, samples: Iterable[Sample], begun: Container[str], may_ask: Callable[[], bool]) -> Iterator[Sample]:
-        """The samples; as each is taken, its video's index is begun, unless nothing more may be asked."""
-        for sample in samples:
-            if may_ask():
-                self.begin((sample,), begun)
-            yield sample
-
-    def fingerprint(self, config: Mapping[str, Any], digest_of: Callable[[Sequence[Path]], str]) -> dict[str, Any]:
-        """See `fingerprint.fingerprint`: made where the models are."""
-        found: dict[str, Any] = self._teachers.crew.do(lambda one: _result(one.fingerprint.remote(dict(config), digest_of)))
+    def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """See `fingerprint.fingerprint`: computed where the models are."""
+        found: Mapping[str, JSON] = self._teachers.crew.do(lambda one: _result(one.fingerprint.remote(dict(config))))
         return found
 
 

@@ -1,9 +1,10 @@
-"""What is refused before anything heavy is loaded."""
+"""Checks of texts and paths, before anything heavy is loaded."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from act2see.core.chat import letters
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import is_well_formed
 
@@ -18,8 +19,6 @@ def check_text(what: str, text: str) -> None:
 
 def check_question(question: str, choices: Sequence[str]) -> None:
     """Refuse an empty question and choices that are no choice. Raises `ConfigError`."""
-    from act2see.core.chat import letters
-
     check_text("the question", question)
     if choices and not 2 <= len(choices) <= len(letters(100)):
         raise ConfigError(f"{len(choices)} choices: give 2 to {len(letters(100))}")

@@ -1,0 +1,240 @@
+"""The runner: resuming, shards, workers, retries, failures and progress of every command that works through the questions of a data set.
+
+`evaluate`, `construct`, `audit`, the lmms-eval model, the Inspect task and a Ray cluster differ in what they do with a question. Everything else is
+done here, once.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from act2see.config import ExecutionConfig
+from act2see.core.errors import ConfigError, InternalError, StoreError
+from act2see.core.interfaces import Sample
+from act2see.core.trace import Trace
+from act2see.evaluation.evaluator import changed, told_changes
+from act2see.evaluation.scores import read_score
+from act2see.execution.faults import Faults, unexpected
+from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.storage.atomic import check_writable_place, writing
+from act2see.storage.locks import at_work
+from act2see.storage.runs import JSON, Place, Run
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+_NAMED = 3
+"""Questions that a warning names."""
+
+
+class ProgressCallback(Protocol):
+    """Receives how many items are done."""
+
+    def __call__(self, done: int, total: int | None, what: str, /) -> None:
+        """`total` is None where it is not known; `what` names the items, as in `questions`."""
+        ...
+
+
+def no_progress(_done: int, _total: int | None, _what: str, /) -> None:
+    """Report nothing."""
+
+
+def reporting(items: Iterable[T], progress: ProgressCallback, what: str, total: int | None) -> Iterator[T]:
+    """The same items; each is reported once the caller is done with it."""
+    progress(0, total, what)
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(done, total, what)
+
+
+# The run folder
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a run folder records of itself; a run is resumed with the same settings only."""
+
+    command: str
+    config: Mapping[str, JSON]
+    seed: int | None
+
+
+@contextmanager
+def open_run(folder: Path, settings: RunSettings, *, resume: bool, shard: str | None = None, may_change: Collection[str] = ()) -> Iterator[Run]:
+    """Create or resume a run, and lock its folder meanwhile: see `Run.create`, `Run.resume` and `locks.at_work`. Raises `StoreError`.
+
+    The first of several shards creates it.
+    """
+    created = None if resume else _created(folder, settings, is_shared=shard is not None)
+    if created is None:
+        Run.open(folder)  # nothing is written into a folder that holds no run
+    with at_work(folder, shard):
+        yield created or Run.resume(folder, command=settings.command, config=settings.config, seed=settings.seed, may_change=may_change)
+
+
+def _created(folder: Path, settings: RunSettings, *, is_shared: bool) -> Run | None:
+    try:
+        return Run.create(folder, command=settings.command, config=settings.config, seed=settings.seed)
+    except StoreError:
+        if not is_shared:
+            raise
+        return None  # another shard was first
+
+
+def video_folder(out: Path) -> Path:
+    """The folder for a run's own videos. Raises `StoreError` where a link would lead out of the run."""
+    with writing(out):
+        for name in ("videos", "videos/clips"):
+            check_writable_place(out / name)
+    return out / "videos"
+
+
+@dataclass(slots=True)
+class StoredTraces:
+    """The traces that a run holds already, by id, and the questions that have changed since. May be used from several threads."""
+
+    run: Run
+    places: Mapping[str, Place]
+    changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What has changed in a question, by its id."""
+
+    @classmethod
+    def read(cls, run: Run, lost: str, *, with_files: bool = False, count: Callable[[Trace], None] = lambda trace: None) -> "StoredTraces":
+        """The finished traces of a run; of several with one id the last. `lost` says what becomes of a line that cannot be read.
+
+        `with_files`: a trace without one of its frames' files counts as damaged. `count` sees every trace, finished or not.
+        """
+        damaged: list[str] = []
+        places: dict[str, Place] = {}
+        for place, trace in run.sketches(damaged, with_files=with_files):
+            count(trace)
+            if trace.finish:
+                places[trace.id] = place
+        warn_of_damage(damaged, lost)
+        return cls(run, places)
+
+    def of(self, sample: Sample, ids: Iterable[str]) -> dict[str, Trace]:
+        """The traces with these ids that answer the question as it is now, each with blank frames (`Run.sketch_at`)."""
+        found = {name: self.run.sketch_at(self.places[name]) for name in ids if name in self.places}
+        what = dict.fromkeys(one for trace in found.values() for one in changed(sample, trace))
+        if what:
+            self.changes[sample.id] = tuple(what)
+        return {name: trace for name, trace in found.items() if not what or not changed(sample, trace)}
+
+    def warn(self) -> None:
+        """Warn of questions that were asked again because they have changed."""
+        if self.changes:
+            _log.warning(
+                "%d questions are not those that %s has answers to, and were asked again: %s",
+                len(self.changes),
+                self.run.folder,
+                told_changes(self.changes),
+            )
+
+
+def content_by_question(run: Run) -> dict[str, str]:
+    """`Score.content` of each question in the run's scores; empty where they cannot be read: they are written anew."""
+    try:
+        return {one.id: one.content for one in (read_score(row, where) for where, row in run.scores() or ())}
+    except StoreError:
+        return {}
+
+
+def warn_of_answers(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Warn of questions whose right answer has changed since the run was scored. `now` has those alone of which nothing else has changed."""
+    differing = [name for name, content in now.items() if before.get(name) and before[name] != content]
+    if differing:
+        named = ", ".join(map(repr, differing[:_NAMED])) + (f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else "")
+        _log.warning(
+            "the right answer of %d questions has changed since they were scored: %s; they are scored by the current one", len(differing), named
+        )
+
+
+def warn_of_damage(damaged: Sequence[str], consequence: str) -> None:
+    """Warn of the lines of a run that cannot be read."""
+    if damaged:
+        _log.warning("%d of the traces cannot be read, %s; the first: %s", len(damaged), consequence, damaged[0])
+
+
+# Working through items
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is reported of an item that failed: its id, the error, and the traceback of an internal error."""
+
+    id: str
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Works through items, several at once; none of them ends the others. May be used from several threads."""
+
+    breaker: CircuitBreaker
+    faults: Faults
+    run: Run | None = None
+    workers: int = 1
+    """Threads; 1: the caller's own, in order."""
+    progress: ProgressCallback = no_progress
+
+    @classmethod
+    def of(cls, execution: ExecutionConfig, run: Run | None, workers: int = 1, progress: ProgressCallback | None = None) -> "Runner":
+        """A runner as the settings say."""
+        faults = Faults(None if run is None else run.folder, execution.fail_fast)
+        return cls(CircuitBreaker(execution.patience_seconds), faults, run, workers, progress or no_progress)
+
+    def collect(self, items: Iterable[T], work: Callable[[T], Sequence[R]], total: int | None, what: str = "questions") -> list[R]:
+        """The results of all items, as they are done. Where the run is cut off, a warning says how to resume it."""
+        results: list[R] = []
+        self.progress(0, total, what)
+        try:
+            with unexpected(BrokenPipeError):
+                for some in imap_unordered(items, work, self.workers):
+                    for one in some:
+                        results.append(one)
+                        self.progress(len(results), total, what)
+        except (KeyboardInterrupt, InternalError):
+            if self.run is not None:
+                _log.warning("what was answered is kept in %s: go on with --resume", self.run.folder)
+            raise
+        return results
+
+    def guard(self, work: Callable[[], R], failed: Callable[[InternalError], R], failures: Callable[[R], Iterable[Failure]]) -> R:
+        """The result of one item; an internal error becomes a result too, and its traceback is kept in the run folder."""
+        try:
+            with unexpected():
+                result = work()
+        except InternalError as error:
+            result = failed(error)
+        noted: set[str] = set()
+        for one in failures(result):
+            if one.traceback is not None and one.traceback not in noted:
+                noted.add(one.traceback)
+                self.faults.note(one.id, one.error, one.traceback)
+        return result
+
+    def ask(self, work: Callable[[], R], problem: Callable[[R], str | None]) -> R:
+        """Do work that asks the backend, under the circuit breaker: see `CircuitBreaker.ask`."""
+        return self.breaker.ask(work, problem)
+
+
+def question_count(n: int | None, limit: int | None) -> int | None:
+    """Questions at most, as far as it is known."""
+    return min((count for count in (n, limit) if count is not None), default=None)
+
+
+def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
+    """The first samples. Raises `ConfigError` for an id that comes twice."""
+    seen: set[str] = set()
+    for sample in islice(samples, limit):
+        if sample.id in seen:
+            raise ConfigError(f"the benchmark has two questions with the id {sample.id!r}: each needs one of its own")
+        seen.add(sample.id)
+        yield sample
