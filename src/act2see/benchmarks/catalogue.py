@@ -1,29 +1,35 @@
-"""Which benchmarks there are: what of each is to be downloaded and from where, under which licence, and whether it may be trained on.
+"""The available benchmarks: download, source, licence, whether training on them is allowed, and the options that each has.
 
-Nothing here is downloaded by act2see: most of these data sets ask for an agreement, and none of them is ours to pass on.
+act2see downloads none of them: most require an agreement, and none may be redistributed by us.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from act2see.benchmarks.options import BenchmarkOption, OptionValues, parse_declared
+from act2see.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One benchmark, for a reader who has yet to fetch it."""
+    """One benchmark, described for a user who has not downloaded it yet."""
 
     name: str
     title: str
     about: str
     download: str
-    """The files of questions, and where the videos go, below the folder that --data names."""
+    """The question files and the location of the videos, relative to the folder given with --data."""
     source: str
     licence: str
     training: Literal["yes", "no", "ask"]
-    """Whether it may be trained on: yes, no (an evaluation set, or its licence says so), or ask its makers."""
+    """Whether training on it is allowed: yes, no (an evaluation set, or forbidden by its licence), or ask the authors."""
     why: str
-    """Where the word on training comes from."""
+    """The reason for `training`."""
     loader: str | None = None
-    """`module:Class` under `act2see.benchmarks`; None for what needs no data."""
+    """`module:Class` under `act2see.benchmarks`; None if the benchmark needs no data."""
+    options: tuple[BenchmarkOption, ...] = ()
+    """The options of this benchmark alone."""
 
 
 CATALOGUE: tuple[Entry, ...] = (
@@ -36,6 +42,15 @@ CATALOGUE: tuple[Entry, ...] = (
         licence="Apache-2.0",
         training="no",
         why="held out; `act2see synthetic` writes clips to train on",
+        options=(
+            BenchmarkOption(
+                "kind",
+                "choices",
+                "Kinds of questions, asked in turn.",
+                default=("static", "transient"),
+                choices=("static", "transient", "hypothetical"),
+            ),
+        ),
     ),
     Entry(
         name="video-mme",
@@ -47,6 +62,7 @@ CATALOGUE: tuple[Entry, ...] = (
         training="no",
         why="an evaluation set",
         loader="videomme:VideoMME",
+        options=(BenchmarkOption("subtitles", "flag", "Append the video's subtitles to the question.", default=False),),
     ),
     Entry(
         name="videoespresso",
@@ -80,6 +96,15 @@ CATALOGUE: tuple[Entry, ...] = (
         training="no",
         why="an evaluation set",
         loader="egonormia:EgoNormia",
+        options=(
+            BenchmarkOption(
+                "given",
+                "choice",
+                "Behaviour to justify: own (the one that the model chose, as in the official scripts) or right (the correct one).",
+                default="own",
+                choices=("own", "right"),
+            ),
+        ),
     ),
     Entry(
         name="vcr-bench",
@@ -91,6 +116,16 @@ CATALOGUE: tuple[Entry, ...] = (
         training="no",
         why="an evaluation set; nothing is granted",
         loader="vcrbench:VCRBench",
+        options=(
+            BenchmarkOption("answer_judge", "text", "Judge for open answers, named like a backend; without it, only a verbatim answer is correct."),
+            BenchmarkOption("judge_prompts", "path", "The data set's own eval_code/prompt.py, to use its judge prompts instead of ours."),
+            BenchmarkOption(
+                "official_judge",
+                "flag",
+                "Also compute the official accuracy and reasoning scores, with four judge calls per answer; needs answer_judge.",
+                default=False,
+            ),
+        ),
     ),
     Entry(
         name="minerva",
@@ -139,3 +174,20 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 BY_NAME: dict[str, Entry] = {entry.name: entry for entry in CATALOGUE}
+
+
+def parse_options(benchmark: str, given: Mapping[str, str]) -> OptionValues:
+    """The options of a benchmark of the catalogue, from texts by name; an option that is not given has its default.
+
+    Raises `ConfigError` for an unknown benchmark, an option that it does not have, or a value that is not allowed.
+    """
+    entry = BY_NAME.get(benchmark)
+    if entry is None:
+        if not given:
+            return OptionValues()
+        raise ConfigError(f"benchmark {benchmark!r} declares no options: remove {', '.join(given)} (options exist for {_with_options()})")
+    return parse_declared(benchmark, entry.options, given)
+
+
+def _with_options() -> str:
+    return ", ".join(entry.name for entry in CATALOGUE if entry.options)

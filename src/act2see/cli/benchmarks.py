@@ -27,7 +27,7 @@ def list_benchmarks(*, as_json: Json = False) -> int:
     from act2see.benchmarks.catalogue import CATALOGUE
 
     if as_json:
-        rows = [{name: value for name, value in asdict(entry).items() if name != "loader"} for entry in CATALOGUE]
+        rows = [{name: value for name, value in asdict(entry).items() if name not in ("loader", "options")} for entry in CATALOGUE]
         say_json({"benchmarks": rows})
         return ANSWERED
     for entry in CATALOGUE:
