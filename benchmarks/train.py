@@ -124,6 +124,7 @@ def ours(given: argparse.Namespace) -> dict[str, Any]:
     """Our training."""
     from act2see.training import sft
     from act2see.training.memory import schedule
+    from act2see.training.progress import StepCompleted
     from act2see.training.recipe import Recipe
 
     parts: Any = ("language", "projector", "vision")
@@ -140,10 +141,10 @@ def ours(given: argparse.Namespace) -> dict[str, Any]:
         save_every=10**6,
         tensorboard=False,
     )
-    ready = sft.prepare(recipe, [given.folder / "run"])
+    prepared = sft.prepare(recipe, [given.folder / "run"])
     clock = Clock()
-    sft.train(ready, given.folder / "out", tell=lambda event: clock.tick() if event.kind == "step" else None)
-    lengths = [ready.found.items[index].tokens for index in schedule(ready.found, recipe, 1)]
+    sft.train(prepared, given.folder / "out", progress=lambda event: clock.tick() if isinstance(event, StepCompleted) else None)
+    lengths = [prepared.survey.items[index].tokens for index in schedule(prepared.survey, recipe, 1)]
     return clock.result([sum(lengths[at : at + given.batch]) for at in range(0, len(lengths), given.batch)])
 
 

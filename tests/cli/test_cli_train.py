@@ -51,7 +51,7 @@ def test_a_dry_run_says_what_each_part_would_take(act2see: Act2See, recipe: Path
 
 
 def test_it_takes_no_data_and_no_base(act2see: Act2See, recipe: Path) -> None:
-    assert "it takes no --data and no --model" in act2see("train", recipe, "--data", "run", "--out", "out").complaint
+    assert "remove --data and --model" in act2see("train", recipe, "--data", "run", "--out", "out").complaint
 
 
 def test_json_is_the_folder_of_the_last_part(act2see: Act2See, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,9 @@ def test_what_was_trained_before_ctrl_c_is_kept_and_gone_on_with(act2see: Act2Se
     monkeypatch.setattr(micro_vlm, "train", stop_at_the_second)
     stopped = act2see("train", recipe, "--out", "out", "--json")
     assert stopped.code == 130
-    assert "what was trained is kept in out: go on with --resume" in stopped.err
+    assert "the parts and checkpoints in out are kept: continue with --resume" in stopped.err
     monkeypatch.setattr(micro_vlm, "train", finish)
-    assert "go on with --resume" in act2see("train", recipe, "--out", "out", "--json").complaint
+    assert "continue it with --resume" in act2see("train", recipe, "--out", "out", "--json").complaint
     gone_on = act2see("train", recipe, "--out", "out", "--json", "--resume")
     assert gone_on.code == 0
     assert "part 1 of 2" not in gone_on.err

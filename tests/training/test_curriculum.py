@@ -7,6 +7,7 @@ import pytest
 from act2see.config import MicroVlmConfig
 from act2see.core.errors import ConfigError
 from act2see.training.micro.curriculum import Part, is_curriculum, read_curriculum, train
+from act2see.training.progress import PartStarted, TrainEvent
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "micro.toml"
 PARTS = (Part("see", 3, 1e-3), Part("ask", 2, 2e-3, batches=2, seed=4))
@@ -71,46 +72,46 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, text: str, says: str) -> Non
 
 
 def test_each_part_begins_with_the_weights_of_the_one_before(tmp_path: Path) -> None:
-    fits, said = Fits(), list[str]()
-    assert train(PARTS, tmp_path / "out", resume=False, fit=fits, tell=said.append) == tmp_path / "out" / "2-ask" / "model"
+    fits, events = Fits(), list[TrainEvent]()
+    assert train(PARTS, tmp_path / "out", resume=False, train_part=fits, progress=events.append) == tmp_path / "out" / "2-ask" / "model"
     first, second = fits.asked
     assert (first.part, first.steps, first.learning_rate, first.batches, first.seed, first.start_from) == ("see", 3, 1e-3, None, 0, None)
     assert (second.part, second.steps, second.learning_rate, second.batches, second.seed) == ("ask", 2, 2e-3, 2, 4)
     assert second.start_from == tmp_path / "out" / "1-see" / "model"
-    assert said == ["part 1 of 2: see, 3 steps", "part 2 of 2: ask, 2 steps"]
+    assert events == [PartStarted(1, 2, "see", 3), PartStarted(2, 2, "ask", 2)]
 
 
 def test_what_is_finished_is_passed_over_and_what_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(PARTS, tmp_path, resume=False, fit=Fits(stops="ask"), tell=lambda line: None)
+        train(PARTS, tmp_path, resume=False, train_part=Fits(stops="ask"))
     fits = Fits()
-    assert train(PARTS, tmp_path, resume=True, fit=fits, tell=lambda line: None) == tmp_path / "2-ask" / "model"
+    assert train(PARTS, tmp_path, resume=True, train_part=fits) == tmp_path / "2-ask" / "model"
     assert [config.part for config in fits.asked] == ["ask"]
-    assert train(PARTS, tmp_path, resume=True, fit=fits, tell=lambda line: None) == tmp_path / "2-ask" / "model"
+    assert train(PARTS, tmp_path, resume=True, train_part=fits) == tmp_path / "2-ask" / "model"
     assert len(fits.asked) == 1
 
 
 def test_a_part_that_the_recipe_has_gained_is_trained_from_the_weights_that_are_there(tmp_path: Path) -> None:
-    train(PARTS[:1], tmp_path, resume=False, fit=Fits(), tell=lambda line: None)
+    train(PARTS[:1], tmp_path, resume=False, train_part=Fits())
     fits = Fits()
-    assert train(PARTS, tmp_path, resume=True, fit=fits, tell=lambda line: None) == tmp_path / "2-ask" / "model"
+    assert train(PARTS, tmp_path, resume=True, train_part=fits) == tmp_path / "2-ask" / "model"
     assert [(config.part, config.start_from) for config in fits.asked] == [("ask", tmp_path / "1-see" / "model")]
 
 
 def test_a_folder_with_a_training_is_not_written_over(tmp_path: Path) -> None:
-    train(PARTS, tmp_path, resume=False, fit=Fits(), tell=lambda line: None)
+    train(PARTS, tmp_path, resume=False, train_part=Fits())
     fits = Fits()
-    with pytest.raises(ConfigError, match="go on with --resume"):
-        train(PARTS, tmp_path, resume=False, fit=fits, tell=lambda line: None)
+    with pytest.raises(ConfigError, match="continue it with --resume"):
+        train(PARTS, tmp_path, resume=False, train_part=fits)
     with pytest.raises(ConfigError, match="by another recipe"):
-        train(PARTS[:1], tmp_path, resume=True, fit=fits, tell=lambda line: None)
+        train(PARTS[:1], tmp_path, resume=True, train_part=fits)
     assert fits.asked == []
 
 
 def test_a_second_process_trains_with_the_first_and_looks_at_nothing(tmp_path: Path) -> None:
-    train(PARTS, tmp_path, resume=False, fit=Fits(stops=None), tell=lambda line: None)
+    train(PARTS, tmp_path, resume=False, train_part=Fits(stops=None))
     (tmp_path / "2-ask" / "model" / "config.json").unlink()
     (tmp_path / "2-ask" / "model").rmdir()
     fits = Fits()
-    train(PARTS, tmp_path, resume=False, fit=fits, tell=lambda line: None, is_first=False)
+    train(PARTS, tmp_path, resume=False, train_part=fits, is_main=False)
     assert [config.part for config in fits.asked] == ["ask"]

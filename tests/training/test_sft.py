@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from act2see.core.interfaces import Continuation, Sample
 from act2see.core.trace import Answer, Cost, Frame, Observation, Retrieve, Step, Thought, Trace
 from act2see.storage.runs import Run
 from act2see.training import sft
-from act2see.training.evaluation_callback import Plateau, Probe, is_valid
+from act2see.training.evaluation_callback import HeldOutEvaluation, PlateauDetector, is_valid
 from act2see.training.micro.model import SPECIAL, make_image_processor, make_tokenizer, save_parts
 from act2see.training.models import part_of, targets
+from act2see.training.progress import ProgressCallback, StepCompleted, TrainEvent, no_progress
 from act2see.training.recipe import Recipe
-from act2see.training.sft import Event
 
 TRACES = 8
 
@@ -82,8 +83,8 @@ def recipe(base: Path, **changes: Any) -> Recipe:
     return Recipe(str(base), **{**settled, "gradient_checkpointing": False, **changes})
 
 
-def trained(base: Path, data: Path, out: Path, *, tell: Callable[[Event], None] = lambda event: None, **changes: Any) -> Path:
-    return sft.train(sft.prepare(recipe(base, **changes), [data]), out, resume=out.exists(), tell=tell)
+def trained(base: Path, data: Path, out: Path, *, progress: ProgressCallback = no_progress, **changes: Any) -> Path:
+    return sft.train(sft.prepare(recipe(base, **changes), [data]), out, resume=out.exists(), progress=progress)
 
 
 def losses(out: Path) -> list[tuple[int, float]]:
@@ -153,15 +154,15 @@ def whole(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_ctrl_c_saves_and_a_resumed_run_has_the_losses_of_an_uninterrupted_one(base: Path, data: Path, tmp_path: Path, whole: Path) -> None:
-    def press(event: Event) -> None:
-        if event.kind == "step" and event.step == 2 and not pressed:
+    def press(event: TrainEvent) -> None:
+        if isinstance(event, StepCompleted) and event.step == 2 and not pressed:
             pressed.append(True)
             os.kill(os.getpid(), signal.SIGINT)
 
     pressed: list[bool] = []
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        trained(base, data, out, accumulation=2, tell=press)
+        trained(base, data, out, accumulation=2, progress=press)
     last = sft.last_checkpoint(out)
     assert last is not None
     assert last.name in ("checkpoint-2", "checkpoint-3")
@@ -184,21 +185,21 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(base: Path, data:
     """The kernel refuses to let any file grow further, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill(event: Event) -> None:
-        if event.kind == "step" and event.step == 3:
+    def fill(event: TrainEvent) -> None:
+        if isinstance(event, StepCompleted) and event.step == 3:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 
     out = tmp_path / "out"
     try:
         with pytest.raises(StoreError) as caught:
-            trained(base, data, out, accumulation=2, save_every=1, tell=fill)
+            trained(base, data, out, accumulation=2, save_every=1, progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     checkpoints = out / "checkpoints"
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"cannot write {checkpoints / 'checkpoint-3'}: ")
     assert "File too large" in str(caught.value)
-    assert str(caught.value).endswith(f"{checkpoints / 'checkpoint-2'} stays: make room and go on with --resume")
+    assert str(caught.value).endswith(f"{checkpoints / 'checkpoint-2'} is kept: free disk space and continue with --resume")
     (checkpoints / "checkpoint-9").mkdir()  # what a killed process leaves
     trained(base, data, out, accumulation=2, save_every=1)
     assert [loss for _, loss in losses(out)] == pytest.approx([loss for _, loss in losses(whole)], abs=1e-5)
@@ -220,6 +221,7 @@ def test_a_picture_that_goes_while_it_trains_is_one_line(base: Path, data: Path,
 
 TORCHRUN = """
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from act2see.training import sft
 from act2see.training.recipe import Recipe
@@ -288,15 +290,15 @@ class Finds:
         return [Frame(Image.new("RGB", (32, 32)), 0.3)]
 
 
-def test_a_probe_counts_answers_calls_format_and_looks(write_video: Callable[..., Path]) -> None:
+def test_the_evaluation_counts_answers_calls_format_and_looks(write_video: Callable[..., Path]) -> None:
     video = write_video("clip.mp4", [n / 24 for n in range(24)])
-    scores, traces = Probe(Clips(video), Finds(), count=3).ask(Scripted())
-    assert scores == {
+    scores, traces = HeldOutEvaluation(Clips(video), Finds(), count=3).run(Scripted())
+    assert asdict(scores) == {
         "n": 3, "accuracy": 0.6667, "call_rate": {"static": 0.0, "transient": 1.0}, "format": 0.6667, "looks": 0.3333, "failed": 0,
     }  # fmt: skip
     assert [is_valid(trace) for trace in traces] == [True, True, False]  # an empty answer cannot be read
-    gone, _ = Probe(Clips(video.with_name("gone.mp4")), Finds(), count=2).ask(Scripted())
-    assert (gone["n"], gone["failed"], gone["accuracy"]) == (2, 2, 0.0)
+    gone, _ = HeldOutEvaluation(Clips(video.with_name("gone.mp4")), Finds(), count=2).run(Scripted())
+    assert (gone.n, gone.failed, gone.accuracy) == (2, 2, 0.0)
 
 
 def test_held_out_questions_are_asked_by_decoding_and_change_nothing(
@@ -304,7 +306,7 @@ def test_held_out_questions_are_asked_by_decoding_and_change_nothing(
 ) -> None:
     video = write_video("clip.mp4", [n / 24 for n in range(24)])
     ready = sft.prepare(recipe(base, accumulation=2, probe_every=2, probe_max_tokens=4), [data])
-    sft.train(ready, tmp_path / "out", probe=Probe(Clips(video), Finds(), count=1))
+    sft.train(ready, tmp_path / "out", held_out=HeldOutEvaluation(Clips(video), Finds(), count=1))
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     probes = {line["step"]: line["probe"] for line in lines if "probe" in line}
     assert probes.keys() == {2, 4}
@@ -314,11 +316,11 @@ def test_held_out_questions_are_asked_by_decoding_and_change_nothing(
 
 
 def test_a_falling_loss_with_flat_accuracy_is_warned_about() -> None:
-    flat, rising = Plateau(), Plateau()
-    assert [flat.warning(loss, 0.25) is not None for loss in (4.0, 3.0, 2.0, 1.0)] == [False, False, False, True]
-    assert not any(rising.warning(loss, score) for loss, score in ((4.0, 0.2), (3.0, 0.2), (2.0, 0.4), (1.0, 0.4)))
-    still = Plateau()
-    assert not any(still.warning(1.0, 0.25) for _ in range(6))
+    flat, rising = PlateauDetector(), PlateauDetector()
+    assert [flat.update(loss, 0.25) is not None for loss in (4.0, 3.0, 2.0, 1.0)] == [False, False, False, True]
+    assert not any(rising.update(loss, score) for loss, score in ((4.0, 0.2), (3.0, 0.2), (2.0, 0.4), (1.0, 0.4)))
+    still = PlateauDetector()
+    assert not any(still.update(1.0, 0.25) for _ in range(6))
 
 
 # The command line
@@ -349,9 +351,9 @@ def test_the_command_looks_before_it_trains(base: Path, data: Path, tmp_path: Pa
     ("more", "arguments", "complaint"),
     [
         ("memory_gib = 0.5", ["--dry-run"], "GiB are needed and 0.5 are there; most is for overhead"),
-        ("", [], "Name a folder with --out"),
+        ("", [], "missing --out (a folder), or use --dry-run"),
         ('method = "qlora"', ["--out", "out"], "needs bitsandbytes: pip install bitsandbytes"),
-        ("wandb = true", ["--out", "out"], "wandb is asked for but not installed"),
+        ("wandb = true", ["--out", "out"], "wandb is enabled but not installed"),
         ("max_tokens = 5", ["--dry-run"], "there is nothing to train on; 8 of 8 traces skipped, longer than max_tokens 5"),
         ("", ["--dry-run", "--model", "nowhere"], "model 'nowhere': no such folder"),
         ("", ["--dry-run", "--model", "."], "cannot load .: "),

@@ -21,7 +21,7 @@ from act2see.config.commands import (
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, recorded
-from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig
+from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
 
 __all__ = [
     "AskConfig",
@@ -50,6 +50,7 @@ __all__ = [
     "SettingsFile",
     "SourceConfig",
     "SyntheticConfig",
+    "TrainConfig",
     "Words",
     "read_settings",
     "recorded",

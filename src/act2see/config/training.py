@@ -1,85 +1,103 @@
-"""What the synthetic world and the embedded models' trainings can be told."""
+"""Options of the synthetic data set and of the trainings."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from act2see.config.models import Kinds, LearningRate, Positive, Seed
+from cyclopts import Parameter
+
+from act2see.config.models import Kinds, LearningRate, Positive, Seed, Words
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Training by a recipe: fine-tuning on traces, or the embedded model's curriculum."""
+
+    out: Path | None = None
+    """Output folder for checkpoints, metrics and the trained weights; not needed with --dry-run."""
+    data: Words = ()
+    """Run folders with traces; replaces the recipe's data."""
+    model: str | None = None
+    """Base model, a folder or a name on the Hub; replaces the recipe's model."""
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Continue from the last checkpoint in --out; rejected if recipe or data differ."""
+    dry_run: Annotated[bool, Parameter(negative="")] = False
+    """Only report what would be trained, for how many steps, and whether it fits into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticConfig:
-    """The synthetic world as a data set on disk."""
+    """The synthetic data set on disk."""
 
     split: Literal["train", "held-out"] = "train"
-    """No clip is in both, and six colour-shape pairs are held-out alone."""
+    """Split to write. The splits share no clips, and six colour-shape pairs occur only in held-out."""
     n: Positive = 1000
-    """How many questions, each with a clip of its own."""
+    """Number of questions, each with its own clip."""
     kind: Kinds = ("static", "transient")
-    """Which kinds of questions, in turn."""
+    """Kinds of questions, asked in turn."""
     seed: Seed = 0
-    """Another seed gives other clips."""
+    """Random seed of the clips and questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class MicroVlmConfig:
-    """How the embedded vision-language model is trained. All numbers are our choice."""
+    """Training of the embedded vision-language model. All numbers are our choice."""
 
     out: Path
-    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    """Output folder for checkpoints and the trained model; training resumes from the last checkpoint in it."""
     part: Literal["look", "see", "ask", "imagine"] = "see"
-    """A part of the curriculum, which goes through them in this order; the first is about the vision part alone."""
+    """Part of the curriculum, whose parts are trained in this order; `look` pretrains the vision encoder alone."""
     start_from: Path | None = None
-    """Folder of a finished model whose weights to begin with, instead of random ones: the part's before."""
+    """Folder of the model to initialize from, usually that of the part before; random weights if not given."""
     steps: Positive = 1400
-    """Steps of this part."""
+    """Optimizer steps of this part."""
     batches: Positive | None = None
-    """Batches a step, of all processes together: the same training by one process as by two. One for each process if not given."""
+    """Batches per optimizer step over all processes, so that one process trains like two; one per process if not given."""
     seed: Seed = 0
-    """Seed of weights and data."""
+    """Random seed of the weights and the data."""
     learning_rate: LearningRate = 1.5e-3
-    """Of AdamW, at its peak."""
+    """Peak learning rate of AdamW."""
     save_every: Positive = 200
-    """Steps between checkpoints."""
+    """Optimizer steps between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class MicroRetrieverConfig:
-    """How the embedded retriever is trained. All numbers are our choice."""
+    """Training of the embedded retriever. All numbers are our choice."""
 
     out: Path
-    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    """Output folder for checkpoints and the trained model; training resumes from the last checkpoint in it."""
     steps: Positive = 1500
-    """Batches."""
+    """Optimizer steps."""
     seed: Seed = 0
-    """Seed of weights and data."""
+    """Random seed of the weights and the data."""
     learning_rate: LearningRate = 1.5e-3
-    """Of AdamW, at its peak."""
+    """Peak learning rate of AdamW."""
     start_from: Path | None = None
-    """Folder of a finished retriever whose weights to begin with, instead of random ones."""
+    """Folder of the retriever to initialize from; random weights if not given."""
     images: Positive = 64
-    """Pictures a batch; each is scored against every text of the batch, with the exact truth."""
+    """Images per batch; each is scored against every text of the batch, with exact labels."""
     texts: Positive = 40
-    """Texts a batch."""
+    """Texts per batch."""
     save_every: Positive = 250
-    """Steps between checkpoints."""
+    """Optimizer steps between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class MicroGeneratorConfig:
-    """How the embedded generator is trained. All numbers are our choice."""
+    """Training of the embedded generator. All numbers are our choice."""
 
     out: Path
-    """Folder for checkpoints and the finished model; training goes on from the last checkpoint in it."""
+    """Output folder for checkpoints and the trained model; training resumes from the last checkpoint in it."""
     part: Literal["codec", "edits"] = "codec"
-    """What is trained: the codec between pixels and cells, or, on top of one, the edits."""
+    """Part to train: the codec (pixels to latents and back), or the edits on top of a trained codec."""
     start_from: Path | None = None
-    """Folder of a finished model whose weights to begin with: one with a codec, for the edits."""
+    """Folder of the model to initialize from; the edits need one with a codec."""
     steps: Positive = 800
-    """Batches of this part."""
+    """Optimizer steps of this part."""
     seed: Seed = 0
-    """Seed of weights and data."""
+    """Random seed of the weights and the data."""
     learning_rate: LearningRate = 2.0e-3
-    """Of AdamW, at its peak."""
+    """Peak learning rate of AdamW."""
     save_every: Positive = 250
-    """Steps between checkpoints."""
+    """Optimizer steps between checkpoints."""

@@ -1,8 +1,7 @@
-"""Held-out questions, answered by the model that is being trained through the real loop: falling loss alone does not show that it learns to look."""
+"""Held-out evaluation during training, through the same loop as `act2see ask`: a falling loss alone does not show that the model learns to look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from act2see.core.engine import LoopOptions, new_trace, reason
 from act2see.core.errors import BackendError, VideoError
@@ -11,13 +10,28 @@ from act2see.core.trace import Generate, Observation, Retrieve, Trace
 from act2see.video import Video
 
 _WINDOW = 3
-"""So many probes in a row without a better answer, while the loss falls, are worth a warning. Our choice."""
+"""A warning is due after this many evaluations without a better accuracy while the loss falls. Our choice."""
 _FALL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What is asked and with which tools; the model comes with every call."""
+class HeldOutScores:
+    """Scores of one evaluation, under the names that metrics.jsonl has. All but `n`, `looks` and `failed` are shares of the questions."""
+
+    n: int
+    accuracy: float
+    call_rate: dict[str, float]
+    """Share of questions with a tool call, by kind of question."""
+    format: float
+    """Share of answers in the right format."""
+    looks: float
+    """Mean number of looks per question."""
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutEvaluation:
+    """Questions and tools of the evaluation; the model is passed to `run`."""
 
     benchmark: Benchmark
     retriever: Retriever | None
@@ -26,8 +40,8 @@ class Probe:
     max_looks: int = 1
     count: int = 20
 
-    def ask(self, backend: Backend) -> "tuple[dict[str, Any], list[Trace]]":
-        """The scores of one round, and its traces. A question that fails stays in the denominator."""
+    def run(self, backend: Backend) -> tuple[HeldOutScores, list[Trace]]:
+        """Ask the first `count` questions; returns scores and traces. A failed question stays in the denominator."""
         traces: list[tuple[Sample, Trace | None]] = []
         for sample, _ in zip(self.benchmark.samples(), range(self.count), strict=False):
             try:
@@ -41,38 +55,38 @@ class Probe:
                 traces.append((sample, trace))
         return self._scores(traces), [trace for _, trace in traces if trace is not None]
 
-    def _scores(self, asked: Sequence[tuple[Sample, Trace | None]]) -> dict[str, Any]:
+    def _scores(self, asked: Sequence[tuple[Sample, Trace | None]]) -> HeldOutScores:
         kinds = sorted({sample.kind for sample, _ in asked})
         right = [trace is not None and bool(self.benchmark.is_right(sample, trace)) for sample, trace in asked]
         called = [trace is not None and bool(trace.calls) for _, trace in asked]
-        return {
-            "n": len(asked),
-            "accuracy": _share(right),
-            "call_rate": {kind: _share([c for c, (sample, _) in zip(called, asked, strict=True) if sample.kind == kind]) for kind in kinds},
-            "format": _share([trace is not None and is_valid(trace) for _, trace in asked]),
-            "looks": round(sum(trace.looks for _, trace in asked if trace is not None) / max(1, len(asked)), 4),
-            "failed": sum(trace is None for _, trace in asked),
-        }
+        return HeldOutScores(
+            n=len(asked),
+            accuracy=_share(right),
+            call_rate={kind: _share([c for c, (sample, _) in zip(called, asked, strict=True) if sample.kind == kind]) for kind in kinds},
+            format=_share([trace is not None and is_valid(trace) for _, trace in asked]),
+            looks=round(sum(trace.looks for _, trace in asked if trace is not None) / max(1, len(asked)), 4),
+            failed=sum(trace is None for _, trace in asked),
+        )
 
 
 def is_valid(trace: Trace) -> bool:
-    """Whether the model kept to the format: an answer at the end, and no call that could not be read. A tool's failure is not the model's."""
-    unread = any(
+    """Whether the model kept to the format: an answer at the end, and no unreadable call. A tool's failure does not count against the model."""
+    unreadable = any(
         isinstance(step, Observation) and step.error is not None and not isinstance(before, Retrieve | Generate)
         for before, step in zip([None, *trace.steps], trace.steps, strict=False)
     )
-    return trace.answer is not None and not unread
+    return trace.answer is not None and not unreadable
 
 
 @dataclass(slots=True)
-class Plateau:
-    """Watches for a loss that falls while accuracy stays where it is."""
+class PlateauDetector:
+    """Detects a loss that falls while the accuracy does not improve."""
 
     losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
 
-    def warning(self, loss: float, accuracy: float) -> str | None:
-        """What to tell after one more probe, if anything. `loss` is the mean since the probe before."""
+    def update(self, loss: float, accuracy: float) -> str | None:
+        """The warning that is due after one more evaluation, if any. `loss` is the mean since the previous evaluation."""
         self.losses.append(loss)
         self.accuracies.append(accuracy)
         if len(self.losses) <= _WINDOW:
@@ -82,8 +96,8 @@ class Plateau:
         if now > before * (1 - _FALL) or max(self.accuracies[-_WINDOW:]) > best_before:
             return None
         return (
-            f"over {_WINDOW} probes the loss fell from {before:.4g} to {now:.4g}, but accuracy stayed at {accuracy:.1%} (it was {best_before:.1%}): "
-            "the model learns the wording, not the seeing; look at the traces in the run's folder"
+            f"over {_WINDOW} evaluations the loss fell from {before:.4g} to {now:.4g}, but the accuracy stayed at {accuracy:.1%} (it was "
+            f"{best_before:.1%}): the model learns the wording rather than to look; check the traces in the run's folder"
         )
 
 

@@ -1,13 +1,14 @@
-"""Supervised fine-tuning on traces: transformers' Trainer over the ids that decoding would have produced."""
+"""Supervised fine-tuning on traces: transformers' Trainer on exactly the token ids that decoding produces."""
 
 import json
+import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,197 +23,189 @@ from act2see.backends.loading import SETTINGS_FILE, reader
 from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
-from act2see.storage.runs import Run
+from act2see.storage.runs import JSON, Run
 from act2see.training import memory, models, patches
-from act2see.training.evaluation_callback import Plateau, Probe
+from act2see.training.evaluation_callback import HeldOutEvaluation, HeldOutScores, PlateauDetector
 from act2see.training.examples import collate_single, token_loss
 from act2see.training.memory import Plan, schedule
+from act2see.training.progress import MetricsLogged, ProgressCallback, StepCompleted, no_progress
 from act2see.training.recipe import Recipe, recorded
 from act2see.training.sources import Examples, Survey, limit_pixels, survey
-from act2see.training.speed import Speed, peak_of, work_of
+from act2see.training.throughput import Throughput, cost_per_token, peak_flops
 from act2see.training.trainer_loop import SaveOnInterrupt
 
+_log = logging.getLogger(__name__)
+
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
-_WHOLE = "whole"
-"""An empty file in a checkpoint that was written to its end; one without it is what a crash or a full disk left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a training tells while it runs: a step done, a line of metrics, or a warning."""
-
-    kind: Literal["step", "metrics", "warning"]
-    step: int
-    steps: int
-    values: dict[str, Any]
-
-
-Tell = Callable[[Event], None]
+_COMPLETE = "whole"
+"""Marker file that is written last into a checkpoint; a checkpoint without it was cut off by a crash or a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Data and reader of a training, before any weight is loaded."""
+    """Data and tokenization of a training run, before any weights are loaded."""
 
     recipe: Recipe
-    found: Survey
+    survey: Survey
     encoder: Encoder
     style: chat.Style
     notice: str | None
 
     def plan(self) -> Plan:
-        """What the training is going to be, from the model's config alone."""
+        """Size, length and memory of the run, computed from the model's config alone."""
         model = models.prepare(models.outline(self.recipe), self.recipe)
-        return memory.plan(model, self.found, self.recipe, world_size())
+        return memory.plan(model, self.survey, self.recipe, world_size())
 
 
 def world_size() -> int:
-    """How many processes train together, as torchrun says."""
+    """Number of training processes, as set by torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def prepare(recipe: Recipe, runs: Sequence[Path]) -> Prepared:
-    """Read the data as the model will. Raises `BackendError`, `ConfigError` and `StoreError` with one line."""
+    """Read the traces and count their tokens. Raises `BackendError`, `ConfigError` and `StoreError`, each with one line."""
     if not runs:
-        raise ConfigError("there is nothing to train on: name run folders with --data, or in the recipe's data")
+        raise ConfigError("no training data: name run folders with --data, or in the recipe's data")
     if not Path(os.path.expanduser(recipe.model)).is_dir() and recipe.model.count("/") != 1:
-        raise ConfigError(f"model {recipe.model!r}: no such folder, and no name on the hub, such as Qwen/Qwen3-VL-8B-Thinking")
+        raise ConfigError(f"model {recipe.model!r}: no such folder, and not a name on the Hub, such as Qwen/Qwen3-VL-8B-Thinking")
     encoder, style, notice = reader(recipe.model, recipe.rendering, recipe.frames_as)
-    encoder.remembered = 0  # every picture is seen once an epoch
+    encoder.remembered = 0  # every picture is encoded once per epoch, so caching them in memory gains nothing
     limit_pixels(encoder, recipe.max_pixels)
     return Prepared(recipe, survey(runs, recipe, encoder, style), encoder, style, notice)
 
 
-def train(ready: Prepared, out: Path, *, resume: bool = False, probe: Probe | None = None, tell: Tell = lambda event: None) -> Path:
-    """Train into `out`; returns the folder of the adapter, or of the model where all weights were trained.
+def train(
+    prepared: Prepared, out: Path, *, resume: bool = False, held_out: HeldOutEvaluation | None = None, progress: ProgressCallback = no_progress
+) -> Path:
+    """Train into `out`; returns the folder of the adapter, or of the model if all weights were trained.
 
-    With `resume`, goes on from the last whole checkpoint, to the same losses as without the break. Ctrl-C writes a checkpoint and raises
-    `KeyboardInterrupt`. Raises `StoreError` when the disk is full: the checkpoint before stays.
+    `resume` continues from the last complete checkpoint, with the same losses as an uninterrupted run. Ctrl-C writes a checkpoint and raises
+    `KeyboardInterrupt`. Raises `StoreError` if the disk is full; the previous checkpoint is kept.
     """
-    recipe = ready.recipe
+    recipe = prepared.recipe
     if torch.cuda.device_count() > 1 and world_size() == 1:
-        raise ConfigError("several GPUs, but one process: start with torchrun --nproc-per-node N -m act2see train …, or set CUDA_VISIBLE_DEVICES")
+        raise ConfigError("several GPUs but one process: start with torchrun --nproc-per-node N -m act2see train …, or set CUDA_VISIBLE_DEVICES")
     if recipe.wandb and not is_wandb_available():
-        raise ConfigError("wandb is asked for but not installed: pip install wandb, or leave it out")
+        raise ConfigError("wandb is enabled but not installed: pip install wandb, or disable it")
     transformers_logging.set_verbosity_error()
-    run = _run(ready, out, resume=resume)
+    run = _open_run(prepared, out, resume=resume)
     checkpoint = last_checkpoint(out) if resume else None
     model = models.prepare(models.load(recipe), recipe)
     interrupt = SaveOnInterrupt()
-    indices = schedule(ready.found, recipe, world_size())
-    metrics = _Metrics(out / METRICS, tell, _speed(ready, indices, model))
+    indices = schedule(prepared.survey, recipe, world_size())
+    metrics = _Metrics(out / METRICS, progress, _throughput(prepared, indices, model))
     callbacks: list[TrainerCallback] = [interrupt, metrics]
-    if probe is not None and recipe.probe_every:
-        callbacks.append(_Probing(probe, ready, run, metrics))
+    if held_out is not None and recipe.probe_every:
+        callbacks.append(_EvaluationCallback(held_out, prepared, run, metrics))
     trainer = _Trainer(
         model=model,
-        args=_arguments(recipe, out, ready.found),
-        train_dataset=Examples(ready.found.items, indices, _keeping(ready, out), ready.style),
-        data_collator=lambda examples: collate_single(examples, ready.encoder.tokenizer.pad_token_id),
+        args=_arguments(recipe, out, prepared.survey),
+        train_dataset=Examples(prepared.survey.items, indices, _caching_encoder(prepared, out), prepared.style),
+        data_collator=lambda examples: collate_single(examples, prepared.encoder.tokenizer.pad_token_id),
         compute_loss_func=token_loss,
         callbacks=callbacks,
     )
-    trainer.remove_callback(PrinterCallback)  # the logs' lines go to `tell`
+    trainer.remove_callback(PrinterCallback)  # `progress` reports the log lines
     if recipe.tensorboard and is_tensorboard_available():
         trainer.add_callback(_tensorboard(out))
-    _forget_unfinished(out)
+    _remove_incomplete_checkpoints(out)
     with interrupt.listening():
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except StoreError as error:
-            # From a process that prepares pictures it comes with that process's whole traceback in its text.
+            # An error of a data loader's worker arrives with that worker's whole traceback in its text.
             raise StoreError(str(error).strip().splitlines()[-1].removeprefix("act2see.core.errors.StoreError: ")) from error
-    made = _finish(trainer, ready, out)
+    folder = _save_result(trainer, prepared, out)
     shutil.rmtree(out / patches.FOLDER, ignore_errors=True)
-    return made
+    return folder
 
 
-def _speed(ready: Prepared, indices: Sequence[int], model: nn.Module) -> Speed:
+def _throughput(prepared: Prepared, indices: Sequence[int], model: nn.Module) -> Throughput:
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    per_step = ready.recipe.batch_size * ready.recipe.accumulation * world_size()
-    return Speed([ready.found.items[index] for index in indices], per_step, work_of(model), peak_of(device), world_size())
+    per_step = prepared.recipe.batch_size * prepared.recipe.accumulation * world_size()
+    return Throughput([prepared.survey.items[index] for index in indices], per_step, cost_per_token(model), peak_flops(device), world_size())
 
 
-def _keeping(ready: Prepared, out: Path) -> Encoder:
-    """The encoder, which makes each picture once as long as there is room for it."""
-    read = ready.encoder
-    limit = int(ready.recipe.keep_patches_gib * 2**30)
-    seen_by = patches.KeptPatches(read.image_processor, out / patches.FOLDER, limit) if limit else read.image_processor
-    return Encoder(read.tokenizer, seen_by, read.video_processor, remembered=0)
+def _caching_encoder(prepared: Prepared, out: Path) -> Encoder:
+    """The encoder with a patch cache on disk, of the size that the recipe allows."""
+    plain = prepared.encoder
+    limit = int(prepared.recipe.keep_patches_gib * 2**30)
+    image_processor = patches.CachedImageProcessor(plain.image_processor, out / patches.FOLDER, limit) if limit else plain.image_processor
+    return Encoder(plain.tokenizer, image_processor, plain.video_processor, remembered=0)
 
 
 class _Trainer(Trainer):
-    """The Trainer, with checkpoints that are there whole or do not count."""
+    """The Trainer, with checkpoints that are marked once they are complete."""
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
-                (folder / _WHOLE).touch()
+                (folder / _COMPLETE).touch()
         except (OSError, RuntimeError, SafetensorError) as error:
-            # A torch or safetensors file that cannot be written is no OSError.
-            reason = _reason(error, folder)
+            # torch and safetensors raise other types than OSError for a failed write.
+            reason = _write_failure(error, folder)
             shutil.rmtree(folder, ignore_errors=True)
             last = last_checkpoint(folder.parent.parent)
-            kept = f"{last} stays: make room and go on with --resume" if last else "there is none before it"
+            kept = f"{last} is kept: free disk space and continue with --resume" if last else "there is no earlier checkpoint"
             raise StoreError(f"cannot write {folder}: {reason}; {kept}") from error
 
 
-def _reason(error: Exception, folder: Path) -> str:
-    """What the system said; torch's writer keeps that to itself and speaks of positions in its file."""
-    said = (isinstance(error, OSError) and error.strerror) or (str(error).splitlines() or [type(error).__name__])[0]
-    if "inline_container" not in said and "PytorchStreamWriter" not in said:
-        return said
-    there = folder if folder.exists() else folder.parent
-    return f"a file could not be written to its end, with {shutil.disk_usage(there).free / 2**20:,.1f} MiB free"
+def _write_failure(error: Exception, folder: Path) -> str:
+    """Why a write failed. torch's writer hides the system's reason and reports offsets in its file."""
+    message = (isinstance(error, OSError) and error.strerror) or (str(error).splitlines() or [type(error).__name__])[0]
+    if "inline_container" not in message and "PytorchStreamWriter" not in message:
+        return message
+    existing = folder if folder.exists() else folder.parent
+    return f"a file could not be written completely, with {shutil.disk_usage(existing).free / 2**20:,.1f} MiB free"
 
 
 def last_checkpoint(out: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    whole = [path.parent for path in (out / CHECKPOINTS).glob(f"checkpoint-*/{_WHOLE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    """The newest complete checkpoint."""
+    complete = [path.parent for path in (out / CHECKPOINTS).glob(f"checkpoint-*/{_COMPLETE}")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _forget_unfinished(out: Path) -> None:
+def _remove_incomplete_checkpoints(out: Path) -> None:
     if os.environ.get("RANK", "0") == "0":
         for folder in (out / CHECKPOINTS).glob("checkpoint-*"):
-            if not (folder / _WHOLE).exists():
+            if not (folder / _COMPLETE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(ready: Prepared, out: Path, *, resume: bool) -> Run | None:
-    """The run folder; None in all processes but the first, which alone writes to it."""
+def _open_run(prepared: Prepared, out: Path, *, resume: bool) -> Run | None:
+    """The run folder; None in all processes but the main one, which alone writes to it."""
     if os.environ.get("RANK", "0") != "0":
         return None
-    config: dict[str, Any] = {
-        "recipe": recorded(ready.recipe),
-        "data": ready.found.digest,
-        "traces": len(ready.found.items),
+    config: dict[str, JSON] = {
+        "recipe": recorded(prepared.recipe),
+        "data": prepared.survey.digest,
+        "traces": len(prepared.survey.items),
         "processes": world_size(),
     }
-    make = Run.resume if resume and (out / "run.json").exists() else Run.create
-    return make(out, command="train", config=config, seed=ready.recipe.seed)
+    open_run = Run.resume if resume and (out / "run.json").exists() else Run.create
+    return open_run(out, command="train", config=config, seed=prepared.recipe.seed)
 
 
-def _arguments(recipe: Recipe, out: Path, found: Survey) -> TrainingArguments:
+def _arguments(recipe: Recipe, out: Path, data: Survey) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(recipe.workers, cores)
     sharding: dict[str, Any] = {}
     if recipe.sharded:
         layers = ["Qwen3VLTextDecoderLayer", "Qwen3VLVisionBlock"]
-        # FSDP checkpoints activations itself: done by transformers too, every layer would be gathered twice.
+        # FSDP checkpoints activations itself; with transformers' checkpointing on top, every layer would be gathered twice.
         config = {"version": 2, "transformer_layer_cls_to_wrap": layers, "activation_checkpointing": recipe.gradient_checkpointing}
         sharding = {"fsdp": True, "fsdp_config": config}
     return TrainingArguments(
         output_dir=str(out / CHECKPOINTS),
-        num_train_epochs=1,  # all epochs stand in the data set, one after the other
+        num_train_epochs=1,  # the data set contains all epochs in order
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulation,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
-        warmup_steps=round(recipe.warmup * memory.steps_of(len(found.items), recipe, world_size())),
+        warmup_steps=round(recipe.warmup * memory.steps_of(len(data.items), recipe, world_size())),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         optim=recipe.optimizer,
@@ -243,45 +236,47 @@ def _tensorboard(out: Path) -> TrainerCallback:
     return callback
 
 
-def _finish(trainer: Trainer, ready: Prepared, out: Path) -> Path:
-    """Write what was trained, whole or not at all, with what a reader of the folder needs beside it."""
-    full = ready.recipe.method == "full"
+def _save_result(trainer: Trainer, prepared: Prepared, out: Path) -> Path:
+    """Write the trained weights atomically, with the files that loading them needs."""
+    full = prepared.recipe.method == "full"
     folder = out / ("model" if full else "adapter")
     unfinished = out / f".{folder.name}.unfinished"
     try:
-        trainer.save_model(str(unfinished))  # every process takes part when weights are sharded
+        trainer.save_model(str(unfinished))  # a collective operation if the weights are sharded
         if trainer.is_world_process_zero():
-            said = {"frames_as": ready.style.frames_as, "rendering": ready.style.rendering} | ({"notice": ready.notice} if ready.notice else {})
-            (unfinished / SETTINGS_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-            for part in (ready.encoder.tokenizer, ready.encoder.image_processor, ready.encoder.video_processor) if full else ():
+            notice = {"notice": prepared.notice} if prepared.notice else {}
+            settings = {"frames_as": prepared.style.frames_as, "rendering": prepared.style.rendering, **notice}
+            (unfinished / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            encoder = prepared.encoder
+            for part in (encoder.tokenizer, encoder.image_processor, encoder.video_processor) if full else ():
                 if part is not None:
                     part.save_pretrained(unfinished)
-            (unfinished / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json tells the same
+            (unfinished / "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json holds the same
             shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = _reason(error, out)
+        reason = _write_failure(error, out)
         shutil.rmtree(unfinished, ignore_errors=True)
         last = last_checkpoint(out)
-        raise StoreError(f"cannot write {folder}: {reason}; make room and go on with --resume from {last}") from error
+        raise StoreError(f"cannot write {folder}: {reason}; free disk space and continue with --resume from {last}") from error
     trainer.accelerator.wait_for_everyone()
     return folder
 
 
 class _Metrics(TrainerCallback):
-    """Every line of logs into metrics.jsonl, and to whoever listens. A resumed run's lines go on after its checkpoint's."""
+    """Appends every log line to metrics.jsonl and reports it. A resumed run's lines follow those of its checkpoint."""
 
-    def __init__(self, path: Path, tell: Tell, speed: Speed) -> None:
-        self.path, self.tell, self.speed = path, tell, speed
+    def __init__(self, path: Path, progress: ProgressCallback, throughput: Throughput) -> None:
+        self.path, self.progress, self.throughput = path, progress, throughput
         self.losses: list[float] = []
-        """Since the last probe."""
+        """Since the last held-out evaluation."""
         self._last: float | None = None
         self._began = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Drop the lines of steps that are going to be done again."""
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Drop the lines of steps that will be repeated."""
         self._began = time.monotonic()
-        self.speed.begin()
+        self.throughput.reset()
         if state.is_world_process_zero and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
@@ -289,75 +284,72 @@ class _Metrics(TrainerCallback):
             unfinished.write_text("".join(kept), encoding="utf-8")
             unfinished.replace(self.path)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Tell of the step."""
-        self.speed.step(state.global_step)
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Report the step."""
+        self.throughput.step(state.global_step)
         if state.is_world_process_zero:
-            self.tell(Event("step", state.global_step, state.max_steps, {"loss": self._last}))
+            self.progress(StepCompleted(state.global_step, state.max_steps, self._last))
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **kwargs: object
     ) -> None:
         """Write a line."""
         if logs and "loss" in logs:
             self._last = float(logs["loss"])
             self.losses.append(self._last)
-            logs = {**logs, **self.speed.read()}
+            logs = {**logs, **self.throughput.read()}
         if logs:
             self.write(state, {"seconds": round(time.monotonic() - self._began, 2), **logs})
 
-    def write(self, state: TrainerState, values: dict[str, Any]) -> None:
-        """Add a line, in the first process. Raises `StoreError` when the disk is full."""
+    def write(self, state: TrainerState, values: Mapping[str, JSON]) -> None:
+        """Append a line, in the main process. Raises `StoreError` if the disk is full."""
         if not state.is_world_process_zero:
             return
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **values}) + "\n")
         except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror}; make room and go on with --resume") from error
-        self.tell(Event("metrics", state.global_step, state.max_steps, values))
+            raise StoreError(f"cannot write {self.path}: {error.strerror}; free disk space and continue with --resume") from error
+        self.progress(MetricsLogged(state.global_step, state.max_steps, values))
 
 
-class _Probing(TrainerCallback):
-    """Held-out decoding every so many steps. All processes ask the same, so that sharded weights are gathered by all at once."""
+class _EvaluationCallback(TrainerCallback):
+    """Runs the held-out evaluation every `probe_every` steps, in every process: sharded weights are gathered collectively."""
 
-    def __init__(self, probe: Probe, ready: Prepared, run: Run | None, metrics: _Metrics) -> None:
-        self.probe, self.ready, self.run, self.metrics = probe, ready, run, metrics
-        self.plateau = Plateau()
+    def __init__(self, held_out: HeldOutEvaluation, prepared: Prepared, run: Run | None, metrics: _Metrics) -> None:
+        self.held_out, self.prepared, self.run, self.metrics = held_out, prepared, run, metrics
+        self.plateau = PlateauDetector()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask, when it is time."""
-        if state.global_step % self.ready.recipe.probe_every and state.global_step != state.max_steps:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Evaluate at the recipe's interval and after the last step, leaving the random state as it was."""
+        recipe, encoder = self.prepared.recipe, self.prepared.encoder
+        if state.global_step % recipe.probe_every and state.global_step != state.max_steps:
             return
         model = kwargs["model"]
-        settings = HuggingFaceSettings(self.ready.recipe.model, temperature=0.0, max_tokens=self.ready.recipe.probe_max_tokens)
-        encoder = Encoder(self.ready.encoder.tokenizer, self.ready.encoder.image_processor, self.ready.encoder.video_processor)
+        assert isinstance(model, nn.Module)
+        settings = HuggingFaceSettings(recipe.model, temperature=0.0, max_tokens=recipe.probe_max_tokens)
+        fresh = Encoder(encoder.tokenizer, encoder.image_processor, encoder.video_processor)
         cpu, gpus = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         model.eval()
         try:
-            scores, traces = self.probe.ask(HuggingFaceBackend(settings, model, encoder, self.ready.style))
+            scores, traces = self.held_out.run(HuggingFaceBackend(settings, model, fresh, self.prepared.style))
         finally:
             model.train()
             torch.set_rng_state(cpu)
             if gpus:
                 torch.cuda.set_rng_state_all(gpus)
-        self._tell(state, scores)
+        self._report(state, scores)
         if self.run is not None:
             for trace in traces:
                 trace.id = f"step-{state.global_step}/{trace.id}"
                 self.run.append(trace)
 
-    def _tell(self, state: TrainerState, scores: dict[str, Any]) -> None:
-        self.metrics.write(state, {"probe": scores})
+    def _report(self, state: TrainerState, scores: HeldOutScores) -> None:
+        self.metrics.write(state, {"probe": asdict(scores)})
         recent, self.metrics.losses = self.metrics.losses, []
         if not recent:
             return
-        warning = self.plateau.warning(sum(recent) / len(recent), scores["accuracy"])
+        warning = self.plateau.update(sum(recent) / len(recent), scores.accuracy)
         if warning and state.is_world_process_zero:
             self.metrics.write(state, {"warning": warning})
-            self.metrics.tell(Event("warning", state.global_step, state.max_steps, {"warning": warning}))
-
-
-def as_json(ready: Prepared, plan: Plan) -> dict[str, Any]:
-    """A dry run's plan as one value."""
-    return {**asdict(plan), "needed": plan.needed, "skipped": {reason: len(names) for reason, names in ready.found.skipped.items()}}
+            _log.warning("%s", warning)

@@ -1,4 +1,4 @@
-"""The embedded vision-language model from nothing by one recipe: the parts of its curriculum one after the other, resumable anywhere."""
+"""Trains the embedded vision-language model from random weights, part by part, as its curriculum recipe says. Resumable at any point."""
 
 import json
 import tomllib
@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 
 from act2see.config import MicroVlmConfig, refuse_unknown
 from act2see.core.errors import ConfigError
+from act2see.training.progress import PartStarted, ProgressCallback, no_progress
 
 KEY = "curriculum"
-"""The table by which a recipe of the embedded model is known from one of fine-tuning."""
+"""The TOML table that marks a curriculum recipe."""
 
 
 PartName = Literal["look", "see", "ask", "imagine"]
@@ -19,18 +20,18 @@ PartName = Literal["look", "see", "ask", "imagine"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: what is learnt, for how many steps, and how fast. Each begins with the weights of the one before."""
+    """One part of the curriculum. Each part starts from the weights of the previous one."""
 
     part: PartName
     steps: int
     learning_rate: float
     batches: int | None = None
-    """Batches a step; see `MicroVlmConfig`."""
+    """Batches per optimizer step; see `MicroVlmConfig`."""
     seed: int = 0
 
 
 def is_curriculum(recipe: Path) -> bool:
-    """Whether a recipe trains the embedded model from nothing. A file that cannot be read is none: whoever reads it as another one says why."""
+    """Whether a file is a curriculum recipe. False for an unreadable file: `read_recipe` then reports why."""
     try:
         return KEY in tomllib.loads(recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -38,7 +39,7 @@ def is_curriculum(recipe: Path) -> bool:
 
 
 def read_curriculum(recipe: Path) -> tuple[Part, ...]:
-    """The parts in order. Raises `ConfigError` for a key or a value that cannot be."""
+    """The parts in order. Raises `ConfigError` for an unknown key or an invalid value."""
     content = tomllib.loads(recipe.read_text(encoding="utf-8"))
     refuse_unknown(recipe, "key", content, [KEY])
     tables = content[KEY]
@@ -66,34 +67,40 @@ def _part(recipe: Path, number: int, table: dict[str, Any]) -> Part:
 
 
 def train(
-    parts: Sequence[Part], out: Path, *, resume: bool, fit: Callable[[MicroVlmConfig], Path], tell: Callable[[str], None], is_first: bool = True
+    parts: Sequence[Part],
+    out: Path,
+    *,
+    resume: bool,
+    train_part: Callable[[MicroVlmConfig], Path],
+    progress: ProgressCallback = no_progress,
+    is_main: bool = True,
 ) -> Path:
-    """Train part after part into `out`, passing over what is finished; returns the last one's model.
+    """Train the parts in order into `out`, skipping finished ones, and return the folder of the last part's model.
 
-    `fit` trains one part (`micro_vlm.train`), going on from its own last checkpoint, and returns when its model is there; `tell` hears which one
-    begins. Of several processes only the first looks at what `out` holds. Raises `ConfigError` when that is a training and `resume` does not say to
-    go on, or one of other parts. Parts that the recipe has gained at its end since then are trained.
+    `train_part` (`vlm.train`) resumes from the part's own last checkpoint and returns once the model is written. Only the main process checks what
+    `out` holds. Raises `ConfigError` if `out` holds a training and `resume` is false, or a training with other parts. Parts that were appended to the
+    recipe since then are trained.
     """
-    if is_first:
-        _begin(parts, out / "curriculum.json", resume=resume)
+    if is_main:
+        _check_folder(parts, out / "curriculum.json", resume=resume)
     model: Path | None = None
-    for number, one in enumerate(parts, start=1):
-        folder = out / f"{number}-{one.part}"
+    for number, part in enumerate(parts, start=1):
+        folder = out / f"{number}-{part.part}"
         if not (folder / "model" / "config.json").exists():
-            tell(f"part {number} of {len(parts)}: {one.part}, {one.steps:,} steps")
-            fit(MicroVlmConfig(out=folder, start_from=model, **asdict(one)))
+            progress(PartStarted(number, len(parts), part.part, part.steps))
+            train_part(MicroVlmConfig(out=folder, start_from=model, **asdict(part)))
         model = folder / "model"
     assert model is not None  # there is at least one part
     return model
 
 
-def _begin(parts: Sequence[Part], said: Path, *, resume: bool) -> None:
-    wanted = [asdict(one) for one in parts]
-    if said.exists():
+def _check_folder(parts: Sequence[Part], record: Path, *, resume: bool) -> None:
+    wanted = [asdict(part) for part in parts]
+    if record.exists():
         if not resume:
-            raise ConfigError(f"{said.parent} holds a training already: go on with --resume, or name another folder")
-        known = json.loads(said.read_text(encoding="utf-8"))
+            raise ConfigError(f"{record.parent} holds a training already: continue it with --resume, or choose another folder")
+        known = json.loads(record.read_text(encoding="utf-8"))
         if known != wanted[: len(known)]:
-            raise ConfigError(f"{said.parent} holds a training by another recipe: name another folder (parts may only be added at the end)")
-    said.parent.mkdir(parents=True, exist_ok=True)
-    said.write_text(json.dumps(wanted), encoding="utf-8")
+            raise ConfigError(f"{record.parent} holds a training by another recipe: choose another folder (parts may only be appended)")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(wanted), encoding="utf-8")

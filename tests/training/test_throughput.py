@@ -1,4 +1,4 @@
-"""Tokens a second and MFU, against counts by hand."""
+"""Tokens per second and MFU, against counts by hand."""
 
 import time
 from typing import Any, cast
@@ -9,7 +9,7 @@ from torch import nn
 
 from act2see.training.examples import Fit
 from act2see.training.sources import Item
-from act2see.training.speed import Speed, Work, peak_of, work_of
+from act2see.training.throughput import Flops, Throughput, cost_per_token, peak_flops
 
 
 def item(tokens: int, patches: int) -> Item:
@@ -47,29 +47,29 @@ class Named(nn.Module):
     ],
 )
 def test_operations_are_counted_by_parameters(trained: dict[str, bool], token: int, patch: int) -> None:
-    assert work_of(Named(**trained)) == Work(token, patch)
+    assert cost_per_token(Named(**trained)) == Flops(token, patch)
 
 
 def test_what_was_trained_on_since_the_last_reading_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     items = [item(100, 10), item(50, 0), item(30, 5), item(20, 0), item(7, 0)]
-    speed = Speed(items, per_step=2, work=Work(10.0, 100.0), peak=1000.0, processes=2)
-    speed.begin()
-    speed.step(1)
+    throughput = Throughput(items, per_step=2, flops=Flops(10.0, 100.0), peak=1000.0, processes=2)
+    throughput.reset()
+    throughput.step(1)
     now[0] += 3
-    assert speed.read() == {"tokens_per_second": 50.0, "mfu": round((150 * 10 + 10 * 100) / 3 / 2000, 4)}
-    speed.step(2)
-    speed.step(3)  # the last, which is not full
+    assert throughput.read() == {"tokens_per_second": 50.0, "mfu": round((150 * 10 + 10 * 100) / 3 / 2000, 4)}
+    throughput.step(2)
+    throughput.step(3)  # the last, which is not full
     now[0] += 1
-    assert speed.read() == {"tokens_per_second": 57.0, "mfu": round((57 * 10 + 5 * 100) / 2000, 4)}
+    assert throughput.read() == {"tokens_per_second": 57.0, "mfu": round((57 * 10 + 5 * 100) / 2000, 4)}
     now[0] += 1
-    assert speed.read() == {"tokens_per_second": 0.0, "mfu": 0.0}
+    assert throughput.read() == {"tokens_per_second": 0.0, "mfu": 0.0}
 
 
 def test_a_device_whose_peak_is_not_known_has_no_mfu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert peak_of(torch.device("cpu")) is None
-    assert "mfu" not in Speed([item(1, 1)], 1, Work(1, 1), None).read()
+    assert peak_flops(torch.device("cpu")) is None
+    assert "mfu" not in Throughput([item(1, 1)], 1, Flops(1, 1), None).read()
     for name, peak in {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA A100-SXM4-80GB": 312e12, "A card of tomorrow": None}.items():
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
-        assert peak_of(cast("Any", torch.device)("cuda", 0)) == peak
+        assert peak_flops(cast("Any", torch.device)("cuda", 0)) == peak
