@@ -27,8 +27,8 @@ from PIL import Image
 
 from act2see.core.trace import Answer, Cost, Frame, Match, Observation, Retrieve, Step, Thought, Trace
 from act2see.curation.qa_records import Reference, reference_row
-from act2see.storage.codec import encode_trace
 from act2see.storage.frames import file_of, name_of, sketched
+from act2see.storage.records import encode_trace
 from act2see.storage.runs import Run
 
 HERE = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from act2see.core.errors import ScopeError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Frame, Observation, Provenance, Trace
 from act2see.evaluation.evaluator import Evaluator
-from act2see.storage.codec import decode_trace, encode_trace
+from act2see.storage.records import decode_trace, encode_trace
 from act2see.synthetic.scope import FORCED, NOTICE, Scope, is_of_the_world_alone, not_judged, refusal_to_search
 from act2see.synthetic.world import Actor, Clip
 from act2see.video import Video

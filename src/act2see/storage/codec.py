@@ -1,16 +1,13 @@
-"""Traces as JSON objects, and the strict way back: a record that holds anything else than what was written is refused, with the place in it."""
+"""JSON that nobody vouches for: parsed strictly, and quoted in errors; and values in their one spelling."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any, TypeVar, assert_never, get_args
-
-from PIL import Image
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from act2see.core.errors import StoreError
-from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Provenance
 
 FORMAT_VERSION = 1
 """Stands in every record; another version is refused."""
@@ -18,169 +15,18 @@ FORMAT_VERSION = 1
 MAX_CHOICES = 26
 """Each choice has a letter."""
 
-_FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
+LARGEST_WHOLE = 2**64
+"""Seeds are the largest whole numbers that are kept."""
+
 _SHOWN_CHARACTERS = 80
-_TOO_LARGE = 1e300  # keeps 1e999, which is infinite, and integers beyond a float out
-_LARGEST_WHOLE = 2**64  # seeds are the largest whole numbers that are kept
-_LARGEST_COUNT = 2**53
+TOO_LARGE = 1e300
+"""Keeps out 1e999, which is infinite, and integers beyond a float."""
 _DEEPEST = 64
 """So many lists and objects may stand inside each other; a trace needs nine."""
 
 _T = TypeVar("_T")
 Reader = Callable[[Any, str], _T]
 """Takes a JSON value and its place in the record, and gives what it stands for or raises `StoreError`."""
-
-
-# Traces
-
-
-def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, Any]:
-    """The trace as one JSON object; `frame_name` gives the name of a frame's file."""
-
-    def encode_frame(frame: Frame) -> dict[str, Any]:
-        made = None if frame.provenance is None else encode_provenance(frame.provenance)
-        match = None if frame.match is None else asdict(frame.match)
-        return {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
-
-    def encode_step(step: Step) -> dict[str, Any]:
-        match step:
-            case Thought(text):
-                return {"type": "thought", "text": text}
-            case Retrieve(query):
-                return {"type": "retrieve", "query": query}
-            case Generate(prompt):
-                return {"type": "generate", "prompt": prompt}
-            case Observation(frames, error):
-                return {"type": "observation", "frames": [encode_frame(frame) for frame in frames], "error": error}
-            case Answer(text):
-                return {"type": "answer", "text": text}
-            case _:
-                assert_never(step)
-
-    return {
-        "version": FORMAT_VERSION,
-        "id": trace.id,
-        "video": trace.video,
-        "question": trace.question,
-        "choices": list(trace.choices),
-        "duration_seconds": trace.duration_seconds,
-        "frames": [encode_frame(frame) for frame in trace.frames],
-        "steps": [encode_step(step) for step in trace.steps],
-        "finish": trace.finish,
-        "cost": {field.name: getattr(trace.cost, field.name) for field in fields(Cost)},
-        "made_with": trace.made_with,
-    }
-
-
-def decode_trace(record: Any, load: Callable[[str], Image.Image], check: Callable[[str, Frame], None] = lambda file, frame: None) -> Trace:
-    """The trace that `encode_trace` wrote; `load` gives the picture of a frame's file. Whatever is not exactly that is a `StoreError`.
-
-    `check` may refuse a frame, with its file's name, by a `StoreError`.
-    """
-
-    def make_frame(file: str, **others: Any) -> Frame:
-        frame = Frame(load(file), **others)
-        check(file, frame)
-        return frame
-
-    number = optional(read_number)
-    read_provenance = read_object(
-        Provenance,
-        prompt=read_text,
-        anchor_seconds=number,
-        model=read_text,
-        seed=read_integer,
-        strength=number,
-        scores=map_of(read_number),
-        unverified=optional(read_text),
-    )
-    read_match = read_object(
-        Match,
-        frame_index=read_count,
-        span_seconds=optional(read_pair),
-        runners_up=tuple_of(read_pair),
-        is_fallback=read_truth,
-        curve=tuple_of(read_pair),
-    )
-    read_frame = read_object(
-        make_frame,
-        file=_read_frame_file,
-        seconds=number,
-        score=number,
-        match=optional(lambda value, where: read_match(_with_curve(value), where)),
-        provenance=optional(lambda value, where: read_provenance(_with_unverified(value), where)),
-    )
-    steps: Mapping[str, Reader[Step]] = {
-        "thought": read_object(Thought, text=read_text),
-        "retrieve": read_object(Retrieve, query=read_text),
-        "generate": read_object(Generate, prompt=read_text),
-        "observation": read_object(Observation, frames=tuple_of(read_frame), error=optional(read_text)),
-        "answer": read_object(Answer, text=read_text),
-    }
-
-    def read_step(value: Any, where: str) -> Step:
-        rest = dict(value) if isinstance(value, dict) else {}
-        kind = rest.pop("type", None)
-        if not isinstance(kind, str) or kind not in steps:
-            raise StoreError(f"{where}: unknown step {shown(kind)}; known are {', '.join(steps)}")
-        return steps[kind](rest, where)
-
-    read_cost = read_object(
-        Cost, tokens_in=read_count, tokens_out=read_count, tokens_reused=read_count, seconds=map_of(read_amount), dollars=optional(read_amount)
-    )
-    read_trace = read_object(
-        Trace,
-        id=read_text,
-        video=read_text,
-        question=read_text,
-        choices=_read_choices,
-        duration_seconds=optional(read_amount),
-        frames=tuple_of(read_frame),
-        steps=list_of(read_step),
-        finish=_read_finish,
-        cost=read_cost,
-        made_with=map_of(read_text),
-    )
-    return read_trace(without_version(record), "")
-
-
-def _with_curve(match: Any) -> Any:
-    """Traces that were written before curves were kept have none."""
-    return {"curve": [], **match} if isinstance(match, dict) else match
-
-
-def _with_unverified(made: Any) -> Any:
-    """It is written only where there is something to say: a picture's file is named after its provenance."""
-    return {"unverified": None, **made} if isinstance(made, dict) else made
-
-
-def encode_provenance(made: Provenance) -> dict[str, Any]:
-    """Where a generated frame came from, as a JSON object."""
-    encoded = {field.name: getattr(made, field.name) for field in fields(made)} | {"scores": dict(made.scores)}
-    return {name: value for name, value in encoded.items() if name != "unverified" or value is not None}
-
-
-def _read_frame_file(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not _FRAME_FILE.fullmatch(value):
-        raise StoreError(f"{where} is {shown(value)}; a frame's file is named by a sha256 and ends in .png or .jpg")
-    return value
-
-
-def _read_choices(value: Any, where: str) -> tuple[str, ...]:
-    choices = tuple_of(read_text)(value, where)
-    if len(choices) > MAX_CHOICES:
-        raise StoreError(f"{where} holds {len(choices):,} choices; a question has at most {MAX_CHOICES}")
-    return choices
-
-
-def _read_finish(value: Any, where: str) -> Finish | None:
-    finish: Finish
-    for finish in get_args(Finish):
-        if value == finish:
-            return finish
-    if value is None:
-        return None
-    raise StoreError(f"{where} is {shown(value)}; known are {', '.join(get_args(Finish))} and null")
 
 
 # JSON that is not trusted
@@ -221,9 +67,9 @@ def _check_bounds(value: Any) -> None:
                 deeper += one.values()
             elif isinstance(one, list):
                 deeper += one
-            elif isinstance(one, float) and not abs(one) < _TOO_LARGE:
+            elif isinstance(one, float) and not abs(one) < TOO_LARGE:
                 raise StoreError(f"the number {one!r} is out of range")
-            elif isinstance(one, int) and abs(one) > _LARGEST_WHOLE:
+            elif isinstance(one, int) and abs(one) > LARGEST_WHOLE:
                 raise StoreError(f"the whole number {shown(one)} is out of range")
         if depth > _DEEPEST and deeper:
             raise StoreError(f"no JSON of ours: more than {_DEEPEST} lists and objects stand inside each other")
@@ -277,7 +123,7 @@ def read_integer(value: Any, where: str) -> int:
 def read_count(value: Any, where: str) -> int:
     """A whole number of things, from 0 to 2^53."""
     found = read_integer(value, where)
-    if not 0 <= found <= _LARGEST_COUNT:
+    if not 0 <= found <= 2**53:
         raise StoreError(f"{where} is {shown(value)} where a count is expected, from 0 to 2^53")
     return found
 
@@ -292,7 +138,7 @@ def read_amount(value: Any, where: str) -> float:
 
 def read_number(value: Any, where: str) -> float:
     """A finite number."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _TOO_LARGE:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < TOO_LARGE:
         raise StoreError(f"{where} is {shown(value)} where a number is expected")
     return float(value)
 
@@ -349,6 +195,12 @@ def shown(value: Any) -> str:
     """A value as an error quotes it: JSON, on one line, cut short."""
     text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def encode_provenance(made: Provenance) -> dict[str, Any]:
+    """Where a generated frame came from, as a JSON object."""
+    encoded = {field.name: getattr(made, field.name) for field in fields(made)} | {"scores": dict(made.scores)}
+    return {name: value for name, value in encoded.items() if name != "unverified" or value is not None}
 
 
 def canonical_json(value: Any) -> str:

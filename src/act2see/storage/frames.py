@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -200,6 +201,7 @@ def encoded(frame: Frame, kind: Kind) -> bytes:
     return content.getvalue()
 
 
+@lru_cache(maxsize=4096)  # the traces about one video show the same frames
 def sketched(name: str) -> Image.Image:
     """One black pixel that stands for a file."""
     pixel = _PIXEL.copy()

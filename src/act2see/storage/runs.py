@@ -41,8 +41,6 @@ from act2see.storage.atomic import (
 from act2see.storage.codec import (
     FORMAT_VERSION,
     canonical_json,
-    decode_trace,
-    encode_trace,
     map_of,
     optional,
     parse_json,
@@ -55,6 +53,7 @@ from act2see.storage.codec import (
 )
 from act2see.storage.frames import FRAMES, MAX_PNG_PIXELS, FrameFiles, FramesOfTrace, file_of, name_of, save_picture, sketched
 from act2see.storage.locks import alone
+from act2see.storage.records import Load, decode_trace, encode_trace, read_trace
 from act2see.storage.run_metadata import differences, flat, library_versions
 
 __all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "SAMPLES", "Place", "Run", "decode_trace", "encode_trace", "file_of", "save_picture"]
@@ -164,7 +163,7 @@ class Run:
             line = _line(encode_trace(trace, name))
             if len(line) > MAX_LINE_BYTES:
                 raise StoreError(f"it takes {len(line):,} bytes; at most {MAX_LINE_BYTES:,} are read")
-            decode_trace(parse_json(line), lambda file: files[file].image)  # what could not be read again is refused here, not years later
+            read_trace(line, lambda file: files[file].image)  # what could not be read again is refused here, not years later
         with writing(self.folder), _locked(self.folder) as traces:
             self.frames.add(files)
             append_line(traces, line)
@@ -342,10 +341,10 @@ class Run:
         names = ("command", "config", "seed", "digest", "versions")
         _replace(self.folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}))
 
-    def _decoded(self, number: int, line: bytes | None, frames: FramesOfTrace | Callable[[str], Image.Image]) -> Trace:
+    def _decoded(self, number: int, line: bytes | None, frames: FramesOfTrace | Load) -> Trace:
         with placed(f"{self.folder / _TRACES}:{number}"):
-            record = parse_json(_not_too_long(line))
-            return decode_trace(record, frames.load, frames.check) if isinstance(frames, FramesOfTrace) else decode_trace(record, frames)
+            content = _not_too_long(line)
+            return read_trace(content, frames.load, frames.check) if isinstance(frames, FramesOfTrace) else read_trace(content, frames)
 
     def _line_at(self, place: Place) -> bytes | None:
         path = self.folder / _TRACES

@@ -12,7 +12,8 @@ from pyarrow import parquet
 
 from act2see.core.errors import StoreError
 from act2see.core.trace import Trace
-from act2see.storage.codec import FORMAT_VERSION, decode_trace, parse_json
+from act2see.storage.codec import FORMAT_VERSION
+from act2see.storage.records import read_trace
 
 ROWS_AT_ONCE = 16
 """Rows that are in memory together, and in one row group. Our choice: a row holds its frames, some MB of them."""
@@ -100,4 +101,4 @@ def _trace(row: dict[str, Any]) -> Trace:
         image.info = {}
         return image
 
-    return decode_trace(parse_json(row["trace"].encode()), load)
+    return read_trace(row["trace"].encode(), load)

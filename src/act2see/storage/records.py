@@ -1,0 +1,230 @@
+"""A trace's line in traces.jsonl: its types, and the way from a `Trace` to it and back. Whatever is not exactly this is refused, with its path."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, TypeAlias, assert_never
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from PIL import Image
+
+from act2see.core.errors import StoreError
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.storage.codec import FORMAT_VERSION, LARGEST_WHOLE, MAX_CHOICES, encode_provenance, shown, without_version
+from act2see.storage.typed_json import Amount, Count, JsonReader, Number, converted
+
+_FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
+_FILE_NAME = "the name of a frame's file, a sha256 and .png or .jpg,"
+
+Load: TypeAlias = Callable[[str], Image.Image]
+"""Gives the picture of a frame's file, by its name."""
+Check: TypeAlias = Callable[[str, Frame], None]
+"""May refuse a frame, with its file's name, by a `StoreError`."""
+_Pair: TypeAlias = tuple[Number, Number]
+
+
+# What a line holds
+
+
+class _ProvenanceRecord(Struct, forbid_unknown_fields=True):
+    prompt: str
+    anchor_seconds: Number | None
+    model: str
+    seed: int
+    strength: Number | None
+    scores: dict[str, Number]
+    unverified: str | UnsetType | None = UNSET
+    """Written only where there is something to say: a picture's file is named after its provenance."""
+
+
+class _MatchRecord(Struct, forbid_unknown_fields=True):
+    frame_index: Count
+    span_seconds: _Pair | None
+    runners_up: tuple[_Pair, ...]
+    is_fallback: bool
+    curve: tuple[_Pair, ...] | UnsetType = UNSET
+    """Traces that were written before curves were kept have none."""
+
+
+class _FrameRecord(Struct, forbid_unknown_fields=True):
+    file: Annotated[str, Meta(extra={"words": _FILE_NAME})]
+    seconds: Number | None
+    score: Number | None
+    match: _MatchRecord | None
+    provenance: _ProvenanceRecord | None
+
+
+class _ThoughtRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="thought"):
+    text: str
+
+
+class _RetrieveRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="retrieve"):
+    query: str
+
+
+class _GenerateRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="generate"):
+    prompt: str
+
+
+class _ObservationRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="observation"):
+    frames: list[_FrameRecord]
+    error: str | None
+
+
+class _AnswerRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="answer"):
+    text: str
+
+
+_StepRecord: TypeAlias = _ThoughtRecord | _RetrieveRecord | _GenerateRecord | _ObservationRecord | _AnswerRecord
+
+
+class _CostRecord(Struct, forbid_unknown_fields=True):
+    tokens_in: Count
+    tokens_out: Count
+    tokens_reused: Count
+    seconds: dict[str, Amount]
+    dollars: Amount | None
+
+
+class _TraceRecord(Struct, forbid_unknown_fields=True):
+    version: Literal[1]
+    id: str
+    video: str
+    question: str
+    choices: Annotated[tuple[str, ...], Meta(max_length=MAX_CHOICES, extra={"words": f"a list of at most {MAX_CHOICES} choices"})]
+    duration_seconds: Amount | None
+    frames: list[_FrameRecord]
+    steps: list[_StepRecord]
+    finish: Finish | None
+    cost: _CostRecord
+    made_with: dict[str, str]
+
+
+def _of_our_version(record: Any) -> Any:
+    without_version(record)
+    return record
+
+
+_reader = JsonReader(_TraceRecord, _of_our_version)
+
+
+# From a trace
+
+
+def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, Any]:
+    """The trace as one JSON object; `frame_name` gives the name of a frame's file."""
+
+    def encode_frame(frame: Frame) -> dict[str, Any]:
+        made = None if frame.provenance is None else encode_provenance(frame.provenance)
+        match = None if frame.match is None else asdict(frame.match)
+        return {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
+
+    def encode_step(step: Step) -> dict[str, Any]:
+        match step:
+            case Thought(text):
+                return {"type": "thought", "text": text}
+            case Retrieve(query):
+                return {"type": "retrieve", "query": query}
+            case Generate(prompt):
+                return {"type": "generate", "prompt": prompt}
+            case Observation(frames, error):
+                return {"type": "observation", "frames": [encode_frame(frame) for frame in frames], "error": error}
+            case Answer(text):
+                return {"type": "answer", "text": text}
+            case _:
+                assert_never(step)
+
+    return {
+        "version": FORMAT_VERSION,
+        "id": trace.id,
+        "video": trace.video,
+        "question": trace.question,
+        "choices": list(trace.choices),
+        "duration_seconds": trace.duration_seconds,
+        "frames": [encode_frame(frame) for frame in trace.frames],
+        "steps": [encode_step(step) for step in trace.steps],
+        "finish": trace.finish,
+        "cost": {field.name: getattr(trace.cost, field.name) for field in fields(Cost)},
+        "made_with": trace.made_with,
+    }
+
+
+# Back to a trace
+
+
+def read_trace(line: bytes, load: Load, check: Check | None = None) -> Trace:
+    """The trace that `encode_trace` wrote, from its line. Raises `StoreError` for whatever is not exactly that."""
+    return _trace(_reader.read(line), load, check)
+
+
+def decode_trace(record: Any, load: Load, check: Check | None = None) -> Trace:
+    """The same from a value that `parse_json` gave."""
+    return _trace(converted(_of_our_version(record), _TraceRecord), load, check)
+
+
+def _trace(record: _TraceRecord, load: Load, check: Check | None) -> Trace:
+    frames = _frames(record.frames, "", load, check)
+    cost = record.cost
+    return Trace(
+        record.id,
+        record.video,
+        record.question,
+        frames,
+        record.choices,
+        record.duration_seconds,
+        [_step(step, number, load, check) for number, step in enumerate(record.steps)],
+        record.finish,
+        Cost(cost.tokens_in, cost.tokens_out, cost.tokens_reused, cost.seconds, cost.dollars),
+        record.made_with,
+    )
+
+
+def _step(record: _StepRecord, number: int, load: Load, check: Check | None) -> Step:
+    match record:
+        case _ThoughtRecord():
+            return Thought(record.text)
+        case _ObservationRecord():
+            frames = _frames(record.frames, f"steps[{number}].", load, check)
+            try:
+                return Observation(frames, record.error)
+            except ValueError as error:
+                raise StoreError(f"steps[{number}]: {error}") from error
+        case _RetrieveRecord():
+            return Retrieve(record.query)
+        case _GenerateRecord():
+            return Generate(record.prompt)
+        case _AnswerRecord():
+            return Answer(record.text)
+        case _:
+            assert_never(record)
+
+
+def _frames(records: Sequence[_FrameRecord], where: str, load: Load, check: Check | None) -> tuple[Frame, ...]:
+    return tuple([_frame(record, where, number, load, check) for number, record in enumerate(records)])
+
+
+def _frame(record: _FrameRecord, where: str, number: int, load: Load, check: Check | None) -> Frame:
+    file = record.file
+    if not _FRAME_FILE.fullmatch(file):
+        raise StoreError(f"{where}frames[{number}].file is {shown(file)} where {_FILE_NAME} is expected")
+    match = None if record.match is None else _match(record.match)
+    try:
+        provenance = None if record.provenance is None else _provenance(record.provenance)
+        frame = Frame(load(file), record.seconds, record.score, provenance, match)
+    except ValueError as error:
+        raise StoreError(f"{where}frames[{number}]: {error}") from error
+    if check is not None:
+        check(file, frame)
+    return frame
+
+
+def _match(record: _MatchRecord) -> Match:
+    curve = () if record.curve is UNSET else record.curve
+    return Match(record.frame_index, record.span_seconds, record.runners_up, record.is_fallback, curve)
+
+
+def _provenance(record: _ProvenanceRecord) -> Provenance:
+    if abs(record.seed) > LARGEST_WHOLE:
+        raise ValueError(f"provenance.seed is {shown(record.seed)}: a whole number of at most 64 bits is expected")
+    unverified = None if record.unverified is UNSET else record.unverified
+    return Provenance(record.prompt, record.anchor_seconds, record.model, record.seed, record.strength, record.scores, unverified)
