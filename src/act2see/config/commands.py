@@ -1,4 +1,4 @@
-"""One frozen dataclass a command that asks, finds, makes, evaluates or hands on."""
+"""One frozen dataclass per command: ask, retrieve, generate, index, demo, eval, export and merge."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ RAY = Group("On a Ray cluster", sort_key=9)
 
 @dataclass(frozen=True, slots=True)
 class AskConfig(ModelConfig):
-    """One question about one video."""
+    """Answer a question about a video."""
 
     choices: Words = ()
-    """Answers to choose from: --choices red green blue, or the flag repeated."""
+    """Answer choices: --choices red green blue, or repeat the flag."""
     save: Path | None = None
-    """Append the trace and its frames to this run folder; made if it is not there."""
+    """Append the trace and its frames to this run folder; created if missing."""
     report: Path | None = None
     """Write a self-contained HTML report to this file."""
     json: bool = False
@@ -28,159 +28,159 @@ class AskConfig(ModelConfig):
 
 @dataclass(frozen=True, slots=True)
 class RetrieveConfig(SearchConfig):
-    """Frames of one video by a text, without a model that reasons."""
+    """Find the frames of a video that match a text, without a reasoning model."""
 
     top: Positive = 1
-    """How many frames, best first."""
+    """Number of frames to return, best first."""
     out: Path | None = None
-    """Write the frames into this folder, as files named by their time."""
+    """Write the frames to this folder, named by timestamp."""
     plot: Path | None = None
-    """Draw the scores over time, with the picks marked, into this file (.png, .svg or .pdf)."""
+    """Plot the scores over time, with the selected frames marked, to this file (.png, .svg or .pdf)."""
     json: bool = False
-    """Print one line of JSON instead of a line a frame."""
+    """Print one line of JSON instead of one line per frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateConfig(ImagineConfig):
-    """One picture of what never happened in a video, without a model that reasons."""
+    """Generate a picture of what a video does not show, without a reasoning model."""
 
     generator: str = "micro"
-    """What makes it: micro (embedded), diffusers:MODEL (a preset, a folder or a hub name), openai:MODEL, package.module:Class."""
+    """Image generator: micro (embedded), diffusers:MODEL (a preset, a folder or a hub name), openai:MODEL, package.module:Class."""
     at: Annotated[NotNegative | None, Parameter()] = None
-    """Seconds of the frame to change; if not given, the frame that the retriever finds for the prompt."""
+    """Timestamp of the anchor frame in seconds; if not given, the retriever's best match for the prompt."""
     out: Path = Path("imagined.png")
-    """Where the picture goes; the frame it was made from and both side by side go beside it, as NAME-anchor and NAME-pair."""
+    """Output file; the anchor frame and a side-by-side view are written next to it, as NAME-anchor and NAME-pair."""
     json: bool = False
     """Print one line of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig(IndexedConfig):
-    """The indexes of videos, made ahead of the first query."""
+    """Index videos ahead of the first query."""
 
     json: bool = False
-    """Print one line of JSON instead of a line a video."""
+    """Print one line of JSON instead of one line per video."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """The bundled clips, answered by the embedded models."""
+    """Answer questions about the bundled clips with the embedded models."""
 
     report: Path = Path("report.html")
-    """Where the HTML report of all answers goes."""
+    """Write the HTML report of all answers to this file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig(ModelConfig):
-    """Many questions from a data set, and the run that keeps what becomes of them."""
+    """Questions from a data set, and the run folder that stores their results."""
 
     n: Positive | None = None
-    """How many questions; all that there are if not given (300 for synthetic)."""
+    """Number of questions; all of them if not given (300 for synthetic)."""
     kind: Kinds = ("static", "transient")
-    """Which kinds of questions the synthetic world asks, in turn."""
+    """Kinds of synthetic questions, asked in turn."""
     data: Path | None = None
-    """Folder of a data set's downloaded questions and videos, or the file of questions in it: act2see benchmarks tells what to download."""
+    """Folder of a data set's downloaded questions and videos, or its question file; act2see benchmarks lists what to download."""
     out: Path | None = None
-    """Run folder for the videos that are made, the traces and the summary."""
+    """Run folder for synthetic videos, traces and the summary."""
     resume: bool = False
-    """Go on with the run in --out; refused if its settings differ."""
+    """Resume the run in --out; rejected if its settings differ."""
     json: bool = False
-    """End with one line of JSON."""
+    """Print the summary as one line of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalConfig(SourceConfig):
-    """Many questions, scored."""
+    """Run a benchmark and report accuracy."""
 
     subtitles: Annotated[bool, Parameter(negative="")] = False
-    """Video-MME: put what is said in the video into the question."""
+    """Video-MME: include the video's subtitles in the question."""
     answer_judge: str | None = None
-    """VCR-Bench: the model that compares open answers, named as a backend is; if not given, only the same words are right."""
+    """VCR-Bench: judge model for open answers, named like a backend; if not given, open answers need an exact match."""
     judge_prompts: Path | None = None
-    """VCR-Bench: its own eval_code/prompt.py, to ask the judge in its words instead of ours."""
+    """VCR-Bench: path of its eval_code/prompt.py, to use its judge prompts instead of ours."""
     given: Literal["own", "right"] = "own"
-    """EgoNormia: which behaviour is to be justified, the one that the model chose itself (as in the official scripts) or the right one."""
+    """EgoNormia: behaviour that the model has to justify: its own choice (as in the official scripts) or the right one."""
     official_judge: Annotated[bool, Parameter(negative="")] = False
-    """VCR-Bench, with a judge: ask it the official script's four questions an answer at the end, for its accuracy and the reasoning's scores."""
+    """VCR-Bench, with a judge: also run the official script's four judge prompts per answer, for its accuracy and reasoning scores."""
     frames: Literal["real", "random", "oracle", "withheld", "unedited"] = "real"
-    """What a look brings: what was asked for, a random frame, the one known to be right, nothing, or the frame that a picture would come from."""
+    """What a look returns: the requested frame, or a control: a random frame, the ground-truth frame, nothing, or the unedited anchor frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionConfig:
-    """How many questions are asked, how fast, and what a token costs. Nothing of it changes what is answered."""
+    """Execution settings. None of them changes the answers."""
 
     limit: Positive | None = None
-    """Only the first so many questions; --resume without it goes on with the others."""
+    """Stop after this many questions; resume the rest with --resume and without --limit."""
     requests_per_minute: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=MOST))] = None
-    """The backend is asked no oftener, whatever the number of workers: what a hosted model's rate limit allows."""
+    """Rate limit of requests to the backend, over all workers."""
     prices: Path | None = None
-    """TOML file with dollars per million tokens of each model (examples/prices.toml): the traces then say what they cost."""
+    """TOML file with each model's price in dollars per million tokens (see examples/prices.toml), to record the cost of each trace."""
     patience_seconds: NotNegative = 120.0
-    """After so long without a single answer from the backend all is stopped (our choice)."""
+    """Abort after this many seconds without a response from the backend (120 is our choice)."""
     fail_fast: Annotated[bool, Parameter(negative="")] = False
-    """For developers: stop at the first internal error, with its traceback, instead of counting it and going on."""
+    """For developers: stop at the first internal error and print its traceback, instead of counting it and continuing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParallelConfig(ExecutionConfig):
-    """The same, with several questions at once."""
+    """Execution settings with parallel workers."""
 
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
-    """How many questions are asked at once, where the backend waits for a server."""
+    """Number of questions to run in parallel, for backends that wait on a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayConfig(ParallelConfig):
-    """The same, on a Ray cluster if one is wanted."""
+    """Execution settings with an optional Ray cluster."""
 
     ray: Annotated[str | None, Parameter(group=RAY)] = None
-    """`local`, or a Ray cluster's address: the questions are spread over its processes (needs act2see[ray])."""
+    """Run on Ray: `local`, or the address of a cluster (needs act2see[ray])."""
     ray_teachers: Annotated[Positive | None, Parameter(group=RAY)] = None
-    """Processes that run the loop; if not given, one for every eight workers, or for every one where the backend takes one question at a time."""
+    """Ray processes that run the loop; default: one per eight workers, or one per worker if the backend handles one question at a time."""
     ray_tools: Annotated[Positive, Parameter(group=RAY)] = 1
-    """Processes that hold the retriever and the generator."""
+    """Ray processes that run the retriever and the generator."""
     ray_indexers: Annotated[Positive, Parameter(group=RAY)] = 1
-    """Processes that index videos ahead of need."""
+    """Ray processes that index videos ahead of time."""
     ray_teacher_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
-    """GPUs of each process that runs the loop; parts of one are allowed."""
+    """GPUs per --ray-teachers process; may be fractional."""
     ray_tool_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
-    """GPUs of each process that holds tools or indexes videos."""
+    """GPUs per --ray-tools or --ray-indexers process; may be fractional."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalExecutionConfig(RayConfig):
-    """How `act2see eval` goes through the questions. All but the order of the options changes nothing of what is answered."""
+    """Execution settings of `act2see eval`. Only `shuffle_options` changes the answers."""
 
     shard: str | None = None
-    """i/n: only every n-th question from the i-th on. Several processes with one --out share a run; the last to end writes its summary."""
+    """i/n: only every n-th question, starting at the i-th. Processes with the same --out share a run; the last to finish writes the summary."""
     shuffle_options: Seed | None = None
-    """Seed of an order of the choices that is drawn for each question, instead of the benchmark's own."""
+    """Shuffle each question's choices with this seed; the benchmark's order if not given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
-    """A run's traces for other trainers."""
+    """Export a run's traces for other trainers."""
 
     format: Literal["trl", "llamafactory", "swift", "parquet"]
-    """What reads them: TRL, LLaMA-Factory, ms-swift, or anything that reads tables (parquet; needs act2see[export])."""
+    """Export format: TRL, LLaMA-Factory, ms-swift, or Parquet tables (needs act2see[export])."""
     out: Path
-    """Folder to write; it is there whole or not at all."""
+    """Output folder, written atomically."""
     rendering: Literal["auto", "same_turn", "user_turn", "tool_turn"] = "auto"
-    """Where an inserted frame stands: in the assistant's own turn (the paper's), the user's or the tool's; auto is the format's first choice."""
+    """Where to insert frames: the assistant's own turn (the paper's), a user turn or a tool turn; auto is the format's preference."""
     opening: str = ""
-    """What the model's chat template puts at the start of its turn, where it does: for Qwen3-VL-Thinking its mark of thinking and a line end."""
+    """Prefix that the chat template adds to the assistant's turn; for Qwen3-VL-Thinking its <think> tag and a newline."""
     overwrite: bool = False
-    """Replace an earlier export in --out; any other folder with something in it is refused all the same."""
+    """Replace an earlier export in --out; any other non-empty folder is still rejected."""
     json: bool = False
-    """Print one line of JSON, with every trace that was left out and why."""
+    """Print one line of JSON that lists every omitted trace and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeConfig:
-    """A LoRA adapter and its base, as one model."""
+    """Merge a LoRA adapter into its base model."""
 
     out: Path
-    """Folder of the merged model; new or empty, and there whole or not at all."""
+    """Output folder of the merged model, new or empty; written atomically."""
     json: bool = False
     """Print one line of JSON instead of the folder."""

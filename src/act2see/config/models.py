@@ -1,4 +1,4 @@
-"""What everything that finds frames, makes pictures and asks a model can be told."""
+"""Options of retrieval, image generation and models, shared by the commands."""
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-# Every number has two bounds: what is infinite or no number is refused, and so is what no clock, counter or generator of random numbers takes.
+# Every number has two bounds. This rejects NaN, infinity and values that overflow a timer, a counter or a random number generator.
 MOST = 1_000_000_000
 _LONGEST_SECONDS = 1e6
 Rate = Annotated[float, Parameter(validator=Number(gte=1e-4, lte=1000))]
@@ -26,7 +26,7 @@ Kinds = Annotated[tuple[Literal["static", "transient", "hypothetical"], ...], Pa
 
 
 def _refuse_tiny(kind: object, temperature: object) -> None:
-    """A number by which float32 cannot divide is no temperature."""
+    """Reject temperatures so small that logits divided by them overflow float32."""
     if isinstance(temperature, float) and 0 < temperature < 1e-3:
         raise ValueError("Must be 0 (greedy), or at least 0.001.")
 
@@ -38,122 +38,122 @@ LOOKS, WRITES, LOCAL, SERVER = (
 
 @dataclass(frozen=True, slots=True)
 class IndexedConfig:
-    """What a video's frames are encoded with, and which of them. Equal settings share an index in the cache."""
+    """How a video's frames are indexed. Equal settings share an index in the cache."""
 
     retriever: str = "micro"
-    """What finds frames by a text: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, none, or package.module:Class."""
+    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, none, or package.module:Class."""
     retrieve_fps: Annotated[Rate, Parameter(group=LOOKS)] = 3.0
-    """Frames a second that the retriever looks through (3 in the paper)."""
+    """Frames per second that the retriever indexes (3 in the paper)."""
     skip_duplicates: Annotated[bool, Parameter(group=LOOKS)] = False
-    """Do not encode a frame that looks like the one before it: faster on slides and screens, but small changes are missed."""
+    """Skip frames that look like the previous one: faster on slides and screen recordings, but misses small changes."""
     keyframes_first: Annotated[bool, Parameter(group=LOOKS)] = False
-    """Encode the video's keyframes only, and more at each query about the best of them: faster on long videos, but short events are missed."""
+    """Index keyframes only, then refine around the best ones at each query: faster on long videos, but misses short events."""
     device: Annotated[str, Parameter(group=LOCAL)] = "auto"
-    """Where local models run: auto, cpu, cuda, cuda:1, mps."""
+    """Device for local models: auto, cpu, cuda, cuda:1, mps."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=LOCAL)] = "auto"
-    """Their number format."""
+    """Data type for local models; auto is float32 on a CPU, half precision elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig(IndexedConfig):
-    """How frames are found by a text. Retrievers and encoders of third parties are made from it, or from one of the configs that extend it."""
+    """Frame retrieval. Third-party retrievers and encoders are constructed from this config or from one that extends it."""
 
     select: Annotated[Literal["grounding", "argmax", "top_k", "uniform", "random"], Parameter(group=LOOKS)] = "grounding"
-    """How frames are chosen by their scores: grounding (the paper's), argmax, top_k, or for comparison uniform and random."""
+    """How to select frames by score: grounding (the paper's), argmax or top_k; uniform and random are baselines."""
     cache: Annotated[bool, Parameter(group=LOOKS)] = True
-    """Keep what is computed of a video in the cache, for the next time."""
+    """Cache frame indexes on disk for later calls."""
     seed: Seed | None = None
-    """Seed of everything that is drawn. If not given, 0 here, and none is sent to a server."""
+    """Random seed; if not given, local models use 0 and servers receive none."""
     force: Annotated[bool, Parameter(negative="")] = False
-    """Ask the embedded models what they do not know all the same (videos that are not synthetic, open questions); the trace warns of it."""
+    """Run the embedded models outside their domain (real videos, open questions); the trace carries a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagineConfig(SearchConfig):
-    """How pictures of what never happened are made and checked. Generators of third parties are made from it, or from a config that extends it."""
+    """Image generation and verification. Third-party generators are constructed from this config or from one that extends it."""
 
     generator: str = "auto"
     """Image generator: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
     generator_url: Annotated[str | None, Parameter(group=SERVER)] = None
-    """Address of the server that openai:MODEL paints on, as base-url is for the model that reasons."""
+    """Address of the image server for --generator openai:MODEL; --base-url is for the reasoning model."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
-    """Time for one whole answer or picture of a server, all tries and pauses included."""
+    """Time limit for one response or picture from a server, retries and backoff included."""
     strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gt=0, lte=1), group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
-    """Strengths that an image-to-image model tries, from the weakest (0 to 1); the model's own if not given."""
+    """Image-to-image strengths to try, weakest first (0 to 1); the model's defaults if not given."""
     tries: Annotated[Positive, Parameter(group=LOOKS)] = 2
-    """Seeds that are tried before the model is told that no faithful picture could be made."""
+    """Seeds to try before generation fails with an error to the model."""
     judge: Annotated[str, Parameter(group=LOOKS)] = "auto"
-    """What checks each picture: encoder (the retriever's), a model that is asked (micro, huggingface:DIR, openai:MODEL), none; auto: see docs."""
+    """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, openai:MODEL), or none; for auto see docs/generators.md."""
     margin: Annotated[Finite, Parameter(group=LOOKS)] = 0.0
-    """By how much a picture must fit the prompt better than its anchor, in the encoder's units."""
+    """Minimum gain in prompt similarity of a picture over its anchor, in the encoder's units."""
     floor: Annotated[Cosine, Parameter(group=LOOKS)] = 0.0
-    """How alike picture and anchor must be at least, as a cosine."""
+    """Minimum cosine similarity between a picture and its anchor."""
     memory: Annotated[Literal["auto", "none", "model-offload", "group-offload", "nf4"], Parameter(group=LOCAL)] = "auto"
-    """How a large generator fits: whole, a part at a time, a few layers at a time, or with 4-bit weights; auto looks at what is free."""
+    """Memory mode of a large generator: none (all on the device), CPU offload by model or by group, or 4-bit weights; auto decides by free memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig(ImagineConfig):
-    """Which models look and think, and how. Everything that asks a model shares it, and backends of third parties are made from it."""
+    """Models and sampling, shared by every command that runs a model. Third-party backends are constructed from it."""
 
     backend: str = "micro"
-    """The model that reasons: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
+    """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
 
     fps: Annotated[Rate, Parameter(group=LOOKS)] = 1.0
-    """Initial frames a second (1 in the paper)."""
+    """Initial frames per second (1 in the paper)."""
     max_frames: Annotated[Positive | None, Parameter(group=LOOKS)] = None
-    """Initial frames at most, evenly spread over the video; if not given, what a local model's context holds, 128 less the looks for a server."""
+    """Maximum number of initial frames, evenly spaced; default: what a local model's context holds, or 128 minus the looks for a server."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 3
-    """How many frames the model may ask for (1 in the paper; 3 is our choice)."""
+    """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper; 3 is our choice)."""
     tools: Annotated[Literal["both", "retrieve", "generate", "none"], Parameter(group=LOOKS)] = "both"
-    """Which of the two ways to see more the model is told of, where there is a retriever and a generator."""
+    """Tools to offer the model, if a retriever and a generator are configured."""
     insert: Annotated[Count, Parameter(group=LOOKS)] = 0
-    """So many frames that fit the question are put among the initial ones unasked (ViTCoT's way; with --tools none, nothing else)."""
+    """Retrieved frames to add to the initial ones before reasoning (as ViTCoT does; with --tools none the model sees no others)."""
     budget_seconds: Annotated[NotNegative | None, Parameter(group=LOOKS)] = None
-    """After so many seconds for one answer nothing more is brought, and the model answers from what it has seen."""
+    """Seconds per answer after which no more frames are returned; the model answers from what it has seen."""
     budget_frames: Annotated[Positive | None, Parameter(group=LOOKS)] = None
-    """The same, after so many frames, the initial ones included."""
+    """Frames per answer, initial ones included, after which no more frames are returned."""
     rendering: Annotated[Literal["auto", "same_turn", "user_turn", "tool_turn"], Parameter(group=LOOKS)] = "auto"
-    """Where an inserted frame stands: in the assistant's own turn (the paper's), the user's or the tool's; auto is the backend's choice."""
+    """Where to insert frames: the assistant's own turn (the paper's), a user turn or a tool turn; auto is the backend's choice."""
     frames_as: Annotated[Literal["auto", "images", "video"], Parameter(group=LOOKS)] = "auto"
-    """How the initial frames go in: as images, or as the model's native video; auto is the backend's choice."""
+    """How to pass the initial frames: as images or as the model's native video; auto is the backend's choice."""
 
     max_tokens: Annotated[Positive | None, Parameter(group=WRITES)] = None
-    """How many tokens it may write between two looks; the backend's own limit if not given."""
+    """Maximum number of tokens between two looks; the backend's limit if not given."""
     temperature: Annotated[float | None, Parameter(validator=(Number(gte=0, lte=100), _refuse_tiny), group=WRITES)] = None
-    """Sampling temperature, 0 for greedy; the backend's own if not given (the embedded model decodes greedily)."""
+    """Sampling temperature, 0 for greedy; the backend's default if not given (the embedded model decodes greedily)."""
     top_p: Annotated[Share | None, Parameter(group=WRITES)] = None
-    """Sample from the likeliest tokens that together have this probability."""
+    """Nucleus sampling: sample from the most likely tokens whose probabilities sum to this value."""
     top_k: Annotated[Positive | None, Parameter(group=WRITES)] = None
-    """Sample from this many of the likeliest tokens."""
+    """Sample from this many of the most likely tokens."""
     greedy: Annotated[bool, Parameter(group=WRITES)] = False
-    """Always take the likeliest token; temperature, top-p and top-k are then not read."""
+    """Greedy decoding; ignores temperature, top-p and top-k."""
 
     adapter: Annotated[Path | None, Parameter(group=LOCAL)] = None
-    """Folder of a LoRA adapter for the model that reasons."""
+    """Folder of a LoRA adapter for the reasoning model."""
 
     base_url: Annotated[str | None, Parameter(group=SERVER)] = None
-    """Address, such as http://127.0.0.1:8000/v1. The key is read from the environment's OPENAI_API_KEY only."""
+    """Server address, such as http://127.0.0.1:8000/v1. The API key is read from OPENAI_API_KEY only."""
     opening: Annotated[str, Parameter(group=SERVER)] = ""
-    """What the chat template puts at the start of the assistant's turn; for same_turn only."""
+    """Prefix that the chat template adds to the assistant's turn; for same_turn only."""
     timeout_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 300.0
-    """The longest wait for the next bytes of an answer."""
+    """Read timeout: the longest wait for the next bytes of a response."""
     answer_characters: Annotated[Positive | None, Parameter(group=SERVER)] = None
-    """The longest text of one answer, for servers that do not keep max-tokens; 40 for each of them if not given."""
+    """Maximum length of one response, for servers that ignore max-tokens; 40 characters per token if not given."""
     retries: Annotated[Count, Parameter(group=SERVER)] = 3
-    """How often a request is sent again after a broken connection, a 429 or a 5xx."""
+    """Retries of a request after a broken connection, a 429 or a 5xx."""
     image_format: Annotated[Literal["auto", "png", "jpeg"], Parameter(group=SERVER)] = "auto"
-    """How frames are sent; auto is without loss for small ones."""
+    """Image format for frames sent to a server; auto is lossless for small frames."""
     send_stop: Annotated[bool, Parameter(group=SERVER)] = True
-    """Off for servers that refuse stop strings."""
+    """Send stop strings; turn off for servers that reject them."""
     max_tokens_field: Annotated[Literal["max_completion_tokens", "max_tokens"], Parameter(group=SERVER)] = "max_completion_tokens"
-    """The name by which the server knows the limit on tokens."""
+    """Name of the request field that limits tokens."""
 
 
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
-    """The settings as a run keeps them, without those that only say where results go.
+    """The settings recorded with a run, without `leave_out`: those that only name output locations.
 
-    `force` and `max_frames` stand in it only where they are given, so that runs which were begun before there were any can go on.
+    `force` and `max_frames` are recorded only if given, so that runs started before these options existed can be resumed.
     """
     left_out = {*leave_out, *(() if settings.force else ("force",)), *(() if settings.max_frames is not None else ("max_frames",))}
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in left_out}
