@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from act2see.core.chat import Tool
 from act2see.core.errors import BackendError, ConfigError
-from act2see.core.interfaces import Backend, Continuation
+from act2see.core.interfaces import Backend, Continuation, reseeded
 from act2see.core.trace import Cost, Trace
-from act2see.execution.metering import CostTrackingBackend, Price, RateLimiter, cost_tracking, price_of, read_prices, reseeded
+from act2see.execution.metering import CostTrackingBackend, Price, RateLimiter, cost_tracking, price_of, read_prices
 
 TRACE = Trace("t", "v.mp4", "?", ())
 

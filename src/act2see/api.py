@@ -15,7 +15,7 @@ from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.chat import chosen
 from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import ConfigError, ScopeError
-from act2see.core.interfaces import Backend, Generator, Retriever
+from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
 from act2see.core.trace import Frame, Step, Trace
 from act2see.curation.construct import ConstructResult, construct
 from act2see.evaluation import audit as auditing
@@ -136,7 +136,7 @@ def ask(
         )
     if options.insert and loaded.retriever is not None:
         insert(trace, opened, loaded.retriever, options.insert, backend)
-    own = None if registry.scope(options).backend else getattr(backend, "notice", None)
+    own = None if registry.scope(options).backend else notice_of(backend)
     for warning in (own, notice):
         if warning:
             _log.warning("%s", warning)

@@ -6,7 +6,7 @@ imported only then, so a missing extra is one line that says what to install.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from act2see.benchmarks.catalogue import BY_NAME
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
 from act2see.core.errors import ConfigError
 from act2see.core.framing import SERVER_PICTURES
-from act2see.core.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder
+from act2see.core.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder, encoder_of
 from act2see.core.naming import importing, split, third_party
 from act2see.storage.cache import Cache
 from act2see.synthetic.scope import Scope, is_of_the_world_alone, not_judged
@@ -88,8 +88,8 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
         return None
     if name == "micro" or name in _ENCODERS:
         return _searcher(encoder(spec, config), config, progress)
-    made: Any = third_party("retriever", spec, config, _RETRIEVER_MEMBERS, or_members=_ENCODER_MEMBERS)
-    return _searcher(made, config, progress) if hasattr(made, _ENCODER_MEMBERS[0]) else made
+    made: Retriever | FrameEncoder = third_party("retriever", spec, config, _RETRIEVER_MEMBERS, or_members=_ENCODER_MEMBERS)
+    return _searcher(made, config, progress) if isinstance(made, FrameEncoder) else made
 
 
 def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
@@ -118,7 +118,7 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
     """
     name, rest = split("generator", spec, _GENERATORS)
     if name == "auto":
-        name = "micro" if getattr(config, "backend", "micro") == "micro" else "none"
+        name = _auto_generator(config)
     if name == "none" or (found_by is None and not has_anchor):
         return None
     if name not in ("micro", "diffusers", "openai"):
@@ -135,16 +135,20 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
 
 def scope(config: SearchConfig) -> Scope:
     """Which of the models that a config names know the synthetic world alone, by what their folders say. Nothing is loaded."""
-    looks = getattr(config, "max_looks", 1) > 0
-    painter = getattr(config, "generator", "none")
+    looks = not isinstance(config, ModelConfig) or config.max_looks > 0
+    painter = config.generator if isinstance(config, ImagineConfig) else "none"
     if painter == "auto":
-        painter = "micro" if getattr(config, "backend", "micro") == "micro" else "none"
+        painter = _auto_generator(config)
     return Scope(
-        backend=is_of_the_world_alone(getattr(config, "backend", "none")),
+        backend=isinstance(config, ModelConfig) and is_of_the_world_alone(config.backend),
         retriever=looks and is_of_the_world_alone(config.retriever),
         generator=looks and is_of_the_world_alone(painter),
         force=config.force,
     )
+
+
+def _auto_generator(config: SearchConfig) -> str:
+    return "none" if isinstance(config, ModelConfig) and config.backend != "micro" else "micro"
 
 
 def _judges_the_world_alone(config: ImagineConfig, of_micro: bool) -> bool:
@@ -164,13 +168,14 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
     if name == "encoder":
         from act2see.tools.generators.verified import EncoderJudge
 
-        return EncoderJudge(getattr(found_by, "encoder", None) or encoder(config.retriever, config), config.margin, config.floor)
+        return EncoderJudge(encoder_of(found_by) or encoder(config.retriever, config), config.margin, config.floor)
     if name not in ("micro", "huggingface", "openai"):
         made: PictureJudge = third_party("judge", spec, config, ("judge", "name"))
         return made
     from act2see.tools.generators.asking import ModelJudge
 
-    asked = config if isinstance(config, ModelConfig) else ModelConfig(**{one.name: getattr(config, one.name) for one in fields(ImagineConfig)})
+    shared = {one.name for one in fields(ImagineConfig)}
+    asked = config if isinstance(config, ModelConfig) else ModelConfig(**{name: value for name, value in asdict(config).items() if name in shared})
     return ModelJudge(backend(spec, replace(asked, adapter=None)))
 
 
@@ -232,9 +237,16 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
         found = data_set(name, config)
         next(iter(found.samples()), None)  # a file with a fault is refused before a model is loaded
         return _with_judge(found, config)
-    for flag in ("data", "subtitles", "answer_judge", "judge_prompts", "official_judge"):
-        if getattr(config, flag):
-            raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave --{flag.replace('_', '-')} out")
+    useless = {
+        "--data": config.data,
+        "--subtitles": config.subtitles,
+        "--answer-judge": config.answer_judge,
+        "--judge-prompts": config.judge_prompts,
+        "--official-judge": config.official_judge,
+    }
+    for flag, value in useless.items():
+        if value:
+            raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave {flag} out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
     return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind, writes=makes_videos)

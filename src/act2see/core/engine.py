@@ -5,12 +5,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from act2see.core import chat, decoding
 from act2see.core.errors import BackendError, ToolError, VideoError
 from act2see.core.framing import FrameLimit, at_size, server_limit
-from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever
+from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever, unwrapped
 from act2see.core.protocol import is_thinking, parse_chunk
 from act2see.core.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
@@ -95,16 +95,14 @@ def frames_left_out(trace: Trace) -> int:
 
 
 def _frame_limit(backend: Backend | None, video: "Video", frames: int) -> FrameLimit:
-    """What a backend says, or the one that it is wrapped around."""
+    """The limit of a backend's model, or of the one that it wraps."""
     if backend is None:
         return FrameLimit(frames)
-    asked: Any = backend
-    while not isinstance(asked, LimitsFrames):
-        if not hasattr(asked, "inner"):
-            return server_limit(video.size, frames)
-        asked = asked.inner
+    limiting = next((one for one in unwrapped(backend) if isinstance(one, LimitsFrames)), None)
+    if limiting is None:
+        return server_limit(video.size, frames)
     try:
-        return asked.frame_limit(video.size, frames)
+        return limiting.frame_limit(video.size, frames)
     except VideoError as error:
         raise VideoError(f"{video.path.name}: {error}") from error
 

@@ -1,6 +1,6 @@
 """The plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +48,6 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class LimitsFrames(Protocol):
-    """A backend that knows how much of a video its model takes in; one that does not is treated as a server's: see `framing.server_limit`."""
-
-    def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
-        """How many of so many initial frames with pictures of this size (width, height in pixels) are shown, and how large they are kept.
-
-        Raises `VideoError` for pictures that the model cannot be shown.
-        """
-        ...
-
-
 class FrameEncoder(Protocol):
     """Puts frames and texts into one space, where near means alike: what a retriever searches with.
 
@@ -237,3 +226,107 @@ class ChainedBenchmark(Protocol):
     def given_answer(self, sample: Sample, trace: Trace | None) -> Sample:
         """The question with what was answered in that trace, None where there is none."""
         ...
+
+
+# Optional abilities. An object has one if it has the member: implement it, and nothing needs to be registered.
+
+
+@runtime_checkable
+class LimitsFrames(Protocol):
+    """A backend that knows how much of a video its model takes in. Any other is treated as a server: see `framing.server_limit`."""
+
+    def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
+        """How many of `frames` initial frames of this size (width, height in pixels) are shown, and the size at which they are kept.
+
+        Raises `VideoError` for pictures that the model cannot take.
+        """
+        ...
+
+
+@runtime_checkable
+class ConcurrentBackend(Protocol):
+    """A backend that declares whether several threads may call `decode` at once. Any other is called by one thread at a time."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether `decode` is thread-safe."""
+        ...
+
+
+@runtime_checkable
+class ReseedableBackend(Protocol):
+    """A backend whose seed is fixed when it is created, as a server's client is, and which can be copied with another one.
+
+    Any other must derive its seed from the trace's id, which differs for each try of a question. The local backend does.
+    """
+
+    def reseeded(self, number: int) -> Backend:
+        """The same model with its seed raised by `number`."""
+        ...
+
+
+@runtime_checkable
+class BackendWithNotice(Protocol):
+    """A backend with a warning for its users, such as that its model knows one kind of video only."""
+
+    @property
+    def notice(self) -> str | None:
+        """The warning, one line; None for none."""
+        ...
+
+
+@runtime_checkable
+class BackendWrapper(Protocol):
+    """A backend around another one, whose optional abilities it does not hide."""
+
+    @property
+    def inner(self) -> Backend:
+        """The wrapped backend."""
+        ...
+
+
+@runtime_checkable
+class EncodingRetriever(Protocol):
+    """A retriever that searches with an encoder, which a `PictureJudge` can share."""
+
+    @property
+    def encoder(self) -> FrameEncoder | None:
+        """The encoder; None if there is none."""
+        ...
+
+
+@runtime_checkable
+class IndexingRetriever(Protocol):
+    """A retriever that can index a video before the first query."""
+
+    def index(self, video: "Video") -> object:
+        """Build the video's index, unless it exists."""
+        ...
+
+
+def is_concurrent(backend: Backend) -> bool:
+    """Whether several threads may call the backend at once: False unless it says so."""
+    return isinstance(backend, ConcurrentBackend) and bool(backend.concurrent)
+
+
+def reseeded(backend: Backend, number: int) -> Backend:
+    """The backend for the `number`-th try of a question, counted from 0: see `ReseedableBackend`."""
+    return backend.reseeded(number) if number and isinstance(backend, ReseedableBackend) else backend
+
+
+def unwrapped(backend: Backend) -> Iterator[Backend]:
+    """The backend, then the one that it wraps, and so on inwards."""
+    yield backend
+    while isinstance(backend, BackendWrapper):
+        backend = backend.inner
+        yield backend
+
+
+def notice_of(backend: Backend) -> str | None:
+    """The backend's warning for its users; None if it has none."""
+    return next((one.notice for one in unwrapped(backend) if isinstance(one, BackendWithNotice)), None)
+
+
+def encoder_of(retriever: Retriever | None) -> FrameEncoder | None:
+    """The encoder that a retriever searches with; None if it has none."""
+    return retriever.encoder if isinstance(retriever, EncodingRetriever) else None

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from act2see.core.chat import Tool
-from act2see.core.interfaces import Backend, Continuation, Sample
+from act2see.core.interfaces import Backend, Continuation, Sample, reseeded
 from act2see.core.trace import Cost, Trace
 from act2see.curation.qa_records import attempt_id
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.scores import Score
-from act2see.execution.metering import reseeded
 
 REFERENCE = "\n\nA person reasoned about this as follows:\n"
 """What stands between the question and the person's reasoning, where the teacher is shown it. The paper does not give its words; our choice."""

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 from PIL import Image
 
 from act2see.core import chat
-from act2see.core.interfaces import Backend, Generator, Retriever
+from act2see.core.interfaces import Backend, Generator, Retriever, encoder_of
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
 from act2see.execution.metering import CostTrackingBackend
 from act2see.storage.codec import canonical_json, plain
@@ -33,7 +33,7 @@ def fingerprint(
     """
     if isinstance(backend, CostTrackingBackend):
         backend = backend.inner
-    encoder = getattr(retriever, "encoder", None)
+    encoder = encoder_of(retriever)
     found: dict[str, Any] = {
         "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),
         "prompt": prompt_digest(backend.made_with),

@@ -14,7 +14,7 @@ from act2see import registry
 from act2see.config import EvalConfig, ModelConfig, ParallelConfig, RayConfig, SourceConfig
 from act2see.core.engine import new_trace
 from act2see.core.errors import ScopeError, VideoError
-from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, is_concurrent, notice_of
 from act2see.core.naming import importing
 from act2see.evaluation.evaluator import Evaluator
 from act2see.evaluation.fingerprint import fingerprint
@@ -102,7 +102,7 @@ def local_executor(benchmark: Benchmark, config: SourceConfig, execution: Parall
     """Load the models that the settings name in this process."""
     loaded = registry.backend(config.backend, config)
     # Whether the embedded model knows the questions was checked before.
-    if (notice := getattr(loaded, "notice", None)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
+    if (notice := notice_of(loaded)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
         _log.warning("%s", notice)
     backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
     turns = _turns(backend, config.backend, execution.workers)
@@ -111,7 +111,7 @@ def local_executor(benchmark: Benchmark, config: SourceConfig, execution: Parall
 
 def _turns(backend: Backend, name: str, workers: int) -> Semaphore | None:
     """Bounds the requests in flight; None where the backend takes one question at a time."""
-    if workers > 1 and not getattr(backend, "concurrent", False):
+    if workers > 1 and not is_concurrent(backend):
         _log.warning("backend %r takes one question at a time: --workers %d is 1", name, workers)
         return None
     return Semaphore(workers) if workers > 1 else None

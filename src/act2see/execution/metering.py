@@ -11,7 +11,7 @@ from typing import Any
 from act2see.config.toml import read_toml
 from act2see.core.chat import Tool
 from act2see.core.errors import ConfigError
-from act2see.core.interfaces import Backend, Continuation
+from act2see.core.interfaces import Backend, Continuation, is_concurrent, reseeded
 from act2see.core.trace import Cost, Trace
 from act2see.storage.codec import shown
 
@@ -107,10 +107,10 @@ class CostTrackingBackend:
     @property
     def concurrent(self) -> bool:
         """As the backend is."""
-        return bool(getattr(self.inner, "concurrent", False))
+        return is_concurrent(self.inner)
 
     def reseeded(self, number: int) -> "CostTrackingBackend":
-        """See `reseeded`."""
+        """See `ReseedableBackend`."""
         return replace(self, inner=reseeded(self.inner, number))
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
@@ -129,16 +129,3 @@ def cost_tracking(backend: Backend, prices: Path | None, requests_per_minute: fl
         return backend
     price = None if prices is None else price_of(backend, prices)
     return CostTrackingBackend(backend, price, None if requests_per_minute is None else RateLimiter(requests_per_minute))
-
-
-def reseeded(backend: Backend, number: int) -> Backend:
-    """The same model, drawing its words anew for the `number`-th try of a question.
-
-    A backend that is told its seed once, as a server's client is, says how by a method `reseeded(number)`. One without it must draw by the trace's
-    id, which is another one for each try; the local backend does.
-    """
-    again = getattr(backend, "reseeded", None)
-    if number == 0 or again is None:
-        return backend
-    made: Backend = again(number)
-    return made

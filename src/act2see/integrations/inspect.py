@@ -27,7 +27,7 @@ from act2see import registry
 from act2see.config import EvalConfig
 from act2see.core import chat
 from act2see.core.errors import ConfigError, InternalError
-from act2see.core.interfaces import Sample
+from act2see.core.interfaces import Sample, is_concurrent
 from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Scored
 from act2see.execution.faults import unexpected
@@ -65,7 +65,7 @@ def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> 
     backend = registry.backend(config.backend, config)
     evaluator = setup.evaluator(config, benchmark, backend, setup.tools(config))
     # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
-    turns = nullcontext() if getattr(backend, "concurrent", False) else threading.Lock()
+    turns = nullcontext() if is_concurrent(backend) else threading.Lock()
 
     def answered(name: str) -> Scored:
         with turns:

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from act2see import registry
 from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded
 from act2see.core.errors import ConfigError, StoreError
-from act2see.core.interfaces import Sample
+from act2see.core.interfaces import Sample, is_concurrent
 from act2see.core.trace import Trace
 from act2see.evaluation import setup
 from act2see.evaluation.runner import Failure, Runner, RunSettings, StoredTraces, open_run
@@ -228,7 +228,7 @@ class Answering:
     def __init__(self, settings: Settings) -> None:
         config, execution = settings.config, settings.execution
         backend = cost_tracking(registry.backend(config.backend, config), execution.prices, execution.requests_per_minute)
-        if execution.workers > 1 and not getattr(backend, "concurrent", False):
+        if execution.workers > 1 and not is_concurrent(backend):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={execution.workers} out")
         evaluator = setup.evaluator(config, Unscored(), backend, setup.tools(config))
         self._evaluator = replace(evaluator, scope=replace(evaluator.scope, choices_in_text=True))

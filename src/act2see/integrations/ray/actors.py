@@ -17,7 +17,17 @@ from act2see import registry
 from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig
 from act2see.core.chat import Tool
 from act2see.core.errors import BackendError, VideoError
-from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
+from act2see.core.interfaces import (
+    Backend,
+    Benchmark,
+    Continuation,
+    Generator,
+    IndexingRetriever,
+    Retriever,
+    Sample,
+    encoder_of,
+    is_concurrent,
+)
 from act2see.core.trace import Frame, Trace
 from act2see.curation.constructor import Constructor
 from act2see.evaluation import setup
@@ -91,12 +101,12 @@ class AboutTools:
     @classmethod
     def of(cls, retriever: Retriever | None, generator: Generator | None) -> "AboutTools":
         """What these say of themselves."""
-        encoder = getattr(retriever, "encoder", None)
+        encoder = encoder_of(retriever)
         return cls(
             None if retriever is None else retriever.name,
             None if generator is None else generator.name,
             None if encoder is None else str(encoder.fingerprint),
-            hasattr(retriever, "index"),
+            isinstance(retriever, IndexingRetriever),
         )
 
 
@@ -155,7 +165,7 @@ class Teacher:
     def about(self) -> AboutBackend:
         """What its backend says of itself."""
         backend = self._evaluator().backend
-        return AboutBackend(dict(backend.made_with), bool(getattr(backend, "concurrent", False)))
+        return AboutBackend(dict(backend.made_with), is_concurrent(backend))
 
     @unexpected()
     def answer(self, sample: Sample) -> Scored:
