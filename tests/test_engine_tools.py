@@ -6,6 +6,7 @@ import pytest
 
 from act2see.core import chat
 from act2see.core.engine import Budget, LoopOptions, available_tools, insert, new_trace, reason
+from act2see.core.errors import NoFrameError, OutOfMemoryToolError, ToolError
 from act2see.core.interfaces import Generator, Retriever
 from act2see.core.trace import Frame, Observation, Provenance
 from act2see.video import Video
@@ -45,6 +46,25 @@ def test_a_call_for_a_tool_that_is_not_there_is_refused(video: Video, call: str,
     assert isinstance(trace.steps[1], Observation)
     assert part in (trace.steps[1].error or "")
     assert trace.made_with["tools"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("error", "read"),
+    [
+        (ToolError("the picture was refused"), "the picture was refused"),
+        (NoFrameError("no frame was found"), "no frame was found: answer from what you have seen"),
+        (OutOfMemoryToolError("out of memory"), "out of memory: answer from what you have seen"),
+    ],
+)
+def test_the_model_reads_the_reason_and_where_no_frame_can_be_shown_advice(video: Video, error: ToolError, read: str) -> None:
+    class Refuses(Numbered):
+        def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+            raise error
+
+    trace = fresh()
+    list(reason(trace, video, Scripted([CALL, ANSWER]), Refuses()))
+    assert [step for step in trace.steps if isinstance(step, Observation)] == [Observation(error=read)]
+    assert "answer from" not in str(error)
 
 
 def test_without_a_generator_nothing_is_generated(video: Video) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from act2see.config import ConstructConfig, EvalConfig, EvalExecutionConfig, SourceConfig
 from act2see.core.engine import LoopOptions
-from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
+from act2see.core.errors import Act2SeeError, BackendError, ConfigError, OutOfMemoryToolError, StoreError, ToolError, VideoError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Cost, Frame, Observation, Provenance, Trace
 from act2see.curation.constructor import Constructor
@@ -145,7 +145,7 @@ def test_what_a_trace_holds_survives_the_way() -> None:
     assert sent(trace) == trace
 
 
-@pytest.mark.parametrize("kind", [Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError])
+@pytest.mark.parametrize("kind", [Act2SeeError, BackendError, ConfigError, OutOfMemoryToolError, StoreError, ToolError, VideoError])
 def test_errors_come_back_as_what_they_were(kind: type[Act2SeeError]) -> None:
     error = sent(kind("no frame at 3.00 s"))
     assert (type(error), str(error)) == (kind, "no frame at 3.00 s")

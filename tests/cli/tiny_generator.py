@@ -5,9 +5,11 @@ import os
 from PIL import Image
 
 from act2see.config import ImagineConfig
-from act2see.core.errors import ToolError
+from act2see.core.errors import NoFrameError, OutOfMemoryToolError, ToolError, UnsupportedSizeError
 from act2see.core.trace import Frame, Provenance
 from act2see.tools.generators.verified import UNFAITHFUL
+
+KINDS = {kind.__name__: kind for kind in (ToolError, NoFrameError, OutOfMemoryToolError, UnsupportedSizeError)}
 
 
 class Tint:
@@ -34,11 +36,11 @@ class Unfaithful(Tint):
     """Makes no picture that may be shown."""
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
-        raise ToolError(UNFAITHFUL)
+        raise NoFrameError(UNFAITHFUL)
 
 
 class Fails(Tint):
-    """Fails with the words in the environment."""
+    """Fails with the kind of error that the environment names."""
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
-        raise ToolError(os.environ["TINY_GENERATOR_ERROR"])
+        raise KINDS[os.environ["TINY_GENERATOR_ERROR"]]("it failed")

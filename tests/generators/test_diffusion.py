@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusion3Img2ImgPipeline
 from PIL import Image
 
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, OutOfMemoryToolError
 from act2see.tools.generators import diffusion
 from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings, Preset, work_size
 
@@ -190,7 +190,7 @@ def test_a_pipeline_with_strengths_is_told_what_shall_be_there() -> None:
 
 def test_too_little_memory_is_told_to_the_model_that_reasons() -> None:
     painter = DiffusionPainter(Full(), DiffusionSettings("x"), Preset("x", 4, None), 64 * 64)
-    with pytest.raises(ToolError, match="ran out of memory at 64 x 64 pixels"):
+    with pytest.raises(OutOfMemoryToolError, match="ran out of memory at 64 x 64 pixels"):
         painter.paint("a red star", picture(), seed=0, strength=0.5)
 
 

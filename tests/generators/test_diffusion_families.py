@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.core.errors import ToolError
+from act2see.core.errors import UnsupportedSizeError
 from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "generate.py"
@@ -36,7 +36,7 @@ def test_the_picture_has_the_frames_size_whatever_it_is(painter: DiffusionPainte
 
 
 def test_a_shape_that_the_pipeline_refuses_is_a_tools_error(painter: DiffusionPainter) -> None:
-    with pytest.raises(ToolError, match=r"cannot work at 640 x 64 pixels \(Aspect ratio"):
+    with pytest.raises(UnsupportedSizeError, match=r"cannot work at 640 x 64 pixels \(Aspect ratio"):
         painter.paint("the star is red", anchor(640, 64), seed=0, strength=None)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from act2see import registry
 from act2see.config import EvalConfig, ImagineConfig
-from act2see.core.errors import ToolError
+from act2see.core.errors import NoFrameError
 from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
 from act2see.core.trace import Frame, Provenance
 from act2see.evaluation import setup
@@ -67,7 +67,7 @@ def test_nothing_is_painted_after_a_picture_that_passes(place: int, seed: int, s
 
 def test_when_none_passes_the_model_is_told_to_go_on_without() -> None:
     brush = Brush(strengths=(None,))
-    with pytest.raises(ToolError) as error:
+    with pytest.raises(NoFrameError) as error:
         VerifiedGenerator(brush, Third(0), tries=3).generate("a red star", ANCHOR, seed=5)
     assert str(error.value) == UNFAITHFUL
     assert brush.painted == [(5, None), (6, None), (7, None)]

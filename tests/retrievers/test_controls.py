@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, NoFrameError, ToolError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Frame
 from act2see.evaluation.frame_controls import BlurredFrames, OracleFrames, RandomFrames, WithheldFrames, WrongTimeFrames
@@ -89,7 +89,7 @@ def test_an_oracle_needs_a_data_set_that_tells_it(video: Video) -> None:
 
 
 def test_withheld_frames_never_come(video: Video) -> None:
-    with pytest.raises(ToolError, match="no frame was found: answer from what you have seen"):
+    with pytest.raises(NoFrameError, match="no frame was found"):
         WithheldFrames().find(video, "the star", shown=())
     assert WithheldFrames().name == "withheld"
 

@@ -10,7 +10,7 @@ from act2see.cli.opening import open_video, screen_search
 from act2see.cli.output import index_progress, say, say_json, working
 from act2see.config import GenerateConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_text
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, OutOfMemoryToolError, ToolError, UnsupportedSizeError
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import Retriever
@@ -51,7 +51,7 @@ def generate(
         try:
             made = generator.generate(prompt.strip(), anchor, seed=settings.seed or 0)
         except ToolError as error:
-            raise ConfigError(f"{str(error).removesuffix(': answer from what you have seen')}; {_advice(str(error))}") from error
+            raise ConfigError(f"{error}; {_advice(error)}") from error
     files = _files(settings.out)
     save_picture(files["picture"], made)
     save_picture(files["anchor"], anchor)
@@ -73,10 +73,10 @@ def _files(out: Path) -> dict[str, Path]:
     return {"picture": out, "anchor": _beside(out, "anchor"), "pair": _beside(out, "pair")}
 
 
-def _advice(error: str) -> str:
-    if "out of memory" in error:
+def _advice(error: ToolError) -> str:
+    if isinstance(error, OutOfMemoryToolError):
         return "try --memory group-offload or nf4, or a video of smaller frames"
-    if "cannot work at" in error:
+    if isinstance(error, UnsupportedSizeError):
         return "give a video of another shape, or another --generator"
     return "try another --seed, more --tries, or --judge none to see what came"
 

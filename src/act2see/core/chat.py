@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
+from act2see.core.errors import NoFrameError, ToolError
 from act2see.core.protocol import PLACEHOLDERS, STOPS, first_use, parse_chunk
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
@@ -145,6 +146,11 @@ def system_prompt(tools: Sequence[Tool]) -> str:
     if "generate" in tools:
         lines.append(f"If you need a picture of something that never happened, write {told['generate']}: it comes back in the same way.")
     return " ".join([*lines, f"End with {told['answer']}."])
+
+
+def error_for_model(error: ToolError) -> str:
+    """What the model reads in place of a frame: the reason, with advice where no frame can be shown."""
+    return f"{error}: answer from what you have seen" if isinstance(error, NoFrameError) else str(error)
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from act2see.core import chat, decoding
-from act2see.core.errors import BackendError, ToolError, VideoError
+from act2see.core.errors import BackendError, NoFrameError, ToolError, VideoError
 from act2see.core.framing import FrameLimit, at_size, server_limit
 from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever, unwrapped
 from act2see.core.protocol import is_thinking, parse_chunk
@@ -219,7 +219,7 @@ class _Bringer:
             self._refuse(tool)
             return Observation(frames=self._look(call))
         except ToolError as error:
-            return Observation(error=str(error))
+            return Observation(error=chat.error_for_model(error))
         finally:
             seconds = self.trace.cost.seconds
             seconds[tool] = seconds.get(tool, 0.0) + time.perf_counter() - started
@@ -227,21 +227,21 @@ class _Bringer:
     def _refuse(self, tool: chat.Tool) -> None:
         """Raise `ToolError` where nothing more may be brought."""
         if self.trace.looks >= self.options.max_looks:
-            raise ToolError(f"no look is left (at most {self.options.max_looks}): answer from what you have seen")
+            raise NoFrameError(f"no look is left (at most {self.options.max_looks})")
         if (spent := self.options.budget.spent(self.trace)) is not None:
-            raise ToolError(f"{spent}: answer from what you have seen")
+            raise NoFrameError(spent)
         if tool not in self.options.offered:
-            raise ToolError("this cannot be asked for here: answer from what you have seen")
+            raise NoFrameError("this cannot be asked for here")
 
     def _look(self, call: Retrieve | Generate) -> tuple[Frame, ...]:
         if self.retriever is None:
-            raise ToolError("there is no retriever here: answer from what you have seen")
+            raise NoFrameError("there is no retriever here")
         if isinstance(call, Retrieve):
             found = _found(self.retriever, self.video, call.query, _times_shown(self.trace))
             size = _frame_limit(self.backend, self.video, len(self.trace.frames)).brought
             return tuple(at_size(frame, size, self.video.size) for frame in found)
         if self.generator is None:
-            raise ToolError("nothing can be generated here: answer from what you have seen")
+            raise NoFrameError("nothing can be generated here")
         anchor = _found(self.retriever, self.video, call.prompt, ())[0]
         return (self.generator.generate(call.prompt.strip(), anchor, seed=self.options.seed),)
 
@@ -249,7 +249,7 @@ class _Bringer:
 def _found(retriever: Retriever, video: "Video", query: str, shown: Collection[float]) -> tuple[Frame, ...]:
     frames = tuple(retriever.find(video, query.strip(), shown=shown))
     if not frames:
-        raise ToolError("no frame was found: answer from what you have seen")
+        raise NoFrameError("no frame was found")
     return frames
 
 

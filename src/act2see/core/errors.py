@@ -33,7 +33,19 @@ class VideoError(Act2SeeError):
 
 
 class ToolError(Act2SeeError):
-    """A retriever or generator that has no frame to give; the loop turns it into an `Observation` that the model reads."""
+    """A retriever or generator failed at one call. The text is the plain reason; the model reads what `chat.error_for_model` makes of it."""
+
+
+class NoFrameError(ToolError):
+    """No frame can be shown for this call: the model is advised to answer from what it has seen."""
+
+
+class OutOfMemoryToolError(NoFrameError):
+    """The generator's device has too little memory for a picture of this size."""
+
+
+class UnsupportedSizeError(NoFrameError):
+    """The generator does not support pictures of this size or shape."""
 
 
 class JudgeError(Act2SeeError):

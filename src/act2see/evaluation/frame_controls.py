@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, NoFrameError
 from act2see.core.interfaces import Retriever, Sample
 from act2see.core.trace import Frame
 from act2see.tools.retrievers.selection import SAME_TIME_SECONDS
@@ -28,7 +28,7 @@ class RandomFrames:
         """`count` random frames at times not in `shown`. Raises `ToolError` when there are none left."""
         free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
         if not free:
-            raise ToolError("every frame has been shown: answer from what you have seen")
+            raise NoFrameError("every frame has been shown")
         rng = random.Random(f"{self.seed} {video.digest} {query} {sorted(shown)}")
         return list(video.frames_at(rng.sample(free, min(count, len(free)))))
 
@@ -61,7 +61,7 @@ class OracleFrames:
         free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
         inside = [seconds for seconds in free if start - SAME_TIME_SECONDS <= seconds <= stop + SAME_TIME_SECONDS] or free
         if not inside:
-            raise ToolError("every frame has been shown: answer from what you have seen")
+            raise NoFrameError("every frame has been shown")
         nearest = sorted(inside, key=lambda seconds: abs(seconds - (start + stop) / 2))[:count]
         found = {frame.seconds: frame for frame in video.frames_at(sorted(nearest))}
         return [found[seconds] for seconds in nearest if seconds in found]
@@ -75,7 +75,7 @@ class WithheldFrames:
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """Raises `ToolError`."""
-        raise ToolError("no frame was found: answer from what you have seen")
+        raise NoFrameError("no frame was found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class WrongTimeFrames:
             right = found.seconds or 0.0
             left = [seconds for seconds in free if seconds not in wrong and abs(seconds - right) > SAME_TIME_SECONDS]
             if not left:
-                raise ToolError("every other frame has been shown: answer from what you have seen")
+                raise NoFrameError("every other frame has been shown")
             far = [seconds for seconds in left if abs(seconds - right) >= video.duration_seconds / 4]
             wrong.append(rng.choice(far) if far else max(left, key=lambda seconds: abs(seconds - right)))
         return list(video.frames_at(wrong))

@@ -17,7 +17,7 @@ from diffusers.utils import logging
 from PIL import Image
 
 from act2see.backends import pretrained
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, OutOfMemoryToolError, UnsupportedSizeError
 
 Memory = Literal["auto", "none", "model-offload", "group-offload", "nf4"]
 _MULTIPLE = 16
@@ -134,10 +134,10 @@ class DiffusionPainter:
             with torch.inference_mode():
                 made = self._pipeline(image=small, generator=torch.Generator("cpu").manual_seed(seed), **given).images[0]
         except torch.OutOfMemoryError as error:
-            raise ToolError(f"the generator ran out of memory at {width} x {height} pixels: answer from what you have seen") from error
+            raise OutOfMemoryToolError(f"the generator ran out of memory at {width} x {height} pixels") from error
         except ValueError as error:  # a pipeline refuses some shapes of pictures, such as FLUX.2 those above 8 to 1
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ToolError(f"the generator cannot work at {width} x {height} pixels ({reason}): answer from what you have seen") from error
+            raise UnsupportedSizeError(f"the generator cannot work at {width} x {height} pixels ({reason})") from error
         painted: Image.Image = made.convert("RGB").resize(anchor.size, Image.Resampling.LANCZOS)
         return painted
 

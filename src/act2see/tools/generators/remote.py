@@ -19,7 +19,7 @@ from PIL import Image
 
 from act2see.backends.calls import Call, Caller, CircuitBreaker
 from act2see.backends.servers import PassingFault, Server, check_url, server_message
-from act2see.core.errors import BackendError, ToolError
+from act2see.core.errors import BackendError, NoFrameError, ToolError
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_BYTES = 96 * 2**20
@@ -108,7 +108,7 @@ class RemotePainter:
             self._names_size = True
         if _is_squeezed(made.size, nearest, shape):
             got = f"{made.width} x {made.height} pixels came for a frame of {anchor.width} x {anchor.height}"
-            raise ToolError(f"the generator's picture has the wrong shape ({got}): answer from what you have seen")
+            raise NoFrameError(f"the generator's picture has the wrong shape ({got})")
         return made if made.size == anchor.size else made.resize(anchor.size, Image.Resampling.LANCZOS)
 
     def _ask(self, prompt: str, anchor: Image.Image, seed: int, size: tuple[int, int] | None) -> Image.Image:
@@ -172,7 +172,7 @@ def _picture(answer: Mapping[str, Any]) -> Image.Image:
     encoded = first.get("b64_json")
     if not isinstance(encoded, str) or not encoded:
         came = "an address (which is never opened)" if first.get("url") else "nothing"
-        raise ToolError(f"the generator's server sent {came} instead of a picture: answer from what you have seen")
+        raise NoFrameError(f"the generator's server sent {came} instead of a picture")
     try:
         # Some encoders break their lines.
         raw = base64.b64decode("".join(encoded.split()), validate=True)
@@ -182,7 +182,7 @@ def _picture(answer: Mapping[str, Any]) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own bounds, which are wider
         raise _too_large() from None
     except (OSError, SyntaxError, ValueError, EOFError):
-        raise ToolError("what the generator's server sent is no PNG, JPEG or WebP picture: answer from what you have seen") from None
+        raise NoFrameError("what the generator's server sent is no PNG, JPEG or WebP picture") from None
     if made is None:
         raise _too_large(f" ({image.width} x {image.height} pixels)")
     made.info = {}  # the texts inside the file are nobody's

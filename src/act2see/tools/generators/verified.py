@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2see.core.errors import ToolError
+from act2see.core.errors import NoFrameError
 from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
 from act2see.core.trace import Frame, Provenance
 
-UNFAITHFUL = "no faithful picture could be made: answer from what you have seen"
+UNFAITHFUL = "no faithful picture could be made"
 
 
 class VerifiedGenerator:
@@ -45,7 +45,7 @@ class VerifiedGenerator:
                 verdict = self.judge.judge(prompt, anchor.image, image)
                 if verdict.passes:
                     return Frame(image, None, provenance=replace(made, scores={**verdict.scores, "painted": painted}))
-        raise ToolError(UNFAITHFUL)
+        raise NoFrameError(UNFAITHFUL)
 
 
 @dataclass(frozen=True, slots=True)

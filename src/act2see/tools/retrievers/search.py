@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from act2see.core.errors import ConfigError, ToolError
+from act2see.core.errors import ConfigError, NoFrameError
 from act2see.core.interfaces import FrameEncoder
 from act2see.core.trace import Frame, Match
 from act2see.storage.cache import Cache
@@ -82,7 +82,7 @@ class SearchRetriever:
         for note in found.notes:
             _log.warning("%s", note)
         if not found.frames:
-            raise ToolError(f"every frame at {self.fps:g} fps has been shown: answer from what you have seen")
+            raise NoFrameError(f"every frame at {self.fps:g} fps has been shown")
         return found.frames
 
     def search(self, video: Video, query: str, *, shown: Collection[float] = (), count: int = 1) -> Found:
@@ -155,7 +155,7 @@ def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float
     in_time = sorted(picks, key=lambda pick: pick.seconds)
     frames = list(video.frames_at([pick.seconds for pick in in_time]))
     if len(frames) != len(picks):
-        raise ToolError("the frames that fit can no longer be decoded: answer from what you have seen")
+        raise NoFrameError("the frames that fit can no longer be decoded")
     images = {pick.seconds: frame.image for pick, frame in zip(in_time, frames, strict=True)}
     return [
         Frame(
