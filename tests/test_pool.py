@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from act2see.core.errors import BackendError, StoreError
-from act2see.execution.pool import AHEAD, LEAST_FAILURES, CircuitBreaker, imap_unordered
+from act2see.execution.pool import LEAST_FAILURES, PREFETCH_PER_WORKER, CircuitBreaker, imap_unordered
 
 
 @settings(max_examples=30)
@@ -40,7 +40,7 @@ def test_items_are_taken_only_as_they_are_needed() -> None:
     done = 0
     for _ in imap_unordered(source(), lambda item: item, 3):
         done += 1
-        assert len(taken) - done <= AHEAD * 3
+        assert len(taken) - done <= PREFETCH_PER_WORKER * 3
     assert done == 1000
 
 
@@ -74,7 +74,7 @@ def test_who_stops_listening_stops_the_work() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]  # it is a generator
     before = len(begun)
-    assert before <= 4 * AHEAD + 4
+    assert before <= 4 * PREFETCH_PER_WORKER + 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
     assert len(begun) == before
 
@@ -94,18 +94,18 @@ class Clock:
         self.now += seconds
 
 
-def asking(clock: Clock, patience: CircuitBreaker, is_down: Callable[[float], bool]) -> str:
+def asking(clock: Clock, breaker: CircuitBreaker, is_down: Callable[[float], bool]) -> str:
     def work() -> str:
         clock.now += 0.1
         return "backend_error" if is_down(clock.now) else "correct"
 
-    return patience.ask(work, lambda outcome: "it is away" if outcome == "backend_error" else "")
+    return breaker.ask(work, lambda outcome: "it is away" if outcome == "backend_error" else "")
 
 
 def test_an_outage_of_half_a_minute_costs_a_few_questions() -> None:
     clock = Clock()
-    patience = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
-    outcomes = [asking(clock, patience, lambda now: 110 < now < 140) for _ in range(1000)]
+    breaker = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
+    outcomes = [asking(clock, breaker, lambda now: 110 < now < 140) for _ in range(1000)]
     assert 3 <= outcomes.count("backend_error") <= 6
     assert outcomes[-800:] == ["correct"] * 800
     assert clock.slept == [1.0, 2.0, 4.0, 8.0, 16.0]
@@ -113,15 +113,15 @@ def test_an_outage_of_half_a_minute_costs_a_few_questions() -> None:
 
 def test_a_backend_that_stays_away_is_given_up() -> None:
     clock = Clock()
-    patience = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
+    breaker = CircuitBreaker(120.0, clock.sleep, lambda: clock.now)
     with pytest.raises(BackendError, match=r"stopped: the backend failed on \d+ questions in a row; it is away"):
-        [asking(clock, patience, lambda now: True) for _ in range(1000)]
+        [asking(clock, breaker, lambda now: True) for _ in range(1000)]
     assert 120 <= clock.now - 100 <= 130
 
 
 def test_without_patience_three_in_a_row_are_the_end_and_nobody_sleeps() -> None:
     clock = Clock()
-    patience = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
+    breaker = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
     asked: list[float] = []
 
     def is_down(now: float) -> bool:
@@ -129,28 +129,28 @@ def test_without_patience_three_in_a_row_are_the_end_and_nobody_sleeps() -> None
         return True
 
     with pytest.raises(BackendError, match="failed on 3 questions in a row"):
-        [asking(clock, patience, is_down) for _ in range(10)]
+        [asking(clock, breaker, is_down) for _ in range(10)]
     assert len(asked) == LEAST_FAILURES
     assert sum(clock.slept) == 0
 
 
 def test_one_answer_in_between_and_all_is_well() -> None:
     clock = Clock()
-    patience = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
+    breaker = CircuitBreaker(0.0, clock.sleep, lambda: clock.now)
     for number in range(30):
-        asking(clock, patience, lambda now, number=number: number % 3 != 2)  # type: ignore[misc]
+        asking(clock, breaker, lambda now, number=number: number % 3 != 2)  # type: ignore[misc]
 
 
 def test_what_tells_nothing_of_the_backend_does_not_count() -> None:
     """A video that does not decode is no answer of the backend's: two failures, such a video, and one more failure are three in a row."""
-    patience = CircuitBreaker(0.0, lambda seconds: None)
+    breaker = CircuitBreaker(0.0, lambda seconds: None)
     said: list[str | None] = ["away", "away", None, "away"]
     with pytest.raises(BackendError, match="3 questions in a row"):
-        [patience.ask(lambda told=told: told, lambda result: result) for told in said]  # type: ignore[misc]
+        [breaker.ask(lambda told=told: told, lambda result: result) for told in said]  # type: ignore[misc]
 
 
 def test_while_one_tries_the_others_wait() -> None:
-    patience = CircuitBreaker(60.0, lambda seconds: None)
+    breaker = CircuitBreaker(60.0, lambda seconds: None)
     busy, most = 0, 0
     counting = threading.Lock()
 
@@ -163,6 +163,6 @@ def test_while_one_tries_the_others_wait() -> None:
             busy -= 1
         return number
 
-    patience.ask(lambda: 0, lambda result: "away")
-    list(imap_unordered(range(200), lambda number: patience.ask(lambda: work(number), lambda result: "away"), 8))
+    breaker.ask(lambda: 0, lambda result: "away")
+    list(imap_unordered(range(200), lambda number: breaker.ask(lambda: work(number), lambda result: "away"), 8))
     assert most == 1
