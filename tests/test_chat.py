@@ -198,8 +198,10 @@ def test_a_sign_that_means_something_is_no_decoration(answer: str, choices: tupl
 def test_messages_leave_an_empty_open_turn_to_the_server() -> None:
     sent = chat.messages(chat.turns(trace_of([]), ("retrieve",), chat.Style()), lambda frame: f"url {frame.seconds}")
     assert [message["role"] for message in sent] == ["system", "user"]
-    assert [part["type"] for part in sent[1]["content"]] == ["text", "image_url", "text", "image_url", "text"]
-    assert sent[1]["content"][1]["image_url"]["url"] == "url 0.0"
+    parts = sent[1]["content"]
+    assert not isinstance(parts, str)
+    assert [part["type"] for part in parts] == ["text", "image_url", "text", "image_url", "text"]
+    assert parts[1] == {"type": "image_url", "image_url": {"url": "url 0.0"}}
 
 
 def test_messages_cannot_carry_a_native_video() -> None:

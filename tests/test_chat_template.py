@@ -1,6 +1,6 @@
 """chat_template.jinja, rendered by transformers as servers do it, against chat.segments() and against strings written by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,8 @@ TEMPLATE = (Path(act2see.__file__).parent / "core" / "templates" / "chat_templat
 IMAGE, VIDEO = "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
 
 
-def render(messages: Sequence[dict[str, Any]], **how: Any) -> str:
-    rendered, _ = cast("tuple[list[str], object]", render_jinja_template([list(messages)], chat_template=TEMPLATE, **how))
+def render(messages: Sequence[Mapping[str, Any]], **how: Any) -> str:
+    rendered, _ = cast("tuple[list[str], object]", render_jinja_template([[dict(one) for one in messages]], chat_template=TEMPLATE, **how))
     return rendered[0]
 
 
@@ -70,7 +70,7 @@ tools = st.sampled_from([(), ("retrieve",), ("retrieve", "generate")])
 def test_an_open_conversation_is_what_segments_say(trace: Trace, last: list[Step], tools: tuple[chat.Tool, ...], style: chat.Style) -> None:
     trace.steps.extend(last)
     conversation = chat.turns(trace, tools, style)
-    forms = [as_messages(conversation)]
+    forms: list[Sequence[Mapping[str, Any]]] = [as_messages(conversation)]
     # Over HTTP, words that look like marks are broken (test_control_tokens.py): they alone differ.
     said = "".join(part.text for turn in conversation for part in turn.segments if isinstance(part, chat.Text))
     if (style.frames_as == "images" or not trace.frames) and chat.without_marks(said) == said:

@@ -64,7 +64,8 @@ def prompts(trace: Trace, rendering: chat.Rendering) -> Iterator[str]:
         messages = chat.messages(chat.turns(shown, TOOLS, chat.Style(rendering)), lambda frame: "data:,")
         goes_on = messages[-1]["role"] == "assistant"
         how: dict[str, Any] = {"continue_final_message": goes_on, "add_generation_prompt": not goes_on}
-        rendered, _ = cast("tuple[list[str], object]", render_jinja_template([messages], chat_template=TEMPLATE, **how))
+        plain: list[dict[str, Any]] = [dict(message) for message in messages]
+        rendered, _ = cast("tuple[list[str], object]", render_jinja_template([plain], chat_template=TEMPLATE, **how))
         yield rendered[0]
 
 

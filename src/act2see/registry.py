@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
@@ -278,7 +278,7 @@ def data_set(name: str, config: SourceConfig) -> "DataSet":
     subtitles = isinstance(config, EvalConfig) and config.subtitles
     if subtitles and name != "video-mme":
         raise ConfigError(f"benchmark {name!r} has no subtitles: leave --subtitles out")
-    options: dict[str, Any] = {"subtitles": subtitles} if name == "video-mme" else {}
+    options: dict[str, object] = {"subtitles": subtitles} if name == "video-mme" else {}
     if name == "egonormia" and isinstance(config, EvalConfig):
         options = {"given": config.given}
     module, _, loader = entry.loader.partition(":")
@@ -317,7 +317,7 @@ def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
             rendering=config.rendering,
             frames_as=config.frames_as,
             seed=config.seed or 0,
-            **_given(config, greedy),
+            **_sampling(config, greedy),
         )
     )
 
@@ -345,7 +345,7 @@ def _openai(model: str, config: ModelConfig) -> Backend:
             image_format=config.image_format,
             send_stop=config.send_stop,
             max_tokens_field=config.max_tokens_field,
-            **_given(config, config.greedy),
+            **_sampling(config, config.greedy),
         )
     )
 
@@ -376,7 +376,23 @@ def _hush(model: str) -> None:
         logging.enable_progress_bar()
 
 
-def _given(config: ModelConfig, greedy: bool) -> dict[str, Any]:
-    """What was said about sampling; what was not is the backend's own to choose."""
-    sampling = {"max_tokens": config.max_tokens, "temperature": 0.0 if greedy else config.temperature, "top_p": config.top_p, "top_k": config.top_k}
-    return {name: value for name, value in sampling.items() if value is not None}
+class _Sampling(TypedDict, total=False):
+    """Sampling settings that both backends have. What is absent is the backend's own."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+
+
+def _sampling(config: ModelConfig, greedy: bool) -> _Sampling:
+    given: _Sampling = {}
+    if config.max_tokens is not None:
+        given["max_tokens"] = config.max_tokens
+    if greedy or config.temperature is not None:
+        given["temperature"] = 0.0 if greedy else config.temperature or 0.0
+    if config.top_p is not None:
+        given["top_p"] = config.top_p
+    if config.top_k is not None:
+        given["top_k"] = config.top_k
+    return given

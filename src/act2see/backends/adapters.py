@@ -35,7 +35,7 @@ class Adapter:
     """What is in an adapter's folder. `config` is peft's."""
 
     folder: Path
-    config: Any
+    config: peft.LoraConfig
     weights: dict[str, torch.Tensor]
 
 
@@ -61,9 +61,9 @@ def read_adapter(adapter: str) -> Adapter:
     content = pretrained.read_json(folder / _CONFIG, what, BackendError)
     files = pretrained.weight_files(folder, what, BackendError, single=_WEIGHTS)
     with pretrained.reading(what, BackendError):
-        config: Any = peft.PeftConfig.from_peft_type(**peft.PeftConfig.check_kwargs(**content))
+        config = peft.PeftConfig.from_peft_type(**peft.PeftConfig.check_kwargs(**content))
         weights = load_file(files[0])
-    if config.peft_type != peft.PeftType.LORA:
+    if not isinstance(config, peft.LoraConfig):
         raise BackendError(f"the adapter in {adapter} is of type {config.peft_type}; only LORA can be merged")
     config.inference_mode = True
     config.base_model_name_or_path = None  # a base may have moved since: whether it is the one is seen by its weights
@@ -102,7 +102,7 @@ def check_same(apart: torch.Tensor, merged: torch.Tensor, dtype: torch.dtype, ad
 def logits_of(model: Any, pieces: Sequence[Piece], merge: int) -> torch.Tensor:
     """The logits (tokens, vocabulary) float32 after every token."""
     rows, _ = positions(pieces, merge)
-    inputs: dict[str, Any] = {
+    inputs: dict[str, torch.Tensor] = {
         "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=model.device),
         "position_ids": torch.cat([torch.arange(rows.shape[1])[None], torch.from_numpy(rows)])[:, None].to(model.device),
         **picture_inputs(pieces, model.device, model.dtype),
@@ -155,7 +155,7 @@ def _settle_tie(model: Any) -> None:
             config.tie_word_embeddings = False
 
 
-def _sequence(encoder: Encoder, config: Any) -> list[Piece]:
+def _sequence(encoder: Encoder, config: peft.LoraConfig) -> list[Piece]:
     """A short conversation with a picture and every tag of the protocol, and the tokens that the adapter trains one by one."""
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     steps: list[Step] = [

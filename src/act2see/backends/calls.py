@@ -1,13 +1,14 @@
 """Requests to OpenAI-compatible servers that come to an end: each try has a connection of its own, a deadline, bounded bodies, and is counted."""
 
 import random
+import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Protocol, cast
 
 import httpx2
 import openai
@@ -56,6 +57,12 @@ class Call:
     deadline: Deadline
 
 
+class _Stream(Protocol):
+    """A network stream of httpx's transport."""
+
+    def get_extra_info(self, info: str) -> socket.socket: ...
+
+
 class Caller:
     """Makes the tries of requests to one server. Safe to use from several threads."""
 
@@ -99,14 +106,14 @@ class Caller:
         self._sleep(seconds)
 
     def _http(self, deadline: Deadline) -> httpx2.Client:
-        def connected(event: str, info: dict[str, Any]) -> None:
+        def connected(event: str, info: Mapping[str, object]) -> None:
             if event.endswith("connect_tcp.complete"):
-                deadline.watch(info["return_value"].get_extra_info("socket"))
+                deadline.watch(cast("_Stream", info["return_value"]).get_extra_info("socket"))
 
         def asked(request: httpx2.Request) -> None:
             request.extensions["trace"] = connected
 
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [asked], "response": [self._check]}
+        hooks: dict[str, list[Callable[..., object]]] = {"request": [asked], "response": [self._check]}
         return openai.DefaultHttpxClient(verify=self._tls, follow_redirects=self._follow_redirects, event_hooks=hooks)
 
     def _check(self, response: httpx2.Response) -> None:

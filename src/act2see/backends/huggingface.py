@@ -3,8 +3,8 @@
 import hashlib
 import math
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,7 +104,7 @@ class CachedConversation:
         device, held = self.model.device, self._cache.get_seq_length()
         rows, _ = positions(pieces, self.merge, self._held[-1].after if self._held else 0)
         order = torch.arange(held, held + rows.shape[1])
-        inputs: dict[str, Any] = {
+        inputs: dict[str, torch.Tensor] = {
             "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=device),
             "position_ids": torch.cat([order[None], torch.from_numpy(rows)])[:, None].to(device),
             **picture_inputs(pieces, device, self.model.dtype),
@@ -137,7 +137,7 @@ def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
             yield _Unit(piece.same, len(piece.ids), at, piece)
 
 
-def picture_inputs(pieces: Sequence[Piece], device: Any, dtype: Any) -> dict[str, torch.Tensor]:
+def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The pieces' patches and grids, as a Qwen3-VL's forward calls them."""
     inputs = {}
     for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
@@ -230,7 +230,7 @@ class HuggingFaceBackend:
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
         return Continuation(words.text, stopped, Cost(tokens_in, len(ids) + (stopped == "end"), reused, seconds))
 
-    def _drawing(self, trace: Trace) -> Any:
+    def _drawing(self, trace: Trace) -> Callable[[torch.Tensor], int]:
         """A function from logits to a token. Seeded by trace and step, so that a trace that is carried on is the trace that would have been."""
         settings = self.settings
         if settings.temperature == 0:

@@ -1,7 +1,7 @@
 """A local Qwen3-VL-class model's parts: its weights, and how it reads. For decoding and for training."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, cast
 
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
 
@@ -23,7 +23,7 @@ _VIDEO_FILES = ("video_preprocessor_config.json", "processor_config.json")
 def model_folder(model: str) -> Path:
     """The folder of a model whose config is a Qwen3-VL's; no weights are read. Raises `BackendError`."""
     folder = pretrained.locate(model, model, BackendError)
-    found = pretrained.read_config(folder, model, BackendError)["model_type"]
+    found = pretrained.read_model_type(folder, model, BackendError)
     if found not in MODEL_TYPES:
         raise BackendError(
             f"{model} is a model of type {found[:80]!r}; local models of type {' and '.join(MODEL_TYPES)} can be used, others on a server"
@@ -31,7 +31,7 @@ def model_folder(model: str) -> Path:
     return folder
 
 
-def load_vlm(model: str, **options: Any) -> Any:
+def load_vlm(model: str, **options: object) -> Any:
     """The model with all its weights, as a folder or a name on the hub. Raises `BackendError`."""
     return pretrained.load_model(AutoModelForImageTextToText, model_folder(model), model, BackendError, exact=True, **options)
 
@@ -47,7 +47,7 @@ def reader(
     tokenizer = load_tokenizer(folder, model)
     image_processor = pretrained.load_part(AutoImageProcessor, folder, f"the image processor of {model}", BackendError)
     own = own_settings(folder, model)
-    seen_as = frames_as if frames_as != "auto" else own.get("frames_as", "auto")
+    seen_as: Literal["auto"] | chat.FramesAs = frames_as if frames_as != "auto" else own.get("frames_as", "auto")
     video_processor = _video_processor(folder, model) if seen_as != "images" else None
     if seen_as == "auto":
         seen_as = "video" if video_processor is not None else "images"
@@ -84,8 +84,19 @@ def read_opening(tokenizer: Any, model: str) -> str:
     return theirs[len(ours) :]
 
 
-def own_settings(folder: Path, model: str) -> dict[str, Any]:
-    """What the folder's act2see.json says, checked; nothing where there is none. Raises `BackendError`."""
+class OwnSettings(TypedDict, total=False):
+    """What a model's act2see.json may hold: see `SETTINGS_FILE`."""
+
+    frames_as: chat.FramesAs
+    rendering: chat.Rendering
+    notice: str
+    knows: Literal["synthetic"]
+    max_tokens: int
+    repeated_tokens: int
+
+
+def own_settings(folder: Path, model: str) -> OwnSettings:
+    """The validated content of the folder's act2see.json; empty if the folder has none. Raises `BackendError`."""
     path = folder / SETTINGS_FILE
     if not path.is_file():
         return {}
@@ -96,7 +107,7 @@ def own_settings(folder: Path, model: str) -> dict[str, Any]:
         if not (isinstance(value, str) if key == "notice" else is_count or value in allowed.get(key, ())):
             may_be = "; ".join(f"{name} {' or '.join(values)}" for name, values in allowed.items())
             raise BackendError(f"{path}: {key} is {value!r}; allowed are {may_be}; {', '.join(_LIMITS)} (numbers above 0); notice, a text")
-    return found
+    return cast("OwnSettings", found)
 
 
 def _video_processor(folder: Path, model: str) -> Any:

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import httpx2
@@ -151,8 +151,10 @@ class OpenAIBackend:
 
         Tokens are the server's own count; a server that counts none, or that was hung up on, leaves them 0.
         """
-        request = self._request(trace, tools)
-        before, stops = chat.words_of_turn(trace, self._style), tuple(request.get("stop", ()))
+        stops: tuple[str, ...] = STOPS if self._style.rendering == "same_turn" else CALL_STOPS
+        stops = stops if self.settings.send_stop else ()
+        request = self._request(trace, tools, stops)
+        before = chat.words_of_turn(trace, self._style)
         started = time.perf_counter()
         tries = self._caller.tries()
         while True:
@@ -178,7 +180,7 @@ class OpenAIBackend:
             raise BackendError(f"the content filter of {self._url} stopped the answer")
         return Continuation(answer.text, answer.stopped, _cost(answer, started))
 
-    def _read(self, call: Call, request: Mapping[str, Any], answer: "_Answer") -> Generator[str, None, None]:
+    def _read(self, call: Call, request: Mapping[str, object], answer: "_Answer") -> Generator[str, None, None]:
         """Fill the answer from one request's stream, yielding its text. Raises `PassingFault` and `BackendError`."""
         s = self.settings
         with self._open(call, request) as stream:
@@ -202,16 +204,17 @@ class OpenAIBackend:
             except (httpx2.HTTPError, httpx2.StreamError) as error:
                 raise self._server.broken(self._server.said(error) or type(error).__name__) from None
 
-    def _open(self, call: Call, request: Mapping[str, Any]) -> openai.Stream[ChatCompletionChunk]:
+    def _open(self, call: Call, request: Mapping[str, object]) -> openai.Stream[ChatCompletionChunk]:
         try:
-            return cast("openai.Stream[ChatCompletionChunk]", call.client.chat.completions.create(**request))
+            create = cast("Callable[..., openai.Stream[ChatCompletionChunk]]", call.client.chat.completions.create)
+            return create(**request)
         except openai.APIError as error:
             # Without the cause: its request holds the key.
             raise self._server.fault(error) from None
         except ValueError as error:  # a text or a number that JSON or a header cannot hold
             raise BackendError(f"the request to {self._url} cannot be sent: {self._server.said(error)}") from None
 
-    def _request(self, trace: Trace, tools: Sequence[chat.Tool]) -> dict[str, Any]:
+    def _request(self, trace: Trace, tools: Sequence[chat.Tool], stops: Sequence[str]) -> Mapping[str, object]:
         s = self.settings
         conversation = chat.turns(trace, tools, self._style)
         last = conversation[-1]
@@ -219,12 +222,11 @@ class OpenAIBackend:
             # These servers begin the assistant's turn themselves, the opening included.
             conversation[-1] = chat.Turn("assistant", ())
         messages = chat.messages(conversation, self._data_url)
-        request: dict[str, Any] = {"model": s.model, "messages": messages, s.max_tokens_field: s.max_tokens}
+        request: dict[str, object] = {"model": s.model, "messages": messages, s.max_tokens_field: s.max_tokens}
         request |= {"stream": True, "stream_options": {"include_usage": True}}
-        stops = list(STOPS if self._style.rendering == "same_turn" else CALL_STOPS)
-        optional = {"stop": stops if s.send_stop else None, "temperature": s.temperature, "top_p": s.top_p, "seed": s.seed}
+        optional = {"stop": list(stops) or None, "temperature": s.temperature, "top_p": s.top_p, "seed": s.seed}
         request |= {name: value for name, value in optional.items() if value is not None}
-        extra: dict[str, Any] = {} if s.top_k is None else {"top_k": s.top_k}
+        extra: dict[str, object] = {} if s.top_k is None else {"top_k": s.top_k}
         if self._style.rendering == "same_turn":
             extra["include_stop_str_in_output"] = True
             if messages[-1]["role"] == "assistant":

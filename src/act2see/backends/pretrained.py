@@ -8,16 +8,17 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypedDict, TypeVar, cast, runtime_checkable
 
 import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, StrictDataclassError
 from jinja2 import TemplateError
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import AutoConfig
 from transformers.utils import logging
 
@@ -38,6 +39,19 @@ _MESSAGE_LENGTH = 200
 CONVERT = "convert it to safetensors if you trust it: AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR)"
 
 Raised = type[Act2SeeError]
+
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+class Loadable(Protocol[_T_co]):
+    """A class of transformers or diffusers. Some auto classes do not declare what they load."""
+
+    def from_pretrained(self, *args: Any, **options: Any) -> _T_co:
+        """Load an object of this class from a folder, or of the class that the folder names."""
+        ...
 
 
 # Where
@@ -98,8 +112,12 @@ def locate(model: str, what: str, error: Raised = ConfigError, *, files: Sequenc
             raise error(f"cannot load {what}, which is no folder here, from the hub: {first_line(refused)}") from refused
 
 
-def read_config(folder: Path, what: str, error: Raised = ConfigError) -> dict[str, Any]:
-    """The folder's config.json, which names a `model_type`. An adapter or another kind of folder is told by name."""
+def read_model_type(folder: Path, what: str, error: Raised = ConfigError) -> str:
+    """The `model_type` in the folder's config.json. The error for an adapter or a pipeline names it as such."""
+    return str(_read_config(folder, what, error)["model_type"])
+
+
+def _read_config(folder: Path, what: str, error: Raised) -> Mapping[str, object]:
     if not (folder / "config.json").is_file():
         if (folder / _ADAPTER).is_file():
             raise error(f"cannot load {what}: {folder} holds an adapter, not a model; name its base as the model and this folder with --adapter")
@@ -112,7 +130,7 @@ def read_config(folder: Path, what: str, error: Raised = ConfigError) -> dict[st
     return config
 
 
-def read_json(path: Path, what: str, error: Raised = ConfigError) -> dict[str, Any]:
+def read_json(path: Path, what: str, error: Raised = ConfigError) -> Mapping[str, object]:
     """A JSON object from a small file."""
     try:
         size = path.stat().st_size
@@ -167,7 +185,25 @@ def tensor_sizes(files: Sequence[Path], what: str, error: Raised = ConfigError) 
 # Loading
 
 
-def load_model(model_class: Any, folder: Path, what: str, error: Raised = ConfigError, *, exact: bool = False, **options: Any) -> Any:
+class _Report(TypedDict):
+    """What transformers reports of a loaded model's tensors."""
+
+    missing_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, Sequence[int], Sequence[int]]]
+    """Name, shape in the file, shape in the model."""
+    unexpected_keys: Collection[str]
+
+
+@runtime_checkable
+class _AutoClass(Protocol):
+    """A class of transformers that chooses a model's class by its config."""
+
+    def from_config(self, config: object) -> nn.Module: ...
+
+
+def load_model(
+    model_class: Loadable[_Model], folder: Path, what: str, error: Raised = ConfigError, *, exact: bool = False, **options: object
+) -> _Model:
     """A model with all its weights from the folder, in evaluation mode.
 
     Config and headers are compared first. Tensors that are missing or of another shape, which transformers fills with random numbers, are
@@ -175,7 +211,7 @@ def load_model(model_class: Any, folder: Path, what: str, error: Raised = Config
     """
     check_sizes(model_class, folder, what, error)
     with reading(f"the weights of {what}", error):
-        model, report = model_class.from_pretrained(
+        model, report = cast("Loadable[tuple[_Model, _Report]]", model_class).from_pretrained(
             str(folder),
             use_safetensors=True,
             trust_remote_code=False,
@@ -194,9 +230,9 @@ def load_model(model_class: Any, folder: Path, what: str, error: Raised = Config
     return model.eval()
 
 
-def check_sizes(model_class: Any, folder: Path, what: str, error: Raised = ConfigError) -> None:
+def check_sizes(model_class: Loadable[nn.Module], folder: Path, what: str, error: Raised = ConfigError) -> None:
     """Refuse weights that cannot be those of the config, from the headers: nothing is allocated, and no layer is made that has no weights."""
-    content = read_config(folder, what, error)
+    content = _read_config(folder, what, error)
     held = tensor_sizes(weight_files(folder, what, error), what, error)
     if (layers := max(_layer_counts(content), default=0)) > len(held):
         raise error(f"cannot load {what}: its config.json names {layers:,} layers, and the weights hold {len(held):,} tensors")
@@ -205,7 +241,8 @@ def check_sizes(model_class: Any, folder: Path, what: str, error: Raised = Confi
     with reading(f"the weights of {what}", error):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
-            outline = model_class.from_config(config) if hasattr(model_class, "from_config") else model_class(config)
+            make = model_class.from_config if isinstance(model_class, _AutoClass) else cast("Callable[..., nn.Module]", model_class)
+            outline = make(config)
     wanted = sum(weight.numel() for weight in outline.parameters())
     if wanted > sum(held.values()):
         if lost := [name for name, _ in outline.named_parameters() if name not in held]:
@@ -216,13 +253,13 @@ def check_sizes(model_class: Any, folder: Path, what: str, error: Raised = Confi
         )
 
 
-def load_part(part_class: Any, folder: Path, what: str, error: Raised = ConfigError, **options: Any) -> Any:
+def load_part(part_class: Loadable[_T], folder: Path, what: str, error: Raised = ConfigError, **options: object) -> _T:
     """A config, tokenizer or processor from the folder; `what` says which of whom."""
     with reading(what, error):
         return part_class.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **options)
 
 
-def load_pipeline(pipeline_class: Any, folder: str, what: str, error: Raised = ConfigError, **options: Any) -> Any:
+def load_pipeline(pipeline_class: Loadable[_T], folder: str, what: str, error: Raised = ConfigError, **options: object) -> _T:
     """A pipeline of diffusers from a folder, or by its name on the hub, of which it picks the files itself."""
     with reading(what, error):
         return pipeline_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
@@ -264,7 +301,7 @@ def first_line(error: Exception) -> str:
     return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"
 
 
-def _layer_counts(config: Mapping[str, Any]) -> Iterator[int]:
+def _layer_counts(config: Mapping[str, object]) -> Iterator[int]:
     for name, value in config.items():
         if isinstance(value, dict):
             yield from _layer_counts(value)

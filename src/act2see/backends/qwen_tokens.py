@@ -3,14 +3,15 @@
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, assert_never
+from typing import Any, SupportsInt, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from act2see.core import chat
 from act2see.core.errors import BackendError
@@ -54,7 +55,7 @@ class Encoder:
         self._vision_start = self._id("<|vision_start|>")
         self._vision_end = self._id("<|vision_end|>")
         self._joined_marks = _joined_marks(tokenizer)
-        self._pictures: OrderedDict[Hashable, tuple[Any, tuple[Piece, ...]]] = OrderedDict()
+        self._pictures: OrderedDict[Hashable, tuple[tuple[Image.Image, ...], tuple[Piece, ...]]] = OrderedDict()
 
     def _id(self, token: str) -> int:
         found = self.tokenizer.convert_tokens_to_ids(token)
@@ -108,7 +109,7 @@ class Encoder:
             case _:
                 assert_never(segment)
 
-    def _remembered(self, frames: tuple[Frame, ...], make: Any) -> tuple[Piece, ...]:
+    def _remembered(self, frames: tuple[Frame, ...], make: Callable[[tuple[Frame, ...]], Iterator[Piece]]) -> tuple[Piece, ...]:
         # By identity: an image that is still referenced here cannot lose its id to another one.
         key = tuple(id(frame.image) for frame in frames)
         if key not in self._pictures:
@@ -189,7 +190,7 @@ def _joined_marks(tokenizer: Any) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, marks))) if marks else None
 
 
-def _grid(row: Any) -> tuple[int, int, int]:
+def _grid(row: Iterable[SupportsInt]) -> tuple[int, int, int]:
     time, height, width = (int(value) for value in row)
     return time, height, width
 

@@ -9,7 +9,6 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 MAX_EVENT_BYTES = 4 * 2**20
 """A longer line or event is refused. Our choice: a whole answer in one event is some 100 KB."""
@@ -163,7 +162,7 @@ def _grown(size: int, part: bytes | bytearray) -> int:
 # What an event says
 
 
-def _object(data: bytes) -> Mapping[str, Any]:
+def _object(data: bytes) -> Mapping[str, object]:
     try:
         event = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError:
@@ -175,7 +174,7 @@ def _object(data: bytes) -> Mapping[str, Any]:
     return _mapping(event, "an event of it")
 
 
-def _raise_reported(name: bytes, event: Mapping[str, Any]) -> None:
+def _raise_reported(name: bytes, event: Mapping[str, object]) -> None:
     error = event.get("error") or (event if name == b"error" else None)
     if not error:
         return
@@ -190,7 +189,7 @@ def _status(code: object) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-def _piece(event: Mapping[str, Any], texts: "_Texts") -> Piece:
+def _piece(event: Mapping[str, object], texts: "_Texts") -> Piece:
     usage = _usage(event.get("usage"))
     choices = event.get("choices") or []
     if not isinstance(choices, list):
@@ -215,7 +214,7 @@ class _Texts:
         self._content = make("replace")
         self._reasoning = make("replace")
 
-    def of(self, delta: Mapping[str, Any], *, is_last: bool) -> Delta:
+    def of(self, delta: Mapping[str, object], *, is_last: bool) -> Delta:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send both, with the same text
         content = _text(delta.get("content"), "content") + _text(delta.get("refusal"), "refusal")
         return Delta(_joined(self._content, content, is_last), _joined(self._reasoning, _text(reasoning, "reasoning"), is_last))
@@ -274,7 +273,7 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
 
 
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
+def _mapping(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise _odd(f"{what} is", value, "an object")
     return value

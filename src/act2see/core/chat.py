@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, assert_never, get_args
+from typing import Literal, NotRequired, TypedDict, assert_never, get_args
 
 from act2see.core.errors import NoFrameError, ToolError
 from act2see.core.protocol import PLACEHOLDERS, STOPS, first_use, parse_chunk
@@ -319,27 +319,54 @@ def segments(conversation: Sequence[Turn], *, ended: bool = False) -> list[Segme
     return flat
 
 
-def messages(conversation: Sequence[Turn], image_url: Callable[[Frame], str]) -> list[dict[str, Any]]:
+class TextPart(TypedDict):
+    """A text in an OpenAI chat message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageURL(TypedDict):
+    """Where a picture is: a data URL."""
+
+    url: str
+
+
+class ImagePart(TypedDict):
+    """A picture in an OpenAI chat message."""
+
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+class Message(TypedDict):
+    """An OpenAI chat message. Its content is one text, or parts where it holds pictures."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[TextPart | ImagePart]
+    tool_call_id: NotRequired[str]
+
+
+def messages(conversation: Sequence[Turn], image_url: Callable[[Frame], str]) -> list[Message]:
     """The conversation as OpenAI chat messages; `image_url` turns a frame into a data URL.
 
     An open assistant's turn with nothing in it is left out: the server then begins it. One with words is the last message, to be continued.
     A server makes tokens of the text as it stands, so a space breaks whatever looks like a mark of a chat format: nobody's words may be one.
     """
-    result: list[dict[str, Any]] = []
+    result: list[Message] = []
     for number, turn in enumerate(conversation):
         parts = list(_parts(turn.segments, image_url))
         if turn.role == "assistant" and number == len(conversation) - 1 and not parts:
             continue
-        only_text = all(part["type"] == "text" for part in parts)
-        content: Any = "".join(part["text"] for part in parts) if only_text else parts
-        message: dict[str, Any] = {"role": turn.role, "content": content}
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        message: Message = {"role": turn.role, "content": "".join(texts) if len(texts) == len(parts) else parts}
         if turn.role == "tool":
             message["tool_call_id"] = f"look-{turn.call}"
         result.append(message)
     return result
 
 
-def _parts(items: Sequence[Segment], image_url: Callable[[Frame], str]) -> Iterator[dict[str, Any]]:
+def _parts(items: Sequence[Segment], image_url: Callable[[Frame], str]) -> Iterator[TextPart | ImagePart]:
     text = ""
     for item in items:
         match item:

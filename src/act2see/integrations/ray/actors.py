@@ -247,11 +247,12 @@ class Indexer:
     def __init__(self, job: Job) -> None:
         job.enter()
         self._settings = job.settings
-        self._retriever: Any = None
+        self._retriever: Retriever | None = None
 
     @unexpected()
     def index(self, path: str) -> None:
         """Make a video's index, unless it is there."""
         if self._retriever is None:
             self._retriever = setup.looker(self._settings)
+        assert isinstance(self._retriever, IndexingRetriever)  # or `about` says that it cannot index
         self._retriever.index(Video(path))

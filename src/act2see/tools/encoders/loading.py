@@ -92,7 +92,7 @@ def open_folder(settings: EncoderSettings, kind: str) -> Path:
         raise ConfigError(f"batch is {settings.batch}; it must be 1 or more")
     what = f"{kind}:{settings.model}"
     folder = pretrained.locate(settings.model, what)
-    model_type = pretrained.read_config(folder, what)["model_type"]
+    model_type = pretrained.read_model_type(folder, what)
     taken = _KIND_OF.get(model_type)
     if taken != kind:
         hint = f"name it {taken}:{settings.model}" if taken else f"{kind} takes {', '.join(name for name, of in _KIND_OF.items() if of == kind)}"

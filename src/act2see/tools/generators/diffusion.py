@@ -90,11 +90,12 @@ class DiffusionPainter:
         dtype = pretrained.dtype_of(settings.dtype, device, torch.bfloat16) or torch.bfloat16
         preset = PRESETS.get(settings.model)
         folder = Path(os.path.expanduser(settings.model))
-        own: dict[str, Any] = {}
+        own: Mapping[str, Any] = {}
         pixels = DEFAULT_PIXELS
         if preset is None:
             with pretrained.reading(f"the generator {settings.model}"):
-                own = pretrained.read_json(folder / "act2see.json", f"the generator {settings.model}") if (folder / "act2see.json").is_file() else {}
+                if (folder / "act2see.json").is_file():
+                    own = dict(pretrained.read_json(folder / "act2see.json", f"the generator {settings.model}"))
                 preset = _own_preset(settings.model, own)
                 pixels = int(own.get("max_pixels", DEFAULT_PIXELS))
         more: dict[str, Any] = {"quantization_config": _nf4(dtype)} if settings.memory == "nf4" else {}
