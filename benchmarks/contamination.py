@@ -25,7 +25,7 @@ from PIL import Image
 
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
-from act2see.curation.decontamination import LEAST_FRAMES, NEAR_BITS, VIDEO_FRAMES, HashedFrames, HashedVideo, HeldOut, find_overlaps, hash_video
+from act2see.curation.overlaps import LEAST_FRAMES, NEAR_BITS, VIDEO_FRAMES, HashedFrames, HashedVideo, HeldOut, find_overlaps, hash_video
 from act2see.synthetic import dataset
 from act2see.video import Video
 

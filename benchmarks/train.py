@@ -74,7 +74,8 @@ def _run(side: str, folder: Path) -> dict[str, Any]:
 
 def make(folder: Path, given: argparse.Namespace) -> None:
     """The model's folder, the run of traces, and the run as TRL reads it."""
-    from act2see.curation.export.writing import export, stored
+    from act2see.config import ExportConfig
+    from act2see.curation.export import export_run
     from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm, save_parts
 
     torch.manual_seed(0)
@@ -94,7 +95,7 @@ def make(folder: Path, given: argparse.Namespace) -> None:
         steps: list[Step] = [Thought(thought), Retrieve(" the star "), seen, Thought(" There it is.</think>"), Answer(" red")]
         frames = tuple(frame(float(second)) for second in range(given.frames))
         run.append(Trace(f"t{number}", "v.mp4", "What colour is the star?", frames, ("red", "blue"), steps=steps, finish="answer"))
-    export(run, stored(run), folder / "trl", "trl")
+    export_run(run, ExportConfig("trl", folder / "trl"))
 
 
 class Clock:

@@ -25,21 +25,21 @@ def test_the_difference_is_what_was_gained_less_what_was_lost(made: list[tuple[O
     found = compare_scores(side([one for one, _ in made]), side([two for _, two in made]))
     gained = sum(two == "correct" != one for one, two in made)
     lost = sum(one == "correct" != two for one, two in made)
-    assert (found["n"], found["gained"], found["lost"], found["mcnemar_p"]) == (len(made), gained, lost, mcnemar(gained, lost))
-    assert found["difference"] == round((gained - lost) / len(made), 4)
-    if found["difference_95"] is not None:
-        low, high = found["difference_95"]
-        assert -1 <= low <= found["difference"] <= high <= 1
-    assert len(found["gained_ids"]) == gained
-    assert sum(row["n"] for row in found["by_kind"].values()) == len(made)
+    assert (found.overall.n, found.overall.gained, found.overall.lost, found.overall.mcnemar_p) == (len(made), gained, lost, mcnemar(gained, lost))
+    assert found.overall.difference == round((gained - lost) / len(made), 4)
+    if found.overall.difference_95 is not None:
+        low, high = found.overall.difference_95
+        assert -1 <= low <= found.overall.difference <= high <= 1
+    assert len(found.gained_ids) == gained
+    assert sum(rates.n for rates in found.by_kind.values()) == len(made)
 
 
 @given(pairs, st.randoms())
 def test_neither_order_nor_direction_matters(made: list[tuple[Outcome, Outcome]], draw: random.Random) -> None:
     first, second = side([one for one, _ in made]), side([two for _, two in made])
     there, back = compare_scores(first, second), compare_scores(second, first)
-    assert (there["gained_ids"], there["lost_ids"]) == (back["lost_ids"], back["gained_ids"])
-    assert there["mcnemar_p"] == back["mcnemar_p"]
+    assert (there.gained_ids, there.lost_ids) == (back.lost_ids, back.gained_ids)
+    assert there.overall.mcnemar_p == back.overall.mcnemar_p
     shuffled = list(second)
     draw.shuffle(shuffled)
     assert compare_scores(first, shuffled) == there
@@ -47,20 +47,20 @@ def test_neither_order_nor_direction_matters(made: list[tuple[Outcome, Outcome]]
 
 def test_what_only_one_has_is_named_and_not_counted() -> None:
     found = compare_scores(side(["correct"] * 4)[:3], side(["wrong"] * 5)[1:])
-    assert (found["n"], found["first"], found["second"]) == (2, 1.0, 0.0)
-    assert (found["only_first"], found["only_second"]) == (["q0"], ["q3", "q4"])
+    assert (found.overall.n, found.overall.first, found.overall.second) == (2, 1.0, 0.0)
+    assert (found.only_first, found.only_second) == (("q0",), ("q3", "q4"))
 
 
 def test_nothing_in_common_is_nothing_compared() -> None:
     found = compare_scores(side(["correct"]), [Score("other", "x", "correct")])
-    assert (found["n"], found["difference"], found["difference_95"], found["mcnemar_p"]) == (0, None, None, 1.0)
+    assert (found.overall.n, found.overall.difference, found.overall.difference_95, found.overall.mcnemar_p) == (0, None, None, 1.0)
 
 
 def test_the_same_id_with_another_content_is_refused() -> None:
     one, two = (Score("a", "x", "correct", content=content) for content in ("1", "2"))
     with pytest.raises(StoreError, match="1 of 1 ids stand for different questions in the two runs, the first are 'a' "):
         compare_scores([one], [two])
-    assert compare_scores([one], [Score("a", "x", "wrong")])["lost"] == 1  # a score from elsewhere does not say
+    assert compare_scores([one], [Score("a", "x", "wrong")]).overall.lost == 1  # a score from elsewhere does not say
 
 
 def test_an_id_that_is_there_twice_is_refused() -> None:
@@ -72,4 +72,4 @@ def test_questions_about_one_video_are_drawn_together() -> None:
     """Four videos, all questions of one gained: with whole videos drawn the interval reaches down to nothing gained, as it must."""
     first = [Score(f"q{n}", "x", "wrong", number=n, video=str(n // 10)) for n in range(40)]
     second = [Score(one.id, "x", "correct" if one.number < 10 else "wrong", number=one.number, video=one.video) for one in first]
-    assert compare_scores(first, second)["difference_95"] == [0.0, 0.75]
+    assert compare_scores(first, second).overall.difference_95 == (0.0, 0.75)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Frame, Generate, Observation, Provenance, Retrieve, Step, Trace
-from act2see.curation.decontamination import (
+from act2see.curation.decontamination import BenchmarkOverlap, summarise_overlaps
+from act2see.curation.overlaps import (
     FLAT,
     HashedFrames,
     HashedVideo,
@@ -24,7 +25,6 @@ from act2see.curation.decontamination import (
     hash_video,
     normalise,
     perceptual_hash,
-    summarise_overlaps,
 )
 from act2see.video import Video
 
@@ -215,9 +215,9 @@ def test_a_video_that_cannot_be_opened_or_is_too_plain_is_told(tmp_path: Path) -
     held_out = HeldOut([sample_of(video=path, name=path.stem) for path in paths], [hash_video(path) for path in paths])
     assert list(find_overlaps([trace_of([Image.new("RGB", (64, 48)), noise(1)])], held_out)) == []
     told = summarise_overlaps([], 1, held_out)
-    assert [Path(one["video"]).name for one in told["videos_not_opened"]] == ["text.mp4", "gone.mp4"]
-    assert all(one["error"] for one in told["videos_not_opened"])
-    assert (told["videos"], told["videos_too_plain"]) == (3, [str(tmp_path / "black.mp4")])
+    assert [Path(one.video).name for one in told.videos_not_opened] == ["text.mp4", "gone.mp4"]
+    assert all(one.error for one in told.videos_not_opened)
+    assert (told.videos, told.videos_too_plain) == (3, (str(tmp_path / "black.mp4"),))
 
 
 # Names
@@ -343,6 +343,6 @@ def test_the_summary_counts_traces_once_and_questions_by_benchmark() -> None:
     overlaps = list(find_overlaps(traces, held_out))
     assert [(one.benchmark, one.kinds) for one in overlaps] == [("a", ("question",)), ("b", ("question", "video_name"))]
     told = summarise_overlaps(overlaps, len(traces), held_out)
-    assert (told["traces"], told["overlapping_traces"], told["overlaps"]) == (2, 1, 2)
-    assert told["traces_by_kind"] == {"question": 1, "near_question": 0, "frames": 0, "video_name": 1}
-    assert told["benchmarks"] == {"a": {"questions": 1, "overlapping_questions": 1}, "b": {"questions": 2, "overlapping_questions": 1}}
+    assert (told.traces, told.overlapping_traces, told.overlaps) == (2, 1, 2)
+    assert told.traces_by_kind == {"question": 1, "near_question": 0, "frames": 0, "video_name": 1}
+    assert told.benchmarks == {"a": BenchmarkOverlap(1, 1), "b": BenchmarkOverlap(2, 1)}

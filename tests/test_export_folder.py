@@ -3,7 +3,6 @@
 import resource
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from act2see.config import ExportConfig
 from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Thought, Trace
-from act2see.curation.export import Format, Skipped, Stored, export, stored
+from act2see.curation.export import Format, export_run
 from act2see.curation.export.parquet import SCHEMA, read
 from act2see.storage.runs import Run, encode_trace
 from exported_runs import FORMATS, FOUND, KNOWS, MADE, exported, lines_of, make_run, picture, trace_of
@@ -105,20 +105,21 @@ def test_only_an_export_is_replaced_and_only_when_asked_to(run: Run, tmp_path: P
     assert names(tmp_path) == ["mine", "new", "out", "run"]
 
 
-def interrupted(traces: Iterable[Stored | Skipped]) -> Iterator[Stored | Skipped]:
-    yield from list(traces)[:1]
-    raise KeyboardInterrupt
+def interrupt_after_one(done: int, total: int | None, what: str) -> None:
+    assert (total, what) == (5, "traces")
+    if done == 1:
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_interrupted_export_leaves_what_was_there(run: Run, tmp_path: Path, form: Format) -> None:
     with pytest.raises(KeyboardInterrupt):
-        export(run, interrupted(stored(run)), tmp_path / "out", form)
+        export_run(run, ExportConfig(form, tmp_path / "out"), interrupt_after_one)
     assert names(tmp_path) == ["run"]
     exported(run, tmp_path / "out", "swift")
     before = names(tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
-        export(run, interrupted(stored(run)), tmp_path / "out", form, overwrite=True)
+        export_run(run, ExportConfig(form, tmp_path / "out", overwrite=True), interrupt_after_one)
     assert names(tmp_path / "out") == before
     assert names(tmp_path) == ["out", "run"]
 

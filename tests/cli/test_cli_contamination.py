@@ -10,7 +10,7 @@ import pytest
 from act2see.cli.opening import DEMO
 from act2see.config import ContaminationConfig
 from act2see.core.trace import Answer, Frame, Trace
-from act2see.curation.decontamination import KINDS
+from act2see.curation.overlaps import KINDS
 from act2see.storage.runs import Run
 from act2see.video import Video
 from cli_fakes import Act2See

@@ -59,7 +59,7 @@ def test_what_cannot_be_exported_is_one_line(act2see: Act2See, run: Path) -> Non
 
 _STUCK = """
 import sys, time
-import act2see.curation.export as exporting
+import act2see.curation.export.writing as exporting
 from act2see.cli import main
 
 whole = exporting.stored

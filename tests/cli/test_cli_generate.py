@@ -32,7 +32,8 @@ def texts(path: str) -> dict[str, str]:
 def test_the_picture_its_anchor_and_both_side_by_side_are_written(act2see: Act2See, clip: Path) -> None:
     done = act2see("generate", clip, " all is red ", *TINT, "--seed", "3", "--strengths", "0.5", "0.75")
     assert (done.code, done.err) == (0, "")
-    assert done.out == "imagined from 0.500 s by tint-1, seed 3, strength 0.5  gain 0.25  picture anchor 0.5  imagined-pair.png\n"
+    files = "imagined.png  imagined-anchor.png  imagined-pair.png"
+    assert done.out == f"imagined from 0.500 s by tint-1, seed 3, strength 0.5  gain 0.25  picture anchor 0.5  {files}\n"
     assert pictures() == ["imagined-anchor.png", "imagined-pair.png", "imagined.png"]
     assert colour("imagined.png") == colour("imagined-pair.png", x=64 + 8 + 5) == RED
     assert colour("imagined-anchor.png") == colour("imagined-pair.png") == pytest.approx((60, 60, 60), abs=4)  # the fifth frame's grey
@@ -84,7 +85,10 @@ def test_the_frame_can_be_named_by_its_time(act2see: Act2See, clip: Path) -> Non
 
 def test_a_picture_that_nobody_looked_at_is_said_to_be_one(act2see: Act2See, clip: Path) -> None:
     done = act2see("generate", clip, "all is red", *TINT[2:], "--generator", "tiny_generator:Unlooked")
-    assert (done.code, done.out) == (0, "imagined from 0.500 s by tint-1, seed 0  not verified  imagined-pair.png\n")
+    assert (done.code, done.out) == (
+        0,
+        "imagined from 0.500 s by tint-1, seed 0  not verified  imagined.png  imagined-anchor.png  imagined-pair.png\n",
+    )
 
 
 def test_the_embedded_generator_needs_no_name(act2see: Act2See) -> None:

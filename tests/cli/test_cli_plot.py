@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.cli.plot import draw
 from act2see.core.trace import Frame, Match
+from act2see.report.plots import draw_scores
 from act2see.tools.retrievers.selection import Curve
 from cli_fakes import Act2See
 
@@ -47,7 +47,7 @@ def test_other_endings(act2see: Act2See, clip: Path, ending: str) -> None:
 def test_a_query_is_drawn_as_it_is_and_never_read_as_a_formula(clip: Path, tmp_path: Path, query: str) -> None:
     seconds = np.arange(20) / 10
     curve = Curve(seconds, np.linspace(0, 1, 20), 0.5, np.arange(20))
-    draw(curve, [Frame(Image.new("RGB", (8, 8)), 1.0, score=0.5)], query, tmp_path / "scores.svg")
+    draw_scores(curve, [Frame(Image.new("RGB", (8, 8)), 1.0, score=0.5)], query, tmp_path / "scores.svg")
     drawn = _texts(tmp_path / "scores.svg")
     assert "\x1b" not in drawn
     assert "<b>" not in drawn
@@ -57,7 +57,7 @@ def test_scores_over_an_hour_and_many_picks(tmp_path: Path) -> None:
     seconds = np.arange(10_800) / 3
     curve = Curve(seconds, np.sin(seconds / 500), 0.9, np.arange(10_800))
     frames = [Frame(Image.new("RGB", (8, 8)), float(at), score=0.9, match=Match(0, (float(at), float(at) + 60))) for at in range(700, 1000, 50)]
-    draw(curve, frames, "hour", tmp_path / "scores.svg")
+    draw_scores(curve, frames, "hour", tmp_path / "scores.svg")
     drawn = _texts(tmp_path / "scores.svg")
     for said in ("0:00", "50:00", "time", "6"):
         assert f"<!-- {said} -->" in drawn, said
@@ -65,7 +65,7 @@ def test_scores_over_an_hour_and_many_picks(tmp_path: Path) -> None:
 
 def test_a_retriever_without_scores_has_no_plot(act2see: Act2See, clip: Path) -> None:
     done = act2see("retrieve", clip, "anything", "--retriever", "cli_fakes:Finder", "--plot", "scores.svg")
-    assert "does not tell" in done.complaint
+    assert "does not give" in done.complaint
     assert not Path("scores.svg").exists()
 
 

@@ -70,7 +70,7 @@ def test_bytes_that_are_no_utf_8(clip: Path, tmp_path: Path) -> None:
     for arguments in refused:
         done = shell(tmp_path, "", *arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-        assert "is no valid UTF-8: 'odd \\udcff'" in done.stderr
+        assert "is not valid UTF-8: 'odd \\udcff'" in done.stderr
     named = tmp_path / f"{odd}.mp4"
     named.write_bytes(clip.read_bytes())
     done = shell(tmp_path, "", "ask", named, *ASK, "--save", f"run {odd}", "--report", f"{odd}.html", "--json")

@@ -69,5 +69,5 @@ def test_what_cannot_be_set_side_by_side_is_one_line(act2see: Act2See) -> None:
     assert "'made' and 'other'" in act2see("tradeoff", "a", "b").complaint
     assert "--prices" in act2see("tradeoff", "a", "--by", "dollars").complaint
     Run.create(Path("unfinished"), command="eval", config={}, seed=0)
-    assert "no finished run" in act2see("tradeoff", "unfinished").complaint
+    assert "not a finished run" in act2see("tradeoff", "unfinished").complaint
     assert "name the folders" in act2see("tradeoff").complaint

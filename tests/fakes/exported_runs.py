@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 import act2see
+from act2see.config import ExportConfig
 from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
-from act2see.curation.export import Exported, Format, export, stored
+from act2see.curation.export import ExportResult, Format, export_run
 from act2see.storage.runs import Run
 
 PACKAGE = Path(act2see.__file__).parent
@@ -55,8 +56,8 @@ def frame_names(run: Run, name: str) -> list[str]:
     return next([frame["file"] for frame in line["frames"]] for line in lines if line["id"] == name)
 
 
-def exported(run: Run, out: Path, form: Format, **options: Any) -> Exported:
-    return export(run, stored(run), out, form, **options)
+def exported(run: Run, out: Path, form: Format, **options: Any) -> ExportResult:
+    return export_run(run, ExportConfig(form, out, **options))
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

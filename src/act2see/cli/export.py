@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.output import complain, progressing, say, say_json
+from act2see.cli.output import complain, say, say_json, show_progress
 from act2see.config import ExportConfig, SettingsFile
 
 if TYPE_CHECKING:
-    from act2see.curation.export import Exported
+    from act2see.curation.export import ExportResult
 
 NAMED_SKIPS = 10
-"""So many left-out traces are named on the terminal; export.json names all."""
+"""Skipped traces listed on the terminal; export.json lists all."""
 
 
 def export(
@@ -24,29 +24,26 @@ def export(
     settings: Annotated[ExportConfig, Parameter(name="*")],
     config: SettingsFile = None,
 ) -> int:
-    """Write a run's answered traces as another trainer's data, pictures beside.
+    """Write a run's answered traces as another trainer's data, with their pictures.
 
-    Traces without an answer, those that cannot be read or that the format cannot hold, and all but the last about one question are left out, counted
-    and named. Ctrl-C leaves nothing behind.
+    Leaves out, counts and lists traces without an answer, traces that cannot be read or that the format cannot hold, and all but the last trace of
+    each question. Ctrl-C leaves nothing behind.
     """
     del config
-    from act2see.curation import export as exporting
+    from act2see.curation.export import export_run, rendering_of
     from act2see.storage.runs import Run
 
-    exporting.rendering_of(settings.format, settings.rendering)
-    opened = Run.open(run)
-    traces = progressing(exporting.stored(opened), "traces", exporting.count(opened))
-    done = exporting.export(
-        opened, traces, settings.out, settings.format, rendering=settings.rendering, opening=settings.opening, overwrite=settings.overwrite
-    )
-    _tell(done, settings)
+    rendering_of(settings.format, settings.rendering)  # refused before the run is read
+    with show_progress() as progress:
+        done = export_run(Run.open(run), settings, progress)
+    if settings.json:
+        say_json({**asdict(done), "folder": str(done.folder), "format": settings.format})
+    else:
+        _say(done)
     return ANSWERED
 
 
-def _tell(done: "Exported", settings: ExportConfig) -> None:
-    if settings.json:
-        say_json({**asdict(done), "folder": str(done.folder), "format": settings.format})
-        return
+def _say(done: "ExportResult") -> None:
     for one in done.skipped[:NAMED_SKIPS]:
         complain(f"note: trace {one.id} is left out: {one.reason}")
     if len(done.skipped) > NAMED_SKIPS:

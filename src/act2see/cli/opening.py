@@ -1,4 +1,4 @@
-"""What is named on the command line becomes a video; what is known of its gaps is said."""
+"""Opens the video that a command line names: a file, or an http(s) address."""
 
 import atexit
 import hashlib
@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act2see.cli.output import complain, working
-from act2see.core.errors import ScopeError
 
 if TYPE_CHECKING:
-    from act2see.config import SearchConfig
     from act2see.storage.cache import Cache
     from act2see.video import Video
 
@@ -20,9 +18,10 @@ DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
 
 
 def open_video(named: str, *, cached: bool = True) -> "Video":
-    """Open a video file, or fetch one by its http(s) address. The file and what its packets say are kept in the cache. Raises `VideoError`.
+    """Open a video file, or download one from its http(s) address; notes about damage go to stderr. Raises `VideoError`.
 
-    For what a person names on the command line alone: what a data file or a model names is never an address.
+    The download and the video's packet index are kept in the cache. Only for a name that a person typed: a name from a data file or a model is never
+    an address.
     """
     from act2see.storage.cache import Cache
     from act2see.video import Video
@@ -38,7 +37,7 @@ def open_video(named: str, *, cached: bool = True) -> "Video":
 
 
 def _fetched(url: str, cache: "Cache | None") -> Path:
-    """The file that an address gave: now, or at an earlier time and kept since."""
+    """The downloaded file: from the cache, or fetched now."""
     from act2see.video.download import fetch
 
     with working(f"fetching {url}"):
@@ -49,7 +48,7 @@ def _fetched(url: str, cache: "Cache | None") -> Path:
         pointer = f"downloads/{hashlib.sha256(url.encode()).hexdigest()[:32]}.address"
         with cache.lock(pointer):
             kept = None
-            with suppress(ValueError):  # a damaged pointer points nowhere
+            with suppress(ValueError):  # a damaged pointer
                 kept = cache.find(f"downloads/{(cache.read(pointer) or b'').decode()}")
             if kept is not None:
                 return kept
@@ -57,19 +56,3 @@ def _fetched(url: str, cache: "Cache | None") -> Path:
             cache.write(pointer, path.name.encode())
         cache.prune(cache.max_bytes)
         return path
-
-
-def screen_search(config: "SearchConfig", video: "Video") -> str | None:
-    """What must not be relied on of frames or pictures that embedded models find or make in this video; None where they know it.
-
-    Raises `ScopeError` unless the config says to go on all the same.
-    """
-    from act2see.registry import scope
-    from act2see.synthetic.scope import FORCED, refusal_to_search
-
-    if not scope(config).is_limited or (refused := refusal_to_search(video)) is None:
-        return None
-    if not config.force:
-        raise ScopeError(refused)
-    complain(f"note: {FORCED}")
-    return FORCED

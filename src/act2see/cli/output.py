@@ -18,7 +18,10 @@ from act2see.core.errors import InternalError, StoppedByFaultError, StoreError
 from act2see.core.plaintext import one_line, plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from act2see.core.trace import Trace
+    from act2see.execution.progress import ProgressCallback
     from act2see.tools.index import Progress
 
 T = TypeVar("T")
@@ -172,25 +175,67 @@ def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:
-    """The same items, with progress, rate and time left on stderr: as a bar on a terminal, elsewhere as a line now and then."""
+    """Yield the same items and show their count on stderr, as `show_progress` does."""
+    from act2see.execution.progress import counted
+
+    with show_progress() as progress:
+        yield from counted(items, progress, description, count)
+
+
+@contextmanager
+def show_progress(unit: str = "", *, transient: bool = False) -> "Iterator[ProgressCallback]":
+    """Yield a callback that shows progress on stderr with rate and time left: a bar on a terminal, elsewhere an occasional line.
+
+    Nothing is shown before the first call. `unit` follows each count (`" frames"`). `transient` removes a bar when its work is done.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        lines = Lines(description)
-        for done, item in enumerate(items, 1):
-            yield item
-            lines.tell(done, count)
-        lines.end()
+    if console.is_terminal:
+        with _bars(console, unit, transient=transient) as progress:
+            yield progress
         return
-    shown = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False))
-    with Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(one_line(description), total=count, rate="")
-        for item in items:
-            yield item
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, rate=f"{speed:.2f}/s" if speed else "")
+    lines: dict[str, Lines] = {}
+
+    def tell(done: int, total: int | None, what: str) -> None:
+        if what not in lines:
+            for earlier in lines.values():
+                earlier.end()
+            lines[what] = Lines(what, unit)
+        if done:
+            lines[what].tell(done, total)
+
+    yield tell
+    for one in lines.values():
+        one.end()
+
+
+@contextmanager
+def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[ProgressCallback]":
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[counts]}", markup=False))
+    bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=transient)
+    tasks: dict[str, TaskID] = {}
+
+    def tell(done: int, total: int | None, what: str) -> None:
+        if what not in tasks:
+            for earlier in bars.task_ids if transient else ():
+                bars.remove_task(earlier)
+            tasks[what] = bars.add_task(one_line(what), total=total, counts="")
+        bars.update(tasks[what], completed=done, total=total)
+        speed = next((task.speed for task in bars.tasks if task.id == tasks[what]), None)
+        counts = f"{done}{unit}" if total is None else f"{done}/{total}{unit}"
+        bars.update(tasks[what], counts=(counts if done or total else "") + (f", {speed:.3g}/s" if speed else ""))
+        bars.start()
+        if transient and done == total:
+            bars.stop()
+
+    try:
+        yield tell
+    finally:
+        if bars.live.is_started:  # stopping one that never started prints an empty line
+            bars.stop()
 
 
 class Lines:
@@ -243,47 +288,9 @@ def working(what: str) -> Iterator[None]:
 
 @contextmanager
 def index_progress(name: str) -> "Iterator[Callable[[Progress], None]]":
-    """What shows how far an index has come, with rate and time left, on stderr: as a bar that goes again, elsewhere in lines.
-
-    An index that is there already shows nothing.
-    """
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        lines: list[Lines] = []
-
-        def tell(now: "Progress") -> None:
-            lines[:] = lines or [Lines(f"indexing {name}", unit=" frames")]  # its clock begins where the index does
-            lines[0].tell(now.done, now.total)
-
-        yield tell
-        for one in lines:
-            one.end()
-        return
-    columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.fields[said]}", markup=False),
-    )
-    shown = rich_progress.Progress(*columns, console=console, transient=True)
-    task = shown.add_task(one_line(f"indexing {name}"), total=None, start=True, visible=True, said="")
-
-    def show(now: "Progress") -> None:
-        said = f"{now.done} frames" if now.total is None else f"{now.done}/{now.total} frames"
-        said += "" if now.frames_per_second is None else f", {now.frames_per_second:.1f}/s"
-        said += "" if now.seconds_left is None else f", {clock_time(now.seconds_left)} left"
-        shown.update(task, completed=now.done, total=now.total, said=said)
-        shown.start()
-        if now.done == now.total:
-            shown.stop()
-
-    try:
-        yield show
-    finally:
-        if shown.live.is_started:  # stopping what never began would print an empty line
-            shown.stop()
+    """Yield a callback that shows how far the index of a video has come, as `show_progress` does. An index from the cache shows nothing."""
+    with show_progress(" frames", transient=True) as progress:
+        yield lambda now: progress(now.done, now.total, f"indexing {name}")
 
 
 def clock_time(seconds: float) -> str:

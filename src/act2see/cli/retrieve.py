@@ -1,24 +1,20 @@
 """`act2see retrieve`: the frames of a video that fit a text, as times, files and a plot."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.opening import open_video, screen_search
-from act2see.cli.output import complain, index_progress, say, say_json
+from act2see.cli.opening import open_video
+from act2see.cli.output import say, say_json, show_progress
 from act2see.config import RetrieveConfig, SettingsFile
-from act2see.config.checks import check_file_to_write, check_text
+from act2see.config.checks import check_plot, check_text
 from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from act2see.core.trace import Frame
-    from act2see.tools.retrievers.selection import Curve
-    from act2see.video import Video
-
-PLOT_ENDINGS = (".png", ".svg", ".pdf")
+    from act2see.storage.runs import JSON
 
 
 def retrieve(
@@ -31,90 +27,43 @@ def retrieve(
 ) -> int:
     """Find the frames of a video that fit a text best.
 
-    A line for each, best first, goes to stdout: its time, its score, its number and the stretch that it was chosen from.
+    Prints a line for each frame to stdout, best first: its time, its score, its number and the span that it was chosen from.
     """
     del config
     from act2see import registry
+    from act2see.evaluation.frames import find_frames, save_frames
 
     _check(query, settings)
     registry.check_retriever(settings.retriever)
-    draw = _plotter() if settings.plot else None
+    check_plot(settings.plot)
     opened = open_video(video, cached=settings.cache)
-    notice = screen_search(settings, opened)
-    frames, curve = _found(opened, query.strip(), settings)
-    if all(frame.match is not None and frame.match.is_fallback for frame in frames):
-        threshold = "" if curve is None else f" of {curve.threshold:g}"
-        complain(f"note: no frame found passes the retriever's threshold{threshold}: take what follows as a guess")
-    files = _write(frames, settings.out) if settings.out else [None] * len(frames)
-    if draw and settings.plot:
-        if curve is None:
-            raise ConfigError(f"--plot needs scores over time, which retriever {settings.retriever!r} does not tell: leave it out")
-        draw(curve, frames, f"{opened.path.name}: {query.strip()}", settings.plot)
+    with show_progress(unit=" frames", transient=True) as progress:
+        found = find_frames(opened, query, settings, progress)
+    if settings.plot and found.curve is None:
+        raise ConfigError(f"--plot needs scores over time, which retriever {settings.retriever!r} does not give: leave it out")
+    files = save_frames(found, settings.out) if settings.out else [None] * len(found.frames)
+    if settings.plot and found.curve:
+        from act2see.report.plots import draw_scores
+
+        draw_scores(found.curve, found.frames, f"{opened.path.name}: {query.strip()}", settings.plot)
     if settings.json:
-        threshold_or_none = None if curve is None else curve.threshold
-        told = {"video": video, "query": query.strip(), "retriever": settings.retriever, "threshold": threshold_or_none}
-        found = [_record(frame, file) for frame, file in zip(frames, files, strict=True)]
-        warned = {} if notice is None else {"notice": notice}
-        say_json({**told, **warned, "frames": found, "plot": str(settings.plot) if settings.plot else None})
+        about = {"video": video, "query": query.strip(), "retriever": settings.retriever, "threshold": found.curve and found.curve.threshold}
+        notice = {} if found.notice is None else {"notice": found.notice}
+        frames = [_record(frame, file) for frame, file in zip(found.frames, files, strict=True)]
+        say_json({**about, **notice, "frames": frames, "plot": str(settings.plot) if settings.plot else None})
     else:
-        for frame, file in zip(frames, files, strict=True):
+        for frame, file in zip(found.frames, files, strict=True):
             say(_line(frame, file))
     return ANSWERED
 
 
 def _check(query: str, settings: RetrieveConfig) -> None:
     check_text("the query", query)
-    if settings.plot and settings.plot.suffix.lower() not in PLOT_ENDINGS:
-        raise ConfigError(f"cannot draw {settings.plot}: its name must end in one of {', '.join(PLOT_ENDINGS)}")
-    check_file_to_write(settings.plot)
     if settings.out and settings.out.exists() and not settings.out.is_dir():
-        raise ConfigError(f"cannot write frames into {settings.out}: it is no folder")
+        raise ConfigError(f"cannot write frames into {settings.out}: it is not a folder")
 
 
-def _plotter() -> Any:
-    try:
-        from act2see.cli.plot import draw
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise ConfigError("--plot needs matplotlib: pip install 'act2see[plot]'") from error
-    return draw
-
-
-def _found(video: "Video", query: str, settings: RetrieveConfig) -> "tuple[Sequence[Frame], Curve | None]":
-    """The frames, and the scores that they were chosen by where the retriever tells them."""
-    from act2see import registry
-    from act2see.tools.retrievers.search import SearchRetriever
-
-    with index_progress(video.path.name) as progress:
-        retriever = registry.retriever(settings.retriever, settings, progress)
-        if retriever is None:
-            raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
-        if not isinstance(retriever, SearchRetriever):
-            return retriever.find(video, query, shown=(), count=settings.top), None
-        found = retriever.search(video, query, count=settings.top)
-    for note in found.notes:
-        complain(f"note: {note}")
-    return found.frames, found.curve
-
-
-def _write(frames: "Sequence[Frame]", folder: Path) -> list[Path | None]:
-    """The frames as files named by their time, so that they sort by it; each is there whole or not at all. Raises `StoreError`."""
-    from act2see.storage.frames import save_picture
-
-    files: list[Path | None] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a folder that can be written") from error
-    for frame in frames:
-        path = folder / f"{frame.seconds or 0:09.3f}.png"
-        save_picture(path, frame)
-        files.append(path)
-    return files
-
-
-def _record(frame: "Frame", file: Path | None) -> dict[str, Any]:
+def _record(frame: "Frame", file: Path | None) -> "dict[str, JSON]":
     match = frame.match
     return {
         "seconds": frame.seconds,

@@ -5,6 +5,7 @@ A file's top-level keys hold for every command that has them, those in a table (
 
 from act2see.config.commands import (
     AskConfig,
+    CompareConfig,
     DemoConfig,
     EvalConfig,
     EvalExecutionConfig,
@@ -17,6 +18,7 @@ from act2see.config.commands import (
     RayConfig,
     RetrieveConfig,
     SourceConfig,
+    TradeoffConfig,
 )
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
@@ -25,6 +27,7 @@ from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, 
 
 __all__ = [
     "AskConfig",
+    "CompareConfig",
     "ConstructConfig",
     "ConstructExecutionConfig",
     "ContaminationConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "SettingsFile",
     "SourceConfig",
     "SyntheticConfig",
+    "TradeoffConfig",
     "TrainConfig",
     "Words",
     "read_settings",

@@ -1,5 +1,6 @@
-"""Checks of texts and paths, before anything heavy is loaded."""
+"""Validation of a command's input before anything heavy is loaded."""
 
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +9,19 @@ from act2see.core.chat import letters
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import is_well_formed
 
+PLOT_ENDINGS = (".png", ".svg", ".pdf")
+
 
 def check_text(what: str, text: str) -> None:
-    """Refuse a text that no model reads. Raises `ConfigError`."""
+    """Refuse an empty text and one that is not valid Unicode. Raises `ConfigError`."""
     if not text.strip():
         raise ConfigError(f"{what} is empty: write something")
     if not is_well_formed(text):
-        raise ConfigError(f"{what} is no valid UTF-8: {text!r}; write it anew, or set the terminal to UTF-8")
+        raise ConfigError(f"{what} is not valid UTF-8: {text!r}; type it again, or set the terminal to UTF-8")
 
 
 def check_question(question: str, choices: Sequence[str]) -> None:
-    """Refuse an empty question and choices that are no choice. Raises `ConfigError`."""
+    """Refuse an empty question, too few, too many or repeated choices. Raises `ConfigError`."""
     check_text("the question", question)
     if choices and not 2 <= len(choices) <= len(letters(100)):
         raise ConfigError(f"{len(choices)} choices: give 2 to {len(letters(100))}")
@@ -29,7 +32,7 @@ def check_question(question: str, choices: Sequence[str]) -> None:
 
 
 def check_file_to_write(path: Path | None, *read: str) -> None:
-    """Refuse a file that cannot be written, and one of those that the command reads. Raises `ConfigError`."""
+    """Refuse a file that cannot be written, and one that the command reads (`read`). Raises `ConfigError`."""
     if path is None:
         return
     try:
@@ -38,9 +41,24 @@ def check_file_to_write(path: Path | None, *read: str) -> None:
         if not path.parent.is_dir():
             raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
         if any(os.path.exists(one) and path.exists() and path.samefile(one) for one in map(os.path.expanduser, read)):
-            raise ConfigError(f"cannot write {path}: it is what is read here, and would be lost; give another file")
+            raise ConfigError(f"cannot write {path}: it is the input, and would be overwritten; give another file")
         there = path if path.exists() else path.parent
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise ConfigError(f"cannot write {path}: {error.strerror}; give another file") from error
     if not os.access(there, os.W_OK):
         raise ConfigError(f"cannot write {path}: no permission")
+
+
+def check_plot(path: Path | None) -> None:
+    """Refuse a plot in a format that is not offered, in a file that cannot be written, or without matplotlib. Raises `ConfigError`."""
+    if path is None:
+        return
+    if path.suffix.lower() not in PLOT_ENDINGS:
+        raise ConfigError(f"cannot draw {path}: its name must end in one of {', '.join(PLOT_ENDINGS)}")
+    check_file_to_write(path)
+    try:
+        importlib.import_module("act2see.report.plots")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise ConfigError("--plot needs matplotlib: pip install 'act2see[plot]'") from error

@@ -159,6 +159,31 @@ class EvalExecutionConfig(RayConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class CompareConfig:
+    """Two runs over the same benchmark, question by question."""
+
+    seed: Seed = 0
+    """Seed of the bootstrap."""
+    json: bool = False
+    """Print one line of JSON, which lists every question."""
+
+
+CostUnit = Literal["tokens", "seconds", "dollars", "frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class TradeoffConfig:
+    """Several runs over the same benchmark: accuracy over cost."""
+
+    by: CostUnit = "tokens"
+    """Unit of the cost of an answer."""
+    plot: Path | None = None
+    """Draw accuracy over cost into this file (.png, .svg or .pdf)."""
+    json: bool = False
+    """Print one line of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Export a run's traces for other trainers."""
 

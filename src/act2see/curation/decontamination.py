@@ -1,388 +1,228 @@
-"""Which traces of a run overlap with questions that a model will be evaluated on: by the words of the question, the frames, or the video's name.
+"""Which traces of a run overlap with evaluation sets, a report of the overlaps, and the run without them."""
 
-Words are compared with an inverted index, frames by a 64-bit difference hash which a look at the frames' brightness confirms. Nothing is decided for
-the user: every overlap says by what it was found and how near it is. The numbers below that decide are our choice; `benchmarks/contamination.py`
-measures what they find and what they take for an overlap in error, and `docs/contamination.md` has the results.
-"""
-
-import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import json
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from act2see import registry
+from act2see.benchmarks.catalogue import BY_NAME
+from act2see.config import ContaminationConfig, EvalConfig
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.trace import Trace
+from act2see.curation import overlaps as measures
+from act2see.curation.overlaps import KINDS, HeldOut, Kind, Overlap, find_overlaps, hash_video
+from act2see.execution.progress import ProgressCallback, counted
+from act2see.storage.folders import whole_folder
+from act2see.storage.runs import JSON, SAMPLES, Place, Run
 
-from act2see.core.errors import InternalError, VideoError
-from act2see.core.interfaces import Sample
-from act2see.core.trace import Frame, Trace
-from act2see.execution.faults import unexpected
-from act2see.video import Video
+_log = logging.getLogger(__name__)
 
-Kind = Literal["question", "near_question", "frames", "video_name"]
-"""By what a trace overlaps: the same question with the same choices, nearly the same words, frames that look alike, a video file of the same name."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-NEAR_WORDS = 0.8
-"""Question and choices are nearly the same from this share of common words (Jaccard) on."""
-SHORT_QUESTION = 5
-"""A question with fewer words that carry content is asked about many videos: alone it tells nothing."""
-NEAR_BITS = 6
-"""Hashes are near up to so many different bits of 64; see `perceptual_hash`."""
-NEAR_CELLS = 0.98
-"""Frames with near hashes look alike from this correlation of their cells' brightness on; see `perceptual_hash`."""
-FLAT = 7.5
-"""Frames whose cells differ in brightness by less (standard deviation, of 255) are flat: empty, black, or fading. They are not compared."""
-LEAST_FRAMES = 2
-"""So many different frames must look alike."""
-VIDEO_FRAMES = 16
-"""Frames of an evaluation video that are compared, spread evenly over it; fewer where it has fewer."""
-
-_ROWS, _COLUMNS = 8, 9
-_SHORT_SIDE = 64  # eight pixels a cell: a frame that is scaled down while it is decoded has the same hash but for a bit or two
-_PAIRS_AT_ONCE = 1 << 20
-_FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """a an and any are as at be been but by can clip could did do does doing for from had has have he her him his how i if in into is it its just
-        me my not of on or our s she should so some such t than that the their them then there these they this those to video was we were what when
-        where which while who whom whose why will with would you your""",
-    )
-)
+THRESHOLDS: Mapping[str, float] = {
+    "near_words": measures.NEAR_WORDS,
+    "short_question": measures.SHORT_QUESTION,
+    "near_bits": measures.NEAR_BITS,
+    "near_cells": measures.NEAR_CELLS,
+    "flat": measures.FLAT,
+    "least_frames": measures.LEAST_FRAMES,
+    "video_frames": measures.VIDEO_FRAMES,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
-    """One trace that overlaps with one evaluation question, and by what."""
+class BenchmarkOverlap:
+    """How much of one evaluation set overlaps."""
 
-    trace_id: str
-    sample_id: str
-    kinds: tuple[Kind, ...]
-    question_similarity: float | None
-    """Share of common words of question and choices; None where the overlap is not one of words."""
-    frames: int
-    """How many different frames of the trace look like different frames of the video; 0 where the overlap is not one of frames."""
-    distance: int | None
-    """Bits by which the nearest two of these differ."""
-    benchmark: str = ""
-    """Whose question it is: ids are unique within a benchmark only."""
+    questions: int
+    overlapping_questions: int
 
 
-# Frames
+@dataclass(frozen=True, slots=True)
+class UnopenedVideo:
+    """An evaluation video that could not be compared by its frames, and why."""
+
+    video: str
+    error: str
 
 
-def perceptual_hash(image: Image.Image) -> int:
-    """A 64-bit difference hash: the grey picture as 8 rows of 9 cells, a bit for each two neighbours in a row, set where the right one is brighter.
+@dataclass(frozen=True, slots=True)
+class OverlapSummary:
+    """Counts of overlaps, and the videos that could not be compared."""
 
-    Each cell is the mean of all that it covers, so size and compression change little. Measured on a hundred synthetic clips, copied at half the size
-    and a low quality (H.264, CRF 35): half of the frames that are not flat keep every bit and nine in ten are within 8; of three clips from cameras
-    and films, nine in ten are within 6. That is why hashes up to `NEAR_BITS` apart are near: a video needs two such frames, not all. What loses more
-    are walls of one brightness, where noise alone decides. Near hashes are not enough, for two frames of one slope of brightness have them whatever
-    else they show: every fifth pair of different synthetic clips would overlap. So the 72 cells must correlate as well: 99 in 100 copied frames do
-    with 0.993 or more, and with `NEAR_CELLS` one pair in five thousand is left.
+    traces: int
+    overlapping_traces: int
+    overlaps: int
+    traces_by_kind: Mapping[Kind, int]
+    benchmarks: Mapping[str, BenchmarkOverlap]
+    videos: int
+    videos_not_opened: tuple[UnopenedVideo, ...]
+    videos_too_plain: tuple[str, ...]
+    """Videos with too few frames that are not flat."""
+    thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
+
+
+@dataclass(frozen=True, slots=True)
+class ContaminationResult:
+    """The overlaps of a run with evaluation sets."""
+
+    run: str
+    frames: bool
+    """Whether frames were compared."""
+    overlaps: tuple[Overlap, ...]
+    """Those of the wanted kinds, trace by trace."""
+    summary: OverlapSummary
+    unreadable: int
+    """Traces that could not be read; they are neither compared nor written."""
+    out: Path | None = None
+    kept: int | None = None
+    """How many traces the new run in `out` holds; None where none was wanted."""
+
+    def row(self) -> dict[str, JSON]:
+        """The summary as JSON."""
+        unreadable = {"unreadable": self.unreadable} if self.unreadable else {}
+        kept = {} if self.out is None else {"out": str(self.out), "kept": self.kept}
+        return {"run": self.run, "frames": self.frames, **asdict(self.summary), **unreadable, **kept}
+
+
+def find_contamination(run: Run, options: ContaminationConfig, progress: ProgressCallback | None = None) -> ContaminationResult:
+    """Find the traces of a run that overlap with the evaluation sets `options.against`; write `options.report` and `options.out` where given.
+
+    `progress` counts questions, videos and traces in turn. Raises `ConfigError` for options that cannot be used, `StoreError` for files.
     """
-    return int(_hash_of(_cells(image)))
+    named = [_parsed(one) for one in options.against]
+    _check(options, named)
+    with tempfile.TemporaryDirectory() as scratch:
+        held_out = _held_out(named, Path(scratch), progress, with_frames=options.frames)
+    count = sum(1 for _ in run.places())
+    damaged: list[str] = []
+    compared: set[Place] = set()
+    traces = counted(_traces(run, damaged, compared, with_frames=options.frames), progress, "traces", count)
+    overlaps = tuple(one for one in find_overlaps(traces, held_out) if not {*options.by}.isdisjoint(one.kinds))
+    _warn_of_damage(damaged, "and are not compared, nor written to --out")
+    summary = summarise_overlaps(overlaps, count - len(damaged), held_out)
+    if options.report is not None:
+        _write_report(options.report, overlaps)
+    kept = None if options.out is None else _write_clean(run, options, options.out, overlaps, compared)
+    return ContaminationResult(str(run.folder), options.frames, overlaps, summary, len(damaged), options.out, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class HashedFrames:
-    """Frames as they are compared; flat ones are left out."""
-
-    hashes: NDArray[np.uint64]
-    """Of shape (frames,)."""
-    cells: NDArray[np.float32]
-    """Each frame's cells as a vector of mean 0 and length 1, of shape (frames, 72)."""
-
-    @classmethod
-    def of(cls, images: Iterable[Image.Image]) -> "HashedFrames":
-        """The frames that are not flat."""
-        kept = [cells for cells in map(_cells, images) if cells.std() >= FLAT]
-        vectors = np.array(kept, np.float32).reshape(len(kept), _ROWS * _COLUMNS)
-        vectors -= vectors.mean(axis=1, keepdims=True)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return cls(np.array([_hash_of(cells) for cells in kept], np.uint64), vectors)
-
-    @property
-    def different(self) -> int:
-        """How many different hashes there are."""
-        return len(np.unique(self.hashes))
-
-
-def _cells(image: Image.Image) -> NDArray[np.float32]:
-    grey = np.asarray(image.convert("L"), np.float32)
-    return np.asarray(_shares(grey.shape[0], _ROWS) @ grey @ _shares(grey.shape[1], _COLUMNS).T, np.float32)
-
-
-@lru_cache(maxsize=64)
-def _shares(pixels: int, cells: int) -> NDArray[np.float32]:
-    """How much of each cell each pixel fills, of shape (cells, pixels): a pixel on a border belongs to both of its cells in part."""
-    edges, starts = np.linspace(0, pixels, cells + 1), np.arange(pixels)
-    covered = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    return (covered.clip(0) * cells / pixels).astype(np.float32)
-
-
-def _hash_of(cells: NDArray[np.float32]) -> np.uint64:
-    return np.uint64(int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big"))
-
-
-@dataclass(frozen=True, slots=True)
-class HashedVideo:
-    """An evaluation video's frames, or why there are none."""
-
-    path: Path
-    frames: HashedFrames
-    error: str | None = None
-
-
-def hash_video(path: Path) -> HashedVideo:
-    """Hash at most `VIDEO_FRAMES` frames, spread evenly. A video that cannot be opened gives none, and its error."""
-    try:
-        with unexpected():
-            video = Video(path)
-            step = video.duration_seconds / VIDEO_FRAMES
-            shown = video.frames_at([(number + 0.5) * step for number in range(VIDEO_FRAMES)], short_side=_SHORT_SIDE)
-            images = {frame.seconds: frame.image for frame in shown}
-    except (VideoError, InternalError) as error:
-        return HashedVideo(path, HashedFrames.of(()), str(error))
-    return HashedVideo(path, HashedFrames.of(images.values()), None if images else f"no frame of {path} can be decoded")
-
-
-def real_frames(trace: Trace) -> list[Frame]:
-    """The trace's initial and retrieved frames: generated ones were never in its video."""
-    brought = trace.brought_frames
-    return [frame for frame in (*trace.frames, *brought) if frame.provenance is None and frame.seconds is not None]
-
-
-class _FrameIndex:
-    """The frames of all evaluation videos, to be searched for those of a trace."""
-
-    def __init__(self, videos: Sequence[HashedVideo]) -> None:
-        empty = HashedFrames.of(())
-        self._hashes = np.concatenate([empty.hashes, *(video.frames.hashes for video in videos)])
-        self._cells = np.concatenate([empty.cells, *(video.frames.cells for video in videos)])
-        self._video = np.repeat(np.arange(len(videos)), [len(video.frames.hashes) for video in videos])
-
-    def find(self, frames: HashedFrames) -> dict[int, tuple[int, int]]:
-        """See `HeldOut.look_alikes`.
-
-        Equal hashes count once, on both sides: one title card is no overlap, however often it is shown.
-        """
-        rows, columns, distances = self._pairs(frames)
-        if len(rows) < LEAST_FRAMES:
-            return {}
-        videos = self._video[columns]
-        ours = _distinct(videos, frames.hashes[rows])
-        theirs = _distinct(videos, self._hashes[columns])
-        counts = {video: min(ours[video], theirs[video]) for video in ours}
-        return {video: (count, int(distances[videos == video].min())) for video, count in counts.items() if count >= LEAST_FRAMES}
-
-    def _pairs(self, frames: HashedFrames) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """All pairs that look alike: the trace's frame, ours, and their distance. So many at once that the memory stays small."""
-        empty = np.empty(0, np.int64)
-        found = [(empty, empty, empty)]
-        rows_at_once = max(1, _PAIRS_AT_ONCE // max(1, len(self._hashes)))
-        for start in range(0, len(frames.hashes), rows_at_once):
-            part = slice(start, start + rows_at_once)
-            bits = np.bitwise_count(frames.hashes[part, None] ^ self._hashes)
-            rows, columns = np.nonzero(bits <= NEAR_BITS)
-            if len(rows) == 0:
-                continue
-            some_rows, row_of = np.unique(rows, return_inverse=True)
-            some_columns, column_of = np.unique(columns, return_inverse=True)
-            alike = frames.cells[part][some_rows] @ self._cells[some_columns].T
-            kept = alike[row_of, column_of] >= NEAR_CELLS
-            found.append((rows[kept] + start, columns[kept], bits[rows[kept], columns[kept]].astype(np.int64)))
-        rows, columns, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return rows, columns, distances
-
-
-def _distinct(videos: NDArray[np.int64], hashes: NDArray[np.uint64]) -> dict[int, int]:
-    """How many different hashes there are for each video."""
-    pairs = np.unique(np.stack([videos.astype(np.uint64), hashes]), axis=1)
-    found, counts = np.unique(pairs[0], return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
-
-
-# Words
-
-
-class _Separators(dict[int, str]):
-    """What is no letter, digit or mark of one becomes a space; each character is looked up once."""
-
-    def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        self[code] = letter if unicodedata.category(letter)[0] in "LNM" else " "
-        return self[code]
-
-
-_SEPARATORS = _Separators()
-
-
-def normalise(text: str) -> str:
-    """A text as questions are compared: Unicode NFKC, without case, punctuation or extra space. One without any letter stays as it is."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.translate(_SEPARATORS).split()) or folded.strip()
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question as it is compared."""
-
-    question: str
-    choices: frozenset[str]
-    words: frozenset[str]
-    """Of question and choices."""
-    content: frozenset[str]
-    """The question's own, without those that only hold a sentence together."""
-
-    @classmethod
-    def of(cls, question: str, choices: Sequence[str]) -> "_Asked":
-        asked, options = normalise(question), frozenset(map(normalise, choices))
-        words = frozenset(asked.split())
-        return cls(asked, options, words.union(*(option.split() for option in options)), words - _FUNCTION_WORDS)
-
-    def tells_alone(self, other: "_Asked") -> bool:
-        """Whether near words say that it is the same question, without a look at the videos."""
-        if min(len(self.content), len(other.content)) >= SHORT_QUESTION:
-            return True
-        return bool(self.choices) and self.choices == other.choices and self.content == other.content
-
-
-@dataclass(frozen=True, slots=True)
-class _NearWords:
-    kind: Kind
-    similarity: float
-    tells_alone: bool
-
-
-class _WordIndex:
-    """The words of all evaluation questions. Questions with the same words are looked at once."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._asked = [_Asked.of(sample.question, sample.choices) for sample in samples]
-        members: dict[frozenset[str], list[int]] = defaultdict(list)
-        for number, asked in enumerate(self._asked):
-            members[asked.words].append(number)
-        self._members = list(members.values())
-        self._sizes = np.array([len(words) for words in members], np.int64)
-        holders: dict[str, list[int]] = defaultdict(list)
-        for number, words in enumerate(members):
-            for word in words:
-                holders[word].append(number)
-        self._holders = {word: np.array(numbers, np.int64) for word, numbers in holders.items()}
-        self._same_question: dict[str, list[int]] = defaultdict(list)
-        for number, asked in enumerate(self._asked):
-            self._same_question[asked.question].append(number)
-
-    def find(self, trace: Trace) -> dict[int, _NearWords]:
-        """The questions, by number, that have the same or nearly the same words as the trace's."""
-        asked = _Asked.of(trace.question, trace.choices)
-        known = [self._holders[word] for word in asked.words if word in self._holders]
-        if not known:
-            return {}
-        common = np.bincount(np.concatenate(known), minlength=len(self._members))
-        similarity = common / (self._sizes + len(asked.words) - common)
-        found = {}
-        for number in self._same_question.get(asked.question, ()):
-            if bool(asked.choices) != bool(self._asked[number].choices):  # asked openly on one side: there are no choices to compare
-                found[number] = _NearWords("near_question", 1.0, asked.tells_alone(self._asked[number]))
-        for group in np.flatnonzero(similarity >= NEAR_WORDS).tolist():
-            for number in self._members[group]:
-                other = self._asked[number]
-                is_same = other.question == asked.question and other.choices == asked.choices
-                kind: Kind = "question" if is_same else "near_question"
-                found[number] = _NearWords(kind, float(similarity[group]), asked.tells_alone(other))
-        return found
-
-
-# Both
-
-
-@dataclass(slots=True)
-class HeldOut:
-    """What a model will be evaluated on: each question with its benchmark's name, and the frames of their videos.
-
-    Without `videos` no frame is compared, words and names alone.
-    """
-
-    samples: Sequence[tuple[str, Sample]]
-    videos: Sequence[HashedVideo] = ()
-    _words: _WordIndex = field(init=False, repr=False)
-    _frames: _FrameIndex = field(init=False, repr=False)
-    _of_video: Mapping[Path, Sequence[int]] = field(init=False, repr=False)
-    _of_name: Mapping[str, Mapping[str, Mapping[Path, None]]] = field(init=False, repr=False)
-    """By a file's name: the benchmarks that have such a file, and where."""
-
-    def __post_init__(self) -> None:
-        self._words = _WordIndex([sample for _, sample in self.samples])
-        self._frames = _FrameIndex(self.videos)
-        of_video: dict[Path, list[int]] = defaultdict(list)
-        for number, (_, sample) in enumerate(self.samples):
-            of_video[sample.video].append(number)
-        of_name: dict[str, dict[str, dict[Path, None]]] = defaultdict(lambda: defaultdict(dict))
-        for benchmark, sample in self.samples:
-            of_name[sample.video.name][benchmark][sample.video] = None
-        self._of_video, self._of_name = of_video, of_name
-
-    def overlaps(self, trace: Trace) -> Iterator[Overlap]:
-        """The questions that the trace overlaps with, in the benchmarks' order. Its pictures are looked at only where there are videos."""
-        alike = self.look_alikes(HashedFrames.of(frame.image for frame in real_frames(trace))) if self.videos else {}
-        seen = {number: found for video, found in alike.items() for number in self._of_video.get(self.videos[video].path, ())}
-        named = {number for path in self._named(trace.video) for number in self._of_video[path]}
-        words = {number: found for number, found in self._words.find(trace).items() if found.tells_alone or number in seen or number in named}
-        for number in sorted({*seen, *named, *words}):
-            benchmark, sample = self.samples[number]
-            near, (frames, distance) = words.get(number), seen.get(number, (0, None))
-            by = {near.kind if near else None, "frames" if frames else None, "video_name" if number in named else None}
-            kinds = tuple(kind for kind in KINDS if kind in by)
-            yield Overlap(trace.id, sample.id, kinds, near.similarity if near else None, frames, distance, benchmark)
-
-    def look_alikes(self, frames: HashedFrames) -> dict[int, tuple[int, int]]:
-        """The videos, by number, that have `LEAST_FRAMES` different frames like these: how many, and the bits by which the nearest two differ."""
-        return self._frames.find(frames)
-
-    def _named(self, video: str) -> list[Path]:
-        """The videos whose file has the same name. Where several of a benchmark have it, in folders of their own, the folder's must be too."""
-        parts = re.split(r"[/\\]", video)  # a text from a file that may come from elsewhere: it is compared, never opened
-        return [
-            path for paths in self._of_name.get(parts[-1], {}).values() for path in paths if len(paths) == 1 or list(path.parts[-2:]) == parts[-2:]
-        ]
-
-
-def find_overlaps(traces: Iterable[Trace], held_out: HeldOut) -> Iterator[Overlap]:
-    """Every overlap of every trace, trace by trace, as it is found. Words that are asked of any video count only beside the same choices or video."""
-    for trace in traces:
-        yield from held_out.overlaps(trace)
-
-
-def summarise_overlaps(overlaps: Iterable[Overlap], traces: int, held_out: HeldOut) -> dict[str, Any]:
-    """How many of so many traces overlap, by what and with how much of each benchmark; and which videos could not be compared, with the reason."""
+def summarise_overlaps(overlaps: Iterable[Overlap], traces: int, held_out: HeldOut) -> OverlapSummary:
+    """Count overlaps among `traces` compared traces, by kind and by benchmark, and list the videos that could not be compared."""
     found = list(overlaps)
     by_kind = {kind: {one.trace_id for one in found if kind in one.kinds} for kind in KINDS}
     asked = Counter(benchmark for benchmark, _ in held_out.samples)
     met = Counter(benchmark for benchmark, _ in {(one.benchmark, one.sample_id) for one in found})
-    plain = [video for video in held_out.videos if video.error is None and video.frames.different < LEAST_FRAMES]
-    return {
-        "traces": traces,
-        "overlapping_traces": len({one.trace_id for one in found}),
-        "overlaps": len(found),
-        "traces_by_kind": {kind: len(ids) for kind, ids in by_kind.items()},
-        "benchmarks": {name: {"questions": count, "overlapping_questions": met[name]} for name, count in asked.items()},
-        "videos": len(held_out.videos),
-        "videos_not_opened": [{"video": str(video.path), "error": video.error} for video in held_out.videos if video.error is not None],
-        "videos_too_plain": [str(video.path) for video in plain],
-        "thresholds": {
-            "near_words": NEAR_WORDS,
-            "short_question": SHORT_QUESTION,
-            "near_bits": NEAR_BITS,
-            "near_cells": NEAR_CELLS,
-            "flat": FLAT,
-            "least_frames": LEAST_FRAMES,
-            "video_frames": VIDEO_FRAMES,
-        },
+    plain = (video for video in held_out.videos if video.error is None and video.frames.different < measures.LEAST_FRAMES)
+    return OverlapSummary(
+        traces=traces,
+        overlapping_traces=len({one.trace_id for one in found}),
+        overlaps=len(found),
+        traces_by_kind={kind: len(ids) for kind, ids in by_kind.items()},
+        benchmarks={name: BenchmarkOverlap(count, met[name]) for name, count in asked.items()},
+        videos=len(held_out.videos),
+        videos_not_opened=tuple(UnopenedVideo(str(video.path), video.error) for video in held_out.videos if video.error is not None),
+        videos_too_plain=tuple(str(video.path) for video in plain),
+    )
+
+
+# Before anything is read
+
+
+def _parsed(named: str) -> tuple[str, Path | None]:
+    """A benchmark and the folder of its data, from `NAME=DIR` or `NAME`. Raises `ConfigError`."""
+    name, separator, folder = named.partition("=")
+    registry.check_benchmark(name)
+    if separator and not folder:
+        raise ConfigError(f"--against {named}: there is no folder after the =; write {name}=DIR")
+    if name == "synthetic" and folder:
+        raise ConfigError(f"--against {named}: synthetic makes its own videos; write --against synthetic")
+    if name in BY_NAME and name != "synthetic" and not folder:
+        raise ConfigError(f"--against {named}: say where its data lie; write {name}=DIR, with {BY_NAME[name].download}")
+    path = Path(os.path.expanduser(folder)) if folder else None
+    if path is not None and not path.exists():
+        raise ConfigError(f"--against {named}: there is no {path}; give the folder of the benchmark's data")
+    return name, path
+
+
+def _check(options: ContaminationConfig, named: Sequence[tuple[str, Path | None]]) -> None:
+    if not named:
+        raise ConfigError("--against names no evaluation set: write --against minerva=DIR, or --against synthetic")
+    if len(set(named)) < len(named):
+        raise ConfigError("--against names the same evaluation set twice: name each once")
+    if not options.by:
+        raise ConfigError("--by names nothing that counts: name at least one of question, near_question, frames, video_name")
+    if not options.frames and options.by == ("frames",):
+        raise ConfigError("--no-frames leaves nothing to compare by frames: leave one of the two out")
+    if options.out is not None and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise ConfigError(f"{options.out} is there already and not empty: give --out a new folder")
+
+
+# The traces, and the evaluation sets
+
+
+def _traces(run: Run, damaged: list[str], compared: set[Place], *, with_frames: bool) -> Iterator[Trace]:
+    """Yield the traces that can be read and add their places to `compared`; the errors of the others are added to `damaged`."""
+    for place, trace in run.sketches(damaged, with_files=with_frames):
+        try:
+            found = run.trace_at(place) if with_frames else trace
+        except StoreError as error:
+            damaged.append(str(error))
+            continue
+        compared.add(place)
+        yield found
+
+
+def _held_out(named: Sequence[tuple[str, Path | None]], scratch: Path, progress: ProgressCallback | None, *, with_frames: bool) -> HeldOut:
+    samples = []
+    for number, (name, data) in enumerate(named):
+        benchmark = registry.benchmark(name, EvalConfig(data=data), scratch / str(number))
+        samples += [(name, sample) for sample in counted(benchmark.samples(), progress, f"questions of {name}", None)]
+    paths = list(dict.fromkeys(sample.video for _, sample in samples)) if with_frames else []
+    videos = list(counted(map(hash_video, paths), progress, "videos", len(paths))) if paths else []
+    return HeldOut(samples, videos)
+
+
+# After the last trace
+
+
+def _warn_of_damage(damaged: Sequence[str], consequence: str) -> None:
+    if damaged:
+        _log.warning("%s of the traces cannot be read, %s; the first: %s", len(damaged), consequence, damaged[0])
+
+
+def _write_report(path: Path, overlaps: Iterable[Overlap]) -> None:
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_text("".join(json.dumps(asdict(one)) + "\n" for one in overlaps), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write_clean(run: Run, options: ContaminationConfig, out: Path, overlaps: Iterable[Overlap], compared: Collection[Place]) -> int:
+    """Write the run without the traces that overlap or could not be compared, and count its traces."""
+    dropped = {one.trace_id for one in overlaps}
+    config: dict[str, JSON] = {
+        "run": str(run.folder),
+        "run_digest": run.digest,
+        "against": list(options.against),
+        "by": list(options.by),
+        "frames": options.frames,
     }
+
+    def keep(place: Place, trace: Trace) -> bool:
+        return place in compared and trace.id not in dropped
+
+    lost: list[str] = []
+    with whole_folder(out) as folder:
+        clean = run.subset(folder, keep, command="contamination", config=config, seed=run.seed, damaged=lost)
+        if (questions := run.rows(SAMPLES)) is not None:  # a constructed run stays one that can be filtered
+            clean.write_rows(SAMPLES, (row for _, row in questions))
+        kept = sum(1 for _ in clean.places())
+    if not options.frames:  # with frames, the caller has warned already
+        _warn_of_damage(lost, f"and are not in {out}")
+    return kept

@@ -1,31 +1,32 @@
-"""One trace as one row of what another trainer reads: the conversation that `chat` writes, with every picture in its place.
+"""One trace as one row of another trainer's data: the conversation that `chat` writes, with every picture in its place.
 
-What each trainer makes of a row, what it trains on and what is lost is told in docs/export.md.
+docs/export.md describes what each trainer reads from a row, which tokens it trains on, and what is lost.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Frame, Trace
+from act2see.storage.runs import JSON
 
 Format = Literal["trl", "llamafactory", "swift", "parquet"]
 
 RENDERINGS: dict[Format, tuple[chat.Rendering, ...]] = {
-    # TRL counts no picture in a tool's turn; its collator takes pictures in any other.
+    # TRL's collator accepts pictures in any turn but a tool's.
     "trl": ("same_turn", "user_turn"),
-    # LLaMA-Factory trains on all that stands in an assistant's turn, pictures included: none may stand there.
+    # LLaMA-Factory trains on everything in an assistant's turn, pictures included: none may stand there.
     "llamafactory": ("user_turn", "tool_turn"),
-    # ms-swift joins neighbouring turns of the assistant, each with or without loss. How it writes a tool's turn depends on the template chosen.
+    # ms-swift joins consecutive assistant turns, each with or without loss. How it writes a tool's turn depends on the template chosen.
     "swift": ("same_turn", "user_turn"),
     "parquet": (),
 }
-"""What each format can express, what it gets by default first. parquet keeps steps, not a rendering of them."""
+"""The renderings that each format can express, its default first. parquet keeps steps, not a rendering of them."""
 
-LLAMAFACTORY_INFO: dict[str, Any] = {
+LLAMAFACTORY_INFO: dict[str, JSON] = {
     "act2see": {
         "file_name": "train.jsonl",
         "formatting": "sharegpt",
@@ -43,7 +44,7 @@ LLAMAFACTORY_INFO: dict[str, Any] = {
 }
 """LLaMA-Factory's dataset_info.json."""
 
-# Text that a trainer would read as something else: a special token, a picture's place, or (ms-swift's <img>) a path to open.
+# Text that a trainer would not read as text: a special token, a picture's placeholder, or (ms-swift's <img>) a path to open.
 _SPECIAL = r"<\|[^|<>]*\|>"
 _TAKEN: dict[Format, re.Pattern[str]] = {
     "trl": re.compile(_SPECIAL),
@@ -51,7 +52,7 @@ _TAKEN: dict[Format, re.Pattern[str]] = {
     "swift": re.compile(_SPECIAL + r"|<(?:image|video|audio|bbox|ref-object|cot-process)>|<(?:start-)?img>|<start-image>|\{\{[A-Z0-9]+\}\}"),
 }
 
-_HALF = re.compile("[\ud800-\udfff]")  # what a tokenizer leaves of a character that it was cut in
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # left by a tokenizer that split a character
 
 
 class UnfitError(Exception):
@@ -60,7 +61,7 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Text of a turn that is trained on as a whole or not at all, or one picture."""
+    """A span of a turn's text with or without loss, or one picture."""
 
     text: str
     own: bool
@@ -68,7 +69,7 @@ class _Run:
 
 
 def rendering_of(form: Format, asked: Literal["auto"] | chat.Rendering) -> chat.Rendering | None:
-    """The rendering that a format gets; None for parquet, which keeps the steps. Raises `ConfigError` where the format cannot express it."""
+    """The rendering to export in; None for parquet, which keeps the steps. Raises `ConfigError` where the format cannot express it."""
     allowed = RENDERINGS[form]
     if asked == "auto":
         return allowed[0] if allowed else None
@@ -78,7 +79,7 @@ def rendering_of(form: Format, asked: Literal["auto"] | chat.Rendering) -> chat.
     return asked
 
 
-def row(trace: Trace, form: Format, style: chat.Style, place: Callable[[Frame], str]) -> dict[str, Any]:
+def row(trace: Trace, form: Format, style: chat.Style, place: Callable[[Frame], str]) -> dict[str, JSON]:
     """The trace as one line of the format's file; `place` gives a frame's path in the exported folder. Raises `UnfitError`."""
     turns = chat.turns(chat.opened(trace, style.opening), chat.tools_of(trace), style)
     written = [(turn.role, list(_runs(turn, place))) for turn in turns]
@@ -86,7 +87,7 @@ def row(trace: Trace, form: Format, style: chat.Style, place: Callable[[Frame], 
         for run in runs:
             if found := _TAKEN[form].search(run.text):
                 raise UnfitError(f"its text holds {found.group()!r}, which {form} would not read as text")
-            if _HALF.search(run.text):
+            if _LONE_SURROGATE.search(run.text):
                 raise UnfitError("its text holds half a character, which a file in UTF-8 cannot")
     pictures = [run.picture for _, runs in written for run in runs if run.picture is not None]
     match form:
@@ -128,9 +129,9 @@ def _runs(turn: chat.Turn, place: Callable[[Frame], str]) -> Iterator[_Run]:
         yield _Run(text, own)
 
 
-def _trl(role: str, runs: Sequence[_Run]) -> dict[str, Any]:
-    """`masked` is ours: TRL hands parts on as they are, and our template puts no loss on those."""
-    parts: list[dict[str, Any]] = []
+def _trl(role: str, runs: Sequence[_Run]) -> dict[str, JSON]:
+    """TRL passes parts on unchanged, and our chat template puts no loss on those with `masked`."""
+    parts: list[dict[str, JSON]] = []
     for run in runs:
         if run.picture is not None:
             parts.append({"type": "image"})
@@ -143,7 +144,7 @@ def _tagged(runs: Sequence[_Run]) -> str:
     return "".join(run.text if run.picture is None else "<image>" for run in runs)
 
 
-def _swift(role: str, runs: Sequence[_Run]) -> Iterator[dict[str, Any]]:
+def _swift(role: str, runs: Sequence[_Run]) -> Iterator[dict[str, JSON]]:
     if role != "assistant":
         yield {"role": role, "content": _tagged(runs)}
         return

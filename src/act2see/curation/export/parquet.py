@@ -1,4 +1,4 @@
-"""Traces as a Parquet table: one row a trace, its frames' files inside, everything there to rebuild it. Needs pyarrow."""
+"""Traces as a Parquet table: one row a trace, with its frames' files, from which the trace can be rebuilt. Needs pyarrow."""
 
 import io
 import json
@@ -14,9 +14,10 @@ from act2see.core.errors import StoreError
 from act2see.core.trace import Trace
 from act2see.storage.codec import FORMAT_VERSION
 from act2see.storage.records import read_trace
+from act2see.storage.runs import JSON
 
 ROWS_AT_ONCE = 16
-"""Rows that are in memory together, and in one row group. Our choice: a row holds its frames, some MB of them."""
+"""Rows in memory at once, and in one row group. Our choice: a row holds some MB of frames."""
 
 _FRAME = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
 _COLUMNS: list[tuple[str, Any]] = [
@@ -29,8 +30,8 @@ _COLUMNS: list[tuple[str, Any]] = [
     ("trace", pyarrow.string()),
     ("frames", pyarrow.list_(_FRAME)),
 ]
-# `datasets` reads this and gives `frames` as pictures.
-_FEATURES: dict[str, Any] = {
+# `datasets` reads this and decodes `frames` as pictures.
+_FEATURES: dict[str, JSON] = {
     **{name: {"dtype": "string", "_type": "Value"} for name in ("id", "video", "question", "answer", "trace")},
     "choices": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
     "looks": {"dtype": "int64", "_type": "Value"},
@@ -40,11 +41,11 @@ SCHEMA = pyarrow.schema(_COLUMNS, metadata={"huggingface": json.dumps({"info": {
 """`trace` is the trace's record as in traces.jsonl, `frames` the files that it names; the other columns repeat parts of it, to search by."""
 
 
-def write(path: Path, traces: Iterable[tuple[Trace, dict[str, Any], Mapping[str, bytes]]]) -> int:
-    """Write traces with their records and frames' files; how many there were."""
+def write(path: Path, traces: Iterable[tuple[Trace, Mapping[str, JSON], Mapping[str, bytes]]]) -> int:
+    """Write traces with their records and frames' files; returns the number of rows."""
     done = 0
     with parquet.ParquetWriter(path, SCHEMA) as table:
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         for trace, record, frames in traces:
             rows.append(_row(trace, record, frames))
             done += 1
@@ -61,7 +62,7 @@ def read(path: Path) -> Iterator[Trace]:
     try:
         table = parquet.ParquetFile(path)
         if not table.schema_arrow.equals(SCHEMA):
-            raise StoreError(f"{path} is no table of traces: its columns are {', '.join(table.schema_arrow.names)}")
+            raise StoreError(f"{path} is not a table of traces: its columns are {', '.join(table.schema_arrow.names)}")
         for batch in table.iter_batches(batch_size=1):
             (row,) = batch.to_pylist()
             yield _trace(row)
@@ -69,7 +70,7 @@ def read(path: Path) -> Iterator[Trace]:
         raise StoreError(f"cannot read {path}: {(str(error).splitlines() or [''])[0]}") from error
 
 
-def _row(trace: Trace, record: dict[str, Any], frames: Mapping[str, bytes]) -> dict[str, Any]:
+def _row(trace: Trace, record: Mapping[str, JSON], frames: Mapping[str, bytes]) -> dict[str, object]:
     return {
         "id": _utf8(trace.id),
         "video": _utf8(trace.video),
@@ -83,7 +84,7 @@ def _row(trace: Trace, record: dict[str, Any], frames: Mapping[str, bytes]) -> d
 
 
 def _utf8(text: str) -> str:
-    """Half a character, which a tokenizer may leave and UTF-8 cannot hold, becomes a question mark: in the columns to search by, not in the trace."""
+    """Replace lone surrogates, which UTF-8 cannot encode, by question marks: in the searchable columns only, not in the trace."""
     return text.encode(errors="replace").decode()
 
 
@@ -97,7 +98,7 @@ def _trace(row: dict[str, Any]) -> Trace:
             with Image.open(io.BytesIO(frames[name]), formats=("PNG", "JPEG")) as opened:
                 image = opened.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise StoreError(f"trace {row['id']}: its frame {name} is no picture") from error
+            raise StoreError(f"trace {row['id']}: its frame {name} is not a picture") from error
         image.info = {}
         return image
 

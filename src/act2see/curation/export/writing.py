@@ -1,26 +1,27 @@
-"""The folder of an export: rows, pictures beside them, and export.json, which says where they came from and what was left out."""
+"""The folder of an export: rows, pictures beside them, and export.json, which records the source run and what was left out."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
 
-import act2see
+from act2see._version import __version__
+from act2see.config import ExportConfig
 from act2see.core import chat
 from act2see.core.errors import ConfigError, InternalError, StoreError
 from act2see.core.trace import Frame, Trace
 from act2see.curation.export.formats import LLAMAFACTORY_INFO, Format, UnfitError, rendering_of, row
 from act2see.execution.faults import unexpected
+from act2see.execution.progress import ProgressCallback, counted
 from act2see.storage.folders import whole_folder
-from act2see.storage.runs import Run
+from act2see.storage.runs import JSON, Run
 
 MANIFEST = "export.json"
-"""Tells an export from any other folder, so that only an export is ever replaced."""
+"""Marks a folder as an export, so that only an export is ever replaced."""
 ROWS: dict[Format, str] = {"trl": "metadata.jsonl", "llamafactory": "train.jsonl", "swift": "train.jsonl", "parquet": "traces.parquet"}
-"""The file of rows. TRL's is named as `datasets` wants it, which then finds the pictures by paths relative to it."""
+"""The file of rows. TRL's has the name that `datasets` expects, which then finds the pictures by paths relative to it."""
 TEMPLATE = "chat_template.jinja"
 
 
@@ -30,7 +31,7 @@ class Stored:
 
     id: str
     trace: Trace
-    record: Any
+    record: Mapping[str, JSON]
     files: dict[int, Path]
 
 
@@ -43,25 +44,22 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportResult:
     """What an export holds."""
 
     folder: Path
     traces: int
     images: int
+    """Picture files beside the rows; 0 for parquet, which holds them."""
     rendering: chat.Rendering | None
+    """None for parquet, which keeps the steps."""
     skipped: tuple[Skipped, ...]
 
 
-def count(run: Run) -> int:
-    """How many traces a run holds, answered or not."""
-    return sum(1 for _ in run.places())
-
-
 def stored(run: Run) -> "Iterator[Stored | Skipped]":
-    """A run's answered traces in their order, each question once: of several traces about one the last, as everywhere.
+    """A run's answered traces in their order, each question once: the last of several traces about one question, as everywhere.
 
-    The others are there as `Skipped`, and so is each line that is no trace, and a trace of which a frame cannot be read.
+    The others come as `Skipped`, and so does each line that is not a trace, and each trace with a frame that cannot be read.
     """
     names, left_out = _left_out(run)
     for place in run.places():
@@ -77,9 +75,9 @@ def stored(run: Run) -> "Iterator[Stored | Skipped]":
 
 
 def _left_out(run: Run) -> tuple[dict[int, str], dict[int, Skipped]]:
-    """The traces' ids by line, and what is left out before any picture is read.
+    """The traces' ids by line, and the traces left out before any picture is read.
 
-    Two traces are about one question if they share its id, or its words, choices and video.
+    Two traces are about the same question if they share its id, or its words, choices and video.
     """
     lines = [place.line for place in run.places()]
     found: dict[int, Skipped] = {}
@@ -102,31 +100,23 @@ def _left_out(run: Run) -> tuple[dict[int, str], dict[int, Skipped]]:
 
 
 def _without_folder(said: str, run: Run) -> str:
-    """What is wrong, without where the run lies: export.json may be published."""
+    """The reason without the run's own path: export.json may be published."""
     return said.replace(f"{run.folder}/", "")
 
 
-def export(
-    run: Run,
-    traces: "Iterable[Stored | Skipped]",
-    out: Path,
-    form: Format,
-    *,
-    rendering: Literal["auto"] | chat.Rendering = "auto",
-    opening: str = "",
-    overwrite: bool = False,
-) -> Exported:
-    """Write the answered ones of `traces` into the folder `out`, which is there whole or not at all.
+def export_run(run: Run, options: ExportConfig, progress: ProgressCallback | None = None) -> ExportResult:
+    """Write a run's answered traces as another trainer's data into the folder `options.out`, atomically. `progress` counts the run's traces.
 
-    `opening` is what the model's chat template puts at the start of its turn (`<think>\\n` for Qwen3-VL-Thinking). `overwrite` lets an earlier export
-    be replaced. Raises `ConfigError` for what cannot be written and when nothing is left to export, `StoreError` for a run that cannot be read.
+    Raises `ConfigError` for what cannot be written and when nothing is left to export, `StoreError` for a run that cannot be read.
     """
-    written = rendering_of(form, rendering)
-    style = chat.Style(written or "same_turn", opening=opening)
+    form, out = options.format, options.out
+    rendering = rendering_of(form, options.rendering)
+    style = chat.Style(rendering or "same_turn", opening=options.opening)
     skipped: list[Skipped] = []
     if _inside(out, run.folder):
         raise ConfigError(f"cannot export into {out}: it lies in the run itself; give another folder")
-    with whole_folder(out, replaces=MANIFEST if overwrite else None) as folder:
+    traces = counted(stored(run), progress, "traces", sum(1 for _ in run.places()))
+    with whole_folder(out, replaces=MANIFEST if options.overwrite else None) as folder:
         if form == "parquet":
             done, images = _write_table(folder / ROWS[form], run, traces, skipped), 0
         else:
@@ -138,11 +128,11 @@ def export(
             (folder / TEMPLATE).write_text(content, encoding="utf-8")
         if form == "llamafactory":
             (folder / "dataset_info.json").write_text(_pretty(LLAMAFACTORY_INFO), encoding="utf-8")
-        about = {"act2see": act2see.__version__, "format": form, "rendering": written, "run": {"command": run.command, "digest": run.digest}}
+        about = {"act2see": __version__, "format": form, "rendering": rendering, "run": {"command": run.command, "digest": run.digest}}
         (folder / MANIFEST).write_text(
             _pretty({**about, "traces": done, "images": images, "skipped": [asdict(one) for one in skipped]}), encoding="utf-8"
         )
-    return Exported(out, done, images, written, tuple(skipped))
+    return ExportResult(out, done, images, rendering, tuple(skipped))
 
 
 def _inside(out: Path, folder: Path) -> bool:
@@ -204,5 +194,5 @@ def _write_table(path: Path, run: Run, traces: "Iterable[Stored | Skipped]", ski
     return write(path, ((one.trace, one.record, files_of(one)) for one in _usable(traces, skipped)))
 
 
-def _pretty(value: Any) -> str:
+def _pretty(value: Mapping[str, JSON]) -> str:
     return json.dumps(value, indent=2) + "\n"

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from act2see import registry
 from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig

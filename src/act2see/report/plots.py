@@ -1,10 +1,9 @@
-"""How well each frame of a video fits a text, drawn over time; and what several runs' accuracy costs."""
+"""Plots by matplotlib (`act2see[plot]`): a retriever's scores over time, and the accuracy of several runs over their cost."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -14,35 +13,36 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import one_line
 from act2see.core.trace import Frame
+from act2see.evaluation.tradeoff import Tradeoff
 from act2see.tools.retrievers.selection import Curve
 
 _LINE, _PICK, _SPAN, _THRESHOLD = "#1f5fa8", "#c2410c", "#f6c453", "#555555"
 _MINUTE_SECONDS = 60
 _TITLE_LETTERS = 90
-_TIMES_SHOWN = 4  # more would lie over each other
+_TIMES_SHOWN = 4  # more would overlap
 
 
-def draw(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
-    """Write the scores over time with the picks marked in their order, their spans shaded and the threshold as a line. Raises `ConfigError`."""
+def draw_scores(curve: Curve, frames: Sequence[Frame], title: str, path: Path) -> None:
+    """Write the scores over time, the chosen frames numbered, their spans shaded, the threshold as a line. Raises `ConfigError`."""
     with _figure(path, (10, 3.6)) as axes:
         _curve(axes, curve)
         _picks(axes, frames)
         _labels(axes, curve, one_line(title))
 
 
-def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, path: Path) -> None:
-    """Write each run's accuracy with its 95 % interval over its cost; the runs that no other beats in both are joined. Raises `ConfigError`."""
+def draw_tradeoff(found: Tradeoff, path: Path) -> None:
+    """Write each run's accuracy with its 95 % interval over its cost; the runs on the Pareto front are joined. Raises `ConfigError`."""
     with _figure(path, (7.5, 4.6)) as axes:
-        for place, point in enumerate(sorted(points, key=lambda one: float(one["cost"]))):
-            low, high = point["accuracy_95"] or (point["accuracy"], point["accuracy"])
-            colour = _LINE if point["is_best"] else _THRESHOLD
-            at = (point["cost"], 100 * point["accuracy"])
+        for place, point in enumerate(sorted(found.points, key=lambda one: one.cost)):
+            low, high = point.accuracy_95 or (point.accuracy, point.accuracy)
+            colour = _LINE if point.is_best else _THRESHOLD
+            at = (point.cost, 100 * point.accuracy)
             axes.errorbar(*at, yerr=[[at[1] - 100 * low], [100 * high - at[1]]], fmt="o", color=colour, capsize=3, markersize=5)
-            axes.annotate(Path(point["run"]).name, at, xytext=(7, (6, -13)[place % 2]), textcoords="offset points", color=colour, parse_math=False)
-        best = sorted((point["cost"], 100 * point["accuracy"]) for point in points if point["is_best"])
+            axes.annotate(Path(point.run).name, at, xytext=(7, (6, -13)[place % 2]), textcoords="offset points", color=colour, parse_math=False)
+        best = sorted((point.cost, 100 * point.accuracy) for point in found.points if point.is_best)
         axes.plot(*zip(*best, strict=True), color=_LINE, linewidth=0.9, linestyle=":", zorder=0)
-        axes.set_title(one_line(title), loc="left", parse_math=False)
-        axes.set_xlabel(unit)
+        axes.set_title(one_line(f"{found.benchmark}: accuracy over {found.unit} an answer"), loc="left", parse_math=False)
+        axes.set_xlabel(found.unit)
         axes.set_ylabel("right (%)")
         axes.margins(x=0.22, y=0.12)
         axes.grid(alpha=0.25)
@@ -50,9 +50,9 @@ def draw_tradeoff(points: Sequence[Mapping[str, Any]], title: str, unit: str, pa
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Iterator[Axes]:
-    """Axes to draw into; the file is written when the block ends, the same for the same drawing."""
+    """Yield axes to draw into and write the file at the end; equal drawings give equal files."""
     with rc_context({"svg.hashsalt": "act2see", "font.size": 9}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a text may be in letters that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph")  # the font may lack letters of a query
         figure = Figure(figsize=size, layout="constrained")
         yield figure.add_subplot()
         try:
@@ -86,7 +86,7 @@ def _labels(axes: Axes, curve: Curve, title: str) -> None:
     axes.set_xlabel("time" if end >= _MINUTE_SECONDS else "time (s)")
     axes.set_ylabel("score")
     axes.set_xlim(0, max(end, 1e-3))
-    axes.margins(y=0.18)  # room for the picks' times
+    axes.margins(y=0.18)  # room for the times of the chosen frames
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 2, 3, 6, 10] if end >= _MINUTE_SECONDS else [1, 2, 5, 10]))
     if end >= _MINUTE_SECONDS:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _minutes(seconds)))

@@ -1,0 +1,191 @@
+"""One look at one video without a model that reasons: find the frames that fit a text, or generate a picture from one of them."""
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from act2see import registry
+from act2see.config import GenerateConfig, RetrieveConfig, SearchConfig
+from act2see.core.errors import ConfigError, OutOfMemoryToolError, ScopeError, ToolError, UnsupportedSizeError
+from act2see.core.interfaces import Retriever
+from act2see.core.trace import Frame, Provenance
+from act2see.execution.progress import ProgressCallback
+from act2see.storage.frames import save_picture
+from act2see.synthetic.scope import FORCED, refusal_to_search
+from act2see.tools.index import Progress
+from act2see.tools.retrievers.search import SearchRetriever
+from act2see.tools.retrievers.selection import Curve
+from act2see.video import Video
+
+_log = logging.getLogger(__name__)
+
+_GAP_PIXELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveResult:
+    """The frames found by `find_frames`, best first, with times in seconds and full-size pictures."""
+
+    frames: tuple[Frame, ...]
+    curve: Curve | None
+    """The score of every frame searched; None where the retriever gives none."""
+    notice: str | None = None
+    """Why the result may be unreliable, where `force` let an embedded model search a video outside its scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedFiles:
+    """The files of one generated picture."""
+
+    picture: Path
+    anchor: Path
+    pair: Path
+
+    @classmethod
+    def beside(cls, picture: Path) -> "GeneratedFiles":
+        """The picture's own path, and NAME-anchor and NAME-pair in the same folder."""
+        anchor, pair = (picture.with_name(f"{picture.stem}-{what}{picture.suffix}") for what in ("anchor", "pair"))
+        return cls(picture, anchor, pair)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """The picture made by `generate_frame`, and the frame of the video that it was made from."""
+
+    picture: Frame
+    anchor: Frame
+    provenance: Provenance
+    """Prompt, model, seed, strength and the scores of the picture's check."""
+    notice: str | None = None
+    """As in `RetrieveResult`."""
+
+    @property
+    def pair(self) -> Frame:
+        """Both side by side, the anchor on the left. It carries the picture's provenance, so its file says that it shows a generated picture."""
+        width, height = self.anchor.image.size
+        both = Image.new("RGB", (2 * width + _GAP_PIXELS, height), "white")
+        both.paste(self.anchor.image, (0, 0))
+        both.paste(self.picture.image, (width + _GAP_PIXELS, 0))
+        return replace(self.picture, image=both)
+
+    def save(self, path: Path) -> GeneratedFiles:
+        """Write the picture to `path`, the anchor and the pair beside it; each file is written whole or not at all. Raises `StoreError`."""
+        files = GeneratedFiles.beside(path)
+        save_picture(files.picture, self.picture)
+        save_picture(files.anchor, self.anchor)
+        save_picture(files.pair, self.pair)
+        return files
+
+
+def find_frames(
+    video: Video | str | os.PathLike[str], query: str, options: RetrieveConfig = RetrieveConfig(), progress: ProgressCallback | None = None
+) -> RetrieveResult:
+    """Find the `options.top` frames of a video that fit a text best; nothing is written. `progress` counts the frames indexed.
+
+    Warns where no frame passes the retriever's threshold. Raises `ConfigError` for an empty query or a retriever that cannot be used, `ScopeError`
+    where the embedded retriever does not know the video, `VideoError` for what is no video, `ToolError` where nothing is found.
+    """
+    text = _text("query", query)
+    opened = _opened(video)
+    notice = _check_scope(options, opened)
+    retriever = _retriever(options, opened, progress)
+    if retriever is None:
+        raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
+    curve = None
+    if isinstance(retriever, SearchRetriever):
+        found = retriever.search(opened, text, count=options.top)
+        frames, curve = found.frames, found.curve
+        for note in found.notes:
+            _log.warning("%s", note)
+    else:
+        frames = tuple(retriever.find(opened, text, shown=(), count=options.top))
+    if all(frame.match is not None and frame.match.is_fallback for frame in frames):
+        threshold = "" if curve is None else f" of {curve.threshold:g}"
+        _log.warning("no frame found passes the retriever's threshold%s: take what follows as a guess", threshold)
+    return RetrieveResult(frames, curve, notice)
+
+
+def save_frames(result: RetrieveResult, folder: Path) -> tuple[Path, ...]:
+    """Write the frames as PNG files named by their time, each whole or not at all. Raises `ConfigError` for the folder, `StoreError` for a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a folder that can be written") from error
+    files = tuple(folder / f"{frame.seconds or 0:09.3f}.png" for frame in result.frames)
+    for path, frame in zip(files, result.frames, strict=True):
+        save_picture(path, frame)
+    return files
+
+
+def generate_frame(
+    video: Video | str | os.PathLike[str], prompt: str, options: GenerateConfig = GenerateConfig(), progress: ProgressCallback | None = None
+) -> GenerateResult:
+    """Generate a picture of something that never happened in a video, from the frame that fits the prompt best or the one at `options.at` seconds.
+
+    Nothing is written; see `GenerateResult.save`. `progress` counts the frames indexed. Raises as `find_frames` does, and `ToolError` where no
+    picture passes the check.
+    """
+    text = _text("prompt", prompt)
+    opened = _opened(video)
+    notice = _check_scope(options, opened)
+    retriever = _retriever(options, opened, progress)
+    anchor = _anchor(opened, text, retriever, options.at)
+    generator = registry.generator(options.generator, options, retriever, has_anchor=True)
+    if generator is None:
+        raise ConfigError("nothing can be imagined with generator 'none': name one, such as micro or diffusers:flux2-klein")
+    if progress is not None:
+        progress(0, None, "imagining")
+    try:
+        made = generator.generate(text, anchor, seed=options.seed or 0)
+    except ToolError as error:
+        raise ToolError(f"{error}; {_advice(error)}") from error
+    if made.provenance is None:
+        raise ToolError(f"generator {generator.name} gave a frame without its provenance")
+    return GenerateResult(made, anchor, made.provenance, notice)
+
+
+def _text(what: str, text: str) -> str:
+    if not text.strip():
+        raise ConfigError(f"the {what} is empty: write something")
+    return text.strip()
+
+
+def _opened(video: Video | str | os.PathLike[str]) -> Video:
+    return video if isinstance(video, Video) else Video(video)
+
+
+def _check_scope(options: SearchConfig, video: Video) -> str | None:
+    """The notice for a video that the embedded models do not know, where `force` is set; None where they know it. Raises `ScopeError` otherwise."""
+    if not registry.scope(options).is_limited or (refused := refusal_to_search(video)) is None:
+        return None
+    if not options.force:
+        raise ScopeError(refused)
+    _log.warning("%s", FORCED)
+    return FORCED
+
+
+def _retriever(options: SearchConfig, video: Video, progress: ProgressCallback | None) -> Retriever | None:
+    def tell(now: Progress) -> None:
+        assert progress is not None
+        progress(now.done, now.total, f"indexing {video.path.name}")
+
+    return registry.retriever(options.retriever, options, None if progress is None else tell)
+
+
+def _anchor(video: Video, prompt: str, retriever: Retriever | None, seconds: float | None) -> Frame:
+    if seconds is not None:
+        return video.frame_at(seconds)
+    if retriever is None:
+        raise ConfigError("retriever 'none' finds no frame to change: name one, or the frame's seconds with --at")
+    return retriever.find(video, prompt, shown=())[0]
+
+
+def _advice(error: ToolError) -> str:
+    if isinstance(error, OutOfMemoryToolError):
+        return "try --memory group-offload or nf4, or a video of smaller frames"
+    if isinstance(error, UnsupportedSizeError):
+        return "give a video of another shape, or another --generator"
+    return "try another --seed, more --tries, or --judge none to see what came"
