@@ -10,7 +10,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # Processes that the tests are spread over: one a core. `make test JOBS=0` runs them in one, as a debugger needs.
 JOBS ?= logical
 
-.PHONY: demo test lint lock micro clean
+# Not for a build that has no network: Material for MkDocs announces its successor.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: demo test lint docs lock micro clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -24,6 +27,11 @@ lint: $(STAMP)
 	$(RUN)/ruff check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/mkdocs build --quiet --strict
+
+# The documentation as a site, in site/.
+docs: $(STAMP)
+	$(RUN)/mkdocs build --strict
 
 # The lock anew; versions that pyproject.toml still allows stay. All of them newer: make lock UPGRADE=--upgrade. One package: UPGRADE='-P av'.
 lock:
@@ -52,4 +60,4 @@ $(STAMP): pyproject.toml requirements.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
