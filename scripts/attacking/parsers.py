@@ -29,7 +29,7 @@ from act2see.core.interfaces import Sample
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Trace
 from act2see.evaluation.scores import read_score
 from act2see.registry import data_set
-from act2see.storage import codec as records
+from act2see.storage import codec, records
 from attacking.drawn import (
     PIXEL,
     choices,
@@ -208,7 +208,7 @@ def _(value: Any) -> None:
 )
 def _(content: bytes) -> None:
     with refused(StoreError):
-        records.parse_json(content)
+        codec.parse_json(content)
 
 
 def _name(frame: Frame) -> str:
@@ -217,9 +217,9 @@ def _name(frame: Frame) -> str:
 
 @law("a trace is written and read", 1000, traces)
 def _(trace: Trace) -> None:
-    written = records.canonical_json(records.encode_trace(trace, _name))
-    read = records.decode_trace(records.parse_json(written.encode()), _load)
-    assert records.canonical_json(records.encode_trace(read, _name)) == written
+    written = codec.canonical_json(records.encode_trace(trace, _name))
+    read = records.decode_trace(codec.parse_json(written.encode()), _load)
+    assert codec.canonical_json(records.encode_trace(read, _name)) == written
 
 
 def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
