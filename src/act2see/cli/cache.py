@@ -1,9 +1,9 @@
-"""`act2see cache`: what is kept between runs, and how to be rid of it."""
+"""`act2see cache`: list, prune or clear the cache."""
 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter, Token
 
@@ -13,7 +13,7 @@ from act2see.storage.cache import Cache, Entry, digest_in
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
-cache = App(name="cache", help="What is kept of videos between runs: list it, or remove it. All of it can be made again.")
+cache = App(name="cache", help="List or remove what is cached of videos between runs. All of it can be computed again.")
 
 
 def _bytes(_kind: type, tokens: Sequence[Token]) -> int:
@@ -31,12 +31,12 @@ Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
 
 @cache.command(name="ls")
 def list_entries(*, json: Json = False) -> int:
-    """List the videos of which something is kept, the least recently used first, with its size and the time of its last use."""
+    """List the cached videos, least recently used first, with size and time of last use."""
     kept = Cache()
     entries = kept.entries()
     total = sum(entry.size_bytes for entry in entries)
     if json:
-        _print_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries, kept.labels())})
+        say_json({"folder": str(kept.folder), "max_bytes": kept.max_bytes, "total_bytes": total, "entries": _records(entries, kept.labels())})
         return ANSWERED
     for video, parts in _by_video(entries, kept.labels()):
         size, used_at = sum(entry.size_bytes for entry in parts), max(entry.used_at for entry in parts)
@@ -46,40 +46,36 @@ def list_entries(*, json: Json = False) -> int:
 
 
 @cache.command
-def prune(*, max_size: Annotated[Size, Parameter(help="How much may stay, such as 5GB or 500MB.")], json: Json = False) -> int:
-    """Remove the least recently used entries until the rest is no larger than --max-size."""
-    return _tell_removed(Cache(), max_size, as_json=json)
+def prune(*, max_size: Annotated[Size, Parameter(help="Size to keep, such as 5GB or 500MB.")], json: Json = False) -> int:
+    """Remove the least recently used entries until the cache is no larger than --max-size."""
+    return _say_removed(Cache(), max_size, as_json=json)
 
 
 @cache.command
 def clear(*, json: Json = False) -> int:
-    """Remove everything that is kept."""
-    return _tell_removed(Cache(), -1, as_json=json)
+    """Remove everything in the cache."""
+    return _say_removed(Cache(), -1, as_json=json)
 
 
-def _tell_removed(kept: Cache, max_bytes: int, *, as_json: bool) -> int:
+def _say_removed(kept: Cache, max_bytes: int, *, as_json: bool) -> int:
     labels = kept.labels()
     removed = kept.prune(max_bytes)
     freed = sum(entry.size_bytes for entry in removed)
     left = sum(entry.size_bytes for entry in kept.entries())
     if as_json:
-        _print_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed, labels)})
+        say_json({"folder": str(kept.folder), "removed_bytes": freed, "total_bytes": left, "removed": _records(removed, labels)})
     else:
         say(f"removed {_entries(len(removed))}, {_size(freed)}; {_size(left)} left in {kept.folder}")
     return ANSWERED
 
 
-def _print_json(told: dict[str, Any]) -> None:
-    say_json(told)
-
-
-def _records(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def _records(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[dict[str, object]]:
     named = ((entry, labels.get(digest_in(entry.name) or "")) for entry in entries)
     return [{"name": entry.name, "video": video, "size_bytes": entry.size_bytes, "used_at": entry.used_at} for entry, video in named]
 
 
 def _by_video(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[tuple[str, list[Entry]]]:
-    """What is kept of each video, by its name; of two videos of one name, each has its line. What is no video's goes by its own name."""
+    """Entries by video, named by the video's file; two videos of one name get a line each. Entries of no video go by their own name."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         found.setdefault(digest_in(entry.name) or entry.name, []).append(entry)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(), config: SettingsFile = None) -> int:
     """Answer questions about four bundled clips with the embedded models.
 
-    Needs no GPU, account or download. Writes a report of all of them, one that was answered by a retrieved frame first.
+    Needs no GPU, account or download. Writes one report of all questions.
     """
     del config
     from act2see import registry
@@ -34,7 +34,7 @@ def demo(*, settings: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig(),
 def answer_demo(
     folder: Path, report: Path, backend: "Backend", retriever: "Retriever | None", generator: "Generator | None", how: ModelConfig
 ) -> int:
-    """Answer a folder's questions one after the other, print a line about each, and write one report."""
+    """Answer a folder's questions in order, print a line for each, and write one report that numbers them the same way."""
     from act2see.core.chat import chosen
     from act2see.core.engine import new_trace, reason
     from act2see.registry import loop_options
@@ -58,7 +58,6 @@ def answer_demo(
         ways += ["imagined a picture"] if any(look["imagined"] for look in looks_of(trace)) else []
         seen = " and ".join(ways) or "the first frames were enough"
         say(f"{number}. {trace.question} {said} ({verdict}; {seen})")
-    traces.sort(key=lambda trace: not any(look["seconds"] is not None for look in looks_of(trace)))  # a retrieved frame is what there is to see first
     write_report(traces, report)
     say(f"report: {report}")
     return ANSWERED

@@ -6,6 +6,7 @@ A file's top-level keys hold for every command that has them, those in a table (
 from act2see.config.commands import (
     AskConfig,
     CompareConfig,
+    DataCheckConfig,
     DemoConfig,
     EvalConfig,
     EvalExecutionConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "ConstructConfig",
     "ConstructExecutionConfig",
     "ContaminationConfig",
+    "DataCheckConfig",
     "DemoConfig",
     "EvalConfig",
     "EvalExecutionConfig",

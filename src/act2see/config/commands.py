@@ -159,6 +159,18 @@ class EvalExecutionConfig(RayConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class DataCheckConfig:
+    """A downloaded data set, checked."""
+
+    data: Path
+    """Folder of its questions and videos, or the file of questions in it."""
+    subtitles: Annotated[bool, Parameter(negative="")] = False
+    """Video-MME: read the subtitles too."""
+    json: bool = False
+    """Print one line of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompareConfig:
     """Two runs over the same benchmark, question by question."""
 

@@ -1,4 +1,4 @@
-"""The pictures of a page: each different one is scaled and encoded once, however often it is shown."""
+"""The pictures of a page: each distinct one is scaled and encoded once, however often it is shown."""
 
 import base64
 import hashlib
@@ -10,7 +10,20 @@ from PIL import Image
 from act2see.storage.image_metadata import Kind, imagined_metadata
 
 _JPEG_QUALITY = 82
-_DRAWN_COLOURS = 256  # a picture with more was hardly drawn, and as a PNG, which is exact, it would be larger than as a JPEG
+_DRAWN_COLOURS = 256  # more colours mean a photograph, which as a lossless PNG would be larger than as a JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bounds on the pictures of a page: longest sides in pixels, and how many initial frames are shown (evenly chosen)."""
+
+    inserted_pixels: int = 640
+    initial_pixels: int = 320
+    max_initial: int = 64
+
+
+PAGE = Sizes()
+"""A report with 64 initial frames stays below about 2 MB. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +46,19 @@ class Embedded:
 
 
 class Album:
-    """Collects the pictures of one page."""
+    """Collects the pictures of one page. A picture's name is a digest of its content, so pages that share a document never mix theirs up."""
 
-    def __init__(self) -> None:
-        self._names: dict[bytes, str] = {}
+    def __init__(self, sizes: Sizes = PAGE) -> None:
+        self.sizes = sizes
         self._images: dict[str, tuple[Image.Image, int, bool]] = {}
 
     def add(self, image: Image.Image, longest_side: int, *, imagined: bool = False) -> Picture:
         """Show a picture with at most `longest_side` pixels; one that is already there is kept once, at the larger of its sizes.
 
-        An imagined one is never the same as a real one, and its file says inside what it is.
+        A generated picture is never the same as a real one, and its file's metadata says what it is.
         """
         image = image if image.mode == "RGB" else image.convert("RGB")
-        key = hashlib.sha256(f"{image.size} {imagined}".encode() + image.tobytes()).digest()
-        name = self._names.setdefault(key, f"picture-{len(self._names) + 1}")
+        name = f"picture-{hashlib.sha256(f'{image.size} {imagined}'.encode() + image.tobytes()).hexdigest()[:20]}"
         before = self._images[name][1] if name in self._images else 0
         self._images[name] = (image, max(before, longest_side), imagined)
         return Picture(name, *image.size)
@@ -67,6 +79,6 @@ def _embed(name: str, image: Image.Image, longest_side: int, imagined: bool) -> 
 
 def _encoded(image: Image.Image, kind: Kind, imagined: bool) -> bytes:
     file = BytesIO()
-    # Where it came from stands beside it on the page; a prompt of any length would not fit into a JPEG.
+    # Without its provenance, which the page shows: a long prompt would not fit into a JPEG's metadata.
     image.save(file, kind, quality=_JPEG_QUALITY, **(imagined_metadata(kind) if imagined else {}))
     return file.getvalue()

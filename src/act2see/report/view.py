@@ -1,4 +1,4 @@
-"""What a page says about a trace, as plain values: the template only lays them out."""
+"""The content of a trace's page as plain values; the template only lays them out."""
 
 import math
 import re
@@ -11,22 +11,16 @@ from act2see.core import chat
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report.pictures import Album, Picture
 
-INSERTED_PIXELS = 640
-INITIAL_PIXELS = 320
-"""Longest sides of the embedded pictures: a page with 64 initial frames then stays below about 2 MB."""
-MAX_INITIAL_PICTURES = 64
-"""Of more initial frames, so many are shown, evenly chosen; the timeline marks them all."""
-
-_STRIP_HEIGHTS = 16.0  # the film strip's width in heights: 11 on a desktop, and pictures may lose a third at their sides
-_PIN_PERCENT = 10.0  # a pin's width on a phone, in percent of the timeline, for a square picture: nearer pins stand one above the other
+_STRIP_HEIGHTS = 16.0  # the film strip's aspect ratio: 11 on a desktop, and pictures may be cropped by a third at their sides
+_PIN_PERCENT = 10.0  # a square picture's pin on a phone, in percent of the timeline's width: closer pins go into another lane
 _MAX_TICKS = 6
 _NOT_IN_THE_VIDEO = "Imagined picture, not in the video"
-_SAME_SECONDS = 1e-3  # frames of a video stand further apart
+_SAME_SECONDS = 1e-3  # frames of a video are further apart
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One frame where the page shows it. `facts` are the things to know about it, by name; `anchor` is the real frame that it was made from."""
+    """One frame as the page shows it. `facts` are its provenance by name; `anchor` is the real frame that it was made from."""
 
     picture: Picture
     alt: str
@@ -39,7 +33,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One part of the reasoning. `number` counts the calls from 1; an observation has its call's."""
+    """One part of the reasoning. `number` counts the calls from 1; an observation has the number of its call."""
 
     kind: Literal["thought", "retrieve", "generate", "frames", "error", "answer"]
     text: str = ""
@@ -57,7 +51,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A retrieved frame's place on the timeline, in percent of its length. `lane` 0 is the highest."""
+    """A retrieved frame's place on the timeline, in percent of its length. `lane` 0 is the topmost."""
 
     percent: float
     title: str
@@ -68,7 +62,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A stretch of the film strip, in percent, that shows the frame at its beginning."""
+    """A span of the film strip, in percent, that shows the frame at its start."""
 
     percent: float
     width_percent: float
@@ -85,7 +79,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The video's time from left to right, with the frames that were in it: an imagined one has no place there."""
+    """The video's time from left to right, with the real frames; generated ones have no time."""
 
     slots: tuple[Slot, ...]
     dots: tuple[Dot, ...]
@@ -97,7 +91,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the time that the trace took."""
+    """A stage of the trace's cost in time."""
 
     name: str
     seconds: float
@@ -117,12 +111,12 @@ class Page:
     blocks: tuple[Block, ...]
     stages: tuple[Stage, ...]
     prefix: str = ""
-    """Before the names of places on the page, where it tells of several traces."""
+    """Prefix of the ids in the page, where it shows several traces."""
 
 
 def page(trace: Trace, album: Album, prefix: str = "") -> Page:
-    """What a page says of a trace, finished or not; its pictures are put into the album."""
-    initial, blocks = seen_and_said(trace, album, MAX_INITIAL_PICTURES)
+    """The content of a trace's page, finished or not; its pictures are added to the album."""
+    initial, blocks = seen_and_said(trace, album, album.sizes.max_initial)
     return Page(
         trace=trace,
         video=PurePath(trace.video).name,
@@ -137,7 +131,7 @@ def page(trace: Trace, album: Album, prefix: str = "") -> Page:
 
 
 def seen_and_said(trace: Trace, album: Album, most: int) -> tuple[tuple[Shown, ...], tuple[Block, ...]]:
-    """At most so many of the initial frames, and the reasoning; their pictures are put into the album."""
+    """At most `most` of the initial frames, and the reasoning; their pictures are added to the album."""
     return tuple(_initial(frame, album) for frame in evenly(trace.frames, most)), tuple(_blocks(trace, album))
 
 
@@ -148,7 +142,7 @@ def lettered(choices: Sequence[str], marked: int | None) -> tuple[tuple[str, str
 
 
 def why_no_answer(finish: Finish | None) -> str:
-    """Why a trace has no answer, in words that go on after "no answer:"."""
+    """The reason why a trace has no answer, to follow "no answer: "."""
     match finish:
         case None:
             return "the trace was cut off before its end and can be continued"
@@ -190,7 +184,7 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
                 calls, open_call = calls + 1, step
                 yield Block("generate", prompt.strip(), number=calls)
             case Observation(error=str(error)):
-                # An error after no call is about words that were meant as one.
+                # An error without a call before it is about malformed words meant as a call.
                 yield Block("error", error, number=calls if open_call else None)
                 open_call = None
             case Observation(frames=frames):
@@ -206,9 +200,9 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
 
 def _initial(frame: Frame, album: Album) -> Shown:
     if frame.provenance is not None:
-        return Shown(album.add(frame.image, INITIAL_PIXELS, imagined=True), _NOT_IN_THE_VIDEO, None, imagined=True)
+        return Shown(album.add(frame.image, album.sizes.initial_pixels, imagined=True), _NOT_IN_THE_VIDEO, None, imagined=True)
     time = None if frame.seconds is None else seconds_text(frame.seconds)
-    return Shown(album.add(frame.image, INITIAL_PIXELS), f"Initial frame at {time}" if time else "Initial frame without a time", time)
+    return Shown(album.add(frame.image, album.sizes.initial_pixels), f"Initial frame at {time}" if time else "Initial frame without a time", time)
 
 
 def _inserted(frame: Frame, wish: str, known: Sequence[Frame], album: Album) -> Shown:
@@ -216,11 +210,11 @@ def _inserted(frame: Frame, wish: str, known: Sequence[Frame], album: Album) -> 
         return _imagined(frame, known, album)
     time = seconds_text(frame.seconds)
     looked_for = f", retrieved for “{wish}”" if wish else ""
-    return Shown(album.add(frame.image, INSERTED_PIXELS), f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
+    return Shown(album.add(frame.image, album.sizes.inserted_pixels), f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
 
 
 def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:
-    picture = album.add(frame.image, INSERTED_PIXELS, imagined=True)
+    picture = album.add(frame.image, album.sizes.inserted_pixels, imagined=True)
     made = frame.provenance
     if made is None:
         return Shown(picture, _NOT_IN_THE_VIDEO, None, score_text(frame.score), imagined=True)
@@ -237,23 +231,25 @@ def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:
 
 
 def _anchor(made: Provenance, known: Sequence[Frame], album: Album) -> Shown | None:
-    """The frame that a picture was made from, where the trace holds it: elsewhere only its time is known."""
+    """The frame that a picture was made from, where the trace holds it; otherwise only its time is known."""
     if made.anchor_seconds is None:
         return None
     for frame in known:
         if frame.seconds is not None and abs(frame.seconds - made.anchor_seconds) < _SAME_SECONDS:
             time = seconds_text(frame.seconds)
-            return Shown(album.add(frame.image, INSERTED_PIXELS), f"Frame of the video at {time}, from which the imagined picture was made", time)
+            return Shown(
+                album.add(frame.image, album.sizes.inserted_pixels), f"Frame of the video at {time}, from which the imagined picture was made", time
+            )
     return None
 
 
 def seconds_text(seconds: float) -> str:
-    """A time or a duration as the page writes it."""
+    """A time or a duration as the page shows it."""
     return f"{seconds:.1f} s"
 
 
 def score_text(score: float | None) -> str | None:
-    """A retriever's score as the page writes it."""
+    """A retriever's score as the page shows it."""
     return None if score is None else f"{score:.2f}"
 
 
@@ -261,13 +257,13 @@ def score_text(score: float | None) -> str | None:
 
 
 def _timeline(trace: Trace, album: Album) -> Timeline | None:
-    """None when no frame has a time: there is nothing to draw."""
+    """None when no frame has a time."""
     initial = [(frame.seconds, frame) for frame in trace.frames if frame.seconds is not None]
     inserted = [(frame.seconds, number, frame) for number, frame in _inserted_frames(trace) if frame.seconds is not None]
     times = [*(seconds for seconds, _ in initial), *(seconds for seconds, _, _ in inserted)]
     if not times:
         return None
-    # A frame may lie beyond what the file's header promises; then the line is as long as the frames need.
+    # A frame may lie beyond the duration in the file's header; the timeline then ends at the last frame.
     length = max([trace.duration_seconds or 0.0, *times])
 
     def percent(seconds: float) -> float:
@@ -285,7 +281,7 @@ def _timeline(trace: Trace, album: Album) -> Timeline | None:
 
 
 def _inserted_frames(trace: Trace) -> Iterable[tuple[int | None, Frame]]:
-    """Every inserted frame with the number of its call."""
+    """Every inserted frame, with the number of its call."""
     calls = 0
     for step in trace.steps:
         if isinstance(step, Retrieve | Generate):
@@ -298,11 +294,11 @@ def _inserted_frames(trace: Trace) -> Iterable[tuple[int | None, Frame]]:
 def _pin(number: int | None, frame: Frame, seconds: float, percent: float, album: Album) -> Pin:
     look = "" if number is None else f"look {number}: "
     score = "" if frame.score is None else f", score {score_text(frame.score)}"
-    return Pin(percent, f"{look}frame at {seconds_text(seconds)}{score}", album.add(frame.image, INSERTED_PIXELS), number)
+    return Pin(percent, f"{look}frame at {seconds_text(seconds)}{score}", album.add(frame.image, album.sizes.inserted_pixels), number)
 
 
 def _in_lanes(pins: Sequence[Pin]) -> tuple[Pin, ...]:
-    """The pins in order of time, each in the first lane where the last one is far enough to its left."""
+    """The pins in order of time, each in the first lane where the previous pin is far enough to the left."""
     last_in_lane: list[float] = []
     placed = []
     for pin in sorted(pins, key=lambda pin: pin.percent):
@@ -314,7 +310,7 @@ def _in_lanes(pins: Sequence[Pin]) -> tuple[Pin, ...]:
 
 
 def _slots(placed: Sequence[tuple[float, Frame]], album: Album) -> Iterable[Slot]:
-    """As many frames as fit side by side, each up to the next one; every second, third, … frame if there are more."""
+    """As many frames as fit side by side, each up to the next one; every nth frame if there are more."""
     if not placed:
         return
     width, height = placed[0][1].image.size
@@ -322,7 +318,7 @@ def _slots(placed: Sequence[tuple[float, Frame]], album: Album) -> Iterable[Slot
     chosen = placed[::stride]
     stops = [*(start for start, _ in chosen[1:]), 100.0]
     for (start, frame), stop in zip(chosen, stops, strict=True):
-        yield Slot(start, stop - start, album.add(frame.image, INITIAL_PIXELS))
+        yield Slot(start, stop - start, album.add(frame.image, album.sizes.initial_pixels))
 
 
 def _tick_seconds(length: float) -> list[float]:
@@ -341,7 +337,7 @@ def _round_steps() -> Iterable[float]:
         step *= 2
 
 
-# What it cost
+# Cost
 
 
 def _stages(cost: Cost) -> tuple[Stage, ...]:
