@@ -18,40 +18,53 @@ from act2see.core.errors import ConfigError, ScopeError
 from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
 from act2see.core.trace import Frame, Step, Trace
 from act2see.curation.construct import ConstructResult, construct
+from act2see.curation.export.writing import ExportResult, export_run
 from act2see.evaluation import audit as auditing
 from act2see.evaluation import setup
 from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
+from act2see.evaluation.compare import Comparison, compare
 from act2see.evaluation.evaluate import EvalResult, evaluate
-from act2see.evaluation.runner import ProgressCallback, no_progress
+from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames
+from act2see.evaluation.frames import generate_frame as generate
+from act2see.execution.progress import ProgressCallback, counted
 from act2see.report import write_report
 from act2see.report.audit_page import render_audit
 from act2see.report.page import write_page
 from act2see.storage.runs import Run
-from act2see.synthetic.scope import NOTICE, glance, refusal_to_search
+from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance, refusal_to_search
 from act2see.tools.index import Progress
+from act2see.training.application import TrainResult, train
 from act2see.video import Video
 
 __all__ = [
     "AUDIT_PAGE",
     "AskResult",
     "AuditResult",
+    "Comparison",
     "ConstructResult",
     "EvalResult",
+    "ExportResult",
+    "GenerateResult",
     "Models",
+    "RetrieveResult",
+    "TrainResult",
     "ask",
     "audit",
+    "compare",
     "construct",
     "evaluate",
+    "export_run",
+    "find_frames",
+    "generate",
     "load_models",
     "retrieve",
+    "train",
 ]
 
 _log = logging.getLogger(__name__)
 AUDIT_PAGE = "audit.html"
 """The audit's page in its run folder."""
-
-IndexProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,8 @@ class Models:
     backend: Backend
     retriever: Retriever | None = None
     generator: Generator | None = None
+    scope: Scope = NO_LIMITS
+    """What the embedded ones among them do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +97,21 @@ class AskResult:
         return self.trace._repr_html_()
 
 
-def load_models(
-    options: ModelConfig | None = None, *, progress: ProgressCallback | None = None, index_progress: IndexProgress | None = None
-) -> Models:
-    """Load the backend, the retriever and the generator that the options name. Raises `ConfigError` and `BackendError`."""
-    options, progress = options or ModelConfig(), progress or no_progress
+def load_models(options: ModelConfig | None = None, *, progress: ProgressCallback | None = None) -> Models:
+    """Load the backend, the retriever and the generator that the options name.
+
+    `progress` counts the models loaded, and the frames of each video that the retriever indexes later. Raises `ConfigError` and `BackendError`.
+    """
+    options = options or ModelConfig()
     setup.check_models(options)
-    progress(0, 1, f"loading {options.backend}")
-    try:
-        backend = registry.backend(options.backend, options)
-    finally:
-        progress(1, 1, f"loading {options.backend}")
-    retriever = registry.retriever(options.retriever, options, index_progress) if options.max_looks else None
-    return Models(backend, retriever, registry.generator(options.generator, options, retriever))
+    (backend,) = counted((registry.backend(options.backend, options) for _ in range(1)), progress, f"loading {options.backend}", 1)
+
+    def tell(now: Progress) -> None:
+        assert progress is not None
+        progress(now.done, now.total, "indexing")
+
+    retriever = registry.retriever(options.retriever, options, None if progress is None else tell) if options.max_looks else None
+    return Models(backend, retriever, registry.generator(options.generator, options, retriever), registry.scope(options))
 
 
 def ask(
@@ -106,7 +123,6 @@ def ask(
     on_event: Callable[[Delta | Step], None] = lambda event: None,
     on_result: Callable[["AskResult"], None] = lambda result: None,
     progress: ProgressCallback | None = None,
-    index_progress: IndexProgress | None = None,
 ) -> AskResult:
     """Ask a question about a video.
 
@@ -121,9 +137,10 @@ def ask(
     setup.check_models(options)
     opened = video if isinstance(video, Video) else Video(video)
     opened.times(options.fps)  # an error in the video or the rate is raised before a model is loaded
-    notice = _screen(opened, options)
+    scope = models.scope if models is not None else registry.scope(options)
+    notice = _screen(opened, options.choices, scope)
     run = _ask_run(options)
-    loaded = models or load_models(options, progress=progress, index_progress=index_progress)
+    loaded = models or load_models(options, progress=progress)
     backend = loaded.backend
     trace = new_trace(opened, question, options.choices, fps=options.fps, id=uuid.uuid4().hex, backend=backend, max_frames=options.max_frames)
     trace.made_with |= {} if notice is None else {NOTICE: notice}
@@ -136,7 +153,7 @@ def ask(
         )
     if options.insert and loaded.retriever is not None:
         insert(trace, opened, loaded.retriever, options.insert, backend)
-    own = None if registry.scope(options).backend else notice_of(backend)
+    own = None if scope.backend else notice_of(backend)
     for warning in (own, notice):
         if warning:
             _log.warning("%s", warning)
@@ -168,15 +185,14 @@ def _ask_run(options: AskConfig) -> Run | None:
     return Run.create_or_open(options.save, command="ask", config=config, seed=options.seed)
 
 
-def _screen(video: Video, options: AskConfig) -> str | None:
+def _screen(video: Video, choices: Sequence[str], limits: Scope) -> str | None:
     """The warning that an embedded model's answer about this video needs; None where it needs none.
 
     Screened before anything heavy is loaded. Raises `ScopeError` for what the model does not know, unless the options force it.
     """
-    limits = registry.scope(options)
     if not limits.is_limited:
         return None
-    seen = glance(video, options.choices)
+    seen = glance(video, choices)
     if (refused := limits.refusal(seen)) is not None:
         raise ScopeError(refused)
     return limits.notice(seen)

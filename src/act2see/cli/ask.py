@@ -10,8 +10,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, NO_ANSWER
 from act2see.cli.opening import open_video
-from act2see.cli.output import end_line, index_progress, say_json, tell_answer
-from act2see.cli.progress import loading_status
+from act2see.cli.output import end_line, say_json, show_progress, tell_answer
 from act2see.config import AskConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.errors import Act2SeeError, ScopeError
@@ -41,14 +40,14 @@ def ask(
 
     opened = open_video(video, cached=settings.cache)
     answered = []
-    with index_progress(opened.path.name) as indexing, loading_status() as progress, printing() as show:
+    with show_progress(transient=True) as progress, printing() as show:
 
         def tell(result: api.AskResult) -> None:
             show.finish(result.trace)
             answered.append(tell_answer(result.trace, settings))
 
         try:
-            api.ask(opened, question, settings, on_event=show.event, on_result=tell, progress=progress, index_progress=indexing)
+            api.ask(opened, question, settings, on_event=show.event, on_result=tell, progress=progress)
         except ScopeError as error:
             if settings.json:
                 say_json({"answer": None, "choice": None, "finish": None, "refused": str(error)})

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, tell_faults
-from act2see.cli.progress import progress_bar
+from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
 from act2see.config import EvalConfig, ExecutionConfig, SettingsFile
 
 
@@ -27,7 +26,7 @@ def audit(
     del config
     from act2see import api
 
-    with progress_bar() as progress:
+    with show_progress() as progress:
         result = api.audit(benchmark, settings, execution, progress=progress)
     summary: Mapping[str, Any] = result.summary
     tell_faults(summary["arms"]["real"]["outcomes"], result.errors_file)

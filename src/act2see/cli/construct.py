@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, MENDABLE
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, tell_faults
-from act2see.cli.progress import progress_bar
+from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
 from act2see.config import ConstructConfig, ConstructExecutionConfig, SettingsFile
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def construct(
     del config
     from act2see import api
 
-    with progress_bar() as progress:
+    with show_progress() as progress:
         result = api.construct(source, settings, execution, progress=progress)
     summary: Mapping[str, Any] = result.summary
     tell_faults(summary["outcomes"], result.errors_file)

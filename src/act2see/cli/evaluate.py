@@ -7,8 +7,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import tell_official
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, tell_faults, tell_scores
-from act2see.cli.progress import progress_bar
+from act2see.cli.output import complain, note_questions_with_frames_left_out, say, show_progress, tell_faults, tell_scores
 from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile
 
 
@@ -28,7 +27,7 @@ def evaluate(
     from act2see import api
     from act2see.evaluation.fingerprint import headline
 
-    with progress_bar() as progress:
+    with show_progress() as progress:
         result = api.evaluate(benchmark, settings, execution, progress=progress)
     if errors := result.errors:
         complain(f"note: {len(errors)} of {len(result.scores)} questions failed; the first: {errors[0]}")

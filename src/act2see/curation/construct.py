@@ -25,19 +25,17 @@ from act2see.evaluation.evaluator import score_of_fault
 from act2see.evaluation.fingerprint import prompt_digest
 from act2see.evaluation.runner import (
     Failure,
-    ProgressCallback,
     Runner,
     RunSettings,
     StoredTraces,
     content_by_question,
-    no_progress,
     open_run,
-    reporting,
     video_folder,
     warn_of_answers,
 )
 from act2see.evaluation.scores import summarise_scores
 from act2see.execution.faults import ERRORS_FILE
+from act2see.execution.progress import ProgressCallback, counted
 from act2see.storage.runs import JSON, SAMPLES, Run
 
 _log = logging.getLogger(__name__)
@@ -95,7 +93,7 @@ def construct(
     person's reasoning unless `options.show_reference` says so. Raises `ConfigError`, `ScopeError`, `StoreError`, and `BackendError` once the backend
     has not answered for `execution.patience_seconds`.
     """
-    execution, progress = execution or ConstructExecutionConfig(), progress or no_progress
+    execution = execution or ConstructExecutionConfig()
     out = _checked(source, options, execution)
     questions = registry.source(source, options, video_folder(out))
     samples = _read(questions, execution.limit, progress)
@@ -151,12 +149,12 @@ def _settings(source: str, options: ConstructConfig) -> RunSettings:
     return RunSettings("construct", config, options.seed)
 
 
-def _read(questions: Benchmark, limit: int | None, progress: ProgressCallback) -> list[Sample]:
+def _read(questions: Benchmark, limit: int | None, progress: ProgressCallback | None) -> list[Sample]:
     """All questions at once: what speaks against their use is reported before anything is paid for."""
     samples = islice(questions.samples(), limit)
     if not isinstance(questions, SyntheticBenchmark):
         return list(samples)
-    return list(reporting(samples, progress, "clips", min(questions.count, limit or questions.count)))
+    return list(counted(samples, progress, "clips", min(questions.count, limit or questions.count)))
 
 
 def check_usable(source: str, samples: Sequence[Sample], allowed: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from act2see.evaluation import setup
 from act2see.evaluation.ablation import CONDITIONS, Audited, Auditor, Condition, ConditionResult, summarise_audit
 from act2see.evaluation.runner import (
     Failure,
-    ProgressCallback,
     Runner,
     RunSettings,
     StoredTraces,
@@ -27,6 +26,7 @@ from act2see.evaluation.runner import (
 )
 from act2see.execution.faults import ERRORS_FILE
 from act2see.execution.metering import cost_tracking
+from act2see.execution.progress import ProgressCallback
 from act2see.storage.runs import JSON
 from act2see.synthetic.scope import FORCED, NOTICE
 

@@ -31,21 +31,19 @@ from act2see.evaluation.evaluator import (
 )
 from act2see.evaluation.runner import (
     Failure,
-    ProgressCallback,
     Runner,
     RunSettings,
     StoredTraces,
     content_by_question,
     limited,
-    no_progress,
     open_run,
     question_count,
-    reporting,
     video_folder,
     warn_of_answers,
 )
 from act2see.evaluation.scores import Score, read_score, summarise_costs, summarise_scores
 from act2see.execution.faults import ERRORS_FILE
+from act2see.execution.progress import ProgressCallback, counted
 from act2see.storage.runs import JSON, Run
 from act2see.synthetic.scope import FORCED, NOTICE
 
@@ -121,7 +119,7 @@ def evaluate(
                 scores, costs, shard = merged, _costs_of(run), None
         official: Mapping[str, JSON] = {}
         if run is not None and shard is None and execution.limit is None:
-            official = official_figures(benchmark, questions, run, judged=options.official_judge, progress=progress or no_progress)
+            official = official_figures(benchmark, questions, run, judged=options.official_judge, progress=progress)
         settings = fingerprint["settings"]
         assert isinstance(settings, Mapping)
         published = beside(benchmark, settings)
@@ -277,7 +275,7 @@ def _count(options: EvalConfig, execution: EvalExecutionConfig, shard: _Shard | 
 # After the last question
 
 
-def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool, progress: ProgressCallback) -> dict[str, JSON]:
+def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool, progress: ProgressCallback | None) -> dict[str, JSON]:
     """The official figures over every question that the benchmark has and, if wanted, those of its judge; empty without an official rule.
 
     A judge is asked four questions an answer; what it was asked before is not asked again.
@@ -288,7 +286,7 @@ def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool,
     found: dict[str, JSON] = official_summary(name, pairs)
     inner = benchmark.benchmark if isinstance(benchmark, ShuffledOptions) else benchmark
     if judged and isinstance(inner, VCRBench):
-        found["official_judged"] = inner.figures(reporting(pairs, progress, "answers judged", len(pairs)))
+        found["official_judged"] = inner.figures(counted(pairs, progress, "answers judged", len(pairs)))
     return found
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from act2see.config import ExecutionConfig
 from act2see.core.errors import ConfigError, InternalError, StoreError
@@ -20,6 +20,7 @@ from act2see.evaluation.evaluator import changed, told_changes
 from act2see.evaluation.scores import read_score
 from act2see.execution.faults import Faults, unexpected
 from act2see.execution.pool import CircuitBreaker, imap_unordered
+from act2see.execution.progress import ProgressCallback
 from act2see.storage.atomic import check_writable_place, writing
 from act2see.storage.locks import at_work
 from act2see.storage.runs import JSON, Place, Run
@@ -30,26 +31,6 @@ R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _NAMED = 3
 """Questions that a warning names."""
-
-
-class ProgressCallback(Protocol):
-    """Receives how many items are done."""
-
-    def __call__(self, done: int, total: int | None, what: str, /) -> None:
-        """`total` is None where it is not known; `what` names the items, as in `questions`."""
-        ...
-
-
-def no_progress(_done: int, _total: int | None, _what: str, /) -> None:
-    """Report nothing."""
-
-
-def reporting(items: Iterable[T], progress: ProgressCallback, what: str, total: int | None) -> Iterator[T]:
-    """The same items; each is reported once the caller is done with it."""
-    progress(0, total, what)
-    for done, item in enumerate(items, start=1):
-        yield item
-        progress(done, total, what)
 
 
 # The run folder
@@ -182,29 +163,33 @@ class Runner:
     run: Run | None = None
     workers: int = 1
     """Threads; 1: the caller's own, in order."""
-    progress: ProgressCallback = no_progress
+    progress: ProgressCallback | None = None
 
     @classmethod
     def of(cls, execution: ExecutionConfig, run: Run | None, workers: int = 1, progress: ProgressCallback | None = None) -> "Runner":
         """A runner as the settings say."""
         faults = Faults(None if run is None else run.folder, execution.fail_fast)
-        return cls(CircuitBreaker(execution.patience_seconds), faults, run, workers, progress or no_progress)
+        return cls(CircuitBreaker(execution.patience_seconds), faults, run, workers, progress)
 
     def collect(self, items: Iterable[T], work: Callable[[T], Sequence[R]], total: int | None, what: str = "questions") -> list[R]:
         """The results of all items, as they are done. Where the run is cut off, a warning says how to resume it."""
         results: list[R] = []
-        self.progress(0, total, what)
+        self._report(0, total, what)
         try:
             with unexpected(BrokenPipeError):
                 for some in imap_unordered(items, work, self.workers):
                     for one in some:
                         results.append(one)
-                        self.progress(len(results), total, what)
+                        self._report(len(results), total, what)
         except (KeyboardInterrupt, InternalError):
             if self.run is not None:
                 _log.warning("what was answered is kept in %s: go on with --resume", self.run.folder)
             raise
         return results
+
+    def _report(self, done: int, total: int | None, what: str) -> None:
+        if self.progress is not None:
+            self.progress(done, total, what)
 
     def guard(self, work: Callable[[], R], failed: Callable[[InternalError], R], failures: Callable[[R], Iterable[Failure]]) -> R:
         """The result of one item; an internal error becomes a result too, and its traceback is kept in the run folder."""

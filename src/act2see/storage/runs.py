@@ -12,6 +12,7 @@ is no trace is named by its number, and nothing outside the folder is opened or 
 """
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -336,6 +337,11 @@ class Run:
                 raise error
         with placed(str(path)):
             return parse_json(content)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks. Loaded by name: the pages stand above this package."""
+        html: str = importlib.import_module("act2see.report").run_html(self)
+        return html
 
     def _write_about(self) -> None:
         names = ("command", "config", "seed", "digest", "versions")
