@@ -25,8 +25,8 @@ from act2see.core.interfaces import FrameEncoder
 from act2see.synthetic.edits import EDITS, Edit, apply, prompt_of, random_edit
 from act2see.synthetic.judging import Judged, judge
 from act2see.synthetic.world import Clip, make_scene
-from act2see.tools.generators.asking import ModelJudge
 from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
+from act2see.tools.generators.vlm_judge import ModelJudge
 
 
 def main() -> None:

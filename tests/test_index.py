@@ -306,7 +306,7 @@ def test_vectors_that_cannot_be_used_are_refused(clip: Path, cache: Cache, shape
         def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
             return np.zeros(shape, np.float32)
 
-    with pytest.raises(ConfigError, match="encoder grey gave"):
+    with pytest.raises(ConfigError, match="encoder grey returned shape"):
         Index.build(Video(clip), Wrong(), cache=cache)
     assert _names(cache) == []
 

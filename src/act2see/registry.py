@@ -172,7 +172,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
     if name not in ("micro", "huggingface", "openai"):
         made: PictureJudge = third_party("judge", spec, config, ("judge", "name"))
         return made
-    from act2see.tools.generators.asking import ModelJudge
+    from act2see.tools.generators.vlm_judge import ModelJudge
 
     shared = {one.name for one in fields(ImagineConfig)}
     asked = config if isinstance(config, ModelConfig) else ModelConfig(**{name: value for name, value in asdict(config).items() if name in shared})

@@ -60,7 +60,7 @@ def test_a_smaller_width_keeps_the_first_numbers(tiny: Callable[[str], Path], im
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"width": 193}, "have 192 numbers"), ({"width": 0}, "width is 0"), ({"compile": True}, "leave compile out")]
+    ("settings", "message"), [({"width": 193}, "supports 1 to 192"), ({"width": 0}, "width is 0"), ({"compile": True}, "omit compile")]
 )
 def test_what_the_model_cannot_do_is_refused(tiny: Callable[[str], Path], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -145,7 +145,7 @@ def refusal(model: str, device: str = "cpu") -> str:
     said = str(caught.value)
     assert len(said.splitlines()) == 1
     assert said.startswith(f"cannot load the embedder {model}: ")
-    assert said.endswith("download it and name its folder: --embedder sentence-transformers:DIR, or compare by words alone: --embedder words")
+    assert said.endswith("download it and use --embedder sentence-transformers:DIR, or compare by word counts with --embedder words")
     return said
 
 

@@ -75,7 +75,8 @@ def test_a_folder_says_how_its_model_is_used(copied: Path) -> None:
 
     def paint(**settings: Any) -> DiffusionPainter:
         painter = load(copied, **settings)
-        painter._pipeline.vae.encoder.register_forward_hook(lambda module, given, made: shapes.append(tuple(given[0].shape)))
+        autoencoder: Any = painter._pipeline.vae
+        autoencoder.encoder.register_forward_hook(lambda module, given, made: shapes.append(tuple(given[0].shape)))
         painter.paint("a red star", picture(160, 160), seed=0, strength=0.4)
         return painter
 
@@ -201,15 +202,15 @@ def test_what_is_remembered_is_known_by_its_content_and_forgotten_in_turn() -> N
         calls.append(given)
         return len(calls)
 
-    remembered = diffusion._remembering(number)
+    memoized = diffusion._memoized(number)
     ones = torch.ones(2, 3)
-    assert [remembered(ones), remembered(ones.clone()), remembered(ones.half()), remembered(ones.T), remembered(2 * ones)] == [1, 1, 2, 3, 4]
-    assert [remembered([picture(8, 8)], text="a"), remembered([picture(8, 8)], text="a"), remembered([picture(8, 8)], text="b")] == [5, 5, 6]
-    assert remembered(ones) == 1  # used last: the others go first
-    for other in range(diffusion._KEPT - 1):
-        remembered(other)
-    assert remembered(ones) == 1
-    assert remembered(2 * ones) > 6
+    assert [memoized(ones), memoized(ones.clone()), memoized(ones.half()), memoized(ones.T), memoized(2 * ones)] == [1, 1, 2, 3, 4]
+    assert [memoized([picture(8, 8)], text="a"), memoized([picture(8, 8)], text="a"), memoized([picture(8, 8)], text="b")] == [5, 5, 6]
+    assert memoized(ones) == 1  # used last: the others go first
+    for other in range(diffusion._MEMO_SIZE - 1):
+        memoized(other)
+    assert memoized(ones) == 1
+    assert memoized(2 * ones) > 6
 
 
 # Sizes and memory

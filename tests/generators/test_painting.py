@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,8 +58,9 @@ def test_what_a_ladder_asks_for_again_is_computed_once(folder: Path) -> None:
     def count(name: str) -> None:
         calls[name] += 1
 
-    painter._pipeline.text_encoder.register_forward_hook(lambda *_: count("text"))
-    painter._pipeline.vae.encoder.register_forward_hook(lambda *_: count("picture"))
+    pipeline: Any = painter._pipeline
+    pipeline.text_encoder.register_forward_hook(lambda *_: count("text"))
+    pipeline.vae.encoder.register_forward_hook(lambda *_: count("picture"))
     for strength in (0.25, 0.375, 0.5):
         painter.paint("a red star", anchor(), seed=0, strength=strength)
     assert calls == {"text": 1, "picture": 1}

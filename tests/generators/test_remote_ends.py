@@ -49,10 +49,10 @@ def test_a_picture_has_a_size(monkeypatch: pytest.MonkeyPatch, is_compressed: bo
     body = json.dumps({"data": [{"b64_json": "A" * 1_000_000}]}).encode()
     script = whole(gzip.compress(body), more={"Content-Encoding": "gzip"}) if is_compressed else whole(body)
     with raw_server(script) as server:
-        assert "has more than 100,000 bytes" in problem(server)
+        assert "exceeds 100,000 bytes" in problem(server)
         if not is_compressed:
             server.scripts = [server.forever(b"A" * 1000, head=HEAD)]
-            assert "has more than 100,000 bytes" in problem(server)
+            assert "exceeds 100,000 bytes" in problem(server)
 
 
 def test_the_beginning_of_an_errors_body_is_enough() -> None:

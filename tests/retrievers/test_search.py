@@ -15,10 +15,10 @@ from act2see.core.errors import ConfigError, ToolError
 from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
 from act2see.tools.index import Progress
+from act2see.tools.retrievers.decomposition import Decomposition
 from act2see.tools.retrievers.rerank import RERANKED_FRAMES
 from act2see.tools.retrievers.search import CURVE_POINTS, SearchRetriever, thinned
 from act2see.tools.retrievers.selection import Curve, Oracle, TopK
-from act2see.tools.retrievers.voting import Decomposition
 from act2see.video import Video
 from tiny_encoder import Grey
 
@@ -180,8 +180,8 @@ def test_the_name_says_what_two_traces_may_differ_in(options: dict[str, Any], na
         ({"fps": 0.0}, "must be above 0"),
         ({"fps": -1.0}, "must be above 0"),
         ({"fps": float("nan")}, "must be above 0"),
-        ({"select": "best"}, "no selection 'best'; allowed are grounding, argmax, top_k, uniform, random"),
-        ({"select": "argmax", "decompose": lambda query: Decomposition()}, "for the selection 'grounding' only"),
+        ({"select": "best"}, "unknown selection 'best'; allowed: grounding, argmax, top_k, uniform, random"),
+        ({"select": "argmax", "decompose": lambda query: Decomposition()}, "needs the selection 'grounding'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], problem: str) -> None:
@@ -190,7 +190,7 @@ def test_what_does_not_go_together_is_refused(options: dict[str, Any], problem: 
 
 
 def test_scores_that_are_no_numbers_are_refused(video: Video) -> None:
-    with pytest.raises(ConfigError, match="encoder dot gave scores that are no finite numbers"):
+    with pytest.raises(ConfigError, match="encoder dot returned non-finite scores"):
         SearchRetriever(Dot()).find(video, scores(f3=float("nan")), shown=())
 
 
@@ -259,4 +259,4 @@ def test_the_judge_is_given_sixteen_frames_at_most(video: Video) -> None:
 def test_a_judge_that_cannot_say_leaves_the_order_and_that_is_noted(video: Video) -> None:
     found = SearchRetriever(Dot(), judge=lambda query, frames: None).search(video, scores(f7=0.9))
     assert number(found.frames[0]) == 56
-    assert "named none of the frames" in found.notes[0]
+    assert "chose no frame" in found.notes[0]

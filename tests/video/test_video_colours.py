@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from act2see.core.errors import VideoError
 from act2see.video import Video
 from act2see.video.colours import approximation
-from act2see.video.pictures import Painter
+from act2see.video.pictures import FrameConverter
 
 COLOUR = (200, 40, 90)
 WRITTEN = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722), "SMPTE 240M": (0.212, 0.087), "BT.2020": (0.2627, 0.0593)}
@@ -88,7 +88,7 @@ def test_those_that_no_encoder_here_writes(matrix: int) -> None:
     values = (16 + luma * 219 / 255, 128 + first * 224 / 255, 128 + second * 224 / 255)
     frame = VideoFrame.from_ndarray(np.stack([np.full((64, 64), round(value), np.uint8) for value in values]), format="yuv444p")
     frame.colorspace = matrix
-    assert Painter((16, 16)).image(frame).getpixel((8, 8)) == pytest.approx(COLOUR, abs=3)
+    assert FrameConverter((16, 16)).image(frame).getpixel((8, 8)) == pytest.approx(COLOUR, abs=3)
     assert "is read as BT.601's" in (approximation(frame) or "")
 
 
@@ -102,4 +102,4 @@ def test_the_others_are_the_scalers(matrix: int, like: str, tmp_path: Path) -> N
 def test_a_format_that_cannot_be_converted_is_one_line() -> None:
     frame = VideoFrame(64, 64, "gray32le")
     with pytest.raises(VideoError, match="pictures of the format gray32le cannot be converted to RGB"):
-        Painter((64, 64)).image(frame)
+        FrameConverter((64, 64)).image(frame)

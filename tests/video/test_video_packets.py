@@ -228,8 +228,8 @@ def test_packets_end_where_reading_fails(error: Exception) -> None:
     assert [bytes(packet) for packet in packets_of(source())] == [b"a", b"b"]
 
 
-def test_a_codec_that_is_not_known_is_decoded_plainly() -> None:
-    assert Scanner("theora", b"").doubt == "which pictures of theora need which is not known"
+def test_an_unknown_codec_gets_no_decode_plan() -> None:
+    assert Scanner("theora", b"").doubt == "the frame dependencies of theora are not known"
 
 
 @settings(max_examples=40, deadline=None)

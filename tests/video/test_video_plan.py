@@ -96,7 +96,7 @@ def plan_holds(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture)
     """Where a plan turns out wrong, the frames still come, but slowly: no good file may need that."""
     caplog.set_level(logging.INFO, "act2see.video")
     yield
-    said = [record.getMessage() for record in caplog.get_records("call") if "slower way" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.get_records("call") if "slower decoding" in record.getMessage()]
     assert bool(said) == ("plan_fails" in request.fixturenames), said
 
 

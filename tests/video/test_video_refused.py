@@ -52,7 +52,7 @@ def refusal(path: Path | str) -> str:
 def test_what_is_no_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.mp4").startswith("no such file")
     assert "is a folder" in refusal(tmp_path)
-    assert "no ordinary file" in refusal("/dev/null")
+    assert "not a regular file" in refusal("/dev/null")
     with pytest.raises(VideoError, match="no such file"):
         Video("http://127.0.0.1:9/a.mp4")
     assert "cannot read" in refusal(tmp_path / ("a" * 300))
@@ -87,9 +87,9 @@ def test_pipes_sockets_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         listening.bind(str(tmp_path / "socket.mp4"))
         began = time.monotonic()
         for path in (tmp_path / "pipe.mp4", tmp_path / "socket.mp4", Path("/dev/zero")):
-            assert "no ordinary file" in refusal(path)
+            assert "not a regular file" in refusal(path)
         (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
-        assert "no ordinary file" in refusal(tmp_path / "link.mp4")
+        assert "not a regular file" in refusal(tmp_path / "link.mp4")
         assert time.monotonic() - began < 5
 
 

@@ -51,7 +51,7 @@ class IndexedConfig:
     device: Annotated[str, Parameter(group=LOCAL)] = "auto"
     """Device for local models: auto, cpu, cuda, cuda:1, mps."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=LOCAL)] = "auto"
-    """Data type for local models; auto is float32 on a CPU, half precision elsewhere."""
+    """Data type of local models; auto is float32 on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What a call brings: frame encoders, an index of a video, retrievers and generators."""
+"""What a tool call runs: frame encoders, the video index, retrievers and generators."""

@@ -1,7 +1,7 @@
-"""A video's frames as vectors, made once and kept in the cache: what a text query is compared with.
+"""Frame index: the encoded frames of a video, cached on disk.
 
-An index is made part by part, and each finished part is kept: whatever ends the making (Ctrl-C, a kill, a full battery), the next call goes on from
-there. A finished index is one safetensors file, mapped into memory. The rate of 3 frames a second is the paper's; the layout is our choice.
+An index is built in parts, and every finished part is cached: after an interruption (Ctrl-C, a kill), the next call resumes from there. A finished
+index is one memory-mapped safetensors file. The rate of 3 frames per second is the paper's; the layout is our choice.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from act2see.storage.cache import Cache
 from act2see.video import Video
 
 PART_FRAMES = 32
-"""Frames that are encoded, and then kept, at once."""
+"""Frames per part, encoded and cached together."""
 _FORMAT = 1
 
 
@@ -36,27 +36,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an index has come, in frames; in the end `done` is `total`, which may have become less: where frames cannot be decoded.
+    """Progress of an index in frames. At the end, `done` equals `total`, which shrinks if frames cannot be decoded.
 
-    The rate is of this call alone, without what was there already; None before there is any.
+    The rate covers this call only, without cached parts; None before the first part.
     """
 
     done: int
     total: int | None
-    """None while it is not known: how many keyframes there are."""
+    """None while unknown, as for keyframes."""
     frames_per_second: float | None = None
     seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Encoded frames: of a part, or of a whole video."""
+    """Encoded frames of a part or of a whole video."""
 
     seconds: NDArray[np.float64]
     frame_indices: NDArray[np.int64]
-    rows: NDArray[np.int64]  # which row of `vectors` each frame has; -1, in a part, is the last row of the parts before it
+    rows: NDArray[np.int64]  # each frame's row in `vectors`; -1, in a part, is the last row of the preceding parts
     vectors: NDArray[np.float16]  # (rows, vectors, width)
-    signature: NDArray[np.uint8]  # of the last frame that was encoded, where near-duplicates are skipped
+    signature: NDArray[np.uint8]  # of the last encoded frame, if near-duplicates are skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Options:
 
 
 class Index:
-    """The encoded frames of a video, in order of time. Made by `Index.build`."""
+    """The encoded frames of a video, in temporal order. Built by `Index.build`."""
 
     def __init__(self, encoder: FrameEncoder, table: _Table) -> None:
         self.encoder = encoder
@@ -85,45 +85,45 @@ class Index:
         skip_duplicates: bool = False,
         keyframes_only: bool = False,
     ) -> "Index":
-        """The index of the frames that `video.sample(fps)` gives: from the cache, or made now and kept there; not kept without a cache.
+        """The index of the frames of `video.sample(fps)`: loaded from the cache, or built and cached if there is a cache.
 
-        Another process that is making the same index is waited for. Two options trade recall for time and are off by default:
-        `skip_duplicates` gives a frame that looks like the one before it that frame's vectors, and `keyframes_only` takes the keyframes alone
-        (see `refined`). Raises `VideoError` where no frame can be decoded, and `ConfigError` for an encoder whose vectors cannot be used.
+        Waits for another process that is building the same index. Two options trade recall for speed and are off by default: `skip_duplicates`
+        reuses the vectors of the previous frame for a near-duplicate, and `keyframes_only` encodes the keyframes only (see `refined`). Raises
+        `VideoError` if no frame can be decoded, and `ConfigError` if the encoder's vectors are invalid.
         """
         options = _Options(float(fps), skip_duplicates, keyframes_only)
-        maker = _Maker(video, encoder, options, cache)
-        found = maker.load()
-        if found is None:
+        builder = _Builder(video, encoder, options, cache)
+        table = builder.load()
+        if table is None:
             waiting = f"another process is indexing {video.path.name}; waiting for it"
-            with cache.lock(maker.name, lambda: _log.warning("%s", waiting)) if cache else nullcontext():
-                found = maker.load() or maker.make(progress)
-        return cls(encoder, found)
+            with cache.lock(builder.name, lambda: _log.warning("%s", waiting)) if cache else nullcontext():
+                table = builder.load() or builder.build(progress)
+        return cls(encoder, table)
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """Each frame's presentation time, rising, of shape (frames,)."""
+        """Presentation times in seconds, increasing, of shape (frames,)."""
         return self._table.seconds
 
     @property
     def frame_indices(self) -> NDArray[np.int64]:
-        """Which frame of the video each is, in order of presentation, from 0; of shape (frames,)."""
+        """Each frame's index in presentation order, from 0, of shape (frames,)."""
         return self._table.frame_indices
 
     @property
     def vectors(self) -> NDArray[np.float16]:
-        """The encoder's unit vectors, of shape (frames, vectors, width); read-only and mapped from the cache where they can be."""
+        """The encoder's unit vectors, of shape (frames, vectors, width); read-only and memory-mapped if possible."""
         table = self._table
         return table.vectors if np.array_equal(table.rows, np.arange(len(table.vectors))) else table.vectors[table.rows]
 
     def scores(self, text: str) -> NDArray[np.float32]:
-        """How well each frame fits the text, in the encoder's own units, of shape (frames,)."""
+        """Each frame's score for the text, in the encoder's units, of shape (frames,)."""
         return self.encoder.scores(self._table.vectors, self.encoder.encode_text(text))[self._table.rows]
 
     def refined(self, video: Video, text: str, fps: float = 3.0, around: int = 4) -> "Index":
-        """This index with the frames at `fps` added between the neighbours of the `around` frames that fit the text best. Nothing of it is kept.
+        """A copy with the frames at `fps` added around the `around` best frames for the text, up to their neighbours. It is not cached.
 
-        For an index of keyframes alone. `around` = 4 is our choice.
+        For an index of keyframes. `around` = 4 is our choice.
         """
         times = np.array(video.times(fps))
         wanted = np.zeros(len(times), bool)
@@ -137,26 +137,26 @@ class Index:
         return Index(self.encoder, _by_time(_joined([self._table, *parts])))
 
 
-class _Maker:
-    """Makes one index, or finds it. What it keeps is named by everything that it is made from."""
+class _Builder:
+    """Builds or loads one index. The cache key covers all inputs: video, encoder and options."""
 
     def __init__(self, video: Video, encoder: FrameEncoder, options: _Options, cache: Cache | None) -> None:
         self.video, self.encoder, self.options, self.cache = video, encoder, options, cache
         self.modified = _modified(video.path)
-        made_from = [_FORMAT, video.digest, encoder.fingerprint, encoder.side, repr(options)]
-        self.key = f"{video.digest[:32]}-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]}"
+        inputs = [_FORMAT, video.digest, encoder.fingerprint, encoder.side, repr(options)]
+        self.key = f"{video.digest[:32]}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]}"
         self.name = f"frames/{self.key}.safetensors"
 
     def load(self) -> _Table | None:
-        """The finished index; None where there is none that is whole, or the video was damaged when it was made and has been mended since."""
-        found = self._load(self.name)
-        if found is None:
+        """The cached index; None if it is missing or incomplete, or if the file was damaged at the time and has changed since."""
+        loaded = self._load(self.name)
+        if loaded is None:
             return None
-        table, notes = found
-        return table if notes.get("damaged") != "yes" or notes.get("modified") == self.modified else None
+        table, metadata = loaded
+        return table if metadata.get("damaged") != "yes" or metadata.get("modified") == self.modified else None
 
-    def make(self, progress: Callable[[Progress], None] | None) -> _Table:
-        """Encode what is not there yet, keeping every part, and join all."""
+    def build(self, progress: Callable[[Progress], None] | None) -> _Table:
+        """Encode and cache the missing parts, and join all parts."""
         times = None if self.options.keyframes_only else self.video.times(self.options.fps)
         parts = self._parts()
         meter = _Meter(progress, None if times is None else len(times), sum(len(part.seconds) for part in parts))
@@ -164,8 +164,8 @@ class _Maker:
         signature = parts[-1].signature if parts else np.zeros((0, 0), np.uint8)
         for batch in _batches(self._frames(times, last), after=last):
             part = _encoded(batch, self.video, self.encoder, signature if self.options.skip_duplicates else None)
-            if len(batch) == PART_FRAMES:  # a shorter one is the last, and the whole is kept at once
-                self._keep(self._part_name(len(parts)), part, damaged=False)
+            if len(batch) == PART_FRAMES:  # a shorter batch is the last, and the whole index is cached next
+                self._store(self._part_name(len(parts)), part, damaged=False)
             parts.append(part)
             signature = part.signature
             meter.add(len(batch))
@@ -174,23 +174,23 @@ class _Maker:
             raise VideoError(f"no frame of {self.video.path} can be decoded")
         whole = _joined(parts)
         damaged = self.video.damage is not None or (times is not None and len(whole.seconds) < len(times))
-        if self._keep(self.name, whole, damaged=damaged) and self.cache:
+        if self._store(self.name, whole, damaged=damaged) and self.cache:
             for number in range(len(parts)):
                 self.cache.remove(self._part_name(number))
         return self.load() or whole
 
     def _frames(self, times: Sequence[float] | None, after: float) -> Iterator[Frame]:
-        """The frames at these times, or the keyframes; those up to `after` are not wanted."""
+        """The frames at these times that are later than `after`; without times, all keyframes."""
         if times is None:
             return self.video.keyframes(self.encoder.side)
-        left = [seconds for seconds in times if seconds > after]
-        return self.video.frames_at(left, self.encoder.side) if left else iter(())
+        remaining = [seconds for seconds in times if seconds > after]
+        return self.video.frames_at(remaining, self.encoder.side) if remaining else iter(())
 
     def _parts(self) -> list[_Table]:
-        """What an interrupted call has left, of the file as it is now."""
+        """The parts that an interrupted call has cached for the current state of the file."""
         parts: list[_Table] = []
-        while (found := self._load(self._part_name(len(parts)))) and found[1].get("modified") == self.modified:
-            parts.append(found[0])
+        while (loaded := self._load(self._part_name(len(parts)))) and loaded[1].get("modified") == self.modified:
+            parts.append(loaded[0])
         return parts
 
     def _part_name(self, number: int) -> str:
@@ -200,8 +200,8 @@ class _Maker:
         path = self.cache.find(name) if self.cache else None
         return _read(path) if path else None
 
-    def _keep(self, name: str, table: _Table, *, damaged: bool) -> bool:
-        # A file that changes while it is read is no longer what its digest says.
+    def _store(self, name: str, table: _Table, *, damaged: bool) -> bool:
+        # If the file changes while it is read, its digest no longer identifies the content.
         if self.cache is None or _modified(self.video.path) != self.modified:
             return False
         self.cache.label(self.video.digest, self.video.path.name)
@@ -209,27 +209,27 @@ class _Maker:
 
 
 class _Meter:
-    """Tells of progress, with the rate of this call."""
+    """Reports progress and the rate of this call."""
 
-    def __init__(self, progress: Callable[[Progress], None] | None, total: int | None, there: int) -> None:
-        self._progress, self._total, self._there = progress, total, there
-        self._made, self._begun = 0, time.monotonic()
+    def __init__(self, progress: Callable[[Progress], None] | None, total: int | None, cached: int) -> None:
+        self._progress, self._total, self._cached = progress, total, cached
+        self._encoded, self._started = 0, time.monotonic()
         if progress:
-            progress(Progress(there, total))
+            progress(Progress(cached, total))
 
     def add(self, frames: int) -> None:
-        self._made += frames
-        self._tell(self._total)
+        self._encoded += frames
+        self._report(self._total)
 
     def end(self) -> None:
-        if self._there + self._made != self._total:
-            self._tell(self._there + self._made)
+        if self._cached + self._encoded != self._total:
+            self._report(self._cached + self._encoded)
 
-    def _tell(self, total: int | None) -> None:
+    def _report(self, total: int | None) -> None:
         if self._progress is None:
             return
-        done = self._there + self._made
-        rate = self._made / max(time.monotonic() - self._begun, 1e-9)
+        done = self._cached + self._encoded
+        rate = self._encoded / max(time.monotonic() - self._started, 1e-9)
         left = max(0, total - done) / rate if total is not None and rate else None
         self._progress(Progress(done, total, rate or None, left))
 
@@ -246,7 +246,7 @@ def _modified(path: Path) -> str:
 
 
 def _batches(frames: Iterator[Frame], after: float = -math.inf) -> Iterator[list[Frame]]:
-    """Frames in batches, each once and none at or before `after`: where a frame is lost, an earlier one is on screen."""
+    """Batch the frames, without duplicates and without those up to `after`. A lost frame shows up as a repetition of an earlier one."""
     last = after
     batch: list[Frame] = []
     for frame in frames:
@@ -262,7 +262,7 @@ def _batches(frames: Iterator[Frame], after: float = -math.inf) -> Iterator[list
 
 
 def _encoded(batch: Sequence[Frame], video: Video, encoder: FrameEncoder, signature: NDArray[np.uint8] | None = None) -> _Table:
-    """A part. With a signature, of the frame encoded last (or an empty one), a frame that looks like the one encoded before it is not encoded."""
+    """Encode a part. With the signature of the last encoded frame (or an empty one), near-duplicates of the previous encoded frame are skipped."""
     images, rows = [], []
     for frame in batch:
         looks = None if signature is None else _signature(frame.image)
@@ -272,7 +272,9 @@ def _encoded(batch: Sequence[Frame], video: Video, encoder: FrameEncoder, signat
         rows.append(len(images) - 1)
     vectors = encoder.encode_frames(images) if images else np.zeros((0, 0, 0))
     if images and (vectors.ndim != 3 or len(vectors) != len(images) or not np.isfinite(vectors).all()):
-        raise ConfigError(f"encoder {encoder.name} gave {vectors.shape} for {len(images)} frames; finite vectors (frames, vectors, width) are needed")
+        raise ConfigError(
+            f"encoder {encoder.name} returned shape {vectors.shape} for {len(images)} frames; it must return finite vectors (frames, vectors, width)"
+        )
     seconds = np.array([frame.seconds for frame in batch], np.float64)
     indices = np.array([video.frame_index(at) for at in seconds.tolist()], np.int64)
     last = np.zeros((0, 0), np.uint8) if signature is None else signature
@@ -280,24 +282,25 @@ def _encoded(batch: Sequence[Frame], video: Video, encoder: FrameEncoder, signat
 
 
 def _signature(image: Image.Image) -> NDArray[np.uint8]:
-    """The frame's luma at 32x32."""
+    """The frame's luma at 32×32 pixels."""
     return np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX))
 
 
 def _differs(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> bool:
-    """Whether two frames are no near-duplicates: apart by more than 3 of 255 on average, or by more than 12 in one of 8x8 blocks. Our choice."""
+    """Whether two frames differ by more than 3 of 255 levels on average, or by more than 12 in one of 8×8 blocks. Our choice."""
     if other is None or other.shape != one.shape:
         return True
-    apart = np.abs(one.astype(np.int16) - other)
-    return bool(apart.mean() > 3 or apart.reshape(8, 4, 8, 4).mean(axis=(1, 3)).max() > 12)
+    difference = np.abs(one.astype(np.int16) - other)
+    return bool(difference.mean() > 3 or difference.reshape(8, 4, 8, 4).mean(axis=(1, 3)).max() > 12)
 
 
 def _joined(parts: Sequence[_Table]) -> _Table:
-    """One table of several; a part's row -1 is the last row of what stands before it."""
+    """Concatenate parts; row -1 of a part refers to the last row of the preceding parts."""
     before = np.cumsum([0, *(len(part.vectors) for part in parts)])
     rows = np.concatenate([part.rows + start for part, start in zip(parts, before, strict=False)])
     vectors = np.concatenate([part.vectors for part in parts if len(part.vectors)])
-    seconds, indices = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seconds", "frame_indices"))
+    seconds = np.concatenate([part.seconds for part in parts])
+    indices = np.concatenate([part.frame_indices for part in parts])
     return _Table(seconds, indices, rows, vectors, parts[-1].signature)
 
 
@@ -311,14 +314,25 @@ def _by_time(table: _Table) -> _Table:
 _TYPES = {"seconds": np.float64, "frame_indices": np.int64, "rows": np.int64, "vectors": np.float16, "signature": np.uint8}
 
 
-def _packed(table: _Table, notes: Mapping[str, str]) -> bytes:
-    """A safetensors file, with a checksum of its numbers and shapes among the notes."""
-    arrays = {name: np.ascontiguousarray(getattr(table, name)) for name in _TYPES}
-    return save(arrays, {**notes, "crc32": _checksum(table)})
+def _arrays(table: _Table) -> dict[str, NDArray[np.generic]]:
+    """The table's arrays by name, in the order of `_TYPES`."""
+    return {
+        "seconds": table.seconds,
+        "frame_indices": table.frame_indices,
+        "rows": table.rows,
+        "vectors": table.vectors,
+        "signature": table.signature,
+    }
+
+
+def _packed(table: _Table, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file, with a checksum of values and shapes in its metadata."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(table).items()}
+    return save(arrays, {**metadata, "crc32": _checksum(table)})
 
 
 def _read(path: Path) -> tuple[_Table, dict[str, str]] | None:
-    """A table mapped from its file, with its notes; None for a file that is cut off, damaged or something else."""
+    """A memory-mapped table and its metadata; None for a file that is truncated, damaged or of another kind."""
     try:
         mapped = np.memmap(path, np.uint8, mode="r")
         length = int.from_bytes(mapped[:8].tobytes(), "little")
@@ -327,15 +341,14 @@ def _read(path: Path) -> tuple[_Table, dict[str, str]] | None:
         for name, kind in _TYPES.items():
             start, stop = header[name]["data_offsets"]
             arrays[name] = mapped[8 + length + start : 8 + length + stop].view(kind).reshape(header[name]["shape"])
-        table, notes = _Table(**arrays), header["__metadata__"]
-        return (table, notes) if notes["crc32"] == _checksum(table) else None
+        table, metadata = _Table(**arrays), header["__metadata__"]
+        return (table, metadata) if metadata["crc32"] == _checksum(table) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _checksum(table: _Table) -> str:
     checksum = 0
-    for name in _TYPES:
-        array = getattr(table, name)
+    for array in _arrays(table).values():
         checksum = zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(str(array.shape).encode(), checksum))
     return f"{checksum:08x}"

@@ -1,7 +1,7 @@
-"""Frames of a video file by presentation time: never by index times average rate, and never the whole video in memory.
+"""Frames of a video file by presentation time: never by index and average frame rate, and without loading the whole video.
 
-Times are seconds since the first frame that can be decoded. One walk over the packets, without decoding, tells when each frame is shown; only what
-the wanted frames need is then decoded, and the pictures are the same, bit by bit, as if everything had been.
+Times are in seconds since the first decodable frame. One pass over the packets, without decoding, yields all timestamps. Then only the packets
+that the requested frames depend on are decoded; the pictures are bit-identical to those of a full decode.
 """
 
 from act2see.video.files import MAX_PIXELS

@@ -1,4 +1,4 @@
-"""What a compressed picture tells about itself without being decoded, as far as a decode plan needs it.
+"""Bitstream parsing for decode planning: entry points and hidden pictures, without decoding.
 
 Sources: ITU-T H.264 (7.3, Annexes B and D), ITU-T H.265 (7.3.1, 7.4.2), ISO/IEC 14496-15 (5.3.3), ISO/IEC 13818-2 (6.2.2), RFC 6386 (9.1),
 the VP9 bitstream specification (6.2, Annex B).
@@ -7,28 +7,28 @@ the VP9 bitstream specification (6.2, Annex B).
 from collections.abc import Iterator
 
 ENTRY = 1
-"""Decoding may begin here: no picture shown after this one needs a picture before it."""
+"""Decoding can start here: no picture presented after this one references an earlier one."""
 HIDDEN = 2
-"""Decoded for the sake of others and never shown."""
+"""Decoded as a reference only, never presented."""
 
 _UNITS = {"h264", "hevc"}
 _BY_KEY_FLAG = {"av1", "mpeg4", "mjpeg", "prores", "dnxhd", "rawvideo", "ffv1"}
 _KNOWN = _UNITS | _BY_KEY_FLAG | {"vp8", "vp9", "mpeg1video", "mpeg2video"}
-# Their decoders can be told, from packet to packet, to pass over pictures that no other needs.
+# Decoders with per-packet `skip_frame`, to skip pictures that no other picture references.
 _SKIPPING = {"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"}
-_LEAST_PARAMETERS = 5  # bytes of an H.264 sequence parameter set: header, profile, constraints, level, and one for its fields
+_MIN_SPS_BYTES = 5  # of an H.264 sequence parameter set: header, profile, constraints, level, and one byte of fields
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 
 class Scanner:
-    """Reads a stream's packets in order of decoding.
+    """Parses a stream's packets in decoding order.
 
-    `doubt` says why no plan may be made from what was read; None where one may. `skips`: the pictures that no other needs can be passed over.
+    `doubt` is the reason why the packets do not allow a decode plan; None if they do. `skips`: whether non-reference pictures can be skipped.
     """
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self.codec = codec
-        self.doubt = None if codec in _KNOWN else f"which pictures of {codec} need which is not known"
+        self.doubt = None if codec in _KNOWN else f"the frame dependencies of {codec} are not known"
         self.skips = codec in _SKIPPING
         self._extradata = extradata
         self._length_size = _length_size(codec, extradata)
@@ -39,7 +39,7 @@ class Scanner:
                 self._check_fields(unit)
 
     def read(self, data: bytes, is_key: bool) -> int:
-        """The marks of the next packet: `ENTRY`, `HIDDEN`, both or none."""
+        """The flags of the next packet: `ENTRY`, `HIDDEN`, both or none."""
         match self.codec:
             case "h264" | "hevc":
                 try:
@@ -52,7 +52,7 @@ class Scanner:
             case "vp9":
                 marks = _read_vp9(data)
             case "mpeg1video" | "mpeg2video":
-                marks = ENTRY if b"\0\0\1\xb3" in data[:128] else 0  # only a sequence header makes a picture free of what was set before it
+                marks = ENTRY if b"\0\0\1\xb3" in data[:128] else 0  # only a sequence header resets earlier decoder state
             case _:
                 marks = ENTRY
         self._is_first = False
@@ -73,7 +73,7 @@ class Scanner:
                     self._check_parameters(unit)
                 elif kind < 32:
                     marks |= ENTRY if 16 <= kind <= 21 else 0
-                    # In a lower temporal layer "needed by no other" holds for the pictures of that layer only.
+                    # In a lower temporal layer, "non-reference" only applies within that layer.
                     self.skips = self.skips and unit[1] & 7 == 1
         return marks
 
@@ -82,19 +82,19 @@ class Scanner:
             return
         self._parameters.add(unit)
         if not self._is_first and unit not in self._extradata:
-            self.doubt = self.doubt or "how it is to be decoded changes on the way"
+            self.doubt = self.doubt or "the decoder parameters change mid-stream"
         self._check_fields(unit)
 
     def _check_fields(self, unit: bytes) -> None:
         if self.codec != "h264" or unit[0] & 31 != 7:
             return
-        # The two fields of an interlaced picture may differ in whether others need them. A set that is cut off before its fields tells nothing.
-        if len(unit) < _LEAST_PARAMETERS or not _holds_frames_only(unit):
+        # Of an interlaced picture, only one field may be a reference. A truncated parameter set does not tell whether there are fields.
+        if len(unit) < _MIN_SPS_BYTES or not _is_frame_only(unit):
             self.skips = False
 
 
 def _length_size(codec: str, extradata: bytes) -> int:
-    """How many bytes before each unit tell its length; 0 where start codes stand between the units."""
+    """Size in bytes of the length prefix of each NAL unit; 0 if units are separated by start codes."""
     place = {"h264": 4, "hevc": 21}.get(codec)
     if place is None or len(extradata) <= place or extradata[0] != 1:
         return 0
@@ -102,7 +102,7 @@ def _length_size(codec: str, extradata: bytes) -> int:
 
 
 def _first_parameters(extradata: bytes, length_size: int) -> list[bytes]:
-    """The first H.264 parameter set of a file's header."""
+    """The first H.264 parameter set in a file's header."""
     if not length_size:
         return [unit for unit in _units(extradata, 0) if unit]
     size = int.from_bytes(extradata[6:8], "big")
@@ -110,7 +110,7 @@ def _first_parameters(extradata: bytes, length_size: int) -> list[bytes]:
 
 
 def _units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """The NAL units of a packet. Raises `ValueError` where the lengths are wrong."""
+    """The NAL units of a packet. Raises `ValueError` for invalid lengths."""
     if length_size:
         place = 0
         while place < len(data):
@@ -130,12 +130,12 @@ def _units(data: bytes, length_size: int) -> Iterator[bytes]:
 
 
 def _unescaped(unit: bytes) -> bytes:
-    """What a unit says, without the bytes that keep start codes out of it; its beginning, which is enough here."""
+    """The beginning of a unit, without emulation prevention bytes."""
     return unit[:1024].replace(b"\0\0\3", b"\0\0")
 
 
 def _recovers_at_once(unit: bytes) -> bool:
-    """Whether an H.264 SEI unit says that all is right from this picture on, exactly: a recovery point with recovery_frame_cnt 0."""
+    """Whether an H.264 SEI unit signals an exact recovery point with recovery_frame_cnt 0: output is correct from this picture on."""
     unit = _unescaped(unit)
     place = 1
     while place + 2 < len(unit):
@@ -155,7 +155,7 @@ def _recovers_at_once(unit: bytes) -> bool:
     return False
 
 
-def _holds_frames_only(unit: bytes) -> bool:
+def _is_frame_only(unit: bytes) -> bool:
     """An H.264 sequence parameter set's frame_mbs_only_flag."""
     bits = _Bits(_unescaped(unit)[4:])
     bits.number()
@@ -187,7 +187,7 @@ def _holds_frames_only(unit: bytes) -> bool:
 
 
 class _Bits:
-    """Reads bits from the highest of each byte on; past the end there are ones."""
+    """Reads bits, most significant first; past the end it returns ones."""
 
     def __init__(self, data: bytes) -> None:
         self._bits = int.from_bytes(data, "big")
@@ -219,7 +219,7 @@ class _Bits:
 
 def _read_vp9(data: bytes) -> int:
     first = data[0]
-    if first & 0x30 == 0x30:  # profile 3 has one more bit before the fields that are read here
+    if first & 0x30 == 0x30:  # profile 3 has an extra bit before the fields below
         first <<= 1
     shows_existing, is_key, is_shown = first & 8, not first & 4, first & 2
     is_superframe = data[-1] & 0xE0 == 0xC0

@@ -1,10 +1,10 @@
-"""Decoded frames as RGB, whatever colour matrix they are coded in.
+"""Conversion of decoded frames to RGB, for all colour matrices.
 
-FFmpeg's scaler converts most matrices. The others of ITU-T H.273 (table 4) it refuses since version 8: what is linear among them is computed here,
-and the rest is read as FFmpeg's programs read it before they refused: as BT.601, and BT.2020 with constant luminance as that without.
+FFmpeg's scaler converts most matrices. Since version 8 it rejects the others of ITU-T H.273 (table 4). Of those, the linear ones are converted
+here; the rest is treated as FFmpeg did before: as BT.601, and BT.2020 constant luminance as non-constant luminance.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from av.error import FFmpegError
@@ -17,17 +17,17 @@ from act2see.core.errors import VideoError
 _YCGCO, _BT2020_CL, _BY_PRIMARIES = 8, 10, (12, 13)
 _REFUSED = {_YCGCO: "YCgCo", _BT2020_CL: "BT.2020 constant luminance", 11: "ST 2085", 12: "by primaries", 13: "by primaries, constant luminance"}
 _REFUSED |= {14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
-_NOT_TOLD = 2  # "unspecified", of primaries and of the transfer function
-# H.273 derives the matrix from the primaries. These have one that the scaler knows; BT.709's own is within 1 % of what the others come to.
+_UNSPECIFIED = 2  # of primaries and of the transfer function
+# H.273 derives the matrix from the primaries. The scaler supports the matrices of these; BT.709's is within 1 % of those of the others.
 _OF_PRIMARIES = {4: Colorspace.ITU601, 6: Colorspace.SMPTE240M, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
 
 
 def image(reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation) -> Image.Image:
-    """The frame as an RGB picture of that size, as it is stored. Raises `VideoError` for a pixel format that cannot be converted."""
+    """Convert a frame to an RGB image of the given size, without rotation. Raises `VideoError` for an unsupported pixel format."""
     if frame.colorspace == _YCGCO and _is_deliberate(frame):
         return _from_ycgco(reformatted(reformatter, frame, width, height, interpolation, "yuv444p"))
     plane = reformatted(reformatter, frame, width, height, interpolation).planes[0]
-    pixels = cast("bytes", plane)  # anything with a buffer will do; the picture is a copy of it
+    pixels = cast("bytes", plane)  # any buffer works; the image is a copy of it
     return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", plane.line_size, 1)
 
 
@@ -39,13 +39,16 @@ def reformatted(
     interpolation: Interpolation = Interpolation.AREA,
     pixel_format: str = "rgb24",
 ) -> VideoFrame:
-    """The frame scaled and converted, to the full range. Raises `VideoError` for a pixel format that cannot be converted."""
+    """Scale and convert a frame to full range. Raises `VideoError` for an unsupported pixel format."""
     coded = _read_as(frame) if frame.colorspace in _REFUSED else None
-    # Other planes than RGB keep the matrix that the scaler is told of, whichever it is.
-    kept: dict[str, Any] = {} if pixel_format == "rgb24" else {"dst_colorspace": coded, "dst_color_range": "JPEG"}
+    # YUV output keeps the input's matrix.
+    is_rgb = pixel_format == "rgb24"
+    target, target_range = (None, None) if is_rgb else (coded, "JPEG")
     try:
-        # One thread: starting more costs more than so small a picture takes.
-        return reformatter.reformat(frame, width, height, pixel_format, coded, interpolation=interpolation, threads=1, **kept)
+        # One thread: for such small images, starting more takes longer than the work.
+        return reformatter.reformat(
+            frame, width, height, pixel_format, coded, target, dst_color_range=target_range, interpolation=interpolation, threads=1
+        )
     except FFmpegError as error:
         raise VideoError(
             f"pictures of the format {frame.format.name} cannot be converted to RGB ({error.strerror}): convert the video first"
@@ -53,7 +56,7 @@ def reformatted(
 
 
 def approximation(frame: VideoFrame) -> str | None:
-    """How far off the colours may be, in one line; None where they are the file's own."""
+    """A one-line warning about approximate colours; None if the conversion is exact."""
     coded = frame.colorspace
     if coded not in _REFUSED or (coded in (_YCGCO, _BY_PRIMARIES[0]) and _is_deliberate(frame)):
         return None
@@ -62,8 +65,8 @@ def approximation(frame: VideoFrame) -> str | None:
 
 
 def _is_deliberate(frame: VideoFrame) -> bool:
-    """Whether the matrix is labelled together with primaries and transfer function. Alone it is as often damage or a wrong flag: our choice."""
-    return _NOT_TOLD not in (frame.color_primaries, frame.color_trc)
+    """Whether primaries and transfer function are specified, too. A matrix alone is often damage or a wrong flag. Our choice."""
+    return _UNSPECIFIED not in (frame.color_primaries, frame.color_trc)
 
 
 def _read_as(frame: VideoFrame) -> Colorspace:
@@ -75,7 +78,7 @@ def _read_as(frame: VideoFrame) -> Colorspace:
 
 
 def _from_ycgco(frame: VideoFrame) -> Image.Image:
-    """H.273, equations 53 to 56, from planes of full range."""
+    """H.273, equations 53 to 56, from full-range planes."""
     luma, green, orange = (
         np.frombuffer(cast("bytes", plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.int16)
         for plane in frame.planes

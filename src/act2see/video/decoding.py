@@ -1,10 +1,9 @@
-"""Frames out of a decoder: by the plan, which leaves out what no wanted frame needs, or plainly, one packet after the other."""
+"""Decoding: by a plan that skips packets which no requested frame depends on, or sequentially."""
 
 import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from av.codec.context import ThreadType
@@ -17,33 +16,33 @@ from av.video.stream import VideoStream
 from act2see.video.packets import packets_of
 from act2see.video.timeline import Run, Timeline
 
-_MAX_THREADS = 8  # each holds frames of its own
-_LARGE_PIXELS = 3840 * 2160  # above it two threads, for the same reason
-_SEEK_PACKETS = 100  # reading on over fewer packets costs less than a seek
-# Others have no table of key frames, and seek by guessing a place in the file.
-_FORMATS_THAT_SEEK = {"mov", "matroska"}
+_MAX_THREADS = 8  # every thread buffers frames
+_LARGE_PIXELS = 3840 * 2160  # use two threads above this size, for the same reason
+_SEEK_PACKETS = 100  # reading through fewer packets is cheaper than seeking
+# Other formats have no keyframe index and estimate the position.
+_SEEKABLE_FORMATS = {"mov", "matroska"}
 
 
 class PlanError(Exception):
-    """What came out of the file or the decoder is not what was announced; the wanted frames have to be found in another way."""
+    """The file or the decoder deviates from the decode plan; fall back to another way of decoding."""
 
 
 class SeekError(PlanError):
-    """Seeking did not lead where it should; reading on from the beginning may."""
+    """Seeking led to the wrong packet; reading from the start may still work."""
 
 
-def use_cores(stream: VideoStream) -> None:
-    """Let the decoder work in threads."""
+def enable_threads(stream: VideoStream) -> None:
+    """Enable multi-threaded decoding."""
     context = stream.codec_context
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context.thread_type = ThreadType.AUTO
     context.thread_count = min(cores, 2 if context.width * context.height > _LARGE_PIXELS else _MAX_THREADS)
 
 
-def plainly(container: InputContainer, stream: VideoStream, packets: int | None, on_error: Callable[[], None]) -> Iterator[VideoFrame]:
-    """The frames of the first `packets` packets (None: of all) as they come; what does not decode is reported and passed over."""
-    end = [None]  # makes the decoder give what it still holds
-    for packet in itertools.chain(itertools.islice(packets_of(container.demux(stream)), packets), end):
+def decode_sequentially(container: InputContainer, stream: VideoStream, packets: int | None, on_error: Callable[[], None]) -> Iterator[VideoFrame]:
+    """Decode the first `packets` packets (None: all) in order; call `on_error` for each packet that fails, and skip it."""
+    flush = [None]  # makes the decoder return its buffered frames
+    for packet in itertools.chain(itertools.islice(packets_of(container.demux(stream)), packets), flush):
         try:
             pictures = stream.decode(packet)
         except FFmpegError:
@@ -52,8 +51,8 @@ def plainly(container: InputContainer, stream: VideoStream, packets: int | None,
         yield from pictures
 
 
-def by_plan(container: InputContainer, stream: VideoStream, line: Timeline, frames: Sequence[int], *, seeks: bool) -> Iterator[VideoFrame]:
-    """These frames, given by their rising numbers. Raises `PlanError` as soon as one of them does not come as announced."""
+def decode_planned(container: InputContainer, stream: VideoStream, line: Timeline, frames: Sequence[int], *, seeks: bool) -> Iterator[VideoFrame]:
+    """Decode the frames with these increasing indices. Raises `PlanError` on the first deviation from the plan."""
     context = stream.codec_context
     reader = _Reader(container, stream, line, seeks=seeks)
     wanted = set(line.places[np.array(frames, np.int64)].tolist())
@@ -61,25 +60,25 @@ def by_plan(container: InputContainer, stream: VideoStream, line: Timeline, fram
     for run in line.runs(frames):
         gate.begin(run)
         for place, packet in reader.read(run):
-            # The decoder knows which pictures no other needs. Told so before each packet, it also is when it works in threads.
-            passes_over = line.skips and run.is_clean and place not in wanted and place != run.start
-            context.skip_frame = "NONREF" if passes_over else "DEFAULT"
+            # The decoder recognises non-reference pictures. The setting is per packet, also with threads.
+            skips = line.skips and run.is_clean and place not in wanted and place != run.start
+            context.skip_frame = "NONREF" if skips else "DEFAULT"
             try:
                 pictures = context.decode(packet)
             except FFmpegError as error:
-                # Pictures that are shown before the first one miss what they need; nobody wants them.
+                # Pictures presented before the first one lack their references, and are not requested.
                 if line.pts[place] >= line.pts[run.start]:
                     raise PlanError(f"packet {place} cannot be decoded") from error
                 continue
             yield from gate.wanted(pictures)
         if gate.is_done:
             return
-        yield from gate.wanted(_drained(stream))
+        yield from gate.wanted(_flushed(stream))
     gate.end()
 
 
-def _drained(stream: VideoStream) -> list[VideoFrame]:
-    """What a decoder still holds; it is then ready to begin somewhere else."""
+def _flushed(stream: VideoStream) -> list[VideoFrame]:
+    """Flush the decoder and return its buffered frames; it can then start at another packet."""
     context = stream.codec_context
     try:
         pictures = context.decode(None)
@@ -90,12 +89,12 @@ def _drained(stream: VideoStream) -> list[VideoFrame]:
 
 
 class _Gate:
-    """Lets the wanted frames through, and sees to it that each comes, and that decoding began where it can."""
+    """Passes the requested frames; checks that each arrives and that every run starts at a valid entry point."""
 
     def __init__(self, line: Timeline, frames: Sequence[int]) -> None:
         self._pts = line.pts
         self._waiting = deque(line.pts[line.places[np.array(frames, np.int64)]].tolist())
-        self._first: int | None = None  # the time of a run's first picture, until it came
+        self._first: int | None = None  # timestamp of a run's first picture, until it arrives
 
     @property
     def is_done(self) -> bool:
@@ -107,62 +106,62 @@ class _Gate:
 
     def end_run(self) -> None:
         if self._first is not None:
-            raise PlanError("a key frame cannot be decoded")
+            raise PlanError("a keyframe cannot be decoded")
 
     def end(self) -> None:
         self.end_run()
         if self._waiting:
-            raise PlanError("a frame did not come")
+            raise PlanError("a frame is missing")
 
     def wanted(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         for picture in pictures:
             if picture.pts is None:
-                raise PlanError("a frame came without its time")
+                raise PlanError("a frame has no timestamp")
             if self._first is not None:
                 if picture.pts < self._first:
                     continue
                 if picture.pts != self._first or not picture.key_frame or picture.pict_type != PictureType.I:
-                    raise PlanError("decoding cannot begin at a frame that is marked as a key frame")
+                    raise PlanError("decoding cannot start at a frame that is marked as a keyframe")
                 self._first = None
             if self._waiting and picture.pts >= self._waiting[0]:
                 if picture.pts > self._waiting[0] or picture.is_corrupt:
-                    raise PlanError("a frame did not come, or came damaged")
+                    raise PlanError("a frame is missing or damaged")
                 self._waiting.popleft()
                 yield picture
 
 
 class _Reader:
-    """A file's packets by their numbers, going forward only."""
+    """Reads a file's packets by index, forward only."""
 
     def __init__(self, container: InputContainer, stream: VideoStream, line: Timeline, *, seeks: bool) -> None:
         self._container, self._stream, self._pts = container, stream, line.pts
-        self._seeks = seeks and bool(_FORMATS_THAT_SEEK & set(container.format.name.split(",")))
-        self._source: Iterator[Packet[Any]] = packets_of(container.demux(stream))
+        self._seeks = seeks and bool(_SEEKABLE_FORMATS & set(container.format.name.split(",")))
+        self._source: Iterator[Packet[VideoStream]] = packets_of(container.demux(stream))
         self._next = 0
 
-    def read(self, run: Run) -> Iterator[tuple[int, "Packet[Any]"]]:
-        """A run's packets, each with its number."""
+    def read(self, run: Run) -> Iterator[tuple[int, "Packet[VideoStream]"]]:
+        """A run's packets with their indices."""
         if self._seeks and run.start - self._next > _SEEK_PACKETS:
             self._seek(run.start)
         for packet in self._source:
             place = self._next
             if packet.pts != self._pts[place]:
-                raise PlanError(f"packet {place} is another than before")
+                raise PlanError(f"packet {place} has changed")
             self._next += 1
             if place >= run.start:
                 yield place, packet
             if self._next >= run.stop:
                 return
-        raise PlanError("the file ends earlier than before")
+        raise PlanError("the file is shorter than before")
 
     def _seek(self, place: int) -> None:
         try:
             self._container.seek(int(self._pts[place]), stream=self._stream)
         except FFmpegError as error:
-            raise SeekError("it cannot seek") from error
+            raise SeekError("seeking failed") from error
         source = packets_of(self._container.demux(self._stream))
         first = next(source, None)
         found = [] if first is None or first.pts is None else np.flatnonzero(self._pts == first.pts).tolist()
         if first is None or len(found) != 1 or found[0] > place:
-            raise SeekError("seeking led to another place")
+            raise SeekError("seeking led to the wrong packet")
         self._source, self._next = itertools.chain([first], source), found[0]

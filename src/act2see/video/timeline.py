@@ -1,4 +1,4 @@
-"""When each frame of a video is shown, which packet holds it, and which packets a decoder needs for it."""
+"""Timestamps of a video's frames, the packets that hold them, and the packets to decode for them."""
 
 import itertools
 import statistics
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from act2see.video.bitstream import ENTRY, HIDDEN
-from act2see.video.packets import CORRUPT, DISCARD, KEY, NO_TIME, Walk
+from act2see.video.packets import CORRUPT, DISCARD, KEY, NO_TIME, PacketScan
 
 TOLERANCE_SECONDS = 0.001
-"""A frame may begin so much after a time and count as on screen: Matroska rounds to milliseconds, and remuxing carries that into other formats."""
+"""Frames that start up to this much later still count as on screen: Matroska rounds to milliseconds, and remuxing preserves the rounding."""
 MAX_FPS = round(1 / TOLERANCE_SECONDS)
-"""Times that lie closer together are not told apart."""
+"""Timestamps closer together cannot be distinguished."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Packets `start` up to but without `stop`, to be decoded one after the other. `is_clean`: nothing before `start` is needed."""
+    """Packets [start, stop) to decode in sequence. `is_clean`: `start` is an entry point."""
 
     start: int
     stop: int
@@ -31,22 +31,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A video's frames in order of presentation, and its packets in order of decoding."""
+    """A video's frames in presentation order, and its packets in decoding order."""
 
-    times: NDArray[np.float64]  # seconds, of every frame, rising, the first is 0
+    times: NDArray[np.float64]  # every frame's timestamp in seconds, increasing from 0
     duration_seconds: float
-    has_times: bool  # False: the packets carry no presentation times, and `times` was made from their order
-    packets: int  # how many to decode: a cut file's last packet is incomplete, and would become a half-grey picture
+    has_times: bool  # False: the packets have no presentation times, and `times` is derived from their order
+    packets: int  # number of packets to decode: a truncated file's last packet is incomplete and would decode to a half-grey picture
     missing: str | None
-    doubt: str | None  # why no decode plan is made; then `places`, `entries` and `keys` are empty
-    pts: NDArray[np.int64]  # of every packet, in ticks
-    places: NDArray[np.int64]  # of every frame, the number of the packet that holds it
-    entries: NDArray[np.int64]  # the packets at which decoding can begin, rising, and so are their presentation times
-    keys: NDArray[np.int64]  # the frames in such packets
+    doubt: str | None  # why there is no decode plan; then `places`, `entries` and `keys` are empty
+    pts: NDArray[np.int64]  # every packet's presentation time in ticks
+    places: NDArray[np.int64]  # for every frame, the index of its packet
+    entries: NDArray[np.int64]  # the packets at which decoding can start, in order; their presentation times increase, too
+    keys: NDArray[np.int64]  # the frames in these packets
     skips: bool
 
     def on_screen(self, seconds: ArrayLike) -> NDArray[np.int64]:
-        """For each time, the number of the frame on screen then: see `on_screen` below, which says the same of a stream of frames."""
+        """For each time, the index of the frame on screen; see `on_screen` below, its counterpart for streams of frames."""
         at = np.asarray(seconds, np.float64)
         current = np.maximum(np.searchsorted(self.times, at, side="right") - 1, 0)
         following = np.minimum(current + 1, len(self.times) - 1)
@@ -54,16 +54,16 @@ class Timeline:
         return np.where((late > 0) & (late <= TOLERANCE_SECONDS) & (late < at - self.times[current]), following, current)
 
     def grid(self, fps: float) -> NDArray[np.float64]:
-        """Those of the times 0, 1/fps, 2/fps, … before the end between which the frame on screen can change."""
+        """Of the times 0, 1/fps, 2/fps, … before the end, those at which the frame on screen can differ from the previous one's."""
         number = np.floor(self.times * fps)
         candidates = np.unique(np.concatenate([number - 1, number, number + 1, number + 2]))
         grid = candidates[candidates >= 0] / fps
         return np.extract((grid == 0) | (grid < self.duration_seconds - TOLERANCE_SECONDS), grid)
 
     def runs(self, frames: Iterable[int]) -> Iterator[Run]:
-        """The packets that must be decoded for these rising frames."""
+        """The packets to decode for these frames, given by increasing index."""
         places = self.places[np.fromiter(frames, np.int64)]
-        # A picture that is shown before the last entry, and decoded after it, needs what was before that entry too.
+        # A picture that is decoded after an entry point but presented before it depends on packets before that entry point.
         before = np.searchsorted(self.entries, places, side="right")
         shown_before = np.searchsorted(self.pts[self.entries], self.pts[places], side="right")
         begun: Run | None = None
@@ -79,71 +79,71 @@ class Timeline:
             yield begun
 
 
-def timeline(found: Walk, first_pts: int | None) -> Timeline:
-    """From a file's packets and the presentation time of the first frame that came out of a decoder."""
-    count = len(found.pts)
-    while count > 1 and found.marks[count - 1] & CORRUPT:
+def timeline(scan: PacketScan, first_pts: int | None) -> Timeline:
+    """Build the timeline from a file's packets and the presentation time of its first decoded frame."""
+    count = len(scan.pts)
+    while count > 1 and scan.marks[count - 1] & CORRUPT:
         count -= 1
-    missing = found.missing or ("its end is cut off" if count < len(found.pts) else None)
-    pts, marks = found.pts[:count], found.marks[:count]
+    missing = scan.missing or ("its end is cut off" if count < len(scan.pts) else None)
+    pts, marks = scan.pts[:count], scan.marks[:count]
     shown = np.flatnonzero(marks & (DISCARD | HIDDEN) == 0)
-    has_times = found.clocked and first_pts is not None and bool((pts != NO_TIME).all())
+    has_times = scan.has_pts and first_pts is not None and bool((pts != NO_TIME).all())
     if not has_times or first_pts is None:
-        times, duration = _counted(found, shown)
+        times, duration = _counted(scan, shown)
         nothing = np.empty(0, np.int64)
-        reason = "its packets carry no presentation times"
+        reason = "its packets have no presentation times"
         return Timeline(np.array(times), duration, False, count, missing, reason, pts, nothing, nothing, nothing, False)
-    # Packets before the first decodable frame belong to a picture that began before the file did.
+    # Packets before the first decodable frame belong to pictures whose references precede the file's start.
     places = shown[pts[shown] >= first_pts]
     places = places[np.unique(pts[places], return_index=True)[1]]
     ticks = [int(tick) for tick in pts[places]] or [first_pts]
     gaps = [later - earlier for earlier, later in itertools.pairwise(ticks)]
-    length = int(found.lengths[places[-1]]) if len(places) else 0
-    length = length or (round(statistics.median(gaps)) if gaps else max(1, round(1 / found.rate / found.tick)))
-    # Whole numbers of any size, divided once: exact to the last bit.
-    up, down = found.tick.numerator, found.tick.denominator
+    length = int(scan.lengths[places[-1]]) if len(places) else 0
+    length = length or (round(statistics.median(gaps)) if gaps else max(1, round(1 / scan.rate / scan.tick)))
+    # Arbitrary-precision integers with a single division: exact to the last bit.
+    up, down = scan.tick.numerator, scan.tick.denominator
     times = [(tick - first_pts) * up / down for tick in ticks]
-    doubt = found.doubt or _doubt(found, count, shown)
+    doubt = scan.doubt or _doubt(scan, count, shown)
     entries = np.empty(0, np.int64) if doubt else _entries(pts, marks, first_pts)
     keys = np.flatnonzero(np.isin(places, entries))
     duration = (ticks[-1] + length - first_pts) * up / down
-    return Timeline(np.array(times), duration, True, count, missing, doubt, pts, places, entries, keys, found.skips)
+    return Timeline(np.array(times), duration, True, count, missing, doubt, pts, places, entries, keys, scan.skips)
 
 
-def _counted(found: Walk, shown: NDArray[np.int64]) -> tuple[list[float], float]:
-    """Times without a clock: the n-th frame that comes out of a decoder is shown at the n-th decoding time, or at n / rate."""
-    decoding = [int(tick) for tick in np.unique(found.dts[shown]) if tick != NO_TIME]
+def _counted(scan: PacketScan, shown: NDArray[np.int64]) -> tuple[list[float], float]:
+    """Timestamps without presentation times: the n-th decoded frame gets the n-th decoding time, or n / rate."""
+    decoding = [int(tick) for tick in np.unique(scan.dts[shown]) if tick != NO_TIME]
     if len(decoding) == len(shown) > 0:
-        times = [float((tick - decoding[0]) * found.tick) for tick in decoding]
+        times = [float((tick - decoding[0]) * scan.tick) for tick in decoding]
     else:
-        times = [float(number / found.rate) for number in range(max(1, len(shown)))]
-    return times, times[-1] + float(1 / found.rate)
+        times = [float(number / scan.rate) for number in range(max(1, len(shown)))]
+    return times, times[-1] + float(1 / scan.rate)
 
 
-def _doubt(found: Walk, count: int, shown: NDArray[np.int64]) -> str | None:
-    """Why these packets' times do not tell which frame comes out of which packet."""
-    dts = found.dts[:count]
+def _doubt(scan: PacketScan, count: int, shown: NDArray[np.int64]) -> str | None:
+    """Why timestamps cannot map these packets to frames; None if they can."""
+    dts = scan.dts[:count]
     dts = dts[dts != NO_TIME]
-    if (found.marks[:count] & CORRUPT).any():
+    if (scan.marks[:count] & CORRUPT).any():
         return "a packet is damaged"
     if (dts[1:] <= dts[:-1]).any():
-        return "its clock jumps back"
-    if len(np.unique(found.pts[shown])) < len(shown):
-        return "two frames are shown at one time"
+        return "its timestamps jump back"
+    if len(np.unique(scan.pts[shown])) < len(shown):
+        return "two frames have the same timestamp"
     return None
 
 
 def _entries(pts: NDArray[np.int64], marks: NDArray[np.uint8], first_pts: int) -> NDArray[np.int64]:
-    """The packets at which decoding can begin, and before which no packet is shown later."""
+    """The packets at which decoding can start and whose predecessors are all presented earlier."""
     latest = np.maximum.accumulate(np.concatenate([[NO_TIME], pts[:-1]]))
     wanted, unwanted = ENTRY | KEY, DISCARD | HIDDEN
     return np.flatnonzero((marks & (wanted | unwanted) == wanted) & (pts > latest) & (pts >= first_pts))
 
 
 def on_screen(frames: Iterable[tuple[float, _T]], at: Sequence[float]) -> Iterator[tuple[float, _T]]:
-    """For each of the rising times `at`, the frame on screen then: the last one that begins at or before it.
+    """For each of the increasing times `at`, the frame on screen: the last one that starts at or before it.
 
-    A frame that begins within the tolerance after it counts too, unless the one before it is nearer.
+    A frame that starts within the tolerance after it counts as well, unless the previous one is closer.
     """
     source = iter(frames)
     current = next(source, None)

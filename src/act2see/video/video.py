@@ -1,4 +1,4 @@
-"""A video file, and its frames by presentation time."""
+"""A video file and its frames by presentation time."""
 
 import itertools
 import logging
@@ -21,9 +21,9 @@ from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
 from act2see.video import files
 from act2see.video.colours import approximation
-from act2see.video.decoding import PlanError, SeekError, by_plan, plainly, use_cores
-from act2see.video.packets import Walk, tick_of, walk
-from act2see.video.pictures import Painter, scaled_size, upright_size
+from act2see.video.decoding import PlanError, SeekError, decode_planned, decode_sequentially, enable_threads
+from act2see.video.packets import PacketScan, scan, tick_of
+from act2see.video.pictures import FrameConverter, scaled_size, upright_size
 from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_screen, timeline
 
 _log = logging.getLogger(__name__)
@@ -31,18 +31,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """A wish for frames: `fps` of them a second, larger ones scaled down so that their shorter side has `short_side` pixels."""
+    """A request for frames: `fps` per second, scaled down to at most `short_side` pixels on the shorter side."""
 
     fps: float
     short_side: int | None = None
 
 
 class Video:
-    """A video file that was opened and checked once; frames are read on demand, streaming.
+    """A video file, validated on construction; frames are decoded on demand, streaming.
 
-    With a cache, what the packets say is kept there, so that the file is not read for it again. Raises `VideoError` for whatever has no frame that
-    can be decoded: no file, a folder, an empty file, text, sound alone (cover art is no video), and for pictures of more than `MAX_PIXELS`; later,
-    for a file that was changed after it was opened.
+    With a cache, the packet scan is stored there and the file need not be scanned again. Raises `VideoError` for anything without a decodable
+    frame (a missing file, a folder, an empty file, text, audio only; cover art is not a video) and for pictures of more than `MAX_PIXELS`. Later
+    calls raise it for a file that has changed since it was opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], cache: Cache | None = None) -> None:
@@ -50,54 +50,53 @@ class Video:
         self._cache = cache
         self._undecodable = 0
         self._is_planned = self._seeks = True  # until that fails
-        files.refuse_no_file(self.path)
+        files.check_regular_file(self.path)
         self._state = files.FileState.of(self.path)
         with files.opened(self.path) as (container, stream):
-            first = next(plainly(container, stream, None, lambda: None), None)
+            first = next(decode_sequentially(container, stream, None, lambda: None), None)
             if first is None:
-                raise VideoError(
-                    f"no frame of {files.named(self.path)} can be decoded: it is damaged, or its pictures have more than {files.MAX_PIXELS:,} pixels"
-                )
+                reason = f"it is damaged, or its pictures have more than {files.MAX_PIXELS:,} pixels"
+                raise VideoError(f"no frame of {files.printable(self.path)} can be decoded: {reason}")
             self._first_pts = first.pts
             self._size = upright_size(first)
             self._colours = approximation(first)
 
     @property
     def duration_seconds(self) -> float:
-        """From the first frame's presentation time to the end of the last one's, from the packets: a header's word may be missing or wrong."""
+        """Time from the start of the first frame to the end of the last, computed from the packets: headers may be missing or wrong."""
         return self._timeline.duration_seconds
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the first frame in pixels, upright; frames of another size are scaled to it. Pixels are taken as square."""
+        """Width and height of the upright first frame, assuming square pixels. Frames of other sizes are scaled to it."""
         return self._size
 
     @property
     def damage(self) -> str | None:
-        """What of the file cannot be read, in one line; None as far as is known. Complete after a pass over the whole video."""
+        """The known damage in one line, None if there is none. Complete after a pass over the whole video."""
         undecodable = f"{self._undecodable} packets cannot be decoded" if self._undecodable else None
         problems = [problem for problem in (self._timeline.missing, undecodable) if problem is not None]
         return f"{self.path.name} is damaged: " + "; ".join(problems) if problems else None
 
     @property
     def colours(self) -> str | None:
-        """How far off the colours may be, in one line; None where they are the file's own."""
+        """A one-line warning about approximate colours; None if the conversion is exact."""
         return None if self._colours is None else f"{self.path.name}: {self._colours}"
 
     @cached_property
     def digest(self) -> str:
-        """A sha256 over the file's size, first and last MiB: it identifies the content for caches, but does not vouch for every byte."""
-        self._state.refuse_change(self.path)
+        """SHA-256 of the file's size and its first and last MiB: a cache key, not an integrity check."""
+        self._state.check_unchanged(self.path)
         return files.digest_of(self.path)
 
     def sample(self, fps: float, short_side: int | None = None, *, at_most: int | None = None) -> Iterator[Frame]:
-        """The frames on screen at 0, 1/fps, 2/fps, … before the end, each once and with its own presentation time.
+        """The frames on screen at 0, 1/fps, 2/fps, … before the end, without repetitions and with their own presentation times.
 
-        Of more than `at_most`, so many, evenly spread from the first to the last. A damaged file gives what can be decoded; then a frame of `times`
-        may be missing here.
+        If there are more than `at_most`, returns that many, evenly spaced from the first to the last. For a damaged file, returns what can be
+        decoded; frames of `times` may then be missing.
         """
         grid = self._grid(fps) if at_most is None else self._thinned(self._grid(fps), at_most)
-        return (frame for _, frame in self._sampled([self._painter(short_side)], [grid]))
+        return (frame for _, frame in self._sampled([self._converter(short_side)], [grid]))
 
     def _thinned(self, grid: NDArray[np.float64], at_most: int) -> NDArray[np.float64]:
         numbers = np.unique(self._timeline.on_screen(grid))
@@ -107,12 +106,12 @@ class Video:
         return np.asarray(self._timeline.times[chosen], np.float64)
 
     def sample_sets(self, samplings: Sequence[Sampling]) -> Iterator[tuple[int, Frame]]:
-        """Several samplings in one pass: every frame with the number of the sampling that it belongs to, in order of time."""
-        painters = [self._painter(sampling.short_side) for sampling in samplings]
+        """Several samplings in one pass: every frame with the index of its sampling, in temporal order."""
+        converters = [self._converter(sampling.short_side) for sampling in samplings]
         grids = [self._grid(sampling.fps) for sampling in samplings]
-        return self._sampled(painters, grids)
+        return self._sampled(converters, grids)
 
-    def _sampled(self, painters: Sequence[Painter], grids: Sequence[NDArray[np.float64]]) -> Iterator[tuple[int, Frame]]:
+    def _sampled(self, converters: Sequence[FrameConverter], grids: Sequence[NDArray[np.float64]]) -> Iterator[tuple[int, Frame]]:
         sets = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
         seconds = np.concatenate([np.empty(0), *grids])
         order = np.lexsort((sets, seconds))
@@ -120,48 +119,48 @@ class Video:
         for number, (shown, picture) in zip(sets[order].tolist(), self._frames_on_screen(seconds[order]), strict=False):
             if shown > given[number]:
                 given[number] = shown
-                yield number, Frame(image=painters[number].image(picture), seconds=shown)
+                yield number, Frame(image=converters[number].image(picture), seconds=shown)
 
     def times(self, fps: float) -> list[float]:
-        """The times in seconds of the frames that `sample(fps)` gives, from the packets, without decoding."""
+        """The timestamps in seconds of the frames of `sample(fps)`, without decoding."""
         numbers = np.unique(self._timeline.on_screen(self._grid(fps)))
         return [float(seconds) for seconds in self._timeline.times[numbers]]
 
     def frame_index(self, seconds: float) -> int:
-        """Which frame is on screen at that time, in order of presentation, from 0; from the packets, without decoding."""
-        self._refuse_outside([seconds])
+        """The index of the frame on screen at a time in seconds, in presentation order from 0, without decoding."""
+        self._check_times([seconds])
         return int(self._timeline.on_screen(seconds))
 
     def frame_at(self, seconds: float, short_side: int | None = None) -> Frame:
-        """The frame on screen at that time: the last one shown at or before it. Raises `VideoError` for a time outside the video."""
+        """The frame on screen at a time in seconds: the last one that starts at or before it. Raises `VideoError` for a time outside the video."""
         frame = next(self.frames_at([seconds], short_side), None)
         if frame is None:
-            raise VideoError(f"no frame of {files.named(self.path)} can be decoded any more: it was changed after it was opened")
+            raise VideoError(f"no frame of {files.printable(self.path)} can be decoded: the file was changed after it was opened")
         return frame
 
     def frames_at(self, seconds: Sequence[float], short_side: int | None = None) -> Iterator[Frame]:
-        """For every one of these times, in order of time, the frame on screen then; one pass. Raises `VideoError` for a time outside the video."""
-        self._refuse_outside(seconds)
-        painter = self._painter(short_side)
+        """The frames on screen at each of these times, in temporal order and in one pass. Raises `VideoError` for a time outside the video."""
+        self._check_times(seconds)
+        converter = self._converter(short_side)
         shown = self._frames_on_screen(np.sort(np.array(seconds, np.float64)))
-        return (Frame(image=painter.image(picture), seconds=at) for at, picture in shown)
+        return (Frame(image=converter.image(picture), seconds=at) for at, picture in shown)
 
     def keyframes(self, short_side: int | None = None) -> Iterator[Frame]:
-        """The frames at which decoding can begin: a coarse look at the whole video for a small part of the time."""
-        painter = self._painter(short_side)
+        """The frames at which decoding can start: a coarse sample of the whole video at a fraction of the cost."""
+        converter = self._converter(short_side)
         line = self._timeline
         if self._has_plan:
             shown = self._frames_on_screen(line.times[line.keys])
         else:
             shown = ((at, picture) for at, picture in self._plain() if picture.key_frame)
-        return (Frame(image=painter.image(picture), seconds=at) for at, picture in shown)
+        return (Frame(image=converter.image(picture), seconds=at) for at, picture in shown)
 
-    def _painter(self, short_side: int | None) -> Painter:
+    def _converter(self, short_side: int | None) -> FrameConverter:
         if short_side is not None and short_side < 1:
             raise VideoError(f"cannot scale frames to {short_side} pixels: give a shorter side of 1 or more")
-        return Painter(scaled_size(*self._size, short_side))
+        return FrameConverter(scaled_size(*self._size, short_side))
 
-    def _refuse_outside(self, seconds: Sequence[float]) -> None:
+    def _check_times(self, seconds: Sequence[float]) -> None:
         end = self.duration_seconds
         for wanted in seconds:
             if not -TOLERANCE_SECONDS <= wanted <= end + TOLERANCE_SECONDS:
@@ -177,7 +176,7 @@ class Video:
         return self._timeline.doubt is None and self._is_planned
 
     def _frames_on_screen(self, at: NDArray[np.float64]) -> Iterator[tuple[float, VideoFrame]]:
-        """For each of these rising times, the frame on screen then, with its own time."""
+        """For each of these increasing times, the frame on screen with its own timestamp."""
         done = 0
         numbers = self._timeline.on_screen(at)
         while self._has_plan:
@@ -187,25 +186,25 @@ class Video:
                     done += 1
                 return
             except PlanError as error:
-                self._state.refuse_change(self.path)
+                self._state.check_unchanged(self.path)
                 if self._seeks and isinstance(error, SeekError):
                     self._seeks = False
                 else:
                     self._is_planned = False
-                _log.info("%s is decoded in a slower way: %s", self.path, error)
+                _log.info("falling back to slower decoding of %s: %s", self.path, error)
         yield from on_screen(self._plain(), at[done:].tolist())
 
     def _planned(self, numbers: NDArray[np.int64]) -> Iterator[tuple[float, VideoFrame]]:
         line = self._timeline
         with self._opened() as (container, stream):
             frames, counts = np.unique(numbers, return_counts=True)
-            pictures = by_plan(container, stream, line, frames.tolist(), seeks=self._seeks)
+            pictures = decode_planned(container, stream, line, frames.tolist(), seeks=self._seeks)
             for frame, count, picture in zip(frames.tolist(), counts.tolist(), pictures, strict=True):
-                self._state.refuse_change(self.path, is_open=True)
+                self._state.check_unchanged(self.path, is_open=True)
                 yield from itertools.repeat((float(line.times[frame]), picture), count)
 
     def _plain(self) -> Iterator[tuple[float, VideoFrame]]:
-        """Every decoded frame with its time, in rising order."""
+        """All decoded frames with their timestamps, in increasing order."""
         line = self._timeline
         undecodable = 0
 
@@ -216,14 +215,14 @@ class Video:
 
         with self._opened() as (container, stream):
             last = -math.inf
-            for number, picture in enumerate(plainly(container, stream, line.packets, count)):
+            for number, picture in enumerate(decode_sequentially(container, stream, line.packets, count)):
                 seconds = self._time_of(picture, number, stream)
-                # Where the clock jumps back (files glued together) there is no telling when a frame is on screen.
+                # Frames whose timestamps jump back (concatenated files) are skipped: their position in the video is unknown.
                 if seconds is not None and seconds > last:
                     last = seconds
-                    self._state.refuse_change(self.path, is_open=True)
+                    self._state.check_unchanged(self.path, is_open=True)
                     yield seconds, picture
-            self._state.refuse_change(self.path, is_open=True)
+            self._state.check_unchanged(self.path, is_open=True)
 
     def _time_of(self, picture: VideoFrame, number: int, stream: VideoStream) -> float | None:
         line = self._timeline
@@ -236,21 +235,21 @@ class Video:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        self._state.refuse_change(self.path)
+        self._state.check_unchanged(self.path)
         with files.opened(self.path) as (container, stream):
-            use_cores(stream)
+            enable_threads(stream)
             yield container, stream
 
     @cached_property
     def _timeline(self) -> Timeline:
         name = f"packets/{self.digest}.npz"
-        kept = self._cache.read(name) if self._cache else None
-        found = Walk.from_bytes(kept) if kept else None
-        if found is None:
+        cached = self._cache.read(name) if self._cache else None
+        packets = PacketScan.from_bytes(cached) if cached else None
+        if packets is None:
             with self._opened() as (container, stream):
-                found = walk(container, stream)
-            self._state.refuse_change(self.path)
+                packets = scan(container, stream)
+            self._state.check_unchanged(self.path)
             if self._cache:
                 self._cache.label(self.digest, self.path.name)
-                self._cache.write(name, found.to_bytes())
-        return timeline(found, self._first_pts)
+                self._cache.write(name, packets.to_bytes())
+        return timeline(packets, self._first_pts)

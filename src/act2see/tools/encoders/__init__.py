@@ -1,1 +1,1 @@
-"""What a retriever searches with: pictures and texts become vectors of one space. One file a family of models, each a `FrameEncoder`."""
+"""Frame encoders and text embedders: images and texts as vectors in a shared space. One file per model family."""

@@ -1,18 +1,26 @@
-"""Qwen3-VL-Embedding through sentence-transformers: a vision-language model whose last token's state is the vector, of a picture as of a text."""
+"""Qwen3-VL-Embedding through sentence-transformers: the last token's hidden state embeds an image or a text."""
 
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sentence_transformers import SentenceTransformer
-from transformers import AutoProcessor, ProcessorMixin, Qwen3VLConfig, Qwen3VLModel, Qwen3VLProcessor
+from transformers import (
+    AutoProcessor,
+    BaseImageProcessor,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    Qwen3VLConfig,
+    Qwen3VLModel,
+    Qwen3VLProcessor,
+)
 
 from act2see.backends import pretrained
 from act2see.core.errors import ConfigError
@@ -20,30 +28,40 @@ from act2see.tools.encoders import loading
 from act2see.tools.encoders.loading import EncoderSettings
 
 _THRESHOLD = 0.4
-"""Provisional, our choice: no real weights were calibrated. See docs/encoders.md for how to find a model's own."""
+"""Provisional, our choice: not calibrated on real weights. See docs/encoders.md for how to calibrate a model."""
 _SIDE = 448
-"""Our choice: at 16:9 some 350 tokens a frame. The model would take frames many times larger, and many times as long."""
+"""Our choice: about 350 tokens per frame at 16:9. The model accepts much larger frames, at a much higher cost."""
 _PROCESSOR_FILE = "processor_config.json"
 
 
 class PicturesProcessor(Qwen3VLProcessor):
-    """Qwen3-VL's processor without its part for videos: that part needs torchvision, and here frames are pictures."""
+    """Qwen3-VL's processor without its video processor, which needs torchvision; frames are passed as images."""
 
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None) -> None:
+    def __init__(
+        self, image_processor: BaseImageProcessor | None = None, tokenizer: PreTrainedTokenizerBase | None = None, chat_template: str | None = None
+    ) -> None:
+        if tokenizer is None:  # transformers always passes both, but requires defaults
+            raise ValueError("the processor has no tokenizer")
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
         self.image_token = "<|image_pad|>"
         self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
 
 
 class _PicturesConfig(Qwen3VLConfig):
-    """Only there to make `PicturesProcessor` known by name; nothing has this type."""
+    """Registers `PicturesProcessor` by name; never instantiated."""
+
+
+class _EncodeOptions(TypedDict):
+    truncate_dim: int | None
+    convert_to_tensor: bool
+    show_progress_bar: bool
 
 
 AutoProcessor.register(_PicturesConfig, PicturesProcessor, exist_ok=True)
 
 
 class EmbeddingEncoder:
-    """Scores are cosines, in -1…1. Prompts, pooling and normalisation are those that the model's folder declares for sentence-transformers."""
+    """Scores are cosine similarities, in [-1, 1]. Prompts, pooling and normalisation follow the folder's sentence-transformers configuration."""
 
     def __init__(self, settings: EncoderSettings, folder: Path, model: SentenceTransformer, dtype: torch.dtype) -> None:
         self.name = f"embedding:{Path(settings.model).name}" + (f"@{settings.width}" if settings.width else "")
@@ -52,7 +70,7 @@ class EmbeddingEncoder:
         self.fingerprint = loading.fingerprint([folder, *modules], "embedding", dtype, _SIDE, settings.width)
         self.threshold = loading.threshold(settings, folder, _THRESHOLD)
         self._settings, self._model = settings, model
-        self._how: dict[str, Any] = {"truncate_dim": settings.width, "convert_to_tensor": True, "show_progress_bar": False}
+        self._options: _EncodeOptions = {"truncate_dim": settings.width, "convert_to_tensor": True, "show_progress_bar": False}
 
     @classmethod
     def load(cls, settings: EncoderSettings) -> "EmbeddingEncoder":
@@ -60,9 +78,9 @@ class EmbeddingEncoder:
         device, dtype = loading.placement(settings, torch.bfloat16)
         folder = loading.open_folder(settings, "embedding")
         if settings.compile:
-            raise ConfigError(f"embedding:{settings.model} is not compiled, its inputs differ in length from text to text: leave compile out")
+            raise ConfigError(f"embedding:{settings.model} cannot be compiled, as its inputs vary in length: omit compile")
         if not (folder / "modules.json").exists():
-            raise ConfigError(f"embedding:{settings.model} has no modules.json: it is a model that writes, not one of sentence-transformers")
+            raise ConfigError(f"embedding:{settings.model} has no modules.json: it is a generative model, not a sentence-transformers one")
         pretrained.check_sizes(Qwen3VLModel, folder, f"embedding:{settings.model}")
         with pretrained.reading(f"embedding:{settings.model}"), _without_videos(folder) as view:
             model = SentenceTransformer(
@@ -75,33 +93,32 @@ class EmbeddingEncoder:
             ).eval()
         full = model.get_embedding_dimension() or 0
         if settings.width is not None and not 1 <= settings.width <= full:
-            raise ConfigError(
-                f"width is {settings.width}; the vectors of embedding:{settings.model} have {full} numbers, of which 1 to all can be kept"
-            )
+            raise ConfigError(f"width is {settings.width}; embedding:{settings.model} supports 1 to {full}")
         return cls(settings, folder, model, dtype)
 
     def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Unit vectors (images, 1, width). There must be an image."""
+        """Unit vectors of shape (images, 1, width), for at least one image."""
         return loading.in_batches(images, self._settings, self._encode)
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
-        """A unit vector (width,)."""
-        return loading.unit(self._model.encode_query([text], **self._how)[0])
+        """A unit vector of shape (width,)."""
+        vectors = cast(torch.Tensor, self._model.encode_query([text], **self._options))
+        return loading.unit(vectors[0])
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Each frame's cosine with the text."""
+        """Cosine similarity of each frame with the text."""
         return loading.cosines(frames, text)
 
     def _encode(self, images: list[Image.Image]) -> torch.Tensor:
-        made: torch.Tensor = self._model.encode_document(images, batch_size=self._settings.batch, **self._how)
-        return made[:, None]
+        vectors = cast(torch.Tensor, self._model.encode_document(images, batch_size=self._settings.batch, **self._options))
+        return vectors[:, None]
 
 
 @contextmanager
 def _without_videos(folder: Path) -> Iterator[Path]:
-    """The folder as it is, but for the name of the processor that reads it."""
-    given = folder / _PROCESSOR_FILE
-    content = json.loads(given.read_text(encoding="utf-8")) if given.exists() else {}
+    """A view of the folder that names `PicturesProcessor` as its processor class."""
+    original = folder / _PROCESSOR_FILE
+    content = json.loads(original.read_text(encoding="utf-8")) if original.exists() else {}
     with tempfile.TemporaryDirectory(prefix="act2see-") as name:
         view = Path(name) / folder.name
         view.mkdir()

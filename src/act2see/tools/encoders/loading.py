@@ -1,26 +1,26 @@
-"""What all encoders share: their settings, a model's folder and what lies in it, batches, and the digest that an index is kept under."""
+"""Shared by all encoders: settings, loading a model's folder, batching, and the fingerprint under which an index is cached."""
 
 import hashlib
 import json
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, PreTrainedTokenizerBase
 
 from act2see.backends import pretrained
 from act2see.core.errors import ConfigError
 
 _FORMAT = "act2see-encoder-1"
-"""Counts up when our own part of the way from a picture to its vectors changes, so that old indexes are made anew."""
+"""Increment when our own preprocessing or postprocessing changes, to invalidate cached indexes."""
 _KIND_OF = {
     "siglip": "siglip",
     "siglip2": "siglip",
@@ -31,7 +31,7 @@ _KIND_OF = {
     "blip-2": "blip2",
     "qwen3_vl": "embedding",
 }
-"""Which encoder takes a model type of transformers."""
+"""The encoder for each transformers model type."""
 _OWN_FILE = "act2see.json"
 _WHOLE_BYTES = 64 << 20
 _SAMPLE_BYTES = 4096
@@ -39,76 +39,115 @@ _SAMPLE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """Which encoder, and how it runs."""
+    """The encoder and how to run it."""
 
     model: str
-    """A folder, or a name on the hub. Weights are read from safetensors only, and code that comes with a model is never run."""
+    """A folder, or a name on the hub. Only safetensors weights are loaded; remote code is never executed."""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+    """auto (a GPU if available), cpu, cuda, cuda:1, mps."""
     dtype: str = "auto"
-    """auto (float32 on a CPU, a half type elsewhere), float32, bfloat16, float16."""
+    """auto (float32 on a CPU, a 16-bit type elsewhere), float32, bfloat16, float16."""
     batch: int = 32
-    """Frames encoded at once."""
+    """Batch size in frames."""
     compile: bool = False
-    """Compile the picture's part with torch.compile: half a minute or more at the first batch, so for many hours of video only."""
+    """Compile the vision tower with torch.compile. The first batch takes half a minute or more, so this pays off only for hours of video."""
     threshold: float | None = None
-    """The score above which a frame shows something like the query; if not given, the one in the folder's act2see.json, or else the class's own."""
+    """The score above which a frame counts as a match; if not given, the one in the folder's act2see.json, else the class's default."""
     width: int | None = None
-    """Keep this many of a vector's first numbers. For `embedding:` models that were trained for it."""
+    """Truncate vectors to this many dimensions. For `embedding:` models trained with Matryoshka representation learning."""
+
+
+class Pooled(Protocol):
+    """Output of a tower of a contrastive model."""
+
+    @property
+    def pooler_output(self) -> torch.Tensor:
+        """Features of shape (batch, width)."""
+        ...
+
+
+class _TextConfig(Protocol):
+    max_position_embeddings: int
+    pad_token_id: int
+
+
+class _ContrastiveConfig(Protocol):
+    model_type: str
+    text_config: _TextConfig
+
+
+class ContrastiveModel(Protocol):
+    """The parts of transformers' CLIP and SigLIP models that the encoders use; AutoModel's return type hides them."""
+
+    config: _ContrastiveConfig
+    device: torch.device
+    logit_scale: torch.Tensor
+    logit_bias: torch.Tensor
+    """SigLIP only."""
+
+    def get_image_features(self, **inputs: torch.Tensor) -> Pooled:
+        """Run the vision tower."""
+        ...
+
+    def get_text_features(self, **inputs: torch.Tensor) -> Pooled:
+        """Run the text tower."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A loaded dual encoder and what was found about it."""
+    """A loaded dual encoder."""
 
     folder: Path
-    model: Any
-    tokenizer: Any
-    image_processor: Any
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: BaseImageProcessor
     dtype: torch.dtype
     side: int
+    """Useful input resolution: the shorter side in pixels."""
     fingerprint: str
 
 
-def load_parts(settings: EncoderSettings, kind: str, model_class: Any) -> Parts:
-    """Load model, tokenizer and image processor of the encoder `kind`. Raises `ConfigError` with one line for what cannot be used."""
+def load_parts(settings: EncoderSettings, kind: str, model_class: pretrained.Loadable[Any]) -> Parts:
+    """Load model, tokenizer and image processor of the encoder `kind`. Raises `ConfigError` if they cannot be used."""
     if settings.width is not None:
-        raise ConfigError(f"{kind}:{settings.model} has vectors of one width only: leave width out, or name an embedding:DIR")
+        raise ConfigError(f"{kind}:{settings.model} does not support width: omit it, or name an embedding:DIR")
     device, dtype = placement(settings, torch.float16)
     folder = open_folder(settings, kind)
     what = f"{kind}:{settings.model}"
     model = pretrained.load_model(model_class, folder, what, dtype=dtype).to(device).requires_grad_(False)
     tokenizer = pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {what}")
-    # Pillow's, because torchvision need not be there; the same everywhere, so that vectors are.
+    # The Pillow backend: torchvision is optional, and vectors must not depend on whether it is installed.
     image_processor = pretrained.load_part(AutoImageProcessor, folder, f"the image processor of {what}", backend="pil")
     with pretrained.reading(f"the image processor of {what}"):
-        side = _wanted_side(image_processor)
+        side = _input_side(image_processor)
     return Parts(folder, model, tokenizer, image_processor, dtype, side, fingerprint([folder], kind, dtype, side))
 
 
 def open_folder(settings: EncoderSettings, kind: str) -> Path:
-    """The model's folder, downloaded if it is a name on the hub, with a model inside that the encoder `kind` takes. Raises `ConfigError`."""
+    """The model's folder, downloaded if given as a hub name. Raises `ConfigError` unless its model type matches the encoder `kind`."""
     if settings.batch < 1:
-        raise ConfigError(f"batch is {settings.batch}; it must be 1 or more")
+        raise ConfigError(f"batch is {settings.batch}; it must be at least 1")
     what = f"{kind}:{settings.model}"
     folder = pretrained.locate(settings.model, what)
     model_type = pretrained.read_model_type(folder, what)
-    taken = _KIND_OF.get(model_type)
-    if taken != kind:
-        hint = f"name it {taken}:{settings.model}" if taken else f"{kind} takes {', '.join(name for name, of in _KIND_OF.items() if of == kind)}"
+    supported = _KIND_OF.get(model_type)
+    if supported != kind:
+        types = ", ".join(name for name, of in _KIND_OF.items() if of == kind)
+        hint = f"name it {supported}:{settings.model}" if supported else f"{kind} supports {types}"
         raise ConfigError(f"{kind}:{settings.model} is a model of type {model_type!r}: {hint}")
     pretrained.weight_files(folder, what)
     return folder
 
 
 def placement(settings: EncoderSettings, half: torch.dtype) -> tuple[torch.device, torch.dtype]:
-    """Where the model runs and in which number format; `half` is what auto means off the CPU. Raises `ConfigError`."""
+    """Device and dtype; `half` is the dtype for auto on accelerators. Raises `ConfigError`."""
     device = pretrained.device_of(settings.device)
     return device, pretrained.dtype_of(settings.dtype, device, half) or half
 
 
 def threshold(settings: EncoderSettings, folder: Path, default: float) -> float:
-    """The settings' threshold, or that of the folder's act2see.json (`{"threshold": 0.3}`), or the default. Raises `ConfigError`."""
+    """The threshold from the settings, else from the folder's act2see.json (`{"threshold": 0.3}`), else the default. Raises `ConfigError`."""
     if settings.threshold is not None:
         return settings.threshold
     path = folder / _OWN_FILE
@@ -122,7 +161,7 @@ def threshold(settings: EncoderSettings, folder: Path, default: float) -> float:
 
 
 def in_batches(images: Sequence[Image.Image], settings: EncoderSettings, encode: Callable[[list[Image.Image]], torch.Tensor]) -> NDArray[np.float32]:
-    """Unit vectors (images, vectors, width) of all the images, a batch at a time. `encode` gives (batch, vectors, width) of any length."""
+    """Encode images batch by batch into unit vectors (images, vectors, width). `encode` returns (batch, vectors, width), not normalised."""
     if not images:
         raise ValueError("no images to encode")
     size = settings.batch
@@ -130,77 +169,83 @@ def in_batches(images: Sequence[Image.Image], settings: EncoderSettings, encode:
     with torch.inference_mode():
         for start in range(0, len(images), size):
             batch = list(images[start : start + size])
-            # Compiled code is made for one size of batch, and making it is what takes long: the last batch is filled up.
-            filling = [batch[-1]] * (size - len(batch)) if settings.compile else []
-            parts.append(unit(encode(batch + filling)[: len(batch)]))
+            # A new batch size triggers recompilation, which is slow: pad the last batch.
+            padding = [batch[-1]] * (size - len(batch)) if settings.compile else []
+            parts.append(unit(encode(batch + padding)[: len(batch)]))
     return np.concatenate(parts)
 
 
 def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
-    """The vectors at length 1, in float32."""
-    made: NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
-    return made
+    """L2-normalise vectors, in float32."""
+    normalized: NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+    return normalized
 
 
 def cosines(frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The highest cosine of each frame's vectors (frames, vectors, width) with the text's (width,), as (frames,).
+    """Maximum cosine similarity of each frame's vectors (frames, vectors, width) with the text vector (width,), of shape (frames,).
 
-    Goes through the frames in pieces, which fit a processor's cache, and with torch: numpy takes ten times as long to widen half numbers.
+    Processes the frames in chunks that fit the CPU cache. Uses torch, as numpy takes ten times as long to convert float16.
     """
     count, vectors, width = frames.shape
-    made = torch.empty(count)
-    wanted = torch.from_numpy(text)
+    scores = torch.empty(count)
+    query = torch.from_numpy(text)
     rows = max(1, (1 << 18) // (vectors * width))
     for start in range(0, count, rows):
-        piece = torch.from_numpy(np.array(frames[start : start + rows]))  # a copy: torch warns of arrays that cannot be written to, as mapped ones
-        made[start : start + rows] = (piece.float() @ wanted).amax(dim=1)
-    return made.numpy()
+        chunk = torch.from_numpy(np.array(frames[start : start + rows]))  # a copy: torch warns about read-only arrays, such as memory-mapped ones
+        scores[start : start + rows] = (chunk.float() @ query).amax(dim=1)
+    return scores.numpy()
 
 
 def fingerprint(folders: Sequence[Path], *more: object) -> str:
-    """A digest of all that determines a picture's and a text's vectors: the folders' weights, configs, tokenizers, and `more`.
+    """A digest of everything that determines the vectors: the folders' weights, configs and tokenizers, and `more`.
 
-    Weights count by content, not by name: a file of up to 64 MiB as a whole, of a larger one its header (names, shapes and places of all tensors)
-    and the first and last 4 KiB of every tensor, so that many gigabytes take no minutes. A change inside a tensor that leaves both its ends as
-    they were is not seen; training leaves no tensor's ends as they were. The folder's act2see.json does not count: a threshold moves no vector.
+    Weights are hashed by content: files up to 64 MiB in full, larger ones by header (names, shapes and offsets of all tensors) and the first and
+    last 4 KiB of every tensor, because hashing many gigabytes would take minutes. A change in the middle of a tensor alone goes unnoticed, but
+    training changes all values. act2see.json is excluded: a threshold does not affect vectors.
     """
-    found = hashlib.sha256("\n".join([_FORMAT, *map(str, more)]).encode())
+    digest = hashlib.sha256("\n".join([_FORMAT, *map(str, more)]).encode())
     for number, folder in enumerate(folders):
         for path in sorted(path for pattern in pretrained.HUB_FILES for path in folder.glob(pattern) if path.name != _OWN_FILE):
-            facts = path.stat()
-            of_weights = path.suffix == ".safetensors"
-            digest = (
-                _weights_digest(path.resolve(), facts.st_size, facts.st_mtime_ns) if of_weights else hashlib.sha256(path.read_bytes()).hexdigest()
-            )
-            found.update(f"\n{number} {path.name} {digest}".encode())
-    return found.hexdigest()
+            status = path.stat()
+            if path.suffix == ".safetensors":
+                content = _weights_digest(path.resolve(), status.st_size, status.st_mtime_ns)
+            else:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"\n{number} {path.name} {content}".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=256)
 def _weights_digest(path: Path, size: int, _modified_ns: int) -> str:
-    """Of one safetensors file; remembered while it keeps its size and time. See `fingerprint`."""
+    """Digest of one safetensors file, memoized by size and modification time. See `fingerprint`."""
     with path.open("rb") as file:
         if size <= _WHOLE_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
         start = file.read(8)
         header = file.read(struct.unpack("<Q", start)[0])
-        found = hashlib.sha256(str(size).encode() + header)
-        data_starts = len(start) + len(header)
+        digest = hashlib.sha256(str(size).encode() + header)
+        data_start = len(start) + len(header)
         spans = sorted(entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__")
         for begin, end in spans:
             for place in (begin, max(begin, end - _SAMPLE_BYTES)):
-                file.seek(data_starts + place)
-                found.update(file.read(min(_SAMPLE_BYTES, end - begin)))
-    return found.hexdigest()
+                file.seek(data_start + place)
+                digest.update(file.read(min(_SAMPLE_BYTES, end - begin)))
+    return digest.hexdigest()
 
 
-def _wanted_side(image_processor: Any) -> int:
-    """The shorter side in pixels that is worth decoding: more would only be thrown away by the image processor."""
+class _Sizes(Protocol):
+    size: Mapping[str, int | None]
+    patch_size: int
+    """NaFlex only."""
+
+
+def _input_side(image_processor: BaseImageProcessor) -> int:
+    """The shorter side in pixels at which to decode: the image processor would discard any further detail."""
     patches = getattr(image_processor, "max_num_patches", None)
-    if patches:  # NaFlex keeps the picture's shape within a number of patches: a square one has the longest shorter side
-        return math.isqrt(patches) * int(image_processor.patch_size)
-    size = dict(image_processor.size)
-    sides = [int(size[name]) for name in ("height", "width", "shortest_edge") if size.get(name)]
+    if patches:  # NaFlex keeps the aspect ratio within a number of patches: a square image has the longest shorter side
+        return math.isqrt(patches) * cast("_Sizes", image_processor).patch_size
+    size = dict(cast("_Sizes", image_processor).size)
+    sides = [int(side) for name in ("height", "width", "shortest_edge") if (side := size.get(name))]
     if not sides:
-        raise ValueError(f"its size {size} names no height, width or shortest_edge")
+        raise ValueError(f"its size {size} has no height, width or shortest_edge")
     return max(sides)

@@ -1,4 +1,4 @@
-"""Texts as vectors by a sentence-transformers model, such as BGE-M3, which the paper compares reasonings with."""
+"""Text embeddings by a sentence-transformers model, such as BGE-M3, which the paper uses to compare reasoning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ _BATCH = 16
 
 
 class Sentences:
-    """A model from a folder or a hub. Prompts and pooling are those that its folder declares; texts longer than it reads are cut by it."""
+    """A model from a folder or the hub. Prompts and pooling follow the folder's configuration; the model truncates long texts."""
 
     def __init__(self, model: str, device: str = "auto") -> None:
         """Load the model. Raises `ConfigError`."""
@@ -29,10 +29,10 @@ class Sentences:
                     str(folder), device=str(placed), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
                 )
         except ConfigError as error:
-            hint = "download it and name its folder: --embedder sentence-transformers:DIR, or compare by words alone: --embedder words"
+            hint = "download it and use --embedder sentence-transformers:DIR, or compare by word counts with --embedder words"
             raise ConfigError(f"{error}; {hint}") from error
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of shape (texts, width)."""
-        made = self._model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
-        return np.asarray(made, np.float32)
+        vectors = self._model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+        return np.asarray(vectors, np.float32)

@@ -1,4 +1,4 @@
-"""Texts as vectors without any model: their words counted. For tests and for the synthetic world, whose vocabulary is small."""
+"""Bag-of-words text embeddings, without a model. For tests and for the synthetic world with its small vocabulary."""
 
 import re
 import zlib
@@ -14,12 +14,12 @@ SMALL_WORDS = frozenset(re.findall(r"\w+", "a an and are as at be by for from i 
 
 
 class Words:
-    """Each word is one of `WIDTH` numbers, by its CRC; a number is the square root of how often its words come. Equal texts are equal everywhere."""
+    """Hashes each word to one of `WIDTH` dimensions (CRC-32) and takes the square root of its count. Deterministic on every machine."""
 
     name = "words"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of shape (texts, WIDTH); zeros for a text without a word."""
+        """Unit vectors of shape (texts, WIDTH); zeros for a text without words."""
         vectors = np.zeros((len(texts), WIDTH), np.float32)
         for row, text in enumerate(texts):
             counts = Counter(word for word in _WORD.findall(text.casefold()) if word not in SMALL_WORDS)

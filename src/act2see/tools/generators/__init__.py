@@ -1,1 +1,1 @@
-"""What makes pictures of things that never happened."""
+"""Image generators and their judges."""

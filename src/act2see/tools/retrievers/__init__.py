@@ -1,1 +1,1 @@
-"""What finds a frame by a text."""
+"""Frame retrievers: frames of a video that match a text."""

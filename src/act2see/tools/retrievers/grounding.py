@@ -1,10 +1,10 @@
-"""Which stretches of a video fit a text: the training-free localiser of TFVTG (Zheng et al., ECCV 2024), which the paper retrieves with.
+"""Temporal grounding: TFVTG's training-free localiser (Zheng et al., ECCV 2024), the paper's retriever.
 
-It reads a score a frame and nothing else. Every window of a few lengths is scored by how much better the frames inside fit than those outside; the
-best ones that do not overlap are kept. Then each one's start is pulled back to where the scores began to climb. Frame numbers are half open.
+Its only input is one score per frame. Sliding windows of several lengths are scored by mean score inside minus mean score outside; the best
+non-overlapping windows are kept. Each window's start is then extended back to where the scores begin to rise. Frame ranges are half open.
 
-The released code compares all windows with all kept ones, which takes minutes for an hour of video. Here a window's score is a difference of
-prefix sums, and a length is searched again only when its best window may be the best of all; the result is the same.
+The released code compares all windows with all kept ones, which takes minutes for an hour of video. Here, prefix sums score the windows, and a
+length is searched again only if its best window may be the overall best; the results are identical.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 STRIDE_FRAMES = 20
 """Window lengths are multiples of this: 20 in the released settings for Charades (40 for ActivityNet, 50 for QVHighlights)."""
 MAX_SHARE = 0.5
-"""The longest window's share of the video: 0.5 in the released settings for Charades and QVHighlights (1 for ActivityNet)."""
+"""Maximum window length as a fraction of the video: 0.5 in the released settings for Charades and QVHighlights (1 for ActivityNet)."""
 KEEP = 10
-"""How many windows are kept, as released."""
+"""Number of windows to keep, as released."""
 
-_OVERLAP_NUMERATOR, _OVERLAP_DENOMINATOR = 3, 10  # windows whose intersection is more than 0.3 of their union are the same find, as released
-_RISE = 0.0005  # a climb of less is none, as released
-_DECIMALS = 9  # windows whose scores differ by less are equal: else the order of adding up would decide between them
+_OVERLAP_NUMERATOR, _OVERLAP_DENOMINATOR = 3, 10  # non-maximum suppression at an IoU of 0.3, as released
+_RISE = 0.0005  # smaller rises are ignored, as released
+_DECIMALS = 9  # scores are compared after rounding: otherwise the order of summation would break ties
 _SLACK = 1e-8
 
 _Reals = NDArray[np.float64]
@@ -30,13 +30,13 @@ _Reals = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A stretch [start, stop) of frames. From `dynamic_start` on the scores climb towards it; what lies before `start` fits less than the rest."""
+    """A segment [start, stop) of frames. From `dynamic_start` to `start`, the scores rise towards it."""
 
     start: int
     stop: int
     dynamic_start: int
     score: float
-    """Mean score inside less mean score outside; scores at or below the threshold count as 0."""
+    """Mean score inside minus mean score outside; scores at or below the threshold count as 0."""
 
 
 def localise(
@@ -48,11 +48,11 @@ def localise(
     keep: int = KEEP,
     keep_unopposed: bool = True,
 ) -> list[Proposal]:
-    """The best windows, best first; equal ones in order of length, then of start. None when no score is above the threshold.
+    """The best windows, best first; ties in order of length, then of start. Empty if no score is above the threshold.
 
-    `max_window` is in frames, half of all if not given. A window with no frame above the threshold outside it has nothing to be compared with: its
-    outside counts as 0, or with `keep_unopposed=False` it is dropped, as the released code does (that would drop the very find that stands alone).
-    O(frames) memory; time O(frames² / stride), 0.01 s for an hour at 3 frames a second.
+    `max_window` is in frames; the default is half of the video. If all frames above the threshold are inside a window, its outside mean is 0. With
+    `keep_unopposed=False` such windows are dropped, as in the released code (which loses a match that is the only one in the video).
+    O(frames) memory; O(frames² / stride) time, 0.01 s for an hour at 3 frames per second.
     """
     raw = np.asarray(scores, dtype=np.float64)
     count = len(raw)
@@ -71,7 +71,7 @@ def localise(
 
 
 class _Windows:
-    """The scores of all windows of one length at a time."""
+    """Scores of all windows of a given length."""
 
     def __init__(self, relevant: _Reals, above: NDArray[np.bool_], keep_unopposed: bool) -> None:
         count = len(relevant)
@@ -82,12 +82,12 @@ class _Windows:
         self._sums_and_total = self._sums + self._sums[-1]
         self._counts_and_total = self._counts + self._counts[-1]
         places = np.flatnonzero(above)
-        self._extent = int(places[-1] - places[0]) + 1  # no shorter window holds every frame above the threshold
+        self._extent = int(places[-1] - places[0]) + 1  # the shortest window that can contain all frames above the threshold
         self._keep_unopposed = keep_unopposed
         self._rows = np.empty((2, count))
 
     def scores(self, length: int) -> _Reals:
-        """By start, for windows of this length. The array is used again by the next call. Dropped windows have -inf."""
+        """Scores by window start. The next call overwrites the array. Dropped windows have -inf."""
         outside, weight = (row[: self.count - length + 1] for row in self._rows)
         np.subtract(self._sums_and_total[: len(outside)], self._sums[length:], out=outside)
         np.subtract(self._counts_and_total[: len(outside)], self._counts[length:], out=weight)
@@ -105,14 +105,15 @@ class _Windows:
 
 
 def _best(windows: _Windows, lengths: NDArray[np.int_], keep: int) -> Iterator[tuple[int, int, float]]:
-    """Start, length and score of the best window, of the best one that does not overlap it, and so on.
+    """Yield start, length and score of the best window, then of the best one that does not overlap it, and so on.
 
-    A length's best score can only fall as windows are taken, so an old one is a bound: a length is looked at again only when its bound is highest.
+    A length's best score can only decrease as windows are taken, so an earlier value is an upper bound: only the length with the highest bound is
+    scored again.
     """
     bounds = np.round([windows.scores(length).max() for length in lengths.tolist()], _DECIMALS)
     taken: list[tuple[int, int]] = []
     while len(taken) < keep and len(bounds) and bounds.max() > -np.inf:
-        number = int(bounds.argmax())  # the first of equal ones: the shorter window
+        number = int(bounds.argmax())  # ties go to the shorter window
         length = int(lengths[number])
         row = windows.scores(length)
         for start, stop in taken:
@@ -129,7 +130,7 @@ def _best(windows: _Windows, lengths: NDArray[np.int_], keep: int) -> Iterator[t
 
 
 def _overlapping(start: int, stop: int, length: int) -> slice:
-    """The starts of those windows of this length that overlap [start, stop) too much. Whole numbers: no rounding decides."""
+    """The starts of the windows of this length that overlap [start, stop) too much. Integer arithmetic avoids rounding errors."""
     both = stop - start + length
     # intersection / (both - intersection) > numerator / denominator
     needed = _OVERLAP_NUMERATOR * both // (_OVERLAP_NUMERATOR + _OVERLAP_DENOMINATOR) + 1
@@ -139,11 +140,11 @@ def _overlapping(start: int, stop: int, length: int) -> slice:
 
 
 def _climb_starts(relevant: _Reals, above: NDArray[np.bool_], stride: int) -> NDArray[np.int_]:
-    """For each frame, where the climb that it is in began: the last frame at or before it that does not rise, 0 before any."""
+    """For each frame, the start of the rise that it is part of: the last frame at or before it without a rise, else 0."""
     half = 0 if stride < 3 else min(stride - 2, 3) // 2
     smooth = relevant
     if stride >= 3:
-        # The normal density as released, not normalised: its sum is 0.88 for three taps.
+        # An unnormalised Gaussian kernel, as released: its sum is 0.88 for three taps.
         weights = np.exp(-(np.arange(-half, half + 1) ** 2) / 2) / np.sqrt(2 * np.pi)
         smooth = np.convolve(relevant, weights, mode="valid")
     steps = np.zeros(len(relevant))

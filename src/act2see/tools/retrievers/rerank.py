@@ -1,7 +1,7 @@
-"""A vision-language model has the last word on which of the best frames to show, and may take a query apart: both through `Backend`. Options.
+"""Re-ranking by a vision-language model, and its use for query decomposition. Both run through `Backend` and are off by default.
 
-An encoder sees a frame and a text apart from each other; a model that reads them together tells near misses apart, at the price of a prompt of
-sixteen frames a look.
+An encoder embeds frame and text separately. A model that reads them together separates near misses, at the cost of a prompt with sixteen frames
+per look.
 """
 
 import re
@@ -11,20 +11,20 @@ from act2see.core import decoding
 from act2see.core.interfaces import Backend
 from act2see.core.protocol import parse_chunk
 from act2see.core.trace import Answer, Frame, Trace
-from act2see.tools.retrievers.voting import Ask
+from act2see.tools.retrievers.decomposition import Ask
 
 RERANKED_FRAMES = 16
-"""How many of the best frames are judged. Our choice, as in the literature on re-ranking."""
+"""Number of top frames to re-rank. Our choice, in line with the re-ranking literature."""
 
 Judge = Callable[[str, Sequence[Frame]], int | None]
-"""A query and frames in order of time to the number, from 0, of the one that shows it best; None when it cannot say."""
+"""Maps a query and frames in temporal order to the index of the best frame; None if undecided."""
 
 _QUESTION = "Which of these {count} frames shows this best: {query}? Count them from 1, and answer with one number."
 _NUMBER = re.compile(r"(?:frame\s*)?#?(\d{1,3})\.?", re.IGNORECASE)
 
 
 def judge(backend: Backend) -> Judge:
-    """A `Judge` that asks a vision-language model once; a reply that is no number of a frame is no judgement. Raises `BackendError`."""
+    """A `Judge` that asks a vision-language model once; any reply other than a valid frame number counts as undecided. Raises `BackendError`."""
 
     def best(query: str, frames: Sequence[Frame]) -> int | None:
         reply = _reply(backend, _QUESTION.format(count=len(frames), query=query), frames)
@@ -35,12 +35,12 @@ def judge(backend: Backend) -> Judge:
 
 
 def asker(backend: Backend) -> Ask:
-    """An `Ask`, for `voting.decomposer`, that asks a backend without showing it a frame. Raises `BackendError`."""
+    """An `Ask` for `decomposition.decomposer` that prompts a backend without frames. Raises `BackendError`."""
     return lambda prompt: _reply(backend, prompt, ())
 
 
 def _reply(backend: Backend, question: str, frames: Sequence[Frame]) -> str:
-    """The answer that the model gives in one go, or, without one, what it wrote after its thoughts."""
+    """The model's answer from a single decode; if there is none, the text after its thoughts."""
     trace = Trace(id="rerank", video="", question=question, frames=tuple(frames))
     continuation = decoding.silently(decoding.decode(backend, trace, ()))
     text = continuation.text

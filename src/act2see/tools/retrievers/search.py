@@ -1,4 +1,4 @@
-"""Text to frame: an encoder's scores over a video, and a choice among them. This is the `Retriever` of the loop."""
+"""Text-to-frame search: an encoder scores a video's frames, and a selection picks among them. This is the `Retriever` of the loop."""
 
 import logging
 from collections import OrderedDict
@@ -12,13 +12,13 @@ from act2see.core.interfaces import FrameEncoder
 from act2see.core.trace import Frame, Match
 from act2see.storage.cache import Cache
 from act2see.tools.index import Index, Progress
-from act2see.tools.retrievers import voting
+from act2see.tools.retrievers import decomposition
 from act2see.tools.retrievers.rerank import RERANKED_FRAMES, Judge
 from act2see.tools.retrievers.selection import SELECTIONS, Curve, Grounding, Pick, Select
 from act2see.video import MAX_FPS, Video
 
 CURVE_POINTS = 240
-"""A trace keeps no more of a curve: 80 seconds at 3 fps are whole, and a line of an hour's trace grows by a few kilobytes. Our choice."""
+"""Maximum number of curve points in a trace: 80 seconds at 3 fps in full, a few kilobytes for an hour of video. Our choice."""
 _INDEXES_KEPT = 4
 
 _log = logging.getLogger(__name__)
@@ -26,23 +26,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search brought, and what it was chosen from."""
+    """The result of a search."""
 
     frames: tuple[Frame, ...]
-    """Best first, at full size, with scores and matches."""
+    """Best first, at full resolution, with scores and matches."""
     curve: Curve
+    """The scores of all frames."""
     notes: tuple[str, ...] = ()
-    """What did not go as asked, a line each."""
+    """Warnings, one line each."""
 
 
 class SearchRetriever:
-    """Scores a video's frames at `fps` (3 in the paper) with the encoder and lets `select` choose: a name in `selection.SELECTIONS`, or a callable.
+    """Scores a video's frames at `fps` (3 in the paper) with the encoder and picks with `select`: a name in `selection.SELECTIONS`, or a callable.
 
-    A video's index is made at the first query and kept for the next ones: the last few in memory, all in the cache where one is given.
-    `decompose` lets a language model take queries apart, for `grounding` alone; `judge` has the last word on the first frame. Both are off by
-    default. `keyframes_only` searches the keyframes first and then all frames about the best of them; it and `skip_duplicates` trade recall for time.
+    The first query builds a video's index. Later queries reuse it: the last few are held in memory, all of them in the cache, if one is given.
+    `decompose` decomposes queries with a language model (for `grounding` only); `judge` re-ranks the top frames. Both are off by default.
+    `keyframes_only` searches the keyframes first, then all frames around the best ones; it and `skip_duplicates` trade recall for speed.
 
-    Raises `ConfigError` for what does not go together.
+    Raises `ConfigError` for options that cannot be combined.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class SearchRetriever:
         fps: float = 3.0,
         cache: Cache | None = None,
         progress: Callable[[Progress], None] | None = None,
-        decompose: voting.Decompose | None = None,
+        decompose: decomposition.Decompose | None = None,
         judge: Judge | None = None,
         skip_duplicates: bool = False,
         keyframes_only: bool = False,
@@ -63,7 +64,7 @@ class SearchRetriever:
         self.encoder, self.fps, self.cache, self.progress = encoder, fps, cache, progress
         self.select = _named(select) if isinstance(select, str) else select
         if decompose is not None and not isinstance(self.select, Grounding):
-            raise ConfigError("a query can be taken apart for the selection 'grounding' only: choose it, or leave the language model out")
+            raise ConfigError("query decomposition needs the selection 'grounding': select it, or do without the language model")
         self.decompose, self.judge = decompose, judge
         self.skip_duplicates, self.keyframes_only = skip_duplicates, keyframes_only
         self._indexes: OrderedDict[str, Index] = OrderedDict()
@@ -73,11 +74,11 @@ class SearchRetriever:
 
     @property
     def name(self) -> str:
-        """Encoder, rate, selection and options, for `Trace.made_with`."""
+        """Encoder, frame rate, selection and options, for `Trace.made_with`."""
         return self._name
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        """At most `count` frames, best first, none at a time in `shown` (seconds). Raises `ToolError` when none is left."""
+        """At most `count` frames, best first, excluding those at `shown` (seconds). Raises `ToolError` if none is left."""
         found = self.search(video, query, shown=shown, count=count)
         for note in found.notes:
             _log.warning("%s", note)
@@ -86,9 +87,9 @@ class SearchRetriever:
         return found.frames
 
     def search(self, video: Video, query: str, *, shown: Collection[float] = (), count: int = 1) -> Found:
-        """As `find`, with the scores that the frames were chosen by; no frame at all when none is left to show.
+        """Like `find`, but also returns the scores, and no frames if none is left.
 
-        Raises `ConfigError` for an encoder whose scores are no numbers.
+        Raises `ConfigError` for an encoder that returns non-finite scores.
         """
         index = self._searched(video, query)
         curve = self._curve(video, index, query)
@@ -101,7 +102,7 @@ class SearchRetriever:
         return Found(tuple(frames[:count]), curve, notes)
 
     def index(self, video: Video) -> Index:
-        """The video's index, made now unless it is there already."""
+        """The video's index, built if necessary."""
         index = self._indexes.pop(video.digest, None)
         if index is None:
             options = {"skip_duplicates": self.skip_duplicates, "keyframes_only": self.keyframes_only}
@@ -112,7 +113,7 @@ class SearchRetriever:
         return index
 
     def curve(self, video: Video, query: str) -> Curve:
-        """The score of every frame that is searched. Raises `ConfigError` as `search` does."""
+        """The scores of all indexed frames. Raises `ConfigError` like `search`."""
         return self._curve(video, self._searched(video, query), query)
 
     def _searched(self, video: Video, query: str) -> Index:
@@ -122,7 +123,7 @@ class SearchRetriever:
     def _curve(self, video: Video, index: Index, query: str) -> Curve:
         scores = np.asarray(index.scores(query), dtype=np.float64)
         if not np.isfinite(scores).all():
-            raise ConfigError(f"encoder {self.encoder.name} gave scores that are no finite numbers: try it in float32")
+            raise ConfigError(f"encoder {self.encoder.name} returned non-finite scores: try float32")
         return Curve(index.seconds, scores, self.encoder.threshold, index.frame_indices, key=f"{video.digest} {query}")
 
     def _picks(
@@ -130,26 +131,26 @@ class SearchRetriever:
     ) -> tuple[list[Pick], tuple[str, ...]]:
         if self.decompose is None or not isinstance(self.select, Grounding):
             return self.select(curve, shown, count), ()
-        choose, taken_apart = self.select, self.decompose(query)
-        spans = voting.ground(query, taken_apart, lambda text: choose.spans(curve if text == query else self._curve(video, index, text)))
-        return choose.from_spans(curve, shown, count, spans), (taken_apart.problem,) if taken_apart.problem else ()
+        select, parts = self.select, self.decompose(query)
+        spans = decomposition.ground(query, parts, lambda text: select.spans(curve if text == query else self._curve(video, index, text)))
+        return select.from_spans(curve, shown, count, spans), (parts.problem,) if parts.problem else ()
 
 
 def _named(name: str) -> Select:
     if name not in SELECTIONS:
-        raise ConfigError(f"no selection {name!r}; allowed are {', '.join(SELECTIONS)}")
+        raise ConfigError(f"unknown selection {name!r}; allowed: {', '.join(SELECTIONS)}")
     return SELECTIONS[name]()
 
 
 def thinned(curve: Curve) -> tuple[tuple[float, float], ...]:
-    """What a trace keeps of the scores: all of a short video's, of a long one's the best of each of so many stretches; four digits of each."""
-    stretches = np.array_split(np.arange(len(curve.scores)), min(len(curve.scores), CURVE_POINTS))
-    best = [stretch[np.argmax(curve.scores[stretch])] for stretch in stretches]
+    """The scores as a trace stores them, at most `CURVE_POINTS`: for a long video, the maximum of each of as many segments. Four digits each."""
+    segments = np.array_split(np.arange(len(curve.scores)), min(len(curve.scores), CURVE_POINTS))
+    best = [segment[np.argmax(curve.scores[segment])] for segment in segments]
     return tuple((round(float(curve.seconds[at]), 3), float(f"{curve.scores[at]:.4g}")) for at in best)
 
 
 def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float], ...]) -> list[Frame]:
-    """The picks as frames, in the picks' order."""
+    """Decode the picks, in their order."""
     if not picks:
         return []
     in_time = sorted(picks, key=lambda pick: pick.seconds)
@@ -169,10 +170,10 @@ def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float
 
 
 def _judged(judge: Judge, query: str, frames: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
-    """The frames with the one that the judge prefers first."""
+    """Move the judge's choice to the front."""
     in_time = sorted(frames[:RERANKED_FRAMES], key=lambda frame: frame.seconds or 0.0)
     best = judge(query, in_time)
     if best is None:
-        return frames, ("the re-ranker named none of the frames; they stand in the order of their scores",)
+        return frames, ("the re-ranker chose no frame; frames are in order of their scores",)
     first = in_time[best]
     return [first, *(frame for frame in frames if frame is not first)], ()

@@ -1,6 +1,6 @@
-"""From a score a frame to the frames that are shown: the ways to choose, and the controls that they are compared with.
+"""Selection of frames by score, and baselines to compare with.
 
-A way to choose is a callable `(curve, shown, count) -> picks`; what needs settings is a frozen dataclass. Thresholds are the encoder's, never ours.
+A selection is a callable `(curve, shown, count) -> picks`, a frozen dataclass if it has settings. Thresholds come from the encoder.
 """
 
 import random
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 from act2see.tools.retrievers import grounding
 
 SAME_TIME_SECONDS = 0.006
-"""Two times closer than this are the same frame: containers round times to a millisecond, and at 120 frames a second they lie 8.3 ms apart."""
+"""Timestamps closer than this are the same frame: containers round to a millisecond, and frames at 120 fps are 8.3 ms apart."""
 APART_SECONDS = 1.0
-"""Picks and runners-up of `grounding` and `top_k` lie at least so far apart. Our choice."""
+"""Minimum distance between picks and runners-up of `grounding` and `top_k`. Our choice."""
 RUNNERS_UP = 5
-"""How many next best frames a pick tells of."""
+"""Number of next best frames recorded with a pick."""
 
 Span = tuple[float, float]
-"""Seconds from and to."""
+"""Start and end in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How well each of a video's searched frames fits a text, in order of time."""
+    """Scores of a video's indexed frames for one text, in temporal order."""
 
     seconds: NDArray[np.float64]
     scores: NDArray[np.float64]
-    """In the encoder's units, as they came from it."""
+    """In the encoder's units, unchanged."""
     threshold: float
-    """The encoder's: a score above it means that the frame shows something like the text."""
+    """The encoder's threshold: a higher score counts as a match."""
     frame_indices: NDArray[np.int64]
-    """Which frame of the video each is, in order of presentation, from 0."""
+    """Each frame's index in presentation order, from 0."""
     key: str = ""
-    """Names video and text for a choice that draws by seed."""
+    """Identifies video and text, for selections with a seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One chosen frame. Its fields are those of `trace.Frame` and `trace.Match`."""
+    """A selected frame. Its fields are those of `trace.Frame` and `trace.Match`."""
 
     seconds: float
     frame_index: int
@@ -49,21 +49,21 @@ class Pick:
     span_seconds: Span | None
     runners_up: tuple[tuple[float, float], ...]
     is_fallback: bool
-    """Its score does not pass the threshold: nothing that was left to show did, and this is merely the best of it."""
+    """Whether its score is at or below the threshold: no remaining frame matches, and this is the best of them."""
 
 
 Select = Callable[[Curve, Collection[float], int], list[Pick]]
-"""Curve, times already shown in seconds (never picked), and how many: at most so many picks, best first; none when nothing is left to show."""
+"""Maps the curve, the timestamps already shown (never picked) and `count` to at most `count` picks, best first; none if no frame is left."""
 
 
 def argmax(curve: Curve, shown: Collection[float], count: int) -> list[Pick]:
-    """The frames of the highest scores, however near to each other; equal ones in order of time."""
+    """The highest-scoring frames, however close to each other; ties in temporal order."""
     return _picks(curve, shown, [(at, None) for at in _by_score(curve, free(curve, shown))[:count]])
 
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """The frames of the highest scores that lie some time apart from each other: fewer than asked for when the video is too short for so many."""
+    """The highest-scoring frames at a minimum distance from each other; fewer than `count` if the video is too short."""
 
     apart_seconds: float = APART_SECONDS
 
@@ -74,10 +74,10 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """One frame from each of the stretches that fit best, as TFVTG's localiser finds them; after the last one, the highest scores that are left.
+    """One frame from each of the best segments of TFVTG's localiser; after the last segment, the highest remaining scores.
 
-    In a stretch it is the frame of the highest raw score; of equal ones the nearest to the middle, then the earlier. A stretch whose frames above
-    the threshold were all shown is passed over. The paper does not say how a frame is chosen from a stretch; this is our choice.
+    The frame is the one with the highest raw score in the segment; ties go to the one closest to the middle, then to the earlier one. Segments
+    whose frames above the threshold have all been shown are skipped. The paper does not state how to select a frame; this is our choice.
     """
 
     stride: int = grounding.STRIDE_FRAMES
@@ -89,8 +89,8 @@ class Grounding:
         return self.from_spans(curve, shown, count, self.spans(curve))
 
     def spans(self, curve: Curve) -> list[grounding.Proposal]:
-        """The stretches of the curve that fit best, best first; none when no score passes the threshold."""
-        # The localiser counts what does not fit as 0, which must not be better than what does.
+        """The best segments of the curve, best first; none if no score exceeds the threshold."""
+        # The localiser sets scores below the threshold to 0, which must not exceed the scores above it.
         lift = max(0.0, -curve.threshold)
         count = len(curve.scores)
         return grounding.localise(
@@ -98,7 +98,7 @@ class Grounding:
         )
 
     def from_spans(self, curve: Curve, shown: Collection[float], count: int, spans: Iterable[grounding.Proposal]) -> list[Pick]:
-        """As a call, with the stretches given, best first."""
+        """Like a call, with the segments given, best first."""
         left = free(curve, shown)
         fits = left & (curve.scores > curve.threshold)
         chosen: list[tuple[int, Span | None]] = []
@@ -123,15 +123,15 @@ def _best_inside(curve: Curve, inside: NDArray[np.bool_], span: grounding.Propos
 
 
 def _seconds(curve: Curve, span: grounding.Proposal) -> Span:
-    """From its first frame to its last. The climb before it is no part: by its construction what is seen there fits less."""
+    """Timestamps of the first and the last frame. The rise before the segment is excluded: by construction, its frames match less well."""
     return float(curve.seconds[span.start]), float(curve.seconds[span.stop - 1])
 
 
-# Controls: what the choice itself is worth
+# Controls, to measure what the selection contributes
 
 
 def uniform(curve: Curve, shown: Collection[float], count: int) -> list[Pick]:
-    """Frames spread evenly over the video, whatever their scores: the middle one, or those nearest to the middles of `count` equal parts."""
+    """Evenly spaced frames, regardless of score: those closest to the middles of `count` equal parts of the video."""
     left = free(curve, shown)
     chosen: list[int] = []
     length = len(curve.seconds)
@@ -145,7 +145,7 @@ def uniform(curve: Curve, shown: Collection[float], count: int) -> list[Pick]:
 
 @dataclass(frozen=True, slots=True)
 class Random:
-    """Frames drawn by seed, video and text, whatever their scores."""
+    """Random frames, regardless of score; deterministic in seed, video and text."""
 
     seed: int = 0
 
@@ -158,9 +158,9 @@ class Random:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """The frames of the highest scores inside the stretches that are known to be right, ends included: the best that a choice can do.
+    """The highest-scoring frames inside the ground-truth segments, ends included: an upper bound for selections.
 
-    Where no searched frame lies in any, the nearest one.
+    If no indexed frame lies inside one, the closest frame.
     """
 
     spans: Sequence[Span]
@@ -184,14 +184,14 @@ SELECTIONS: Mapping[str, Callable[[], Select]] = {
     "uniform": lambda: uniform,
     "random": Random,
 }
-"""What can be named, made with its defaults. `Oracle` cannot: it needs the truth."""
+"""Selections by name, with their defaults. `Oracle` has no name, as it needs the ground truth."""
 
 
-# What they share
+# Shared helpers
 
 
 def free(curve: Curve, shown: Collection[float]) -> NDArray[np.bool_]:
-    """Which frames were not shown yet."""
+    """A mask of the frames that have not been shown, of shape (frames,)."""
     times = np.sort(np.fromiter((-np.inf, *shown, np.inf), np.float64))
     after = np.searchsorted(times, curve.seconds)
     return np.minimum(curve.seconds - times[after - 1], times[after] - curve.seconds) > SAME_TIME_SECONDS
@@ -210,12 +210,12 @@ def _is_apart(curve: Curve, taken: Iterable[int], apart_seconds: float) -> NDArr
 
 
 def _apart(curve: Curve, ranked: NDArray[np.int64], taken: Iterable[int], apart_seconds: float) -> Iterator[int]:
-    """Those of the ranked frames that lie apart from the taken ones and from those given before."""
+    """The ranked frames that keep the minimum distance from the taken ones and from those already yielded."""
     allowed = _is_apart(curve, taken, apart_seconds)
     while len(ranked := ranked[allowed[ranked]]):
         at = int(ranked[0])
         allowed &= _is_apart(curve, [at], apart_seconds)
-        allowed[at] = False  # whatever the distance
+        allowed[at] = False  # even if the distance is 0
         yield at
 
 

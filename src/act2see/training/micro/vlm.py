@@ -21,7 +21,7 @@ from act2see.synthetic.edits import apply, random_prompts
 from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, ask_more, explain_hypothetical, read, seen
 from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain, wanted
 from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
-from act2see.tools.generators import asking
+from act2see.tools.generators import vlm_judge
 from act2see.training.examples import Example, collate, pack, pieces_of
 from act2see.training.micro.cpu_kernels import collate_for_cpu, train_fast_on_cpu
 from act2see.training.micro.model import LIMITS, PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
@@ -197,7 +197,7 @@ def check_example(rng: random.Random, encoder: Encoder, count: int = 10) -> Exam
         (edit, prompt, edited), (_, _, other) = rng.sample(made, 2)
         shown = edited if rng.random() < 0.5 else rng.choice((clip, other))
         picture = _painted(rng, shown.draw(seconds))
-        trace = _trace((picture,), asking.question(prompt), asking.CHOICES, explain_check(rng, edit, seen(shown, seconds)))
+        trace = _trace((picture,), vlm_judge.question(prompt), vlm_judge.CHOICES, explain_check(rng, edit, seen(shown, seconds)))
         sequences.append(pieces_of(trace, (), chat.Style(), encoder))
     return pack(sequences, encoder.merge)
 

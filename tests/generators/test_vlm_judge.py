@@ -13,8 +13,8 @@ from act2see.core.errors import BackendError, ConfigError, ToolError
 from act2see.core.interfaces import Continuation, Verdict
 from act2see.core.protocol import STOPS
 from act2see.core.trace import Cost, Trace
-from act2see.tools.generators.asking import CHOICES, ModelJudge, question
 from act2see.tools.generators.verified import VerifiedGenerator
+from act2see.tools.generators.vlm_judge import CHOICES, ModelJudge, question
 from cli_fakes import Finder
 
 ANCHOR, PICTURE = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")

@@ -1,4 +1,4 @@
-"""A vision-language model as the judge of generated pictures: it is shown the picture and asked whether it is what was wanted."""
+"""A vision-language model as judge of generated pictures: a yes/no question about each picture."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from act2see.core.trace import Answer, Frame, Trace
 
 CHOICES = ("yes", "no")
 _MAX_DECODES = 4
-"""A model that writes calls, though it is told of no tool, is given up after as many."""
+"""Give up on a model that keeps writing tool calls although it has no tools."""
 
 
 def question(prompt: str) -> str:
-    """What the judge is asked. Ours: the paper checks no picture. The prompt is a model's: it is quoted and its tags are taken out."""
+    """The question to the judge. Ours: the paper verifies no pictures. The prompt is untrusted model output: quote it and neutralise its tags."""
     return f'Does this picture show "{prompt.strip().replace("<", "(").replace(">", ")")}"?'
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJudge:
-    """Asks any backend a yes/no question about the generated picture. Costs one short answer a picture; the anchor is not looked at."""
+    """Asks a backend a yes/no question about the generated picture. Costs one short answer per picture; ignores the anchor."""
 
     backend: Backend
 
@@ -32,7 +32,7 @@ class ModelJudge:
         return f"verified by {self.backend.made_with.get('model', 'a model')}"
 
     def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
-        """Passes on a clear yes; `says_yes` is 1 or 0. Raises `ToolError` when the model cannot be asked."""
+        """Pass only on a clear yes; the score `says_yes` is 1 or 0. Raises `ToolError` if the backend fails."""
         says_yes = self._answer(prompt, picture) == 0
         return Verdict(says_yes, {"says_yes": float(says_yes)})
 

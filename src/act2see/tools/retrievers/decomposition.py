@@ -1,7 +1,7 @@
-"""A language model takes a query apart, and many localisations vote on where it happens: TFVTG's second half. An option, off by default.
+"""Query decomposition by a language model, and voting over the localisations of its parts: TFVTG's second half. Off by default.
 
-A query in `<retrieve>` is usually one event in few words, for which the localiser alone is enough. The rules of voting and combining are those of
-the released code; the prompt is ours.
+A query in `<retrieve>` is usually a single event in a few words, for which the localiser alone suffices. Voting and combination follow the
+released code; the prompt is ours.
 """
 
 import itertools
@@ -18,30 +18,30 @@ Relation = Literal["single", "simultaneous", "sequential"]
 
 MAX_REWRITES = 3
 MAX_EVENTS = 4
-"""Their proposals are combined each with each, 3 to the power of this many. Our choice."""
+"""All combinations of their proposals are scored: 3 to the power of the number of events. Our choice."""
 _MAX_CHARACTERS = 300
 _WHOLE_KEPT, _EVENT_KEPT, _COMBINED_KEPT = 7, 3, 2  # as released
-_TOP = 3  # proposals of each localisation that vote, as released
+_TOP = 3  # proposals per localisation that vote, as released
 _SHARPNESS = 0.6  # as released
 
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """A query in other words, and the single events that it is made of, in order of time, each in several wordings."""
+    """Rewrites of a query, and its events in temporal order, each in several wordings."""
 
     rewrites: tuple[str, ...] = ()
     events: tuple[tuple[str, ...], ...] = ()
-    """Empty when the query is one event."""
+    """Empty for a query with a single event."""
     relation: Relation = "single"
     problem: str | None = None
-    """Why the query was not taken apart although it was asked for, in one line."""
+    """Why decomposition failed, in one line."""
 
 
 Decompose = Callable[[str], Decomposition]
 Ask = Callable[[str], str]
-"""A prompt to a language model's answer."""
+"""Maps a prompt to a language model's reply."""
 Localise = Callable[[str], Sequence[Proposal]]
-"""A text to the stretches of the video that fit it, best first."""
+"""Maps a text to the segments of the video that match it, best first."""
 
 PROMPT = """\
 Somebody searches a video for: {query}
@@ -56,23 +56,23 @@ _AGAIN = "\nYour last reply could not be used: {problem}. Reply with the JSON ob
 
 
 def decomposer(ask: Ask) -> Decompose:
-    """A `Decompose` that asks a language model. A reply that cannot be read is asked for once more; then the query stays whole, and says why."""
+    """A `Decompose` that uses a language model. Retries once if the reply cannot be parsed; then returns the query whole, with `problem` set."""
 
     def decompose(query: str) -> Decomposition:
-        prompt = asked = PROMPT.format(query=json.dumps(query, ensure_ascii=False))
+        prompt = first_prompt = PROMPT.format(query=json.dumps(query, ensure_ascii=False))
         for _ in range(2):
             try:
-                return parse(ask(asked))
+                return parse(ask(prompt))
             except ValueError as error:
                 problem = str(error)
-                asked = prompt + _AGAIN.format(problem=problem)
-        return Decomposition(problem=f"the query was searched for as it is: the language model's reply could not be used ({problem})")
+                prompt = first_prompt + _AGAIN.format(problem=problem)
+        return Decomposition(problem=f"query not decomposed: the language model's reply could not be used ({problem})")
 
     return decompose
 
 
 def parse(reply: str) -> Decomposition:
-    """The decomposition that a reply holds. Raises `ValueError` for anything but the JSON object asked for, which may stand in a code fence."""
+    """Parse a reply: the JSON object that `PROMPT` requests, optionally in a code fence. Raises `ValueError` for anything else."""
     fenced = re.fullmatch(r"\s*```(?:json)?\n(.*)\n```\s*", reply, re.DOTALL)
     try:
         read = json.loads(fenced.group(1) if fenced else reply)
@@ -100,9 +100,9 @@ def _wordings(value: object, key: str, *, least: int = 0) -> tuple[str, ...]:
 
 
 def ground(query: str, decomposition: Decomposition, localise: Localise) -> list[Proposal]:
-    """The stretches that the localisations of all wordings agree on, best first. Their scores are votes, comparable among themselves only."""
+    """The segments on which the localisations of all wordings agree, best first. Scores are votes, comparable only with each other."""
     whole = [confident(localise(text))[:_TOP] for text in (query, *decomposition.rewrites)]
-    # By rank: every wording's best before any wording's second.
+    # By rank: the best of every wording before the second of any.
     ballot = [found[rank] for rank in range(_TOP) for found in whole if rank < len(found)][:_WHOLE_KEPT]
     if decomposition.events:
         events = [_event(wordings, localise) for wordings in decomposition.events]
@@ -116,9 +116,9 @@ def _event(wordings: Sequence[str], localise: Localise) -> list[Proposal]:
 
 
 def confident(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """The proposals with scores as shares of the best one's.
+    """The proposals with scores relative to the best one's.
 
-    Where even that is not above 0, dividing would turn the order round, as it does in the released code: they are spread from 1 down to 0 instead.
+    If the best score is not positive, dividing by it would reverse the order, as it does in the released code; the scores are scaled to 1…0 instead.
     """
     if not proposals:
         return []
@@ -130,7 +130,7 @@ def confident(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 
 def vote(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """In order of how much confidence overlaps with each: the sum, over all and itself, of IoU^0.6 × confidence. Scores are kept."""
+    """Sort proposals by votes: the sum of IoU^0.6 × confidence over all proposals, itself included. Scores are unchanged."""
     return [proposals[n] for n in _ranked(_votes(proposals))]
 
 
@@ -143,14 +143,14 @@ def _votes(proposals: Sequence[Proposal]) -> list[float]:
 
 
 def _overlap(one: Proposal, other: Proposal) -> float:
-    """Intersection over union of the whole stretches, the climbs before them included."""
+    """Intersection over union of the segments, including the rise before them."""
     both = min(one.stop, other.stop) - max(one.dynamic_start, other.dynamic_start)
     union = max(one.stop, other.stop) - min(one.dynamic_start, other.dynamic_start)
     return max(0, both) / union
 
 
 def combine(events: Sequence[Sequence[Proposal]], relation: Relation) -> list[Proposal]:
-    """One stretch over all events, for every choice of a proposal each that goes with the relation; confidences are multiplied."""
+    """One segment per combination of the events' proposals that satisfies the relation: their hull, with the product of their confidences."""
     combined = []
     for chosen in itertools.product(*events):
         if relation == "sequential" and any(after.dynamic_start < before.stop for before, after in itertools.pairwise(chosen)):
