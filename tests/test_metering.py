@@ -240,7 +240,7 @@ def test_another_seed_keeps_price_and_pace() -> None:
     again = reseeded(backend, 2)
     assert isinstance(again, CostTrackingBackend)
     assert again.inner == replace(Seeded(), seed=9)
-    assert again.pace is backend.pace
+    assert again.rate_limiter is backend.rate_limiter
     assert again.price == backend.price
     assert reseeded(CostTrackingBackend(Says()), 2) == CostTrackingBackend(Says())
 

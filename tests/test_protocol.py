@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.backends.openai import CALL_STOPS, MAX_MENTIONS, _Answer
-from act2see.backends.stream import Delta, Piece
+from act2see.backends.stream import Chunk, Delta
 from act2see.core import chat, decoding
 from act2see.core.engine import reason
 from act2see.core.interfaces import Continuation
@@ -219,8 +219,8 @@ def heard(text: str, before: str, cuts: Sequence[int], stops: tuple[str, ...], r
     """An answer that a server sends in these pieces, the first `reasoning` characters as reasoning sent apart."""
     answer = _Answer(before, stops)
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        answer.take(Piece(Delta(reasoning=text[start:end]) if end <= reasoning else Delta(content=text[start:end])))
-    answer.take(Piece(finish_reason="stop"))
+        answer.take(Chunk(Delta(reasoning=text[start:end]) if end <= reasoning else Delta(content=text[start:end])))
+    answer.take(Chunk(finish_reason="stop"))
     answer.end()
     return answer
 
@@ -260,15 +260,15 @@ def test_reasoning_that_is_sent_apart_ends_where_the_server_says(cut: int) -> No
 
 def test_nothing_of_a_reasoning_that_is_cut_off_is_lost() -> None:
     answer = _Answer()
-    answer.take(Piece(Delta(reasoning="it is a </thi")))
-    answer.take(Piece(finish_reason="length"))
+    answer.take(Chunk(Delta(reasoning="it is a </thi")))
+    answer.take(Chunk(finish_reason="length"))
     answer.end()
     assert (answer.text, answer.stopped) == ("<think>it is a </thi", "length")
 
 
 def test_a_stream_that_mentions_calls_without_end_is_hung_up_on() -> None:
     answer = _Answer("<think>", ())
-    taken = [answer.take(Piece(Delta("<retrieve> and </retrieve> "))) for _ in range(MAX_MENTIONS)]
+    taken = [answer.take(Chunk(Delta("<retrieve> and </retrieve> "))) for _ in range(MAX_MENTIONS)]
     assert (answer.ran_on, answer.is_complete, answer.stopped) == (True, True, "length")
     assert answer.text == "".join(taken) == "<retrieve> and </retrieve> " * MAX_MENTIONS
     assert answer.end() == ""

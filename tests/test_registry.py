@@ -216,4 +216,4 @@ def test_the_limits_of_an_answer_reach_the_server_and_the_generator() -> None:
     backend = registry.backend("openai:some/model", config)
     assert isinstance(backend, OpenAIBackend)
     assert (backend.settings.answer_seconds, backend.settings.answer_characters) == (60.0, 500)
-    assert backend._caller.patience.answer_seconds == 60.0
+    assert backend._caller.policy.answer_seconds == 60.0

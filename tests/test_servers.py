@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.backends.servers import PassingFault, Server, check_url, one_line, retry_after, server_message
+from act2see.backends.servers import Server, TransientError, check_url, redacted, retry_after, server_message
 from act2see.core.errors import BackendError, ConfigError
 
 
@@ -102,15 +102,15 @@ def test_the_words_of_a_server() -> None:
 
 
 def test_one_line() -> None:
-    assert one_line("a\n b\x1b[31m\ud800 sk-1 \u202e", "sk-1") == "a b [31m ***"
-    assert len(one_line("x" * 10_000, "")) == 300
+    assert redacted("a\n b\x1b[31m\ud800 sk-1 \u202e", "sk-1") == "a b [31m ***"
+    assert len(redacted("x" * 10_000, "")) == 300
 
 
 def test_a_status_becomes_an_error_or_another_try() -> None:
     server = Server("http://h/v1", "m", "/chat/completions", "--base-url", "sk-1", 5.0)
     for status in (408, 409, 429, 500, 503, 599):
         fault = server.refusal(status, "busy")
-        assert isinstance(fault, PassingFault)
+        assert isinstance(fault, TransientError)
         assert str(fault.final(1)) == f"http://h/v1 failed after 1 try ({status}): busy; try again later"
         assert str(fault.final(4)) == f"http://h/v1 failed after 4 tries ({status}): busy; try again later"
     told = {

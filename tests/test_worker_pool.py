@@ -1,4 +1,4 @@
-"""A crew whose workers die: everything is done once, a dead worker is replaced once, and one that kills workers takes no other with it for good."""
+"""A pool whose workers die: every call returns once, a dead worker is replaced once, and a call that kills workers ends without failing others."""
 
 import threading
 from collections import Counter
@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from act2see.core.errors import ConfigError
 from act2see.execution.pool import imap_unordered
-from act2see.integrations.ray.worker_pool import AGAIN, ALONE_FROM, WorkerPool, WorkersLostError, dealt
+from act2see.integrations.ray.worker_pool import EXCLUSIVE_FROM, MAX_RETRIES, WorkerPool, WorkersLostError, slots_per_worker
 
 
 class Died(Exception):
-    """What a fake worker's death looks like to whoever asked it."""
+    """Raised by calls on a dead worker."""
 
 
 class Worker:
-    """Counts who is with it. Once it is dead, all who are with it and all who still come learn so."""
+    """Counts its running calls. Once it is dead, all of them and all later ones fail."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -41,27 +41,27 @@ class Worker:
                 self.present -= 1
 
 
-class Company:
-    """Hires and dismisses, and remembers both."""
+class Started:
+    """Starts and stops workers, and records both."""
 
     def __init__(self, *slots: int) -> None:
-        self.hired: list[Worker] = []
-        self.dismissed: list[Worker] = []
+        self.workers: list[Worker] = []
+        self.stopped: list[Worker] = []
         numbers = count()
 
-        def hire() -> Worker:
-            self.hired.append(Worker(next(numbers)))
-            return self.hired[-1]
+        def start() -> Worker:
+            self.workers.append(Worker(next(numbers)))
+            return self.workers[-1]
 
-        self.crew = WorkerPool(hire, self.dismissed.append, slots, (Died,))
+        self.pool = WorkerPool(start, self.stopped.append, slots, (Died,))
 
     def all_of(self, items: range, work: Callable[[Worker, int], int], threads: int) -> list[int]:
-        return sorted(imap_unordered(items, lambda item: self.crew.do(lambda worker: worker.do(item, work)), threads))
+        return sorted(imap_unordered(items, lambda item: self.pool.do(lambda worker: worker.do(item, work)), threads))
 
 
 @given(st.integers(1, 200), st.integers(1, 50))
 def test_slots_are_dealt_evenly_and_none_is_lost(questions: int, workers: int) -> None:
-    slots = dealt(questions, workers)
+    slots = slots_per_worker(questions, workers)
     assert sum(slots) == questions
     assert len(slots) == min(workers, questions)
     assert max(slots) - min(slots) <= 1
@@ -71,7 +71,7 @@ def test_slots_are_dealt_evenly_and_none_is_lost(questions: int, workers: int) -
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.sets(st.integers(0, 39), max_size=8), st.integers(2, 12))
 def test_whatever_dies_everything_is_done_and_each_dead_worker_is_replaced_once(slots: list[int], deadly: set[int], threads: int) -> None:
-    company, left, lock = Company(*slots), set(deadly), threading.Lock()
+    started, left, lock = Started(*slots), set(deadly), threading.Lock()
 
     def work(worker: Worker, item: int) -> int:
         with lock:
@@ -80,37 +80,37 @@ def test_whatever_dies_everything_is_done_and_each_dead_worker_is_replaced_once(
                 worker.is_dead = True
         return 2 * item
 
-    assert company.all_of(range(40), work, threads) == [2 * item for item in range(40)]
+    assert started.all_of(range(40), work, threads) == [2 * item for item in range(40)]
     assert not left
-    assert Counter(worker.number for worker in company.dismissed) == Counter(worker.number for worker in company.hired if worker.is_dead)
-    assert len(company.hired) == len(slots) + len(company.dismissed)
+    assert Counter(worker.number for worker in started.stopped) == Counter(worker.number for worker in started.workers if worker.is_dead)
+    assert len(started.workers) == len(slots) + len(started.stopped)
 
 
 def test_no_worker_has_more_than_its_slots_and_all_slots_are_used() -> None:
-    company, meeting = Company(3, 2), threading.Barrier(5, timeout=60)  # five must be there at once, or nobody goes on
+    started, meeting = Started(3, 2), threading.Barrier(5, timeout=60)  # five must be there at once, or nobody goes on
 
     def work(worker: Worker, item: int) -> int:
         meeting.wait()
         return item
 
-    assert company.all_of(range(20), work, 10) == list(range(20))
-    assert [worker.most for worker in company.hired] == [3, 2]
-    assert company.crew.slots == 5
+    assert started.all_of(range(20), work, 10) == list(range(20))
+    assert [worker.most for worker in started.workers] == [3, 2]
+    assert started.pool.slots == 5
 
 
 def test_work_that_always_kills_ends_alone_and_everything_else_is_done() -> None:
-    company, asked = Company(4), Counter[int]()
+    started, asked = Started(4), Counter[int]()
     together: list[int] = []
     meeting = threading.Barrier(4, timeout=60)
 
     def work(worker: Worker, item: int) -> int:
         asked[item] += 1
-        if worker.number < ALONE_FROM:  # the first deaths take all four with them
+        if worker.number < EXCLUSIVE_FROM:  # the first deaths take all four with them
             meeting.wait()
         if item == 0:
             together.append(worker.present)
             worker.is_dead = True
-        if worker.number < ALONE_FROM:
+        if worker.number < EXCLUSIVE_FROM:
             meeting.wait()
         return item
 
@@ -118,36 +118,36 @@ def test_work_that_always_kills_ends_alone_and_everything_else_is_done() -> None
 
     def one(item: int) -> None:
         try:
-            ended.append(company.crew.do(lambda worker: worker.do(item, work)))
+            ended.append(started.pool.do(lambda worker: worker.do(item, work)))
         except WorkersLostError as error:
             ended.append(str(error))
 
     list(imap_unordered(range(4), one, 4))
     assert sorted(one for one in ended if isinstance(one, int)) == [1, 2, 3]
     (said,) = [one for one in ended if isinstance(one, str)]
-    assert "died each of the 4 times" in said
+    assert "died at each of 4 attempts" in said
     assert "worker 3" in said
     assert "\n" not in said
-    assert asked == {0: 1 + AGAIN, 1: 1 + ALONE_FROM, 2: 1 + ALONE_FROM, 3: 1 + ALONE_FROM}
+    assert asked == {0: 1 + MAX_RETRIES, 1: 1 + EXCLUSIVE_FROM, 2: 1 + EXCLUSIVE_FROM, 3: 1 + EXCLUSIVE_FROM}
     assert together == [4, 4, 1, 1]
 
 
 def test_an_error_that_is_no_death_is_the_callers_and_replaces_nobody() -> None:
-    company = Company(1)
+    started = Started(1)
 
     def refuse(worker: Worker, item: int) -> int:
         raise ConfigError("no such model")
 
     with pytest.raises(ConfigError, match="no such model"):
-        company.all_of(range(1), refuse, 1)
-    assert company.dismissed == []
-    assert company.all_of(range(3), lambda worker, item: item, 1) == [0, 1, 2], "the slot is free again"
+        started.all_of(range(1), refuse, 1)
+    assert started.stopped == []
+    assert started.all_of(range(3), lambda worker, item: item, 1) == [0, 1, 2], "the slot is free again"
 
 
-def test_a_crew_whose_next_worker_cannot_be_hired_says_why() -> None:
+def test_an_error_while_a_worker_is_started_is_raised() -> None:
     workers = [Worker(0)]
 
-    def hire() -> Worker:
+    def start() -> Worker:
         if not workers:
             raise ConfigError("nobody is left")
         return workers.pop()
@@ -155,6 +155,6 @@ def test_a_crew_whose_next_worker_cannot_be_hired_says_why() -> None:
     def die(worker: Worker) -> int:
         raise Died
 
-    crew = WorkerPool(hire, lambda worker: None, (1,), (Died,))
+    pool = WorkerPool(start, lambda worker: None, (1,), (Died,))
     with pytest.raises(ConfigError, match="nobody is left"):
-        crew.do(die)
+        pool.do(die)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.backends import servers
-from act2see.backends.stream import BrokenStreamError, ReportedError, pieces
+from act2see.backends.stream import BrokenStreamError, ReportedError, read_chunks
 from act2see.benchmarks import choosing, subtitles
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.benchmarks.official import causalvqa, egonormia, literals, minerva
@@ -346,13 +346,13 @@ def _(url: str) -> None:
 )
 def _(spec: str) -> None:
     with refused(ConfigError):
-        naming.split("backend", spec, ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class"))
+        naming.split_spec("backend", spec, ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class"))
 
 
 @law("streams of servers", 1200, chunks)
 def _(received: list[bytes]) -> None:
     with suppress(BrokenStreamError, ReportedError):
-        for piece in pieces(received, 50):
+        for piece in read_chunks(received, 50):
             (piece.delta.content + piece.delta.reasoning).encode("utf-8")
             assert piece.usage is None or piece.usage.prompt_tokens >= 0
 

@@ -15,7 +15,7 @@ from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig
 from act2see.core.errors import ConfigError
 from act2see.core.framing import SERVER_PICTURES
 from act2see.core.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder, encoder_of
-from act2see.core.naming import importing, split, third_party
+from act2see.core.naming import importing, split_spec, third_party
 from act2see.storage.cache import Cache
 from act2see.synthetic.scope import Scope, is_of_the_world_alone, not_judged
 
@@ -42,23 +42,23 @@ SYNTHETIC_QUESTIONS = 300
 
 def check_backend(spec: str) -> None:
     """Refuse a name that `backend` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
-    split("backend", spec, _BACKENDS)
+    split_spec("backend", spec, _BACKENDS)
 
 
 def check_retriever(spec: str) -> None:
     """Refuse a name that `retriever` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
-    split("retriever", spec, _RETRIEVERS)
+    split_spec("retriever", spec, _RETRIEVERS)
 
 
 def check_generator(spec: str, judge: str = "auto") -> None:
     """Refuse names that `generator` cannot know, of itself and of what checks its pictures, before anything is loaded. Raises `ConfigError`."""
-    split("generator", spec, _GENERATORS)
-    split("judge", judge, _JUDGES)
+    split_spec("generator", spec, _GENERATORS)
+    split_spec("judge", judge, _JUDGES)
 
 
 def check_benchmark(spec: str) -> None:
     """Refuse a name that `benchmark` cannot know. Raises `ConfigError`."""
-    split("benchmark", spec, _BENCHMARKS)
+    split_spec("benchmark", spec, _BENCHMARKS)
 
 
 def backend(spec: str, config: ModelConfig) -> Backend:
@@ -66,7 +66,7 @@ def backend(spec: str, config: ModelConfig) -> Backend:
 
     Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` for a model that cannot be loaded.
     """
-    name, rest = split("backend", spec, _BACKENDS)
+    name, rest = split_spec("backend", spec, _BACKENDS)
     if name not in ("micro", "huggingface", "openai"):
         made: Backend = third_party("backend", spec, config, ("decode", "made_with"))
         return made
@@ -83,7 +83,7 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 
     What names an encoder becomes a `SearchRetriever` with it; so does a third party's encoder. `progress` hears of an index that is being made.
     """
-    name, _ = split("retriever", spec, _RETRIEVERS)
+    name, _ = split_spec("retriever", spec, _RETRIEVERS)
     if name == "none":
         return None
     if name == "micro" or name in _ENCODERS:
@@ -95,7 +95,7 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
     """The encoder that a retriever's name means, loaded: for `Index.build`. Third parties and errors as for `backend`."""
     config = config or IndexedConfig()
-    name, rest = split("retriever", spec, _RETRIEVERS)
+    name, rest = split_spec("retriever", spec, _RETRIEVERS)
     if name == "none":
         raise ConfigError("retriever 'none' encodes nothing: name one, such as micro or siglip:DIR")
     if name != "micro" and name not in _ENCODERS:
@@ -116,7 +116,7 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
 
     `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked as `judge` of the config says.
     """
-    name, rest = split("generator", spec, _GENERATORS)
+    name, rest = split_spec("generator", spec, _GENERATORS)
     if name == "auto":
         name = _auto_generator(config)
     if name == "none" or (found_by is None and not has_anchor):
@@ -162,7 +162,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
     The encoder is that of `found_by` where it has one, else that of the retriever which the config names.
     """
     spec = ("micro" if of_micro else "encoder") if config.judge == "auto" else config.judge
-    name, _ = split("judge", spec, _JUDGES)
+    name, _ = split_spec("judge", spec, _JUDGES)
     if name == "none":
         return None
     if name == "encoder":
@@ -195,7 +195,7 @@ def _remote_painter(model: str, config: ImagineConfig) -> Painter:
 
 def embedder(spec: str, device: str = "auto") -> TextEmbedder:
     """The embedder of texts that a name means, loaded. A third party's class is called with the device. Errors as for `backend`."""
-    name, rest = split("embedder", spec, _EMBEDDERS)
+    name, rest = split_spec("embedder", spec, _EMBEDDERS)
     if name == "words":
         from act2see.tools.encoders.words import Words
 
@@ -229,7 +229,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
 
     Raises `ConfigError` as `backend` does, and for data that are not there or have a fault.
     """
-    name, _ = split("benchmark", spec, _BENCHMARKS)
+    name, _ = split_spec("benchmark", spec, _BENCHMARKS)
     if name not in BY_NAME:
         made: Benchmark = third_party("benchmark", spec, config, ("samples", "is_right"))
         return made
@@ -254,7 +254,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
 
 def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
     """The data set that a name means, to make training data from: of the synthetic world, clips that no evaluation shows. Else as `benchmark`."""
-    name, _ = split("source", spec, _BENCHMARKS)
+    name, _ = split_spec("source", spec, _BENCHMARKS)
     if name not in BY_NAME:
         made: Benchmark = third_party("source", spec, config, ("samples", "is_right"))
         return made

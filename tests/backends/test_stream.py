@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.backends import stream
-from act2see.backends.stream import BrokenStreamError, Delta, Piece, ReportedError, Usage, pieces
+from act2see.backends.stream import BrokenStreamError, Chunk, Delta, ReportedError, Usage, read_chunks
 from raw_server import delta, event
 
 DONE = b"data: [DONE]\n\n"
 
 
-def read(*chunks: bytes, max_characters: int = 1000) -> list[Piece]:
-    return list(pieces(chunks, max_characters))
+def read(*chunks: bytes, max_characters: int = 1000) -> list[Chunk]:
+    return list(read_chunks(chunks, max_characters))
 
 
-def text(found: Iterable[Piece]) -> str:
+def text(found: Iterable[Chunk]) -> str:
     return "".join(piece.delta.content for piece in found)
 
 
@@ -37,7 +37,7 @@ def broken(*chunks: bytes) -> str:
 def test_an_answer() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     found = read(event(delta("ab")), event(delta("c", "stop")), event({"choices": [], "usage": usage}), DONE, b"trailing garbage\n\n", event(7))
-    assert found == [Piece(Delta("ab")), Piece(Delta("c"), "stop"), Piece(usage=Usage(9, 2, 4))]
+    assert found == [Chunk(Delta("ab")), Chunk(Delta("c"), "stop"), Chunk(usage=Usage(9, 2, 4))]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
@@ -72,7 +72,7 @@ def test_an_unfinished_event_at_the_end_is_none() -> None:
 def test_the_json_of_a_server_that_does_not_stream() -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "ab", "reasoning_content": "r"}, "finish_reason": "stop"}
     raw = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}, indent=1).encode()
-    assert read(b"\n  ", raw) == [Piece(Delta("ab", "r"), "stop", usage=Usage(3, 1, 0))]
+    assert read(b"\n  ", raw) == [Chunk(Delta("ab", "r"), "stop", usage=Usage(3, 1, 0))]
 
 
 @pytest.mark.parametrize(
@@ -106,25 +106,25 @@ def test_halves_of_a_character_in_two_pieces_are_joined() -> None:
 @pytest.mark.parametrize(
     ("event_value", "expected"),
     [
-        ({}, Piece()),
-        ({"choices": None}, Piece()),
-        ({"choices": []}, Piece()),
-        ({"choices": [{}]}, Piece()),
-        ({"choices": [{"index": 0}]}, Piece()),
-        ({"choices": [{"index": None, "delta": None}]}, Piece()),
-        ({"choices": [{"index": 1, "delta": {"content": "not asked for"}}]}, Piece()),
-        ({"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}, Piece(Delta("a"))),
-        (delta("", "stop", stop_reason="</answer>"), Piece(finish_reason="stop", stop_reason="</answer>")),
-        (delta("", "stop", stop_reason=151645, matched_stop=2), Piece(finish_reason="stop")),
-        (delta("", "stop", matched_stop="</answer>"), Piece(finish_reason="stop", matched_stop="</answer>")),
-        (delta("", ""), Piece()),
-        (delta("", "EOS_TOKEN"), Piece(finish_reason="stop")),
-        (delta("", "MAX_TOKENS"), Piece(finish_reason="length")),
-        (delta("", "content_filter: SAFETY"), Piece(finish_reason="content_filter")),
-        (delta("", "tool_calls"), Piece(finish_reason="tool_calls")),
+        ({}, Chunk()),
+        ({"choices": None}, Chunk()),
+        ({"choices": []}, Chunk()),
+        ({"choices": [{}]}, Chunk()),
+        ({"choices": [{"index": 0}]}, Chunk()),
+        ({"choices": [{"index": None, "delta": None}]}, Chunk()),
+        ({"choices": [{"index": 1, "delta": {"content": "not asked for"}}]}, Chunk()),
+        ({"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}, Chunk(Delta("a"))),
+        (delta("", "stop", stop_reason="</answer>"), Chunk(finish_reason="stop", stop_reason="</answer>")),
+        (delta("", "stop", stop_reason=151645, matched_stop=2), Chunk(finish_reason="stop")),
+        (delta("", "stop", matched_stop="</answer>"), Chunk(finish_reason="stop", matched_stop="</answer>")),
+        (delta("", ""), Chunk()),
+        (delta("", "EOS_TOKEN"), Chunk(finish_reason="stop")),
+        (delta("", "MAX_TOKENS"), Chunk(finish_reason="length")),
+        (delta("", "content_filter: SAFETY"), Chunk(finish_reason="content_filter")),
+        (delta("", "tool_calls"), Chunk(finish_reason="tool_calls")),
     ],
 )
-def test_an_event(event_value: Any, expected: Piece) -> None:
+def test_an_event(event_value: Any, expected: Chunk) -> None:
     assert read(event(event_value)) == [expected]
 
 
@@ -144,7 +144,7 @@ def test_an_event(event_value: Any, expected: Piece) -> None:
     ],
 )
 def test_usage(usage: Any, expected: Usage | None) -> None:
-    assert read(event({"choices": [], "usage": usage})) == [Piece(usage=expected)]
+    assert read(event({"choices": [], "usage": usage})) == [Chunk(usage=expected)]
 
 
 # What they should not send
@@ -232,8 +232,8 @@ def test_a_text_without_end_is_cut_as_by_the_token_limit() -> None:
     found = read(*[event(delta("abc"))] * 100, max_characters=10)
     assert text(found) == "abcabcabca"
     assert [piece.finish_reason for piece in found] == [None, None, None, "length"]
-    assert read(event({"choices": [{"delta": {"content": "abc", "reasoning": "rst"}}]}), max_characters=4) == [Piece(Delta("a", "rst"), "length")]
-    assert read(event(delta("abcd", "stop")), max_characters=4) == [Piece(Delta("abcd"), "stop")]
+    assert read(event({"choices": [{"delta": {"content": "abc", "reasoning": "rst"}}]}), max_characters=4) == [Chunk(Delta("a", "rst"), "length")]
+    assert read(event(delta("abcd", "stop")), max_characters=4) == [Chunk(Delta("abcd"), "stop")]
 
 
 # Anything at all
@@ -249,7 +249,7 @@ json_values = st.recursive(
 
 def check(raw: list[bytes]) -> None:
     with suppress(BrokenStreamError, ReportedError):
-        for piece in pieces(raw, 50):
+        for piece in read_chunks(raw, 50):
             (piece.delta.content + piece.delta.reasoning).encode("utf-8")
             assert piece.finish_reason in (None, "stop", "length", "content_filter", "tool_calls")
             assert piece.usage is None or 0 <= piece.usage.cached_tokens <= piece.usage.prompt_tokens < 1e13

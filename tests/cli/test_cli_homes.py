@@ -31,6 +31,6 @@ def test_the_home_of_nobody(act2see: Act2See, arguments: tuple[str, ...]) -> Non
 def test_the_home_of_somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
-    assert naming.split("retriever", "siglip:~/model", ("siglip:DIR", "x")) == ("siglip", str(tmp_path / "model"))
+    assert naming.split_spec("retriever", "siglip:~/model", ("siglip:DIR", "x")) == ("siglip", str(tmp_path / "model"))
     with pytest.raises(ConfigError, match="no folder ~0/a/b"):
-        naming.split("retriever", "siglip:~0/a/b", ("siglip:DIR", "x"))
+        naming.split_spec("retriever", "siglip:~0/a/b", ("siglip:DIR", "x"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.core.errors import ConfigError, ToolError
-from act2see.core.interfaces import Painter, PictureJudge, Verdict
+from act2see.core.interfaces import Painter, PictureCheck, PictureJudge
 from act2see.core.trace import Frame
 from act2see.evaluation.picture_controls import UneditedAnchor
 from act2see.tools.generators import diffusion
@@ -127,8 +127,8 @@ class Wants:
     pixel: tuple[int, int, int]
     name: str = "wants"
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
-        return Verdict(picture.getpixel((0, 0)) == self.pixel, {"gain": 0.25})
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
+        return PictureCheck(picture.getpixel((0, 0)) == self.pixel, {"gain": 0.25})
 
 
 def test_the_weakest_strength_that_passes_is_kept_then_another_seed_is_tried() -> None:

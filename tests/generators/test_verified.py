@@ -14,7 +14,7 @@ from PIL import Image
 from act2see import registry
 from act2see.config import EvalConfig, ImagineConfig
 from act2see.core.errors import NoFrameError
-from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
+from act2see.core.interfaces import FrameEncoder, Painter, PictureCheck, PictureJudge
 from act2see.core.trace import Frame, Provenance
 from act2see.evaluation import setup
 from act2see.evaluation.picture_controls import UneditedAnchor
@@ -47,9 +47,9 @@ class Third:
     name: str = "third"
     asked: list[tuple[str, object, object]] = field(default_factory=list)
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
         self.asked.append((prompt, anchor.getpixel((0, 0)), picture.getpixel((0, 0))))
-        return Verdict(len(self.asked) == self.place, {"number": float(len(self.asked))})
+        return PictureCheck(len(self.asked) == self.place, {"number": float(len(self.asked))})
 
 
 @pytest.mark.parametrize(("place", "seed", "strength"), [(1, 5, 0.25), (2, 5, 0.5), (3, 6, 0.25), (6, 7, 0.5)])

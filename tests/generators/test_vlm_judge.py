@@ -10,7 +10,7 @@ from act2see import registry
 from act2see.config import ImagineConfig, ModelConfig
 from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError, ToolError
-from act2see.core.interfaces import Continuation, Verdict
+from act2see.core.interfaces import Continuation, PictureCheck
 from act2see.core.protocol import STOPS
 from act2see.core.trace import Cost, Trace
 from act2see.tools.generators.verified import VerifiedGenerator
@@ -45,8 +45,8 @@ class Never:
     def __init__(self, config: ImagineConfig) -> None:
         pass
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
-        return Verdict(False, {})
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
+        return PictureCheck(False, {})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 import httpx2
 import openai
 
-from act2see.backends.servers import PassingFault, Server, one_line
+from act2see.backends.servers import Server, TransientError, redacted
 from act2see.core.errors import BackendError, ConfigError
 from act2see.execution.deadline import Deadline
 
@@ -30,7 +30,7 @@ LONGEST_SECONDS = 10_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitBreaker:
+class RetryPolicy:
     """How long an answer may take, and how often it is asked for."""
 
     wait_seconds: float
@@ -66,10 +66,10 @@ class _Stream(Protocol):
 class Caller:
     """Makes the tries of requests to one server. Safe to use from several threads."""
 
-    def __init__(self, server: Server, patience: CircuitBreaker, *, follow_redirects: bool, sleep: Callable[[float], None]) -> None:
+    def __init__(self, server: Server, policy: RetryPolicy, *, follow_redirects: bool, sleep: Callable[[float], None]) -> None:
         """Redirects are followed on the same server alone, or not at all. Raises `ConfigError` for surroundings that the client cannot use."""
         self.server = server
-        self.patience = patience
+        self.policy = policy
         self._follow_redirects = follow_redirects
         self._sleep = sleep
         try:
@@ -78,19 +78,19 @@ class Caller:
             self._client = openai.OpenAI(
                 api_key=server.key or "none",  # the client insists on one; servers without keys ignore it
                 base_url=server.url,
-                timeout=openai.Timeout(patience.wait_seconds, connect=min(CONNECT_SECONDS, patience.wait_seconds)),
+                timeout=openai.Timeout(policy.wait_seconds, connect=min(CONNECT_SECONDS, policy.wait_seconds)),
                 max_retries=0,  # they are made here, where their number and the deadline are known
                 default_headers={"Accept-Encoding": "identity"},  # a few compressed bytes can hold any number of others
             )
         except (openai.OpenAIError, httpx2.InvalidURL, OSError, ValueError) as error:
-            reason = one_line(error, server.key)
+            reason = redacted(error, server.key)
             raise ConfigError(
                 f"no client for {server.url}: {reason}; check the proxies, certificates and OPENAI_ names in the environment"
             ) from error
 
     def tries(self) -> "Tries":
         """The tries of one request."""
-        return Tries(self, time.monotonic() + self.patience.answer_seconds)
+        return Tries(self, time.monotonic() + self.policy.answer_seconds)
 
     @contextmanager
     def call(self, seconds: float) -> Iterator[Call]:
@@ -121,7 +121,7 @@ class Caller:
         if response.has_redirect_location:
             target = _redirected(response)
             if not self._follow_redirects or target is None or not _is_same_server(response.url, target):
-                where = one_line(target.host if target is not None and target.host else "an address that cannot be read", self.server.key)
+                where = redacted(target.host if target is not None and target.host else "an address that cannot be read", self.server.key)
                 hint = f"if that is the server you mean, name it with {self.server.option}"
                 raise BackendError(f"{self.server.url} redirects ({response.status_code}) to {where}, which is not followed; {hint}")
         if not response.is_success:
@@ -152,12 +152,10 @@ class Tries:
 
     def overdue(self) -> BackendError:
         """The error for an answer that is not there in time."""
-        server, patience = self._caller.server, self._caller.patience
-        return BackendError(
-            f"{server.url} did not finish its answer within {patience.answer_seconds:g} s; allow it more with {patience.answer_option}"
-        )
+        server, policy = self._caller.server, self._caller.policy
+        return BackendError(f"{server.url} did not finish its answer within {policy.answer_seconds:g} s; allow it more with {policy.answer_option}")
 
-    def again(self, fault: PassingFault) -> None:
+    def again(self, fault: TransientError) -> None:
         """Pause before the next try. Raises `BackendError` when there is none left, or when the server asks for more patience than there is."""
         server, wait = self._caller.server, fault.wait_seconds
         if self.left_seconds <= 0:
@@ -166,7 +164,7 @@ class Tries:
         if wait is not None and wait > longest:
             asked, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
             raise BackendError(f"{server.url} asks to wait {asked} s{fault.why}; at most {allowed} s are waited, so try again then") from None
-        if self._made > self._caller.patience.retries:
+        if self._made > self._caller.policy.retries:
             raise fault.final(self._made) from None
         if wait is None:
             wait = min(FIRST_PAUSE_SECONDS * 2 ** (self._made - 1), LONGEST_PAUSE_SECONDS) * random.uniform(0.75, 1.0)

@@ -20,9 +20,9 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
-from act2see.backends.calls import Call, Caller, CircuitBreaker
-from act2see.backends.servers import PassingFault, Server, check_url, server_message
-from act2see.backends.stream import BrokenStreamError, Piece, ReportedError, Usage, pieces
+from act2see.backends.calls import Call, Caller, RetryPolicy
+from act2see.backends.servers import Server, TransientError, check_url, server_message
+from act2see.backends.stream import BrokenStreamError, Chunk, ReportedError, Usage, read_chunks
 from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError
 from act2see.core.framing import SERVER_PICTURES, FrameLimit, server_limit
@@ -113,8 +113,8 @@ class OpenAIBackend:
         self._style = chat.Style(rendering, "images", settings.opening)
         self._urls: dict[int, str] = {}
         self._server = Server(self._url, settings.model, "/chat/completions", "--base-url", key, settings.timeout_seconds)
-        patience = CircuitBreaker(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
-        self._caller = Caller(self._server, patience, follow_redirects=True, sleep=sleep)
+        policy = RetryPolicy(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
+        self._caller = Caller(self._server, policy, follow_redirects=True, sleep=sleep)
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -164,7 +164,7 @@ class OpenAIBackend:
                     yield from self._read(call, request, answer)
                     if not answer.is_complete:
                         raise self._server.broken("it ended before its end; is this an OpenAI-compatible server?")
-            except PassingFault as fault:
+            except TransientError as fault:
                 if answer.is_complete:
                     break
                 if call.deadline.is_over:
@@ -181,11 +181,11 @@ class OpenAIBackend:
         return Continuation(answer.text, answer.stopped, _cost(answer, started))
 
     def _read(self, call: Call, request: Mapping[str, object], answer: "_Answer") -> Generator[str, None, None]:
-        """Fill the answer from one request's stream, yielding its text. Raises `PassingFault` and `BackendError`."""
+        """Fill the answer from one request's stream, yielding its text. Raises `TransientError` and `BackendError`."""
         s = self.settings
         with self._open(call, request) as stream:
             try:
-                for piece in pieces(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
+                for piece in read_chunks(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
                     answer.usage = piece.usage or answer.usage
                     if text := answer.take(piece):
                         yield text
@@ -202,7 +202,7 @@ class OpenAIBackend:
             except httpx2.TimeoutException:
                 raise self._server.broken(f"nothing came for {s.timeout_seconds:g} s") from None
             except (httpx2.HTTPError, httpx2.StreamError) as error:
-                raise self._server.broken(self._server.said(error) or type(error).__name__) from None
+                raise self._server.broken(self._server.redacted(error) or type(error).__name__) from None
 
     def _open(self, call: Call, request: Mapping[str, object]) -> openai.Stream[ChatCompletionChunk]:
         try:
@@ -212,7 +212,7 @@ class OpenAIBackend:
             # Without the cause: its request holds the key.
             raise self._server.fault(error) from None
         except ValueError as error:  # a text or a number that JSON or a header cannot hold
-            raise BackendError(f"the request to {self._url} cannot be sent: {self._server.said(error)}") from None
+            raise BackendError(f"the request to {self._url} cannot be sent: {self._server.redacted(error)}") from None
 
     def _request(self, trace: Trace, tools: Sequence[chat.Tool], stops: Sequence[str]) -> Mapping[str, object]:
         s = self.settings
@@ -285,7 +285,7 @@ class _Answer:
             return "tag"
         return "length" if self.finish == "length" else "end"
 
-    def take(self, choice: Piece) -> str:
+    def take(self, choice: Chunk) -> str:
         """Add a piece of the stream; returns the text that it adds."""
         # vLLM and SGLang say which stop string it was, each in a field of its own.
         self._matched = choice.stop_reason or choice.matched_stop or self._matched
@@ -322,7 +322,7 @@ class _Answer:
         self.text += tail
         return tail
 
-    def _words(self, choice: Piece) -> str:
+    def _words(self, choice: Chunk) -> str:
         """The piece's text. Reasoning that a server sends apart goes between `<think>` marks, as the model itself would write it (our choice)."""
         content = choice.delta.content
         reasoning = self._quoted(choice.delta.reasoning, is_last=bool(content) or choice.finish_reason is not None)

@@ -19,7 +19,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9._-]+)?")  # a 
 _RETRIED = (408, 409, 429)
 
 
-class PassingFault(Exception):
+class TransientError(Exception):
     """A fault of a server that another try may not meet. Never leaves act2see: it is tried again, or becomes a `BackendError`."""
 
     def __init__(self, what: str, why: str, hint: str, wait_seconds: float | None = None) -> None:
@@ -48,29 +48,29 @@ class Server:
     key: str
     timeout_seconds: float
 
-    def said(self, words: object) -> str:
+    def redacted(self, words: object) -> str:
         """The server's words as one short printable line without the key."""
-        return one_line(words, self.key)
+        return redacted(words, self.key)
 
-    def fault(self, error: openai.APIError) -> BackendError | PassingFault:
+    def fault(self, error: openai.APIError) -> BackendError | TransientError:
         """What a failed request means for the user, or that it is worth another try."""
         match error:
             case openai.APITimeoutError():
                 hint = f"start the server, check {self.option}, or allow it more time"
-                return PassingFault(f"no answer from {self.url} within {self.timeout_seconds:g} s", "", hint)
+                return TransientError(f"no answer from {self.url} within {self.timeout_seconds:g} s", "", hint)
             case openai.APIConnectionError(__cause__=BackendError() as refusal):
                 return refusal  # of ours, which early versions of the client take for a broken connection
             case openai.APIConnectionError():
-                cause = self.said(error.__cause__ or error)
-                return PassingFault(f"no answer from {self.url}", f": {cause}", f"start the server or check {self.option}")
+                cause = self.redacted(error.__cause__ or error)
+                return TransientError(f"no answer from {self.url}", f": {cause}", f"start the server or check {self.option}")
             case openai.APIStatusError():
                 return self.refusal(error.status_code, server_message(error.body, error.message), retry_after(error.response.headers))
             case _:
-                return BackendError(f"{self.url} reported an error: {self.said(server_message(error.body, error.message))}")
+                return BackendError(f"{self.url} reported an error: {self.redacted(server_message(error.body, error.message))}")
 
-    def refusal(self, status: int | None, words: object, wait_seconds: float | None = None) -> BackendError | PassingFault:
+    def refusal(self, status: int | None, words: object, wait_seconds: float | None = None) -> BackendError | TransientError:
         """The same for an error by its status, which may also come within a stream, and then without one."""
-        said = self.said(words)
+        said = self.redacted(words)
         if status is None:
             return BackendError(f"{self.url} reported an error: {said}")
         if status in (401, 403):  # without the server's words: they may quote the key
@@ -79,12 +79,12 @@ class Server:
             missing = f"has no model {self.model!r} or no {self.endpoint}"
             return BackendError(f"{self.url} {missing} (404): {said}; check the model's name and {self.option}")
         if status in _RETRIED or status >= 500:
-            return PassingFault(f"{self.url} failed", f" ({status}): {said}", "try again later", wait_seconds)
+            return TransientError(f"{self.url} failed", f" ({status}): {said}", "try again later", wait_seconds)
         return BackendError(f"{self.url} refused the request ({status}): {said}")
 
-    def broken(self, why: str) -> PassingFault:
+    def broken(self, why: str) -> TransientError:
         """An answer that broke off, or that cannot be read."""
-        return PassingFault(f"the answer of {self.url} broke off", f": {why}", "see the server's log, or try again")
+        return TransientError(f"the answer of {self.url} broke off", f": {why}", "see the server's log, or try again")
 
 
 def check_url(url: str, name: str) -> None:
@@ -162,7 +162,7 @@ def server_message(body: object, otherwise: str) -> str:
         return otherwise
 
 
-def one_line(words: object, key: str) -> str:
+def redacted(words: object, key: str) -> str:
     """Somebody else's words as one short printable line without the key."""
     text = str(words)
     if key:

@@ -51,7 +51,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """What one event adds to an answer."""
 
     delta: Delta = Delta()
@@ -64,7 +64,7 @@ class Piece:
     usage: Usage | None = None
 
 
-def pieces(chunks: Iterable[bytes], max_characters: int) -> Iterator[Piece]:
+def read_chunks(chunks: Iterable[bytes], max_characters: int) -> Iterator[Chunk]:
     """The pieces of the answer in a response's bytes, up to `[DONE]` or the end.
 
     Of a text longer than `max_characters` only its beginning is given, as finished by the token limit that the server did not keep. Raises
@@ -80,7 +80,7 @@ def pieces(chunks: Iterable[bytes], max_characters: int) -> Iterator[Piece]:
         piece = _piece(event, texts)
         if len(piece.delta.content) + len(piece.delta.reasoning) > left:
             reasoning = piece.delta.reasoning[:left]
-            yield Piece(Delta(piece.delta.content[: left - len(reasoning)], reasoning), "length")
+            yield Chunk(Delta(piece.delta.content[: left - len(reasoning)], reasoning), "length")
             return
         left -= len(piece.delta.content) + len(piece.delta.reasoning)
         yield piece
@@ -189,7 +189,7 @@ def _status(code: object) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-def _piece(event: Mapping[str, object], texts: "_Texts") -> Piece:
+def _piece(event: Mapping[str, object], texts: "_Texts") -> Chunk:
     usage = _usage(event.get("usage"))
     choices = event.get("choices") or []
     if not isinstance(choices, list):
@@ -202,8 +202,8 @@ def _piece(event: Mapping[str, object], texts: "_Texts") -> Piece:
             delta = _mapping(choice.get("delta") or choice.get("message") or {}, "a delta of it")
             finish = _finish(choice.get("finish_reason"))
             text = texts.of(delta, is_last=finish is not None)
-            return Piece(text, finish, _text_or_none(choice.get("stop_reason")), _text_or_none(choice.get("matched_stop")), usage)
-    return Piece(usage=usage)
+            return Chunk(text, finish, _text_or_none(choice.get("stop_reason")), _text_or_none(choice.get("matched_stop")), usage)
+    return Chunk(usage=usage)
 
 
 class _Texts:

@@ -82,7 +82,7 @@ class Judge:
         trace = Trace("judge", "", prompt, ())
         for _ in range(_MAX_DECODES):
             before = decoding.before(trace, self.backend)
-            continuation = decoding.silently(decoding.decode(self.backend, trace, ()))
+            continuation = decoding.result_of(decoding.decode(self.backend, trace, ()))
             steps, _ = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
             trace.steps.extend(steps)
             if trace.answer is not None or continuation.stopped != "tag":

@@ -1,1 +1,1 @@
-"""The vocabulary: values, the protocol, conversations, the plug points, and the one loop."""
+"""The vocabulary: values, the protocol, conversations, the plug-in interfaces, and the one reasoning loop."""

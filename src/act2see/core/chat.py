@@ -1,8 +1,8 @@
-"""The only place where steps become text, turns or tokens' segments, and where text becomes steps again.
+"""Conversion between steps and conversations. No other module does it.
 
-A model's turn alternates its own words with observations. `render` and `parse` go between steps and these pieces, `turns` puts them into a
-conversation in one of three renderings, `segments` flattens a conversation for a backend that feeds token ids, `messages` for one that speaks HTTP.
-Decoding and training build token ids from the same segments, so that a training example holds the ids that decoding would have produced.
+A model's turn alternates its own text with observations. `render` and `parse` convert between steps and these pieces. `turns` builds a conversation
+in one of three renderings. `segments` flattens it for backends that take token ids, `messages` formats it for HTTP servers. Decoding and training
+build token ids from the same segments, so a training example has exactly the ids that decoding would have produced.
 """
 
 import re
@@ -16,9 +16,9 @@ from act2see.core.protocol import PLACEHOLDERS, STOPS, first_use, parse_chunk
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 Rendering = Literal["same_turn", "tool_turn", "user_turn"]
-"""Where an inserted frame stands: inside the assistant's turn (the paper's), in a turn of the tool, or in a turn of the user."""
+"""Where an observation goes: into the assistant's turn (the paper's), a tool turn, or a user turn."""
 FramesAs = Literal["images", "video"]
-"""How the initial frames go in: each as an image after its time, or all as the model's native video (two frames a temporal patch)."""
+"""How the initial frames are passed: each as an image after its time, or all as a native video (two frames per temporal patch)."""
 Tool = Literal["retrieve", "generate"]
 
 _AFTER_CLOSING_TAG = re.compile("(?<=</think>)|(?<=" + ")|(?<=".join(STOPS) + ")")
@@ -26,20 +26,20 @@ _AFTER_CLOSING_TAG = re.compile("(?<=</think>)|(?<=" + ")|(?<=".join(STOPS) + ")
 
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\{([^{}]*)\}")
 _EMPHASIS = re.compile(r"(?<![^\W_])[*`$]+|[*`$]+(?![^\W_])|<\|(?:begin|end)_of_box\|>")
-"""Also GLM's box around an answer. A sign between letters or digits is none: `2*3` is not `23`."""
+"""Includes GLM's box around an answer. A sign between letters or digits is no emphasis: `2*3` is not `23`."""
 _BRACKETS = {("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'), ("“", "”"), ("'", "'")}
 _LETTERED = re.compile(r"[(\[]?([a-z])[)\]]?(?:\s*(?:[.:)\]、。,]|[–—-](?=\s*\S))\s*(.*))?", re.DOTALL)
-"""A choice's letter, and perhaps its text behind it. A dash with nothing behind it is a part of the answer: a mark of `B-`."""
+"""A choice's letter, optionally followed by its text. A trailing dash is part of the answer, as in the grade `B-`."""
 
 _MARKS = re.compile(r"<(?=[|｜]|/?(?:tool_call|tool_response|start_of_turn|end_of_turn|image|img|video|bos|eos|s|pad|unk)>)|\[(?=/?INST\])")
-"""Where a mark of a chat format begins: Qwen's and many others' `<|…|>`, DeepSeek's, Gemma's, Llama's, Mistral's."""
+"""Start of a chat format's control token: `<|…|>` (Qwen and many others), DeepSeek, Gemma, Llama, Mistral."""
 
 
 # Steps and pieces of a turn
 
 
 def render(steps: Iterable[Step]) -> list[str | Observation]:
-    """The pieces of the model's turn: its own words, joined, between the observations. The inverse of `parse`."""
+    """The pieces of the model's turn: its own text, joined, between the observations. The inverse of `parse`."""
     pieces: list[str | Observation] = []
     for step in steps:
         match step:
@@ -64,7 +64,7 @@ def render(steps: Iterable[Step]) -> list[str | Observation]:
 
 
 def parse(pieces: Iterable[str | Observation]) -> list[Step]:
-    """Steps from the pieces of a turn that has ended. Whatever is no use of the protocol stays a `Thought`, exactly as written."""
+    """The steps of a finished turn. Text that does not use the protocol becomes a `Thought`, exactly as written."""
     listed = list(pieces)
     steps: list[Step] = []
     before = ""
@@ -86,14 +86,14 @@ def parse(pieces: Iterable[str | Observation]) -> list[Step]:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that is tokenised on its own. `own` marks the model's own words: the only ones that are trained on."""
+    """Text that is tokenized separately. `own` marks the model's own text, the only text with a training loss."""
 
     text: str
     own: bool = False
     marks: bool = False
-    """True for the chat format's own marks (`<|im_start|>` …): only these may become special tokens, never a user's or a model's text."""
+    """True for control tokens (`<|im_start|>`, …): only these may become special tokens, never text of a user or a model."""
     wraps: bool = False
-    """True for what the chat format puts around a tool's turn: a tokenizer may have `<tool_response>` as one token, for these words alone."""
+    """True for the delimiters of a tool turn: `<tool_response>` may become one token here, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ Segment = Text | Picture | Clip
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation. `call` numbers the look that a tool's turn answers, or that an assistant's turn ends with."""
+    """One turn of a conversation. `call` is the index of the call that an assistant turn ends with, or that a tool turn answers."""
 
     role: Literal["system", "user", "assistant", "tool"]
     segments: tuple[Segment, ...]
@@ -124,21 +124,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a conversation is written for one model: recorded with every trace, because it changes what the model reads."""
+    """How a conversation is formatted for one model. Recorded with every trace, because it changes the prompt."""
 
     rendering: Rendering = "same_turn"
     frames_as: FramesAs = "images"
     opening: str = ""
-    """What the model's chat template puts at the start of its turn (`<think>\\n` for Qwen3-VL-Thinking). Prompt, not the model's words."""
+    """Assistant prefix: text that the chat template puts at the start of the turn (`<think>\\n` for Qwen3-VL-Thinking). Prompt, not output."""
 
 
 def seconds_tag(seconds: float) -> str:
-    """A time as Qwen3-VL's processor writes it before each of a video's temporal patches."""
+    """A time in the format of Qwen3-VL's processor, which puts it before each temporal patch."""
     return f"<{seconds:.1f} seconds>"
 
 
 def system_prompt(tools: Sequence[Tool]) -> str:
-    """What the model is told about the protocol. The paper's wording is not known; this is ours. A tool that cannot be used is not mentioned."""
+    """The system prompt, with the available tools only. The paper's wording is not published; this is ours."""
     lines = ["You answer a question about a video. You see some of its frames, each after its time. Think step by step inside <think> and </think>."]
     told = {name: f"<{name}> {words} </{name}>" for name, words in PLACEHOLDERS.items()}
     if "retrieve" in tools:
@@ -154,7 +154,7 @@ def error_for_model(error: ToolError) -> str:
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
-    """The question as the user's turn ends with it; choices get the letters A, B, C, …"""
+    """The end of the user turn: the question, and its choices with the letters A, B, C, …"""
     if not choices:
         return f"Question: {question}"
     options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(letters(len(choices)), choices, strict=True))
@@ -162,15 +162,15 @@ def question_text(question: str, choices: Sequence[str]) -> str:
 
 
 def letters(count: int) -> str:
-    """The letters of `count` choices (at most 26)."""
+    """The letters of `count` choices (up to 26)."""
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:count]
 
 
 def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The index of the choice that an answer names, by its letter or by its text; None when that is not sure.
+    """The index of the choice that an answer names by its letter or its text; None if that is ambiguous.
 
-    A letter may be decorated (`(b)`, `**B**`, `\\boxed{B}`, full-width), and the choice's own text may follow it (`B. red`, `B - red`). An answer
-    that is the letter of one choice and the text of another names neither.
+    A letter may be formatted (`(b)`, `**B**`, `\\boxed{B}`, full-width) and followed by the choice's text (`B. red`, `B - red`). An answer that is
+    the letter of one choice and the text of another matches neither.
     """
     if answer is None:
         return None
@@ -188,7 +188,7 @@ def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
 
 
 def _bare(text: str) -> str:
-    """Text without what decorates it: letter case, full-width forms, emphasis, LaTeX boxes, brackets around all of it, a full stop at its end."""
+    """Normalized text: no case, full-width forms, emphasis, LaTeX boxes, enclosing brackets or final full stop."""
     letters_of = unicodedata.normalize("NFC", text)
     bare = unicodedata.normalize("NFC", "".join(one if _is_raised(one) else unicodedata.normalize("NFKC", one) for one in letters_of))
     while (inner := _LATEX.sub(r"\1", bare)) != bare:
@@ -200,20 +200,20 @@ def _bare(text: str) -> str:
 
 
 def _is_raised(letter: str) -> bool:
-    """Whether it is a superscript or a subscript, which says something else than the letter or digit itself: `10²` is not `102`."""
+    """Whether it is a superscript or a subscript, which must not be normalized: `10²` is not `102`."""
     return unicodedata.decomposition(letter).startswith(("<super>", "<sub>"))
 
 
 def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:
-    """The conversation so far. Its last turn is the assistant's and still open, unless the trace has ended."""
-    asked: list[Segment] = []
+    """The conversation so far. The last turn is the assistant's; it is open unless the trace has ended."""
+    shown: list[Segment] = []
     if style.frames_as == "video" and trace.frames:
-        asked.append(Clip(trace.frames))
+        shown.append(Clip(trace.frames))
     else:
         for frame in trace.frames:
-            asked.extend(_shown(frame))
-    asked.append(Text(question_text(trace.question, trace.choices)))
-    done = [Turn("system", (Text(system_prompt(tools)),)), Turn("user", tuple(asked))]
+            shown.extend(_shown(frame))
+    shown.append(Text(question_text(trace.question, trace.choices)))
+    done = [Turn("system", (Text(system_prompt(tools)),)), Turn("user", tuple(shown))]
     current: list[Segment] = _opening(style)
     call = 0
     for piece in render(trace.steps):
@@ -230,14 +230,14 @@ def turns(trace: Trace, tools: Sequence[Tool], style: Style) -> list[Turn]:
 
 
 def style_of(made_with: Mapping[str, str]) -> Style:
-    """How a backend (or a trace of it) says that it writes conversations: rendering and opening; the paper's rendering where it does not say."""
+    """The style recorded in run metadata (rendering and opening); the paper's rendering if none is recorded."""
     rendering = made_with.get("rendering")
     known: tuple[Rendering, ...] = get_args(Rendering)
     return Style(next((name for name in known if name == rendering), "same_turn"), opening=made_with.get("opening", ""))
 
 
 def words_of_turn(trace: Trace, style: Style) -> str:
-    """The model's words so far in the turn that is open, after what its template opens the turn with."""
+    """The text of the open turn so far: the template's opening and the model's own text."""
     pieces = render(trace.steps)
     if style.rendering != "same_turn":
         last = max((number for number, piece in enumerate(pieces) if isinstance(piece, Observation)), default=-1)
@@ -246,9 +246,9 @@ def words_of_turn(trace: Trace, style: Style) -> str:
 
 
 def opened(trace: Trace, opening: str) -> Trace:
-    """The trace as a model with this opening would have written it: what its chat template writes (`<think>\\n`) is not among its own words.
+    """The trace as a model with this opening would have produced it: without the opening (`<think>\\n`) in its own text.
 
-    A trace of a model without an opening begins with `<think>`, one of a model with it does not. Where neither wrote one, nothing is added.
+    A trace of a model without an opening begins with `<think>`, a trace of a model with one does not. Traces without reasoning do not change.
     """
     first = trace.steps[0] if trace.steps else None
     if not isinstance(first, Thought):
@@ -262,14 +262,14 @@ def opened(trace: Trace, opening: str) -> Trace:
 
 
 def tools_of(trace: Trace) -> tuple[Tool, ...]:
-    """The tools that the model was told of when the trace was made; retrieve where the trace does not say."""
+    """The tools in the trace's prompt; retrieve alone if none are recorded."""
     known: tuple[Tool, ...] = get_args(Tool)
-    said = trace.made_with.get("tools", "retrieve").split(",")
-    return tuple(tool for tool in known if tool in said)
+    recorded = trace.made_with.get("tools", "retrieve").split(",")
+    return tuple(tool for tool in known if tool in recorded)
 
 
 def split_words(text: str) -> list[str]:
-    """The model's own words, cut after every closing tag: a byte-pair tokenizer would merge across (`><`, `>\\n`), and decoding stops there."""
+    """The model's text, split after every closing tag, where decoding stops: a BPE tokenizer would merge across it (`><`, `>\\n`)."""
     return [words for words in _AFTER_CLOSING_TAG.split(text) if words]
 
 
@@ -285,7 +285,7 @@ def _shown(frame: Frame) -> Iterator[Segment]:
 
 def _observed(observation: Observation) -> Iterator[Segment]:
     if observation.error is not None:
-        # The message may quote a model's or a file's words: no tag of theirs may stand in the prompt.
+        # The message may quote text of a model or a file: none of its tags may enter the prompt.
         message = observation.error.replace("<", "(").replace(">", ")")
         yield Text(f"<frame>error: {message}</frame>")
         return
@@ -299,9 +299,9 @@ def _observed(observation: Observation) -> Iterator[Segment]:
 
 
 def segments(conversation: Sequence[Turn], *, ended: bool = False) -> list[Segment]:
-    """The conversation in ChatML, as Qwen's models read it, for backends and trainers that feed token ids.
+    """The conversation in ChatML, the format of Qwen's models, for backends and trainers that take token ids.
 
-    `ended` closes the last turn: its end mark is then one of the model's own words, because a trained model must learn to stop.
+    `ended` closes the last turn: its end token then counts as the model's own text, because a trained model must learn to stop.
     """
     flat: list[Segment] = []
     for number, turn in enumerate(conversation):
@@ -348,10 +348,10 @@ class Message(TypedDict):
 
 
 def messages(conversation: Sequence[Turn], image_url: Callable[[Frame], str]) -> list[Message]:
-    """The conversation as OpenAI chat messages; `image_url` turns a frame into a data URL.
+    """The conversation as OpenAI chat messages; `image_url` converts a frame to a data URL.
 
-    An open assistant's turn with nothing in it is left out: the server then begins it. One with words is the last message, to be continued.
-    A server makes tokens of the text as it stands, so a space breaks whatever looks like a mark of a chat format: nobody's words may be one.
+    An empty open assistant turn is omitted, because the server begins it. One with text is the last message, to be continued. Servers tokenize text
+    as it is, so control tokens in the text are broken with a space: see `without_marks`.
     """
     result: list[Message] = []
     for number, turn in enumerate(conversation):
@@ -386,5 +386,5 @@ def _parts(items: Sequence[Segment], image_url: Callable[[Frame], str]) -> Itera
 
 
 def without_marks(text: str) -> str:
-    """Text in which no mark of a chat format is left: `<|im_end|>` becomes `< |im_end|>`."""
+    """Text without control tokens of a chat format: `<|im_end|>` becomes `< |im_end|>`."""
     return _MARKS.sub(r"\g<0> ", text)

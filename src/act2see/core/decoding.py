@@ -1,4 +1,4 @@
-"""One continuation of a backend, up to a call, an answer or the end of its turn: stops that are only mentioned are decoded over."""
+"""Decode up to a call, an answer or the end of the turn, and continue past stop strings that are only mentioned."""
 
 from collections.abc import Generator as Yields
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from act2see.core.protocol import is_mention
 from act2see.core.trace import Cost, Thought, Trace
 
 MAX_MENTIONS = 32
-"""A model that quotes the protocol this often in one continuation goes on for ever: it has used up its length. Not in the paper; our choice."""
+"""A model that mentions the protocol's tags this often in one continuation does not terminate: it counts as cut off. Not in the paper; our choice."""
 
 
 def decode(backend: Backend, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
-    """Continue the trace as `Backend.decode` does, but go on where the backend stopped at a tag that is only mentioned.
+    """Continue the trace as `Backend.decode` does, and decode on if the backend stopped at a tag that is only mentioned.
 
-    Yields text as it streams; returns all of it with what all of it cost. The trace is not changed. Raises `BackendError`.
+    Yields text as it streams, and returns all text with the total cost. Does not change the trace. Raises `BackendError`.
     """
     text, cost = "", Cost()
     for _ in range(MAX_MENTIONS):
@@ -29,8 +29,8 @@ def decode(backend: Backend, trace: Trace, tools: Sequence[chat.Tool]) -> Yields
     return Continuation(text, "length", cost)
 
 
-def silently(stream: Yields[str, None, Continuation]) -> Continuation:
-    """What a stream returns in the end, for those who do not listen to it. Raises `BackendError`."""
+def result_of(stream: Yields[str, None, Continuation]) -> Continuation:
+    """Consume a stream and return its result. Raises `BackendError`."""
     while True:
         try:
             next(stream)
@@ -40,5 +40,5 @@ def silently(stream: Yields[str, None, Continuation]) -> Continuation:
 
 
 def before(trace: Trace, backend: Backend) -> str:
-    """What the turn that the backend continues holds already, as `protocol` reads it."""
+    """The text so far of the turn that the backend continues, as `protocol` parses it."""
     return chat.words_of_turn(trace, chat.style_of(backend.made_with))

@@ -1,4 +1,4 @@
-"""The one loop: decode until a call or an answer closes, turn the call into an observation, go on."""
+"""The reasoning loop: decode up to a tool call or an answer, run the tool, append its observation, repeat."""
 
 import re
 import time
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from act2see.video import Video
 
 MAX_ERRORS_IN_A_ROW = 3
-"""A model that does not recover from three failed calls in a row is stopped without an answer. Not in the paper; our choice."""
+"""After this many failed calls in a row the trace ends without an answer. Not in the paper; our choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A bit of text as it streams; the step that it becomes a part of follows later."""
+    """Streamed text; the step that contains it follows later."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an answer may cost before nothing more is brought: a call is then answered by an error that says so, and the model answers."""
+    """Limits of one answer. Once one is reached, each further call fails with an error that says so, and the model has to answer."""
 
     seconds: float | None = None
-    """Of all stages so far, as the trace's cost counts them. One decoding is never cut off: the last may go beyond it."""
+    """Total wall time of all stages. Checked before each call only, so the last decoding may exceed it."""
     frames: int | None = None
-    """Initial frames and brought ones together."""
+    """Number of initial frames and frames from looks together."""
 
     def spent(self, trace: Trace) -> str | None:
-        """What is spent; None while there is something left."""
+        """Why the budget is exhausted; None if it is not."""
         if self.seconds is not None and trace.cost.total_seconds >= self.seconds:
             return f"the {self.seconds:g} seconds for this answer are spent"
         if self.frames is not None and len(trace.all_frames) >= self.frames:
@@ -51,14 +51,14 @@ NO_BUDGET = Budget()
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """How far the loop goes, and which tools it offers."""
+    """Limits, seed and tools of the reasoning loop."""
 
     max_looks: int = 1
-    """Looks at most (1 in the paper)."""
+    """Maximum number of looks: tool calls that return a frame (1 in the paper)."""
     seed: int = 0
     """Seed for generated frames."""
     offered: tuple[chat.Tool, ...] = ("retrieve", "generate")
-    """Of the available tools, those that the model is told of and may call. A generated frame's anchor is retrieved all the same."""
+    """The tools in the prompt, of those that are available. A generated frame's anchor is retrieved in any case."""
     budget: Budget = NO_BUDGET
 
 
@@ -68,10 +68,10 @@ DEFAULTS = LoopOptions()
 def new_trace(
     video: "Video", question: str, choices: Sequence[str], *, fps: float, id: str, backend: Backend | None = None, max_frames: int | None = None
 ) -> Trace:
-    """A trace that has yet to begin, with the video's frames at `fps` (1 in the paper).
+    """A new trace with the video's frames at `fps` (1 in the paper), before any step.
 
-    Of more than `max_frames`, or than the backend's model takes in, so many are there, evenly spread: `made_with` then says how many of how many.
-    Frames are kept no larger than the model sees them; without a backend, as they are. Raises `VideoError`.
+    If there are more frames than `max_frames` or than the backend's model takes, an evenly spaced subset is used and `made_with` records how many
+    of how many. Frames are stored at the model's input size; without a backend, at their own. Raises `VideoError`.
     """
     wanted = len(video.times(fps))
     count = wanted if max_frames is None else min(wanted, max_frames)
@@ -89,9 +89,9 @@ def new_trace(
 
 
 def frames_left_out(trace: Trace) -> int:
-    """How many frames at the wanted rate are not among the initial ones, because that was the limit."""
-    said = re.fullmatch(r"(\d{1,9}) of (\d{1,9})", trace.made_with.get("initial_frames", ""))
-    return 0 if said is None else max(0, int(said[2]) - int(said[1]))
+    """How many frames at the requested rate were left out of the initial frames because of a limit."""
+    recorded = re.fullmatch(r"(\d{1,9}) of (\d{1,9})", trace.made_with.get("initial_frames", ""))
+    return 0 if recorded is None else max(0, int(recorded[2]) - int(recorded[1]))
 
 
 def _frame_limit(backend: Backend | None, video: "Video", frames: int) -> FrameLimit:
@@ -108,9 +108,9 @@ def _frame_limit(backend: Backend | None, video: "Video", frames: int) -> FrameL
 
 
 def insert(trace: Trace, video: "Video", retriever: Retriever, count: int = 1, backend: Backend | None = None) -> None:
-    """Put the frames that fit the question's own words among the initial ones: looking without being asked to, as ViTCoT does.
+    """Add the frames that match the question to the initial frames, without a call by the model, as ViTCoT does.
 
-    They are kept as large as those. A retriever that finds nothing leaves the trace as it is. Raises `VideoError`.
+    They are stored at the same size. If the retriever finds nothing, the trace does not change. Raises `VideoError`.
     """
     times = tuple(frame.seconds for frame in trace.frames if frame.seconds is not None)
     try:
@@ -131,20 +131,20 @@ def reason(
     generator: Generator | None = None,
     options: LoopOptions = DEFAULTS,
 ) -> Iterator[Delta | Step]:
-    """Carry the trace on until it ends, yielding text as it streams and every step once it is in the trace.
+    """Continue the trace until it ends. Yields text as it streams, and each step after it has been added to the trace.
 
-    `trace.steps` and `trace.cost` are all the state: stop at any point and call again with the same trace to go on. Raises `BackendError` and
-    `VideoError`; a tool's failure and a malformed call are observations that the model reads.
+    All state is in `trace.steps` and `trace.cost`: stop at any point, and call again with the same trace to resume. Raises `BackendError` and
+    `VideoError`. A failed tool or a malformed call becomes an observation that the model reads.
     """
     if trace.finish is not None:
         return
     tools = available_tools(retriever, generator, options)
     trace.made_with |= _made_with(backend, retriever, generator, tools)
-    bring = _Bringer(trace, video, backend, retriever, generator, options)
+    tool_calls = _ToolCalls(trace, video, backend, retriever, generator, options)
     while trace.finish is None:
         last = trace.steps[-1] if trace.steps else None
         if isinstance(last, Retrieve | Generate):
-            observation = bring.observation(last)
+            observation = tool_calls.run(last)
             trace.steps.append(observation)
             yield observation
         elif isinstance(last, Answer):  # a trace that was cut off between its answer and its finish
@@ -154,16 +154,16 @@ def reason(
         else:
             before = decoding.before(trace, backend)
             continuation = yield from _streamed(decoding.decode(backend, trace, tools))
-            yield from _taken(trace, continuation, before)
+            yield from _append(trace, continuation, before)
 
 
 def _made_with(backend: Backend, retriever: Retriever | None, generator: Generator | None, tools: Sequence[chat.Tool]) -> dict[str, str]:
-    said = {**backend.made_with, "tools": ",".join(tools) or "none"}
+    recorded = {**backend.made_with, "tools": ",".join(tools) or "none"}
     if "retrieve" in tools and retriever is not None:
-        said["retriever"] = retriever.name
+        recorded["retriever"] = retriever.name
     if "generate" in tools and generator is not None:
-        said["generator"] = generator.name
-    return said
+        recorded["generator"] = generator.name
+    return recorded
 
 
 def _streamed(stream: Yields[str, None, Continuation]) -> Yields[Delta, None, Continuation]:
@@ -175,8 +175,8 @@ def _streamed(stream: Yields[str, None, Continuation]) -> Yields[Delta, None, Co
             return continuation
 
 
-def _taken(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
-    """What was decoded, as steps at the end of the trace: all at once, so that whoever stops listening in between holds a trace that can go on."""
+def _append(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
+    """Append the decoded steps to the trace, all at once: the trace stays resumable if the caller stops iterating between them."""
     trace.cost.add(continuation.cost)
     steps, problem = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
     last = steps[-1] if steps else None
@@ -193,7 +193,7 @@ def _taken(trace: Trace, continuation: Continuation, before: str) -> list[Step]:
 
 
 def available_tools(retriever: Retriever | None, generator: Generator | None, options: LoopOptions) -> tuple[chat.Tool, ...]:
-    """The tools that the model is told about: none when it may not look. A generator needs a retriever, for its anchor."""
+    """The tools in the prompt: none if no look is allowed. A generator needs a retriever, for its anchor."""
     if options.max_looks <= 0 or retriever is None:
         return ()
     there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
@@ -201,8 +201,8 @@ def available_tools(retriever: Retriever | None, generator: Generator | None, op
 
 
 @dataclass(frozen=True, slots=True)
-class _Bringer:
-    """Answers a call with a frame, a picture, or an error that the model reads."""
+class _ToolCalls:
+    """Runs tool calls: each returns a retrieved frame, a generated one, or an error that the model reads."""
 
     trace: Trace
     video: "Video"
@@ -211,12 +211,12 @@ class _Bringer:
     generator: Generator | None
     options: LoopOptions
 
-    def observation(self, call: Retrieve | Generate) -> Observation:
-        """What the call brings; its seconds are booked as the tool's own stage."""
+    def run(self, call: Retrieve | Generate) -> Observation:
+        """Run one call and add its seconds to the trace's cost under the tool's name."""
         started = time.perf_counter()
         tool: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
         try:
-            self._refuse(tool)
+            self._check_allowed(tool)
             return Observation(frames=self._look(call))
         except ToolError as error:
             return Observation(error=chat.error_for_model(error))
@@ -224,8 +224,8 @@ class _Bringer:
             seconds = self.trace.cost.seconds
             seconds[tool] = seconds.get(tool, 0.0) + time.perf_counter() - started
 
-    def _refuse(self, tool: chat.Tool) -> None:
-        """Raise `ToolError` where nothing more may be brought."""
+    def _check_allowed(self, tool: chat.Tool) -> None:
+        """Raise `NoFrameError` if a limit is reached or the tool is not offered."""
         if self.trace.looks >= self.options.max_looks:
             raise NoFrameError(f"no look is left (at most {self.options.max_looks})")
         if (spent := self.options.budget.spent(self.trace)) is not None:

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, each one line: what was got, what is allowed, what to do. And the one for faults that a user cannot."""
+"""Errors for users, one line each (what was given, what is allowed, what to do), and `InternalError` for bugs."""
 
 import errno
 
@@ -12,24 +12,24 @@ _DISK_REASONS = {
 
 
 def disk_reason(error: OSError) -> str:
-    """Why the disk refused something, for a reader."""
+    """The reason for a failed file operation, in plain words."""
     return _DISK_REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 class Act2SeeError(Exception):
-    """The base of all errors that act2see raises on purpose; the command line prints it as one line and exits with 1."""
+    """Base class of all errors that act2see raises deliberately. The command line prints it as one line and exits with 1."""
 
 
 class ConfigError(Act2SeeError):
-    """A name, an option or a settings file that cannot be used."""
+    """An invalid name, option or settings file."""
 
 
 class ScopeError(Act2SeeError):
-    """What a model does not know, and is not asked unless that is wanted all the same; the command line exits with 3, as for no answer."""
+    """A question or video outside a model's scope, refused without --force. The command line exits with 3, as for no answer."""
 
 
 class VideoError(Act2SeeError):
-    """A file that cannot be read as a video, or a time outside it."""
+    """An unreadable video file, or a time outside the video."""
 
 
 class ToolError(Act2SeeError):
@@ -49,28 +49,28 @@ class UnsupportedSizeError(NoFrameError):
 
 
 class JudgeError(Act2SeeError):
-    """What a judge wrote cannot be used, however often it was asked."""
+    """A judge gave no usable verdict after all retries."""
 
 
 class BackendError(Act2SeeError):
-    """A model or a server that cannot continue the conversation."""
+    """A model or a server failed to continue the conversation."""
 
 
 class StoreError(Act2SeeError):
-    """A run folder, or a line in it, that cannot be read or written."""
+    """A run folder, or a line in it, could not be read or written."""
 
 
 class InternalError(Act2SeeError):
-    """A fault of act2see or of a plug-in, not of the user's: made by `faults.unexpected` of any other exception."""
+    """A bug in act2see or in a plug-in, not a user error. `faults.unexpected` converts any other exception to it."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message, traceback)  # both, so that it goes through pickle from another process
         self.traceback = traceback
-        """The exception's, as Python prints it."""
+        """The original exception's traceback, as Python prints it."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class StoppedByFaultError(InternalError):
-    """The same, where a developer wants it to end the run, and to see its traceback."""
+    """An `InternalError` that ends the run and shows its traceback: --fail-fast, for developers."""

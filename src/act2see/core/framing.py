@@ -1,4 +1,4 @@
-"""How many initial frames a model is shown, and how large they are kept: no more of them than it takes in, and no larger than it sees them."""
+"""Number and size of the initial frames: no more than the model's context holds, no larger than its processor's input."""
 
 import math
 from collections.abc import Callable
@@ -13,41 +13,42 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 MAX_ASPECT = 200
-"""Qwen-VL's processors refuse pictures that are longer by more."""
+"""Qwen-VL's processors reject pictures with a larger aspect ratio."""
 LEAST_LONG_SIDE = 320
-"""Frames are kept at least so large, whatever the model sees, because a report shows them at that size. Our choice."""
+"""Minimum of a stored frame's longer side, in pixels, because a report shows frames at that size. Our choice."""
 SHARE_OF_CONTEXT = 0.75
-"""So much of a local model's context may be initial frames; the rest is for the question, the thoughts and the looks. Our choice."""
+"""Share of a local model's context for initial frames; the rest is for the question, the thoughts and the looks. Our choice."""
 SERVER_PICTURES = 128
-"""Pictures in one request to a server, initial and brought ones together: README's `--limit-mm-per-prompt '{"image": 128}'`. Our choice."""
+"""Maximum number of pictures in a request, initial and from looks: README's `--limit-mm-per-prompt '{"image": 128}'`. Our choice."""
 SERVER_PIXELS = SERVER_PICTURES * 1024 * 1024
-"""Pixels of all initial frames together that a server is sent: 131,072 tokens of Qwen3-VL, half of its context. Our choice."""
+"""Maximum total pixels of the initial frames in a request: 131,072 tokens of Qwen3-VL, half of its context. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameLimit:
-    """What a model takes in of one video."""
+    """How much of one video a model takes."""
 
     frames: int
-    """At most so many initial ones."""
+    """Maximum number of initial frames."""
     size: Size | None = None
-    """The size at which they are kept; None: as they are."""
+    """The size at which initial frames are stored; None for their own."""
     brought: Size | None = None
-    """The same for the frames that a look brings."""
+    """The same for frames from looks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """How Qwen-VL's image processor chooses the size at which a model sees a picture; with several `frames`, its video processor."""
+    """The resizing rule of Qwen-VL's image processor; with several `frames`, that of its video processor."""
 
     factor: int
-    """Both sides are multiples of it: the pixels of a patch's side times the patches that are merged."""
+    """Both sides become multiples of this: patch size times merge size."""
     least: int
-    """Pixels at least; of a video, of all frames together."""
+    """Minimum number of pixels; of a video, of all frames together."""
     most: int
+    """Maximum number of pixels, counted alike."""
 
     def seen(self, size: Size, frames: int = 1) -> Size:
-        """The size at which it is seen; transformers' `smart_resize`. Raises `VideoError` for what the processor refuses."""
+        """The size after resizing, as transformers' `smart_resize`. Raises `VideoError` for pictures that the processor rejects."""
         width, height = size
         if max(size) > MAX_ASPECT * min(size):
             raise VideoError(
@@ -65,10 +66,10 @@ class Processor:
         return seen
 
     def kept(self, size: Size, frames: int = 1) -> Size | None:
-        """The smallest size at which the processor makes of a picture what it makes of the whole one; None where it is not worth while.
+        """The smallest size at which a picture can be stored without changing the processor's output; None if it is not worth it.
 
-        That is the size at which the model sees it, at which the processor has nothing left to do: or, where that would be too small for a report,
-        one of the picture's own shape from which the processor comes to the same size.
+        This is the processor's output size, which it leaves as it is. If that is too small for a report, it is a size of the picture's own aspect
+        ratio that the processor resizes to the same output size.
         """
         seen = self.seen(size, frames)
         if max(size) <= LEAST_LONG_SIDE or seen[0] * seen[1] * frames > self.most or _multiple(round, size[0], self.factor) == seen[0]:
@@ -92,14 +93,14 @@ def _multiple(rounded: Callable[[float], int], length: float, factor: int, least
 
 
 def most_that_fit(frames: int, tokens: Callable[[int], int], room: int) -> int:
-    """Of how many frames the tokens fit; 1 at least."""
+    """The largest number of frames whose tokens fit; at least 1."""
     while frames > 1 and tokens(frames) > room:
         frames -= 1
     return frames
 
 
 def server_limit(size: Size, frames: int, most_frames: int = SERVER_PICTURES) -> FrameLimit:
-    """What a server is sent of a video, whose model and context are not known here: so many frames, and `SERVER_PIXELS` of them together."""
+    """The limit for a server, whose model and context are unknown: `most_frames`, and `SERVER_PIXELS` in total."""
     shown = min(frames, most_frames)
     by = math.sqrt(SERVER_PIXELS / max(1, shown) / (size[0] * size[1]))
     kept = None if by >= 1 else (max(1, math.floor(size[0] * by)), max(1, math.floor(size[1] * by)))
@@ -107,7 +108,7 @@ def server_limit(size: Size, frames: int, most_frames: int = SERVER_PICTURES) ->
 
 
 def at_size(frame: Frame, size: Size | None, whole: Size) -> Frame:
-    """The frame at the size at which it is kept, if its picture has the `whole` size of the video's; scaled as the processors of Qwen-VL do."""
+    """The frame resized to `size` if it has the video's own size, `whole`; bicubic, as the processors of Qwen-VL."""
     if size is None or frame.image.size != whole:
         return frame
     return replace(frame, image=frame.image.resize(size, Image.Resampling.BICUBIC))

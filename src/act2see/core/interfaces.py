@@ -1,4 +1,4 @@
-"""The plug points. Anything that satisfies one of these can be named as `package.module:Class`."""
+"""The plug-in interfaces. Any class that implements one can be named as `package.module:Class`."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Yields
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a backend wrote before it stopped.
+    """The result of one `Backend.decode` call.
 
-    `text` is everything it wrote in this call, up to and including the stop string. `stopped` says why: a stop string, the end of the model's
-    turn, or the limit on tokens.
+    `text` is all text of this call, up to and including the stop string. `stopped` is the stop reason: a stop string ("tag"), the end of the
+    model's turn ("end"), or the token limit ("length").
     """
 
     text: str
@@ -36,42 +36,42 @@ class Backend(Protocol):
 
     @property
     def made_with(self) -> Mapping[str, str]:
-        """What a reader must know to compare two traces: model, rendering, frames_as, sampling, …, by name. Kept in `Trace.made_with`."""
+        """Identifiers recorded for reproducibility: model, rendering, frames_as, sampling, … Copied to `Trace.made_with`."""
         ...
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
-        """Continue the trace's conversation until one of `protocol.STOPS`, the end of the turn or the token limit.
+        """Continue the trace's conversation up to one of `protocol.STOPS`, the end of the turn, or the token limit.
 
-        Yields text as it is decoded; returns it whole, with what it cost. Does not change the trace. Raises `BackendError`.
+        Yields text as it is decoded, and returns the whole text with its cost. Must not change the trace. Raises `BackendError`.
         """
         ...
 
 
 @runtime_checkable
 class FrameEncoder(Protocol):
-    """Puts frames and texts into one space, where near means alike: what a retriever searches with.
+    """Embeds frames and texts in one space, for retrieval by similarity.
 
-    A frame is one or several unit vectors (a BLIP-2 frame has 32, most others one), a text is one.
+    A frame has one or several unit vectors (32 with BLIP-2, one with most others), a text has one.
     """
 
     @property
     def name(self) -> str:
-        """The model's name, for `Trace.made_with`."""
+        """The model's name, recorded in `Trace.made_with`."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """A digest of weights and preprocessing. Equal fingerprints give equal vectors: an index on disk is kept under it."""
+        """A digest of weights and preprocessing. Equal fingerprints mean equal vectors: it is the cache key of an index."""
         ...
 
     @property
     def side(self) -> int:
-        """The shorter side in pixels at which frames are wanted; larger ones are scaled down to it while they are decoded."""
+        """Input size: larger frames are scaled to this shorter side, in pixels, while they are decoded."""
         ...
 
     @property
     def threshold(self) -> float:
-        """A score above this means that the frame shows something like the query. Calibrated for each encoder: see `docs/retrieval.md`."""
+        """The score above which a frame counts as a match. Calibrated per encoder: see `docs/retrieval.md`."""
         ...
 
     def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -83,19 +83,19 @@ class FrameEncoder(Protocol):
         ...
 
     def scores(self, frames: NDArray[np.floating], text: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How well each of the encoded frames (frames, vectors, width) fits the encoded text, in the encoder's own units, of shape (frames,).
+        """Similarity of each encoded frame (frames, vectors, width) to the encoded text, of shape (frames,), in the encoder's own units.
 
-        The frames may be an hour of 16-bit numbers mapped from a file: widen them piece by piece.
+        `frames` may be a memory-mapped float16 array of an hour of video: convert it to float32 in batches.
         """
         ...
 
 
 class TextEmbedder(Protocol):
-    """Puts texts into one space, where near means alike: what a trace's words are compared with a person's by."""
+    """Embeds texts, to compare a trace's reasoning with a person's."""
 
     @property
     def name(self) -> str:
-        """What a reader must know to compare two similarities: they are kept under it."""
+        """Identifier recorded for reproducibility; similarities are stored under it."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -104,83 +104,83 @@ class TextEmbedder(Protocol):
 
 
 class Retriever(Protocol):
-    """Finds frames of a video by a text."""
+    """Finds frames of a video that match a text."""
 
     @property
     def name(self) -> str:
-        """What a reader must know to compare two traces; kept in `Trace.made_with`."""
+        """Identifier recorded for reproducibility, in `Trace.made_with`."""
         ...
 
     def find(self, video: "Video", query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        """The `count` frames that fit the query best, best first, each with its time and score, none at a time in `shown` (seconds).
+        """The `count` best matches, best first, each with its time and score, none at a time in `shown` (seconds).
 
-        Raises `ToolError` when there is no such frame.
+        Raises `ToolError` if no frame is left.
         """
         ...
 
 
 class Generator(Protocol):
-    """Makes a picture of something that never happened, from a real frame of the same video."""
+    """Generates a picture of something that never happened, from a real frame of the same video (the anchor)."""
 
     @property
     def name(self) -> str:
-        """What a reader must know to compare two traces; kept in `Trace.made_with`."""
+        """Identifier recorded for reproducibility, in `Trace.made_with`."""
         ...
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
-        """A frame without a time, with its provenance. Raises `ToolError` when no faithful picture could be made."""
+        """A frame with provenance and without a time. Raises `ToolError` if no faithful picture could be generated."""
         ...
 
 
 class Painter(Protocol):
-    """Makes one picture from another and a text: what a `VerifiedGenerator` paints with."""
+    """Image-to-image model of a `VerifiedGenerator`."""
 
     @property
     def name(self) -> str:
-        """What a reader must know to compare two traces."""
+        """Identifier recorded for reproducibility."""
         ...
 
     @property
     def model(self) -> str:
-        """The model's name, for a picture's provenance."""
+        """The model's name, recorded in the picture's provenance."""
         ...
 
     @property
     def strengths(self) -> tuple[float | None, ...]:
-        """The strengths to try, from the weakest, each above 0 and at most 1; (None,) for a model that knows no strength."""
+        """The strengths to try, weakest first, in (0, 1]; (None,) for a model without a strength parameter."""
         ...
 
     def paint(self, prompt: str, anchor: Image.Image, *, seed: int, strength: float | None) -> Image.Image:
-        """An RGB picture of the anchor's size that shows what the prompt describes. Raises `ToolError`."""
+        """An RGB picture of the anchor's size that shows the prompt. Raises `ToolError`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a picture may be shown, and the scores that say so, by name."""
+class PictureCheck:
+    """The result of checking a generated picture: whether it may be shown, and the scores behind that, by name."""
 
     passes: bool
     scores: Mapping[str, float]
 
 
 class PictureJudge(Protocol):
-    """Says whether a picture that was made from an anchor shows what it should."""
+    """Checks whether a generated picture shows its prompt and remains faithful to its anchor."""
 
     @property
     def name(self) -> str:
-        """What a reader must know to compare two traces."""
+        """Identifier recorded for reproducibility."""
         ...
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
-        """The verdict on one picture."""
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
+        """Check one picture."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question of a benchmark. `answer` is the right choice's text; `kind` what it is reported under; `groups` further ones that cut across.
+    """One question of a benchmark. `answer` is the text of the correct choice, `kind` its category in reports, `groups` further categories.
 
-    An open question has no choices. Where the right answer is kept by the data set's makers, `answer` is empty: such a question is never right.
+    An open question has no choices. `answer` is empty if the data set's authors withhold it: such a question never counts as correct.
     """
 
     id: str
@@ -191,15 +191,15 @@ class Sample:
     kind: str
     groups: tuple[str, ...] = ()
     reasoning: str | None = None
-    """A person's reasoning to the answer, where the data set has one. No model that is evaluated sees it."""
+    """A human rationale, if the data set has one. Never shown to an evaluated model."""
     licence: str | None = None
-    """Under which it may be used, where the data set says so of each question."""
+    """The licence, if the data set states one per question."""
     evidence_seconds: tuple[float, float] | None = None
-    """From when to when the video shows what answers it, where the data set says so. No model sees it."""
+    """Start and end of the evidence in the video, in seconds, if the data set states them. Never shown to a model."""
 
 
 class Benchmark(Protocol):
-    """A data set with a scoring rule. It knows no model."""
+    """A data set with a scoring rule, independent of any model."""
 
     @property
     def name(self) -> str:
@@ -207,28 +207,28 @@ class Benchmark(Protocol):
         ...
 
     def samples(self) -> Iterable[Sample]:
-        """The questions, in an order that is always the same."""
+        """The questions, in a fixed order."""
         ...
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the trace answers the sample rightly; None when it gives no answer that can be scored. Raises `JudgeError`."""
+        """Whether the trace's answer is correct; None if it has no answer that can be scored. Raises `JudgeError`."""
         ...
 
 
 @runtime_checkable
 class ChainedBenchmark(Protocol):
-    """A benchmark some of whose questions quote what was answered to an earlier one, which stands before them in the same video's questions."""
+    """A benchmark in which a question may quote the model's answer to an earlier question about the same video."""
 
     def after(self, sample: Sample) -> str | None:
-        """The id of the question whose answer this one quotes; None where it quotes none."""
+        """The id of the question whose answer this one quotes; None if it quotes none."""
         ...
 
     def given_answer(self, sample: Sample, trace: Trace | None) -> Sample:
-        """The question with what was answered in that trace, None where there is none."""
+        """The question with the answer of that trace filled in; `trace` is None if there is no such answer."""
         ...
 
 
-# Optional abilities. An object has one if it has the member: implement it, and nothing needs to be registered.
+# Optional abilities: a plug-in that has the member has the ability. Nothing needs to be registered.
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""How a name is taken apart, and how a third party's `package.module:Class` is found and made.
+"""Parse component names, and import and create a third party's `package.module:Class`.
 
 A name comes from the command line or the user's own settings, never from a model or a data file: `package.module:Class` runs code.
 """
@@ -28,8 +28,8 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
-    """The name before the colon and what follows it, once both make sense. Raises `ConfigError`."""
+def split_spec(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
+    """The name before the colon and what follows it, validated. Raises `ConfigError`."""
     name, colon, rest = spec.partition(":")
     known = {form.partition(":")[0]: form for form in allowed[:-1]}
     if name not in known:
@@ -55,7 +55,7 @@ def split(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str]:
 
 @contextmanager
 def importing(what: str) -> Iterator[None]:
-    """Turn a package that is missing into one line that says which extra brings it."""
+    """Convert a missing package into one line that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -66,7 +66,7 @@ def importing(what: str) -> Iterator[None]:
 
 
 def third_party(what: str, spec: str, config: object, members: tuple[str, ...], or_members: tuple[str, ...] = ()) -> Any:
-    """What the class makes of the config; it must have `members`, or else, where it has the first of `or_members`, all of these.
+    """An instance of the named class, created from the config. It must have all `members`, or all of `or_members` if it has the first of these.
 
     Raises `ConfigError`.
     """

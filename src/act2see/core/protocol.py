@@ -1,16 +1,17 @@
-"""The protocol's tags in a model's words, and which of them count. The rule stands here alone: mention is not use.
+"""Parser of the protocol's tags in a model's text. It separates use from mention; no other module does.
 
-A model that reasons quotes what it was told ("end with <answer> your answer </answer>"). What is only mentioned stays text, and decoding goes on.
+A reasoning model quotes its instructions ("end with <answer> your answer </answer>"). A tag that is only mentioned remains text, and decoding
+continues.
 
-- A tag between quotation marks or backticks is a mention, and so is a pair that holds the system prompt's placeholder or an ellipsis.
-- While the reasoning is open (`<think>` without its `</think>`), a call counts only as a whole one of its own: both tags of one name, between them
-  words that name something and do not join the tags ("<retrieve> and </retrieve>"), not quoted, not in a code block. A frame that the model writes
-  itself is refused by the same measure. Other tags are mentions.
-- While the reasoning is open no answer counts, but for one that the turn ends right after: then nothing else can be meant.
-- Once the reasoning has closed, and where none was opened, every other pair counts; a malformed one is refused with advice.
+- A tag in quotation marks or backticks is a mention. So is a pair that contains the system prompt's placeholder or an ellipsis.
+- While the reasoning is open (`<think>` without `</think>`), a call counts only if it is well-formed: both tags have one name, the text between them
+  names something and does not join the tags ("<retrieve> and </retrieve>"), and it is neither quoted nor in a code block. A frame that the model
+  writes itself is rejected under the same conditions. All other tags are mentions.
+- While the reasoning is open, an answer counts only if the turn ends right after it.
+- Outside the reasoning every other pair counts, and a malformed one is rejected with advice.
 
-`</think>` closes the reasoning unless it is quoted or stands in a pair that names the marks ("inside <think> and </think>"). Some models have other
-marks (`<thinking>`, `<thought>`, `◁think▷`): reasoning is closed by the mark of the kind that opened it.
+`</think>` closes the reasoning unless it is quoted or part of a pair that names the marks ("inside <think> and </think>"). Some models use other
+marks (`<thinking>`, `<thought>`, `◁think▷`): only the closing mark of the same kind closes the reasoning.
 """
 
 import re
@@ -21,15 +22,15 @@ from dataclasses import dataclass, field
 from act2see.core.trace import Answer, Generate, Retrieve, Step, Thought
 
 STOPS = ("</retrieve>", "</generate>", "</answer>", "</frame>")
-"""Decoding stops after any of these. `</frame>` is the tool's to write: a model that writes it is told so."""
+"""Stop strings. `</frame>` is among them because only a tool may write a frame: a model that writes one gets an error."""
 MAX_QUERY_CHARACTERS = 1000
-"""Longer calls are refused. Not in the paper; our choice: no retriever or generator reads that much."""
+"""Longer calls are rejected. Not in the paper; our choice: no retriever or generator reads that much."""
 PLACEHOLDERS = {"retrieve": "what to look for", "generate": "its description", "answer": "your answer", "frame": "and"}
-"""What the system prompt writes between each pair of tags."""
+"""The system prompt's placeholder for each pair of tags."""
 
 _ELLIPSES = ("...", "…")
 _MARKS = ("think", "thinking", "thought")
-"""What begins and ends reasoning: those that Qwen's models and most others write, and those of Gemini; Kimi's stand between other brackets."""
+"""Names of reasoning marks: Qwen and most others, Gemini. Kimi uses `think` in other brackets."""
 
 _TAG = re.compile(rf"(?:<(?=/?\w+>)|◁(?=/?think▷))(/?)({'|'.join(_MARKS)}|retrieve|generate|frame|answer)[>▷]")
 _CLOSING_MARK = re.compile(rf"(?:</(?:{'|'.join(_MARKS)})>|◁/think▷)\Z")
@@ -42,7 +43,7 @@ _STEPS: dict[str, type[Retrieve] | type[Generate] | type[Answer]] = {"retrieve":
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A pair of tags that counts: from `start` to `end` in the text, `inner` between them. `problem` says why it is refused, if it is."""
+    """A pair of tags that counts, from `start` to `end` in the text with `inner` between them. `problem` is the reason if it is rejected."""
 
     name: str
     start: int
@@ -52,27 +53,27 @@ class Use:
 
 
 def first_use(text: str, before: str = "") -> Use | None:
-    """The first pair of tags in `text` that counts. `before` is what the same turn held before it, the opening included."""
+    """The first pair of tags in `text` that counts. `before` is the preceding text of the same turn, including the opening."""
     return _Scan(before + text, len(before)).run()
 
 
 def is_thinking(text: str) -> bool:
-    """Whether the reasoning is open after these words of a turn."""
+    """Whether the reasoning is open after this text of a turn."""
     scan = _Scan(text, len(text))
     scan.run()
     return scan.thinking
 
 
 def is_mention(text: str, before: str = "") -> bool:
-    """Whether words that end with a closing tag use no tag: decoding that stopped there has to go on."""
+    """Whether text that ends with a stop string uses no tag, so that decoding has to continue."""
     return text.endswith(STOPS) and first_use(text, before) is None
 
 
 def parse_chunk(text: str, before: str = "", *, ended: bool = False) -> tuple[list[Step], str | None]:
-    """Steps from the words that a model wrote up to a stop, and what is wrong with their call or answer (None if nothing is).
+    """The steps in text decoded up to a stop, and the problem with their call or answer (None if valid).
 
-    `before` is what the same turn held before them, `ended` says that the turn ended with them. Whatever does not count stays a `Thought`, exactly as
-    written; what stands behind a call or an answer is dropped, because decoding stops there.
+    `before` is the preceding text of the same turn; `ended` states that the turn ended here. Text that does not count becomes a `Thought`, exactly as
+    written. Text after a call or an answer is dropped, because decoding stops there.
     """
     found = first_use(text, before) or (_last_answer(text, before) if ended else None)
     if found is None:
@@ -84,7 +85,7 @@ def parse_chunk(text: str, before: str = "", *, ended: bool = False) -> tuple[li
 
 
 def _last_answer(text: str, before: str) -> Use | None:
-    """The answer that a turn ends right after while its reasoning is open, or was closed just behind it."""
+    """The answer at the end of a turn whose reasoning is open, or is closed right after the answer."""
     end = len(_CLOSING_MARK.sub("", text.rstrip()).rstrip())
     start = text.rfind("<answer>", 0, end)
     if start < 0 or not text.endswith("</answer>", start, end) or not is_thinking(before + text[:start]) or _is_quoted(text, start):
@@ -95,20 +96,20 @@ def _last_answer(text: str, before: str) -> Use | None:
 
 @dataclass(slots=True)
 class _Scan:
-    """One walk over a turn's tags; those before `begin` only say whether the reasoning is open."""
+    """One pass over a turn's tags. Tags before `begin` only determine whether the reasoning is open."""
 
     text: str
     begin: int
     thinking: bool = False
     _mark: str = ""
-    """What closes the reasoning."""
+    """The mark that closes the reasoning."""
     _thinking_since: int = 0
     _tags: list[re.Match[str]] = field(default_factory=list)
-    """Those that may belong to the next pair."""
+    """Tags that may belong to the next pair."""
     _opened: dict[str, int] = field(default_factory=dict)
-    """Where among them the last opening one of each name is: a model that repeats itself writes thousands."""
+    """Index in `_tags` of each name's last opening tag, so that the scan stays linear for thousands of tags."""
     _fences: list[int] | None = None
-    """Where the fences of code blocks begin; None until somebody asks."""
+    """Offsets of code fences; None until needed."""
 
     def run(self) -> Use | None:
         skip_to = 0
@@ -130,7 +131,7 @@ class _Scan:
         return None
 
     def _think(self, tag: re.Match[str]) -> int:
-        """Take a mark of reasoning; returns the place up to which tags are mentions."""
+        """Process a reasoning mark. Returns the offset up to which tags are mentions."""
         if tag[1]:
             if self.thinking and tag[0] == self._mark:
                 self.thinking = False
@@ -151,7 +152,7 @@ class _Scan:
     def _use_in_reasoning(self, closing: re.Match[str]) -> Use | None:
         name = closing[2]
         at = self._opened.get(name)
-        if name == "answer" or at is None or self._is_told(self._tags[at]):
+        if name == "answer" or at is None or self._is_mentioned(self._tags[at]):
             return None
         opening = self._tags[at]
         inner = self.text[opening.end() : closing.start()]
@@ -185,14 +186,14 @@ class _Scan:
     def _stands_right_behind(self, opening: re.Match[str], tag: re.Match[str]) -> bool:
         return not opening[1] and not self.text[opening.end() : tag.start()].strip()
 
-    def _is_told(self, opening: re.Match[str]) -> bool:
-        """Whether a pair that opens here is quoted, or stands in a block of code."""
+    def _is_mentioned(self, opening: re.Match[str]) -> bool:
+        """Whether a pair that opens here is quoted or in a code block."""
         if self._fences is None:
             self._fences = [fence.start() for fence in re.finditer("```", self.text)]
         return _is_quoted(self.text, opening.start()) or bisect_left(self._fences, opening.start()) % 2 == 1
 
     def _is_in_quotes(self, tag: re.Match[str]) -> bool:
-        """A closing tag is judged with its opening one: what follows it is not known yet where a stream stops."""
+        """Whether an opening tag or a mark is quoted. False for closing tags, which count with their opening one: a stream ends right after them."""
         if tag[1] and tag[2] not in _MARKS:
             return False
         return _is_quoted(self.text, tag.start()) and self.text[tag.end() : tag.end() + 1] in tuple(_QUOTES)
@@ -210,7 +211,7 @@ def _names_something(name: str, inner: str) -> bool:
     return any(map(str.isalnum, inner)) and _squeezed(inner) != PLACEHOLDERS[name]
 
 
-# What the model is told about a pair that is refused
+# Error messages for rejected pairs, which the model reads
 
 
 def _tags_inside(name: str) -> str:

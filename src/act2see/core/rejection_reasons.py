@@ -1,4 +1,4 @@
-"""Why a trace is not good enough to train on."""
+"""Reasons to reject a trace as training data."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -20,7 +20,7 @@ Reason = Literal[
     "internal_error",
     "kept_already",
 ]
-"""Why a trace is not kept. Of several reasons the first in this order is the one that it is counted under."""
+"""Rejection reasons. If several apply, the first in this order is counted."""
 MEANINGS: Mapping[Reason, str] = {
     "no_answer": "it ends without an answer, or its answer names none of the choices for sure",
     "unknown_answer": "the right answer is not known",

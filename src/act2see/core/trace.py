@@ -1,4 +1,4 @@
-"""The values that everything else passes around: frames, steps, and the trace that holds them."""
+"""The data model: frames, steps, and the trace that contains them."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a generated frame came from. `anchor_seconds` is the time of the real frame that it was made from."""
+    """Origin of a generated frame. `anchor_seconds` is the time of the real frame that it was generated from."""
 
     prompt: str
     anchor_seconds: float | None
@@ -19,37 +19,37 @@ class Provenance:
     strength: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     unverified: str | None = None
-    """Why the judge that there was could not check the picture; None where it did, and where there was none."""
+    """Why the judge could not check the picture; None if it did, or if there was no judge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How a retriever came to choose a frame."""
+    """Why a retriever chose a frame."""
 
     frame_index: int
-    """Which frame of the video it is, in order of presentation, from 0."""
+    """Index of the frame in the video, in presentation order, from 0."""
     span_seconds: tuple[float, float] | None = None
-    """The stretch of the video that fits the query best, where the retriever looks for one."""
+    """Start and end of the best matching span, in seconds, if the retriever searches for spans."""
     runners_up: tuple[tuple[float, float], ...] = ()
     """Seconds and score of the next best frames, best first."""
     is_fallback: bool = False
-    """Its score does not pass the retriever's threshold: this is merely the best of what was left to show."""
+    """Whether the score is below the retriever's threshold: the best remaining frame, but no match."""
     curve: tuple[tuple[float, float], ...] = ()
-    """Seconds and score over the whole video, in order of time: of a long one, the best of each of a few hundred stretches."""
+    """Seconds and score over the whole video, in time order; for a long one, the maxima of a few hundred intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One RGB picture. `seconds` is its presentation time since the first frame of the video; None means that it was never in the video."""
+    """One RGB picture. `seconds` is its presentation time since the video's first frame; None for a generated picture."""
 
     image: Image.Image
     seconds: float | None
     score: float | None = None
-    """The retriever's score, in the retriever's own units; None for a frame that nobody searched for."""
+    """The retriever's score, in its own units; None for a frame that was not retrieved."""
     provenance: Provenance | None = None
     """Set for generated frames only."""
     match: Match | None = None
-    """What else the retriever tells about its choice; None where it tells nothing."""
+    """Details of the retriever's choice, if it reports any."""
 
     def __post_init__(self) -> None:
         if self.provenance is not None and self.seconds is not None:
@@ -65,21 +65,21 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class Retrieve:
-    """A wish to see a real frame. `query` is the text between the tags exactly as written; tools read it stripped."""
+    """A call for a real frame. `query` is the text between the tags exactly as written; tools strip it."""
 
     query: str
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """A wish to see something that never happened. `prompt` is the text between the tags exactly as written."""
+    """A call for a generated picture. `prompt` is the text between the tags exactly as written; tools strip it."""
 
     prompt: str
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a call brought: frames, or an error that the model reads. Exactly one of the two is there."""
+    """The result of a call: either frames, or an error that the model reads."""
 
     frames: tuple[Frame, ...] = ()
     error: str | None = None
@@ -100,30 +100,30 @@ Call = Retrieve | Generate
 Step = Thought | Retrieve | Generate | Observation | Answer
 
 Finish = Literal["answer", "end", "length", "errors"]
-"""Why a trace ended: an answer; the model ended its turn without one; it used up its length; too many calls in a row failed."""
+"""Why a trace ended: an answer, the end of the turn without one, the token limit, or too many failed calls in a row."""
 
 
 WITHIN_ANOTHER = ("first_token",)
-"""Stages of a cost that are a part of another stage."""
+"""Stages that are contained in another stage."""
 
 
 @dataclass(slots=True)
 class Cost:
-    """What a trace cost so far. Tokens are the backend's own count; `seconds` is wall time by stage."""
+    """The cost of a trace so far. Tokens are counted by the backend; `seconds` is wall time by stage."""
 
     tokens_in: int = 0
-    """Prompt tokens, those reused from a cache included."""
+    """Prompt tokens, including those reused from a cache."""
     tokens_out: int = 0
     tokens_reused: int = 0
-    """Prompt tokens that came from a cache instead of being computed again."""
+    """Prompt tokens reused from a cache."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """`first_token`, where a server streams, is a part of `decode`; all others follow each other."""
+    """`first_token`, reported by streaming servers, is part of `decode`; all other stages are disjoint."""
     dollars: float | None = None
-    """None where the price is not known."""
+    """None if the price is unknown."""
 
     @property
     def total_seconds(self) -> float:
-        """Wall time of all stages, none counted twice."""
+        """Wall time of all stages, without `WITHIN_ANOTHER`."""
         return sum(seconds for stage, seconds in self.seconds.items() if stage not in WITHIN_ANOTHER)
 
     def add(self, other: "Cost") -> None:
@@ -139,28 +139,28 @@ class Cost:
 
 @dataclass(slots=True)
 class Trace:
-    """One question about one video and everything that was thought, seen and answered: the only state of a rollout.
+    """One question about one video, with all steps up to the answer: the whole state of a rollout.
 
-    `steps` only ever grows, so a trace cut off at any step is valid and can be continued.
+    `steps` is append-only: a trace interrupted after any step is valid and can be resumed.
     """
 
     id: str
     video: str
     question: str
     frames: tuple[Frame, ...]
-    """The initial frames, in order of time."""
+    """The initial frames, in time order."""
     choices: tuple[str, ...] = ()
     duration_seconds: float | None = None
     steps: list[Step] = field(default_factory=list)
     finish: Finish | None = None
-    """None while the trace can still be continued."""
+    """Why the trace ended; None while it can be continued."""
     cost: Cost = field(default_factory=Cost)
     made_with: dict[str, str] = field(default_factory=dict)
-    """How it was made, by name: backend, rendering, frames_as, retriever, … Enough to know whether two traces can be compared."""
+    """Run metadata: backend, rendering, frames_as, retriever, … Two traces are comparable if it is equal."""
 
     @property
     def answer(self) -> str | None:
-        """The answer's text without surrounding space, or None. Never a guess."""
+        """The answer's text, stripped; None if the trace has no answer."""
         last = self.steps[-1] if self.steps else None
         return last.text.strip() if isinstance(last, Answer) else None
 

@@ -1,4 +1,4 @@
-"""A time limit on network transfers that holds however slowly the bytes arrive."""
+"""A time limit for a whole network transfer, regardless of how slowly bytes arrive."""
 
 import socket
 import threading
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class Deadline:
-    """Shuts down the connections of one transfer once its time is over.
+    """Shuts down the connections of one transfer when its time is over.
 
-    A socket's own timeout starts anew with every byte, so a server that sends one now and then would hold a transfer for ever. Used as a context
-    manager around the transfer; the reader sees its connection end, and asks `is_over` why.
+    A socket's timeout restarts with every byte, so a server that trickles bytes would never time out. Use it as a context manager around the
+    transfer. The reader sees a closed connection, and checks `is_over` for the reason.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -24,18 +24,18 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the deadline has passed."""
         return self._is_cut or time.monotonic() >= self._end
 
     def shorten(self, seconds: float) -> None:
-        """Leave at most this many seconds from now."""
+        """Move the deadline to at most this many seconds from now."""
         end = time.monotonic() + seconds
         if end < self._end:
             self._end = end
             self._start()
 
     def watch(self, connection: socket.socket) -> None:
-        """Include a connection. A duplicate is kept, because TLS takes the socket over; shutting down either ends both."""
+        """Add a connection. Its socket is duplicated, because TLS takes over the original; shutting down one shuts down both."""
         with self._lock:
             self._connections.append(connection.dup())
             if self._is_cut:
@@ -67,5 +67,5 @@ class Deadline:
 
     def _shut_down(self) -> None:
         for connection in self._connections:
-            with suppress(OSError):  # it has ended already
+            with suppress(OSError):  # already closed
                 connection.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
-"""Unexpected exceptions: faults of act2see or of a plug-in, turned into one `InternalError` here and nowhere else.
+"""Unexpected exceptions, that is, bugs of act2see or of a plug-in: converted to `InternalError` here only.
 
-Whatever handles one item of many (a question, a video, a row) runs it under `unexpected()` and makes the error that item's outcome, so that no
-exception ends the others. Tracebacks are kept in errors.jsonl in the run folder.
+Code that processes one item of many (a question, a video, a row) runs under `unexpected()` and records the error as that item's outcome, so that
+the other items continue. Tracebacks are written to errors.jsonl in the run folder.
 """
 
 import json
@@ -18,32 +18,32 @@ from act2see.storage.atomic import MAX_LINES_BYTES, opened, writing
 
 ERRORS_FILE = "errors.jsonl"
 _PANIC = "PanicException"
-"""PyO3's (`pyo3_runtime.PanicException`), a class of its own in each library: it can be told by its name alone."""
+"""PyO3's `pyo3_runtime.PanicException`. Each library has its own class, so only the name can be compared."""
 _MESSAGE_CHARACTERS = 300
 _TRACEBACK_CHARACTERS = 20_000
-"""From its beginning and its end, half each: an endless recursion's is long."""
+"""Half from the start and half from the end: an infinite recursion has a long one."""
 
 
 @contextmanager
 def unexpected(*passing: type[Exception]) -> Iterator[None]:
-    """Raise any exception that is neither ours nor one of `passing` as an `InternalError`. Also a decorator.
+    """Convert any exception except `Act2SeeError` and `passing` to an `InternalError`. Context manager and decorator.
 
-    What is no `Exception` says that all should end, and passes: KeyboardInterrupt, SystemExit. A panic in a library written in Rust (tokenizers,
-    safetensors) is none either, and is a fault like any other.
+    KeyboardInterrupt and SystemExit pass, because they end the program. A panic of a Rust library (tokenizers, safetensors) is no `Exception`
+    either, but is converted.
     """
     known: tuple[type[Exception], ...] = (Act2SeeError, *passing)
     try:
         yield
     except known:
         raise
-    except BaseException as error:  # the one broad handler: what it catches is told with its place, never swallowed
+    except BaseException as error:  # the only broad handler: it reports what it catches with its location, and swallows nothing
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
         raise _internal(error) from error
 
 
 def _internal(error: BaseException) -> InternalError:
-    """Where it happened, as module:line: the innermost frame of act2see, and the one that raised it where that is another."""
+    """The error with its location, as module:line: the innermost frame of act2see, and the raising frame if it differs."""
     frames = [f"{frame.f_globals.get('__name__', '?')}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in frames if place.startswith("act2see.") and not place.startswith(f"{__name__}:")]
     told = traceback.TracebackException.from_exception(error, compact=True)  # its text is safe even where the exception's own __str__ fails
@@ -61,21 +61,21 @@ def _cut(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What becomes of internal errors in a run. May be called from several threads and processes."""
+    """The log of internal errors of a run. Safe to use from several threads and processes."""
 
     folder: Path | None = None
-    """The run folder that keeps their tracebacks."""
+    """The run folder that tracebacks are written to; None to write none."""
     fail_fast: bool = False
-    """For developers: the first one ends the run."""
+    """End the run at the first internal error, for developers."""
 
-    def note(self, item: str, error: str | None, found: str | None) -> None:
-        """Keep the traceback `found` of an item, if any. Raises `StoppedByFaultError` with `fail_fast`, `StoreError` for a full disk."""
-        if found is None:
+    def note(self, item: str, error: str | None, traceback_text: str | None) -> None:
+        """Write an item's traceback, if there is one. Raises `StoppedByFaultError` with `fail_fast`, `StoreError` for a full disk."""
+        if traceback_text is None:
             return
         if self.folder is not None:
-            line = json.dumps({"id": item, "error": error, "traceback": found}) + "\n"
+            line = json.dumps({"id": item, "error": error, "traceback": traceback_text}) + "\n"
             how = os.O_RDWR | os.O_APPEND | os.O_CREAT
             with writing(self.folder), opened(self.folder, ERRORS_FILE, max_bytes=MAX_LINES_BYTES, flags=how) as file:
-                file.write(line.encode())  # one call, without a buffer: lines of several processes do not mix
+                file.write(line.encode())  # one unbuffered write: lines of several processes do not interleave
         if self.fail_fast:
-            raise StoppedByFaultError(error or "internal error", found)
+            raise StoppedByFaultError(error or "internal error", traceback_text)

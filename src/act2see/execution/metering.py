@@ -1,4 +1,4 @@
-"""What asking a backend costs in dollars, and how often a minute it may be asked."""
+"""Cost tracking in dollars, and a rate limit, for any backend."""
 
 import threading
 import time
@@ -16,21 +16,21 @@ from act2see.core.trace import Cost, Trace
 from act2see.storage.codec import shown
 
 PER = 1_000_000
-"""Prices are for so many tokens, as they are published."""
+"""Prices are per this many tokens, as vendors publish them."""
 _TOO_DEAR = 1e9  # keeps infinity out, and integers beyond a float
 _NEEDED, _KNOWN = ("input", "output"), ("input", "output", "cached")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Of one model, in dollars per million tokens. `cached` is for prompt tokens that the server had kept; the price of input if not given."""
+    """The price of one model, in dollars per million tokens. `cached` is for cached prompt tokens and defaults to `input`."""
 
     input: float
     output: float
     cached: float | None = None
 
     def of(self, cost: Cost) -> float:
-        """Dollars for what a backend counted. Nothing is rounded."""
+        """The price of the counted tokens in dollars, not rounded."""
         cached = self.input if self.cached is None else self.cached
         fresh = max(0, cost.tokens_in - cost.tokens_reused)
         return (fresh * self.input + cost.tokens_reused * cached + cost.tokens_out * self.output) / PER
@@ -59,12 +59,12 @@ def _price(where: str, model: str, table: Any) -> Price:
 
 
 def price_of(backend: Backend, path: Path) -> Price:
-    """What the file says that the backend's model costs. Raises `ConfigError` where it does not say."""
+    """The price of the backend's model in a TOML file. Raises `ConfigError` if it has none."""
     return price_in(read_prices(path), backend, str(path))
 
 
 def price_in(prices: Mapping[str, Price], backend: Backend, where: str) -> Price:
-    """The same, of prices that were read already; `where` says in an error from where."""
+    """The price of the backend's model in `prices`; `where` names their source in errors."""
     model = backend.made_with.get("model", "")
     if model not in prices:
         raise ConfigError(f"{where} has no price for {model!r}; it has {', '.join(map(repr, prices)) or 'none'}: add a table for it")
@@ -73,7 +73,7 @@ def price_in(prices: Mapping[str, Price], backend: Backend, where: str) -> Price
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Lets no more than so many requests a minute pass, evenly spread, whatever the number of threads that ask."""
+    """Spaces requests evenly, at most `per_minute`, over all threads."""
 
     per_minute: float
     sleep: Callable[[float], None] = time.sleep
@@ -82,7 +82,7 @@ class RateLimiter:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def wait(self) -> None:
-        """Come back when it is this caller's turn."""
+        """Block until the next request is allowed."""
         with self._lock:
             now = self.clock()
             turn = max(now, self._next)
@@ -93,20 +93,20 @@ class RateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class CostTrackingBackend:
-    """A backend whose continuations say what they cost, and which is asked no oftener than a pace allows."""
+    """A backend with cost tracking and rate limiting."""
 
     inner: Backend
     price: Price | None = None
-    pace: RateLimiter | None = None
+    rate_limiter: RateLimiter | None = None
 
     @property
     def made_with(self) -> Mapping[str, str]:
-        """The backend's own: neither changes an answer."""
+        """The backend's own metadata: neither option changes an answer."""
         return self.inner.made_with
 
     @property
     def concurrent(self) -> bool:
-        """As the backend is."""
+        """Whether the wrapped backend is concurrent."""
         return is_concurrent(self.inner)
 
     def reseeded(self, number: int) -> "CostTrackingBackend":
@@ -115,8 +115,8 @@ class CostTrackingBackend:
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
         """See `Backend.decode`."""
-        if self.pace is not None:
-            self.pace.wait()
+        if self.rate_limiter is not None:
+            self.rate_limiter.wait()
         continuation = yield from self.inner.decode(trace, tools)
         if self.price is not None:
             continuation = replace(continuation, cost=replace(continuation.cost, dollars=self.price.of(continuation.cost)))
@@ -124,7 +124,7 @@ class CostTrackingBackend:
 
 
 def cost_tracking(backend: Backend, prices: Path | None, requests_per_minute: float | None) -> Backend:
-    """The backend, with what was asked for around it. Raises `ConfigError` as `price_of` does."""
+    """The backend, wrapped if prices or a rate limit are given. Raises `ConfigError` as `price_of` does."""
     if prices is None and requests_per_minute is None:
         return backend
     price = None if prices is None else price_of(backend, prices)

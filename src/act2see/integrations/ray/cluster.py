@@ -30,7 +30,7 @@ from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
-from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, dealt
+from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, slots_per_worker
 from act2see.storage.runs import JSON
 from act2see.video import Video
 
@@ -121,7 +121,7 @@ def _crew(
     job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
 ) -> tuple[WorkerPool[Any], Mapping[str, str]]:
     """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
-    slots = dealt(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
+    slots = slots_per_worker(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
 
     def hire() -> Any:
         per_minute = None if asking.requests_per_minute is None else asking.requests_per_minute / len(slots)

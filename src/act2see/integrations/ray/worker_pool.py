@@ -1,6 +1,6 @@
-"""Work on workers that may die: each has a few slots, one that died is replaced, and what it was doing is asked for again.
+"""A supervised worker pool: a worker that dies is replaced, and its calls are retried on another one.
 
-It knows no cluster: a worker is whatever `hire` gives, and it is dead where work on it raises one of `lost`.
+Independent of any cluster: `start` creates a worker, and a call that raises one of `lost` means that its worker died.
 """
 
 import logging
@@ -15,34 +15,34 @@ from act2see.core.errors import BackendError
 W = TypeVar("W")
 R = TypeVar("R")
 
-AGAIN = 3
-"""So often a piece of work is asked for again whose worker died. Our choice."""
-ALONE_FROM = 2
-"""From the second time on it has a worker for itself: one that kills its workers takes no other with it more than twice. Our choice."""
+MAX_RETRIES = 3
+"""How often a call is retried after its worker died. Our choice."""
+EXCLUSIVE_FROM = 2
+"""From this retry on the call has a worker to itself, so that one that kills its workers affects others at most twice. Our choice."""
 
 _log = logging.getLogger(__name__)
 
 
 class WorkersLostError(BackendError):
-    """Work whose worker died each time that it was asked for."""
+    """A call whose worker died at every attempt."""
 
 
-def dealt(questions: int, workers: int) -> tuple[int, ...]:
-    """How many slots each worker has, so that together they have `questions`; never a worker without one."""
+def slots_per_worker(questions: int, workers: int) -> tuple[int, ...]:
+    """Distribute `questions` concurrent calls evenly over the workers. No worker has 0 slots; surplus workers are dropped."""
     workers = max(1, min(workers, questions))
     fewest, more = divmod(questions, workers)
     return tuple(fewest + (number < more) for number in range(workers))
 
 
 @dataclass(slots=True)
-class _Post(Generic[W]):
-    """A worker's place, which stays when the worker is replaced."""
+class _Supervised(Generic[W]):
+    """A worker with its load. Stays the same object when the worker is replaced."""
 
     worker: W
     slots: int
     taken: int = 0
     is_reserved: bool = False
-    """Somebody has it alone, or waits until all others are done with it."""
+    """An exclusive call has it, or waits until the other calls finish."""
 
     @property
     def is_open(self) -> bool:
@@ -50,68 +50,68 @@ class _Post(Generic[W]):
 
 
 class WorkerPool(Generic[W]):
-    """Workers with `slots` each. `do` may be called from any number of threads: no more than all slots together are at work."""
+    """Workers with `slots` concurrent calls one. `do` is thread-safe and blocks until a slot is free."""
 
-    def __init__(self, hire: Callable[[], W], dismiss: Callable[[W], None], slots: Sequence[int], lost: tuple[type[Exception], ...]) -> None:
-        self._hire, self._dismiss, self._lost = hire, dismiss, lost
-        self._posts = [_Post(hire(), count) for count in slots]
+    def __init__(self, start: Callable[[], W], stop: Callable[[W], None], slots: Sequence[int], lost: tuple[type[Exception], ...]) -> None:
+        self._start, self._stop, self._lost = start, stop, lost
+        self._workers = [_Supervised(start(), count) for count in slots]
         self._changed = threading.Condition()
 
     @property
     def slots(self) -> int:
-        """How many pieces of work can be under way at once."""
-        return sum(post.slots for post in self._posts)
+        """How many calls can run at once."""
+        return sum(one.slots for one in self._workers)
 
-    def do(self, work: Callable[[W], R]) -> R:
-        """What `work` makes of a worker, as soon as one has a free slot. Its errors come back, but for a worker's death.
+    def do(self, call: Callable[[W], R]) -> R:
+        """Run `call` on the least loaded worker as soon as one has a free slot. Errors of the call propagate, except for a worker's death.
 
-        Raises `WorkersLostError` where it was asked for `AGAIN` more times and every worker died.
+        Raises `WorkersLostError` if the worker died at every one of `1 + MAX_RETRIES` attempts.
         """
         reason: Exception | None = None
-        for asked in range(1 + AGAIN):
-            with self._slot(alone=asked >= ALONE_FROM) as post:
-                worker = post.worker
+        for attempt in range(1 + MAX_RETRIES):
+            with self._slot(exclusive=attempt >= EXCLUSIVE_FROM) as supervised:
+                worker = supervised.worker
                 try:
-                    return work(worker)
+                    return call(worker)
                 except self._lost as error:
                     reason = error
-                    self._replace(post, worker)
-        raise WorkersLostError(f"the worker died each of the {1 + AGAIN} times that one was asked, the last ones for this alone: {_said(reason)}")
+                    self._replace(supervised, worker)
+        raise WorkersLostError(f"the worker died at each of {1 + MAX_RETRIES} attempts, the last ones without other calls: {_first_line(reason)}")
 
     @contextmanager
-    def _slot(self, *, alone: bool) -> Iterator[_Post[W]]:
+    def _slot(self, *, exclusive: bool) -> Iterator[_Supervised[W]]:
         with self._changed:
-            post = self._reserved() if alone else self._open()
-            post.taken += 1
+            supervised = self._reserved() if exclusive else self._open()
+            supervised.taken += 1
         try:
-            yield post
+            yield supervised
         finally:
             with self._changed:
-                post.taken -= 1
-                post.is_reserved = post.is_reserved and not alone
+                supervised.taken -= 1
+                supervised.is_reserved = supervised.is_reserved and not exclusive
                 self._changed.notify_all()
 
-    def _open(self) -> _Post[W]:
-        """The emptiest post with a free slot, once there is one."""
-        self._changed.wait_for(lambda: any(post.is_open for post in self._posts))
-        return min((post for post in self._posts if post.is_open), key=lambda post: post.taken / post.slots)
+    def _open(self) -> _Supervised[W]:
+        """Wait for a free slot; returns the least loaded worker that has one."""
+        self._changed.wait_for(lambda: any(one.is_open for one in self._workers))
+        return min((one for one in self._workers if one.is_open), key=lambda one: one.taken / one.slots)
 
-    def _reserved(self) -> _Post[W]:
-        """A post that nobody else has, once those who have it are done; nobody new gets it meanwhile."""
-        self._changed.wait_for(lambda: not all(post.is_reserved for post in self._posts))
-        post = min((post for post in self._posts if not post.is_reserved), key=lambda post: post.taken / post.slots)
-        post.is_reserved = True
-        self._changed.wait_for(lambda: not post.taken)
-        return post
+    def _reserved(self) -> _Supervised[W]:
+        """Reserve a worker: it gets no new calls, and is returned once its running ones have finished."""
+        self._changed.wait_for(lambda: not all(one.is_reserved for one in self._workers))
+        supervised = min((one for one in self._workers if not one.is_reserved), key=lambda one: one.taken / one.slots)
+        supervised.is_reserved = True
+        self._changed.wait_for(lambda: not supervised.taken)
+        return supervised
 
-    def _replace(self, post: _Post[W], dead: W) -> None:
-        """Put another in the place of one that died, unless somebody else who lost it has done so."""
+    def _replace(self, supervised: _Supervised[W], dead: W) -> None:
+        """Start a new worker in the place of a dead one, unless another call has done so."""
         with self._changed:
-            if post.worker is dead:
-                self._dismiss(dead)
-                post.worker = self._hire()
-                _log.warning("a worker died: another has taken its place, and what it was doing is asked again")
+            if supervised.worker is dead:
+                self._stop(dead)
+                supervised.worker = self._start()
+                _log.warning("a worker died and was replaced; its calls are retried")
 
 
-def _said(error: Exception | None) -> str:
+def _first_line(error: Exception | None) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

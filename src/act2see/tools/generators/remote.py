@@ -17,8 +17,8 @@ import httpx2
 import openai
 from PIL import Image
 
-from act2see.backends.calls import Call, Caller, CircuitBreaker
-from act2see.backends.servers import PassingFault, Server, check_url, server_message
+from act2see.backends.calls import Call, Caller, RetryPolicy
+from act2see.backends.servers import Server, TransientError, check_url, server_message
 from act2see.core.errors import BackendError, NoFrameError, ToolError
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -84,9 +84,9 @@ class RemotePainter:
         self._names_size = False
         """Whether to request a size, set once the server has chosen a wrong aspect ratio by itself."""
         self._server = Server(self._url, settings.model, "/images/edits", "the generator's address", key, settings.timeout_seconds)
-        patience = CircuitBreaker(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
+        policy = RetryPolicy(settings.timeout_seconds, settings.answer_seconds, settings.retries, "--answer-seconds")
         # Frames are sent to the user's address only.
-        self._caller = Caller(self._server, patience, follow_redirects=False, sleep=sleep)
+        self._caller = Caller(self._server, policy, follow_redirects=False, sleep=sleep)
 
     @property
     def name(self) -> str:
@@ -140,7 +140,7 @@ class RemotePainter:
                 with tries.next() as call:
                     response = self._response(call, request)
                     break
-            except PassingFault as fault:
+            except TransientError as fault:
                 if call.deadline.is_over:
                     raise tries.overdue() from None
                 tries.again(fault)
@@ -149,7 +149,7 @@ class RemotePainter:
         return _picture(response)
 
     def _response(self, call: Call, request: _Request) -> object:
-        """The JSON body of the response to one request; None if it is not JSON. Raises `PassingFault`, `BackendError` and `ToolError`."""
+        """The JSON body of the response to one request; None if it is not JSON. Raises `TransientError`, `BackendError` and `ToolError`."""
         try:
             with call.client.images.with_streaming_response.edit(**request) as response:
                 body = bytearray()
@@ -162,7 +162,7 @@ class RemotePainter:
                 return json.loads(body)
         except openai.BadRequestError as error:
             if _concerns_the_picture(error):
-                said = self._server.said(server_message(error.body, error.message))
+                said = self._server.redacted(server_message(error.body, error.message))
                 raise ToolError(f"the generator refused to make this picture: {said}") from None
             raise self._server.fault(error) from None
         except openai.APIError as error:
@@ -171,7 +171,7 @@ class RemotePainter:
         except httpx2.TimeoutException:
             raise self._server.broken(f"nothing came for {self.settings.timeout_seconds:g} s") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise self._server.broken(self._server.said(error) or type(error).__name__) from None
+            raise self._server.broken(self._server.redacted(error) or type(error).__name__) from None
         except (ValueError, RecursionError):
             return None
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.core.errors import NoFrameError
-from act2see.core.interfaces import FrameEncoder, Painter, PictureJudge, Verdict
+from act2see.core.interfaces import FrameEncoder, Painter, PictureCheck, PictureJudge
 from act2see.core.trace import Frame, Provenance
 
 UNFAITHFUL = "no faithful picture could be made"
@@ -66,7 +66,7 @@ class EncoderJudge:
         """For `Trace.made_with`."""
         return f"verified by {self.encoder.name}(margin={self.margin:g}, floor={self.floor:g})"
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
         """A verdict with these scores: prompt similarity of the picture and of the anchor, the gain, and the similarity of the two pictures."""
         frames = self.encoder.encode_frames([anchor, picture])
         before, after = (float(score) for score in self.encoder.scores(frames, self.encoder.encode_text(prompt)))
@@ -77,7 +77,7 @@ class EncoderJudge:
             "gain": round(after - before, 4),
             "picture_anchor": round(similarity, 4),
         }
-        return Verdict(after - before >= self.margin and similarity >= self.floor, scores)
+        return PictureCheck(after - before >= self.margin and similarity >= self.floor, scores)
 
 
 def _similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from act2see.core import chat, decoding
 from act2see.core.errors import BackendError, ToolError
-from act2see.core.interfaces import Backend, Verdict
+from act2see.core.interfaces import Backend, PictureCheck
 from act2see.core.protocol import parse_chunk
 from act2see.core.trace import Answer, Frame, Trace
 
@@ -31,17 +31,17 @@ class ModelJudge:
         """For `Trace.made_with`."""
         return f"verified by {self.backend.made_with.get('model', 'a model')}"
 
-    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> Verdict:
+    def judge(self, prompt: str, anchor: Image.Image, picture: Image.Image) -> PictureCheck:
         """Pass only on a clear yes; the score `says_yes` is 1 or 0. Raises `ToolError` if the backend fails."""
         says_yes = self._answer(prompt, picture) == 0
-        return Verdict(says_yes, {"says_yes": float(says_yes)})
+        return PictureCheck(says_yes, {"says_yes": float(says_yes)})
 
     def _answer(self, prompt: str, picture: Image.Image) -> int | None:
         trace = Trace("check", "", question(prompt), (Frame(picture, None),), CHOICES)
         for _ in range(_MAX_DECODES):
             before = decoding.before(trace, self.backend)
             try:
-                continuation = decoding.silently(decoding.decode(self.backend, trace, ()))
+                continuation = decoding.result_of(decoding.decode(self.backend, trace, ()))
             except BackendError as error:
                 raise ToolError(f"the picture could not be checked: {error}") from error
             steps, _ = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")

@@ -42,7 +42,7 @@ def asker(backend: Backend) -> Ask:
 def _reply(backend: Backend, question: str, frames: Sequence[Frame]) -> str:
     """The model's answer from a single decode; if there is none, the text after its thoughts."""
     trace = Trace(id="rerank", video="", question=question, frames=tuple(frames))
-    continuation = decoding.silently(decoding.decode(backend, trace, ()))
+    continuation = decoding.result_of(decoding.decode(backend, trace, ()))
     text = continuation.text
     steps, _ = parse_chunk(text, decoding.before(trace, backend), ended=continuation.stopped == "end")
     answers = [step.text for step in steps if isinstance(step, Answer)]
