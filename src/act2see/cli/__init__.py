@@ -45,8 +45,10 @@ from act2see.cli import (
 )
 from act2see.cli import filter as filtering
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, NO_ANSWER, USAGE
+from act2see.cli.help import CommonFlags, prepared
 from act2see.cli.opening import DEMO
-from act2see.cli.output import complain, complain_of, discard, say_text
+from act2see.cli.options import distribute
+from act2see.cli.output import complain, complain_of, discard, say, say_text
 from act2see.config import (
     AskConfig,
     ConstructConfig,
@@ -124,14 +126,15 @@ def _keys(field: "Field[Any]") -> list[str]:
     return [name.removeprefix("--") for names in given for name in names or ()] or [field.name.replace("_", "-")]
 
 
+_formatter = CommonFlags()
 app = App(
     name="act2see",
     help="Ask a vision-language model about a video; it looks again where it has not seen enough.",
     version=__version__,
-    config=_settings_from_file,
+    config=[distribute, _settings_from_file],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
-    help_formatter="default",
+    help_formatter=_formatter,
 )
 app.command(ask.ask)
 app.command(retrieve.retrieve)
@@ -192,7 +195,9 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with unexpected(CycloptsError, BrokenPipeError), _notes_on_stderr():
-            result = app(list(arguments), exit_on_error=False, print_error=False)
+            result = app(prepared(app, _formatter, arguments), exit_on_error=False, print_error=False)
+            if _formatter.left_out:
+                say(f"{_formatter.left_out} more flags: act2see {' '.join(one for one in arguments if one != '--help')} --help-all")
             sys.stdout.flush()
     except CycloptsError as error:
         complain(f"{error} (act2see --help tells more)")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, NO_ANSWER
 from act2see.cli.opening import open_video
+from act2see.cli.options import Options
 from act2see.cli.output import end_line, say_json, show_progress, tell_answer
 from act2see.config import AskConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_question
@@ -26,6 +27,7 @@ def ask(
     /,
     *,
     settings: Annotated[AskConfig, Parameter(name="*")] = AskConfig(),
+    option: Options = (),
     config: SettingsFile = None,
 ) -> int:
     """Ask a question about a video.
@@ -33,7 +35,7 @@ def ask(
     The answer goes to stdout, the reasoning to stderr. Exit codes: 0 answered, 1 error, 2 usage, 3 no answer, 70 internal error,
     130 interrupted.
     """
-    del config  # read before this function was called
+    del config, option  # read before this function was called
     check_question(question, settings.choices)  # before a video is fetched
     check_file_to_write(settings.report, video)
     from act2see import api

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
+from act2see.cli.options import Options
 from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
 from act2see.config import EvalConfig, ExecutionConfig, SettingsFile
 
@@ -17,13 +18,14 @@ def audit(
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
     execution: Annotated[ExecutionConfig, Parameter(name="*")] = ExecutionConfig(),
+    option: Options = (),
     config: SettingsFile = None,
 ) -> int:
     """Ask each question again with no, a random, a wrong or a blurred frame in place of the right one, and report what looking gains and harms.
 
     Up to the first call all conditions share one reasoning. With --out the traces, the summary and a page with charts, audit.html, are kept.
     """
-    del config
+    del config, option
     from act2see import api
 
     with show_progress() as progress:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.options import Options
 from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
 from act2see.config import ConstructConfig, ConstructExecutionConfig, SettingsFile
 
@@ -19,13 +20,14 @@ def construct(
     *,
     settings: Annotated[ConstructConfig, Parameter(name="*")] = ConstructConfig(),
     execution: Annotated[ConstructExecutionConfig, Parameter(name="*")] = ConstructExecutionConfig(),
+    option: Options = (),
     config: SettingsFile = None,
 ) -> int:
     """Let a teacher answer a data set's questions with real tools, and again where it was wrong. Every try is kept as a trace in --out.
 
     `act2see filter` then takes the good ones. The person's reasoning is not shown to the teacher. Exit code 1 where the budget ended it.
     """
-    del config
+    del config, option
     from act2see import api
 
     with show_progress() as progress:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.cli.official import tell_official
+from act2see.cli.options import Options
 from act2see.cli.output import complain, note_questions_with_frames_left_out, say, show_progress, tell_faults, tell_scores
 from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile
 
@@ -17,13 +18,14 @@ def evaluate(
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
     execution: Annotated[EvalExecutionConfig, Parameter(name="*")] = EvalExecutionConfig(),
+    option: Options = (),
     config: SettingsFile = None,
 ) -> int:
     """Run a benchmark and report accuracy.
 
     The summary goes to stdout. Questions without an answer, cut off or failed stay in the denominator.
     """
-    del config
+    del config, option
     from act2see import api
     from act2see.evaluation.fingerprint import headline
 

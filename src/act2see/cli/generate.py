@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import open_video
+from act2see.cli.options import Options
 from act2see.cli.output import say, say_json, show_progress
 from act2see.config import GenerateConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_text
@@ -24,13 +25,14 @@ def generate(
     /,
     *,
     settings: Annotated[GenerateConfig, Parameter(name="*")] = GenerateConfig(),
+    option: Options = (),
     config: SettingsFile = None,
 ) -> int:
     """Imagine something in a video: find the frame that fits the prompt, edit it, and check the result.
 
     Writes the picture, its anchor and both side by side; prints the scores to stdout. Exit code 1 when no faithful picture could be made.
     """
-    del config
+    del config, option
     from act2see import registry
     from act2see.evaluation.frames import GeneratedFiles, generate_frame
 

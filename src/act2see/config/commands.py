@@ -4,25 +4,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from act2see.config.models import MOST, ImagineConfig, IndexedConfig, Kinds, ModelConfig, NotNegative, Positive, SearchConfig, Seed, Words
-
-RAY = Group("On a Ray cluster", sort_key=9)
+from act2see.config.models import (
+    LOOKS,
+    MODELS,
+    MOST,
+    OPTIONS,
+    QUESTIONS,
+    RAY,
+    RUNS,
+    ImagineConfig,
+    IndexedConfig,
+    Kinds,
+    ModelConfig,
+    NotNegative,
+    Positive,
+    SearchConfig,
+    Seed,
+    Words,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AskConfig(ModelConfig):
     """Answer a question about a video."""
 
-    choices: Words = ()
+    choices: Annotated[Words, Parameter(group=QUESTIONS)] = ()
     """Answer choices: --choices red green blue, or repeat the flag."""
-    save: Path | None = None
+    save: Annotated[Path | None, Parameter(group=RUNS)] = None
     """Append the trace and its frames to this run folder; created if missing."""
-    report: Path | None = None
+    report: Annotated[Path | None, Parameter(group=RUNS)] = None
     """Write a self-contained HTML report to this file."""
-    json: bool = False
+    json: Annotated[bool, Parameter(group=RUNS)] = False
     """Print one line of JSON instead of the answer."""
 
 
@@ -44,13 +59,13 @@ class RetrieveConfig(SearchConfig):
 class GenerateConfig(ImagineConfig):
     """Generate a picture of what a video does not show, without a reasoning model."""
 
-    generator: str = "micro"
+    generator: Annotated[str, Parameter(group=MODELS)] = "micro"
     """Image generator: micro (embedded), diffusers:MODEL (a preset, a folder or a hub name), openai:MODEL, package.module:Class."""
-    at: Annotated[NotNegative | None, Parameter()] = None
+    at: Annotated[NotNegative | None, Parameter(group=LOOKS)] = None
     """Timestamp of the anchor frame in seconds; if not given, the retriever's best match for the prompt."""
-    out: Path = Path("imagined.png")
+    out: Annotated[Path, Parameter(group=RUNS)] = Path("imagined.png")
     """Output file; the anchor frame and a side-by-side view are written next to it, as NAME-anchor and NAME-pair."""
-    json: bool = False
+    json: Annotated[bool, Parameter(group=RUNS)] = False
     """Print one line of JSON."""
 
 
@@ -74,17 +89,17 @@ class DemoConfig:
 class SourceConfig(ModelConfig):
     """Questions from a data set, and the run folder that stores their results."""
 
-    n: Positive | None = None
+    n: Annotated[Positive | None, Parameter(group=QUESTIONS)] = None
     """Number of questions; all of them if not given (300 for synthetic)."""
-    kind: Kinds = ("static", "transient")
+    kind: Annotated[Kinds, Parameter(group=OPTIONS)] = ("static", "transient")
     """Kinds of synthetic questions, asked in turn."""
-    data: Path | None = None
+    data: Annotated[Path | None, Parameter(group=QUESTIONS)] = None
     """Folder of a data set's downloaded questions and videos, or its question file; act2see benchmarks lists what to download."""
-    out: Path | None = None
+    out: Annotated[Path | None, Parameter(group=RUNS)] = None
     """Run folder for synthetic videos, traces and the summary."""
-    resume: bool = False
+    resume: Annotated[bool, Parameter(group=RUNS)] = False
     """Resume the run in --out; rejected if its settings differ."""
-    json: bool = False
+    json: Annotated[bool, Parameter(group=RUNS)] = False
     """Print the summary as one line of JSON."""
 
 
@@ -92,17 +107,17 @@ class SourceConfig(ModelConfig):
 class EvalConfig(SourceConfig):
     """Run a benchmark and report accuracy."""
 
-    subtitles: Annotated[bool, Parameter(negative="")] = False
+    subtitles: Annotated[bool, Parameter(group=OPTIONS, negative="")] = False
     """Video-MME: include the video's subtitles in the question."""
-    answer_judge: str | None = None
+    answer_judge: Annotated[str | None, Parameter(group=OPTIONS)] = None
     """VCR-Bench: judge model for open answers, named like a backend; if not given, open answers need an exact match."""
-    judge_prompts: Path | None = None
+    judge_prompts: Annotated[Path | None, Parameter(group=OPTIONS)] = None
     """VCR-Bench: path of its eval_code/prompt.py, to use its judge prompts instead of ours."""
-    given: Literal["own", "right"] = "own"
+    given: Annotated[Literal["own", "right"], Parameter(group=OPTIONS)] = "own"
     """EgoNormia: behaviour that the model has to justify: its own choice (as in the official scripts) or the right one."""
-    official_judge: Annotated[bool, Parameter(negative="")] = False
+    official_judge: Annotated[bool, Parameter(group=OPTIONS, negative="")] = False
     """VCR-Bench, with a judge: also run the official script's four judge prompts per answer, for its accuracy and reasoning scores."""
-    frames: Literal["real", "random", "oracle", "withheld", "unedited"] = "real"
+    frames: Annotated[Literal["real", "random", "oracle", "withheld", "unedited"], Parameter(group=LOOKS)] = "real"
     """What a look returns: the requested frame, or a control: a random frame, the ground-truth frame, nothing, or the unedited anchor frame."""
 
 
@@ -110,15 +125,15 @@ class EvalConfig(SourceConfig):
 class ExecutionConfig:
     """Execution settings. None of them changes the answers."""
 
-    limit: Positive | None = None
+    limit: Annotated[Positive | None, Parameter(group=QUESTIONS)] = None
     """Stop after this many questions; resume the rest with --resume and without --limit."""
-    requests_per_minute: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=MOST))] = None
+    requests_per_minute: Annotated[float | None, Parameter(group=RUNS, validator=Number(gte=0.01, lte=MOST))] = None
     """Rate limit of requests to the backend, over all workers."""
-    prices: Path | None = None
+    prices: Annotated[Path | None, Parameter(group=RUNS)] = None
     """TOML file with each model's price in dollars per million tokens (see examples/prices.toml), to record the cost of each trace."""
-    patience_seconds: NotNegative = 120.0
+    patience_seconds: Annotated[NotNegative, Parameter(group=RUNS)] = 120.0
     """Abort after this many seconds without a response from the backend (120 is our choice)."""
-    fail_fast: Annotated[bool, Parameter(negative="")] = False
+    fail_fast: Annotated[bool, Parameter(group=RUNS, negative="")] = False
     """For developers: stop at the first internal error and print its traceback, instead of counting it and continuing."""
 
 
@@ -126,7 +141,7 @@ class ExecutionConfig:
 class ParallelConfig(ExecutionConfig):
     """Execution settings with parallel workers."""
 
-    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
+    workers: Annotated[int, Parameter(group=RUNS, validator=Number(gte=1, lte=1000))] = 1
     """Number of questions to run in parallel, for backends that wait on a server."""
 
 
@@ -152,9 +167,9 @@ class RayConfig(ParallelConfig):
 class EvalExecutionConfig(RayConfig):
     """Execution settings of `act2see eval`. Only `shuffle_options` changes the answers."""
 
-    shard: str | None = None
+    shard: Annotated[str | None, Parameter(group=QUESTIONS)] = None
     """i/n: only every n-th question, starting at the i-th. Processes with the same --out share a run; the last to finish writes the summary."""
-    shuffle_options: Seed | None = None
+    shuffle_options: Annotated[Seed | None, Parameter(group=QUESTIONS)] = None
     """Shuffle each question's choices with this seed; the benchmark's order if not given."""
 
 

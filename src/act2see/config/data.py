@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from act2see.config.commands import RayConfig, SourceConfig
-from act2see.config.models import MOST, SERVER, Cosine, Count, Positive, Seed, Words
+from act2see.config.models import LOOKS, MODELS, MOST, QUESTIONS, RUNS, SERVER, Cosine, Count, Positive, Seed, Words
 from act2see.core.rejection_reasons import Reason
 
 Missing = Literal["licence", "reasoning", "answers"]
@@ -18,17 +18,17 @@ Missing = Literal["licence", "reasoning", "answers"]
 class ConstructConfig(SourceConfig):
     """Traces of a teacher on questions that people have answered and reasoned about."""
 
-    backend: Annotated[str, Parameter(name=("--teacher", "--backend"))] = "micro"
+    backend: Annotated[str, Parameter(group=MODELS, name=("--teacher", "--backend"))] = "micro"
     """The model that teaches: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
-    max_looks: Count = 1
+    max_looks: Annotated[Count, Parameter(group=LOOKS)] = 1
     """How many frames it may ask for (1 in the paper)."""
-    again: Annotated[Count, Parameter(name="--retries")] = 2
+    again: Annotated[Count, Parameter(group=QUESTIONS, name="--retries")] = 2
     """How often a question that was not answered rightly is asked again, with another seed (2 in the paper)."""
     retries: Annotated[Count, Parameter(name="--request-retries", group=SERVER)] = 3
     """How often a request is sent again after a broken connection, a 429 or a 5xx."""
-    show_reference: Annotated[bool, Parameter(negative="")] = False
+    show_reference: Annotated[bool, Parameter(group=QUESTIONS, negative="")] = False
     """Put the person's reasoning into the teacher's prompt, for the paper's ablation: it then hardly ever looks. The run says so."""
-    allow: Annotated[tuple[Missing, ...], Parameter(consume_multiple=True, negative_iterable=())] = ()
+    allow: Annotated[tuple[Missing, ...], Parameter(group=QUESTIONS, consume_multiple=True, negative_iterable=())] = ()
     """Go on although the source's licence forbids training or nobody granted it, or it lacks people's reasoning, or right answers."""
 
 
@@ -36,7 +36,7 @@ class ConstructConfig(SourceConfig):
 class ConstructExecutionConfig(RayConfig):
     """How `act2see construct` goes through the questions."""
 
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MOST))] = None
+    budget_usd: Annotated[float | None, Parameter(group=RUNS, validator=Number(gt=0, lte=MOST))] = None
     """Ask nothing new once so many dollars are spent (needs --prices); what is under way ends, and --resume goes on."""
 
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from act2see.config.models import RUNS
 from act2see.config.toml import read_toml
 from act2see.core.errors import ConfigError
 
 SettingsFile = Annotated[
-    Path | None, Parameter(help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
+    Path | None, Parameter(group=RUNS, help="TOML file with flags' names as keys; if not given, act2see/config.toml in your configuration folder.")
 ]
 
 

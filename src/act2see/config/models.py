@@ -31,16 +31,31 @@ def _refuse_tiny(kind: object, temperature: object) -> None:
         raise ValueError("Must be 0 (greedy), or at least 0.001.")
 
 
-LOOKS, WRITES, LOCAL, SERVER = (
-    Group(title, sort_key=number) for number, title in enumerate(("What it sees", "How it writes", "Local models", "Servers"), start=1)
+QUESTIONS, MODELS, LOOKS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
+    Group(title, sort_key=number)
+    for number, title in enumerate(
+        (
+            "Questions",
+            "Models and tools",
+            "Frames and looks",
+            "Decoding",
+            "Local models",
+            "Servers",
+            "Run",
+            "On a Ray cluster",
+            "Options of a benchmark or a generator",
+        ),
+        start=1,
+    )
 )
+"""`OPTIONS` are given as `-o key=value`."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedConfig:
     """How a video's frames are indexed. Equal settings share an index in the cache."""
 
-    retriever: str = "micro"
+    retriever: Annotated[str, Parameter(group=MODELS)] = "micro"
     """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, none, or package.module:Class."""
     retrieve_fps: Annotated[Rate, Parameter(group=LOOKS)] = 3.0
     """Frames per second that the retriever indexes (3 in the paper)."""
@@ -62,9 +77,9 @@ class SearchConfig(IndexedConfig):
     """How to select frames by score: grounding (the paper's), argmax or top_k; uniform and random are baselines."""
     cache: Annotated[bool, Parameter(group=LOOKS)] = True
     """Cache frame indexes on disk for later calls."""
-    seed: Seed | None = None
+    seed: Annotated[Seed | None, Parameter(group=WRITES)] = None
     """Random seed; if not given, local models use 0 and servers receive none."""
-    force: Annotated[bool, Parameter(negative="")] = False
+    force: Annotated[bool, Parameter(group=MODELS, negative="")] = False
     """Run the embedded models outside their domain (real videos, open questions); the trace carries a warning."""
 
 
@@ -72,23 +87,23 @@ class SearchConfig(IndexedConfig):
 class ImagineConfig(SearchConfig):
     """Image generation and verification. Third-party generators are constructed from this config or from one that extends it."""
 
-    generator: str = "auto"
+    generator: Annotated[str, Parameter(group=MODELS)] = "auto"
     """Image generator: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
     generator_url: Annotated[str | None, Parameter(group=SERVER)] = None
     """Address of the image server for --generator openai:MODEL; --base-url is for the reasoning model."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
     """Time limit for one response or picture from a server, retries and backoff included."""
-    strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gt=0, lte=1), group=LOOKS, consume_multiple=True, negative_iterable=())] = ()
+    strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gt=0, lte=1), group=OPTIONS, consume_multiple=True, negative_iterable=())] = ()
     """Image-to-image strengths to try, weakest first (0 to 1); the model's defaults if not given."""
-    tries: Annotated[Positive, Parameter(group=LOOKS)] = 2
+    tries: Annotated[Positive, Parameter(group=OPTIONS)] = 2
     """Seeds to try before generation fails with an error to the model."""
-    judge: Annotated[str, Parameter(group=LOOKS)] = "auto"
+    judge: Annotated[str, Parameter(group=OPTIONS)] = "auto"
     """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, openai:MODEL), or none; for auto see docs/generators.md."""
-    margin: Annotated[Finite, Parameter(group=LOOKS)] = 0.0
+    margin: Annotated[Finite, Parameter(group=OPTIONS)] = 0.0
     """Minimum gain in prompt similarity of a picture over its anchor, in the encoder's units."""
-    floor: Annotated[Cosine, Parameter(group=LOOKS)] = 0.0
+    floor: Annotated[Cosine, Parameter(group=OPTIONS)] = 0.0
     """Minimum cosine similarity between a picture and its anchor."""
-    memory: Annotated[Literal["auto", "none", "model-offload", "group-offload", "nf4"], Parameter(group=LOCAL)] = "auto"
+    memory: Annotated[Literal["auto", "none", "model-offload", "group-offload", "nf4"], Parameter(group=OPTIONS)] = "auto"
     """Memory mode of a large generator: none (all on the device), CPU offload by model or by group, or 4-bit weights; auto decides by free memory."""
 
 
@@ -96,7 +111,7 @@ class ImagineConfig(SearchConfig):
 class ModelConfig(ImagineConfig):
     """Models and sampling, shared by every command that runs a model. Third-party backends are constructed from it."""
 
-    backend: str = "micro"
+    backend: Annotated[str, Parameter(group=MODELS)] = "micro"
     """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
 
     fps: Annotated[Rate, Parameter(group=LOOKS)] = 1.0

@@ -155,7 +155,7 @@ class DiffusionPainter:
                 preset = _folder_preset(settings.model, declared)
                 given = declared.get("max_pixels", DEFAULT_PIXELS)
                 if not isinstance(given, int):
-                    raise ConfigError(f"{path}: max_pixels is {given!r}; a whole number is expected")
+                    raise ValueError(f"max_pixels is {given!r}; an integer is expected")
                 pixels = given
         quantization = _nf4(dtype) if settings.memory == "nf4" else None
         pipeline = _load(settings.model if folder.is_dir() else preset.model, dtype, quantization)
