@@ -148,3 +148,41 @@ def test_on_a_terminal_progress_is_a_bar_without_markup(monkeypatch: pytest.Monk
     assert list(output.progressing(iter("ab"), "[red]letters\x07", 2)) == ["a", "b"]
     assert "[red]letters" in terminal.getvalue()
     assert "\x07" not in terminal.getvalue()
+
+
+def test_each_step_of_a_long_job_has_its_own_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "FIRST_LINE_SECONDS", 0.0)
+    with output.show_progress(unit=" frames") as progress:
+        for done in range(3):
+            progress(done, 2, "first")
+        progress(0, None, "second")
+        progress(1, None, "second")
+    told = [line.split(" in ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["act2see: first: 1/2 frames (50%)", "act2see: first: 2/2 frames (100%)", "act2see: second: 1 frames"]
+
+
+def test_a_transient_bar_is_gone_when_its_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with output.show_progress(unit=" frames", transient=True) as progress:
+        assert terminal.getvalue() == ""  # nothing before the first call
+        progress(1, 2, "[red]indexing\x07")
+        progress(2, 2, "[red]indexing\x07")
+        shown = terminal.getvalue()
+        assert "[red]indexing" in shown
+        assert "\x07" not in shown
+        assert shown.endswith("\x1b[2K")  # the line is erased
+        progress(0, None, "imagining")
+    assert "imagining" in terminal.getvalue()
+
+
+def test_nothing_is_shown_where_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with output.show_progress():
+        pass
+    assert terminal.getvalue() == ""
