@@ -25,7 +25,7 @@ def test_the_page_shows_question_choices_and_answer() -> None:
 def test_an_answer_that_names_no_choice_is_shown_as_it_is() -> None:
     page = parsed(render_report(trace(steps=(Answer("purple"),))))
     assert page.all(css_class="chosen") == []
-    assert [p.text for p in page.one("div", "answer").all("p")] == ["purple", "It names none of the choices for sure."]
+    assert [p.text for p in page.one("div", "answer").all("p")] == ["purple", "It does not match exactly one of the choices."]
 
 
 def test_the_reasoning_stands_in_its_order_with_the_frames_inline() -> None:
@@ -154,7 +154,7 @@ def test_the_timeline_reaches_the_last_frame_when_the_duration_does_not(duration
     short.duration_seconds = duration_seconds
     page = parsed(render_report(short))
     assert [dot.style["left"] for dot in page.all(css_class="dot")][-1] == "100.00%"
-    assert ("length is not known" in page.text) == (not duration_seconds)
+    assert ("duration is unknown" in page.text) == (not duration_seconds)
 
 
 def test_one_frame_at_zero_seconds_does_not_divide_by_zero() -> None:
@@ -175,7 +175,7 @@ def test_a_trace_without_an_answer_says_why(finish: Finish | None) -> None:
 def test_a_trace_without_frames_and_steps_is_a_page_too() -> None:
     page = parsed(render_report(Trace("t", "v.mp4", "Anything?", ())))
     assert page.all(css_class="timeline") == page.all("figure") == page.all("image") == []
-    assert "The trace holds no steps." in page.text
+    assert "The trace has no steps." in page.text
     assert "No initial frames." in page.text
 
 

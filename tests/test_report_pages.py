@@ -152,7 +152,7 @@ def test_there_is_an_article_for_each_trace_by_its_id() -> None:
 def test_no_trace_at_all_is_a_page_too() -> None:
     page = Page(render_review([]))
     assert page.texts["h1"] == ["0 traces, 0 of 0 decided"]
-    assert "There are no traces here." in page.texts["main"][0]
+    assert "No traces to review." in page.texts["main"][0]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
@@ -194,7 +194,7 @@ def test_the_right_choice_is_marked_and_an_imagined_frame_is_said_to_be_one() ->
     real, imagined = page.texts["figcaption"]
     assert real == "0.5 s, a frame of the video, score 0.25"
     assert imagined.startswith("IMAGINED, not in the video")
-    assert "Right: not known" in Page(render_review([entry("")])).texts["article"][0]
+    assert "Right: unknown" in Page(render_review([entry("")])).texts["article"][0]
 
 
 def test_another_draw_has_verdicts_of_its_own() -> None:
@@ -228,7 +228,7 @@ def test_the_filters_page_tells_the_numbers() -> None:
     assert page.texts["h1"] == ["1 of 2 traces kept"]
     said = page.texts["main"][0]
     assert "On 1 of 5 questions" in said
-    assert "1 more were ended by a failure: they are paid for, and not judged." in said
+    assert "1 more ended in a failure: they are counted in the cost and not judged." in said
     assert MEANINGS["leak"] in said
     assert MEANINGS["wrong_answer"] not in said
     assert "2 traces, mean 0.660, by words" in said
@@ -252,7 +252,7 @@ def test_the_limit_stands_within_the_histogram(limit: float, x: float) -> None:
 @pytest.mark.parametrize("similarities", [(), (None,), (None, None)])
 def test_a_filtering_without_similarities_or_traces_is_a_page_too(similarities: tuple[float | None, ...]) -> None:
     page = Page(render_filter(summary(similarities=similarities)))
-    assert "No question comes with a person's reasoning." in page.texts["main"][0]
+    assert "No question comes with human reasoning." in page.texts["main"][0]
     assert page.all("line") == []
 
 

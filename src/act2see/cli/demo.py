@@ -1,4 +1,4 @@
-"""`act2see demo`: the embedded models on the bundled clips."""
+"""`act2see demo`: the embedded models answer questions about the bundled clips."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from act2see.cli.ask import printing
 from act2see.cli.exits import ANSWERED
 from act2see.cli.opening import DEMO
-from act2see.cli.output import looks_of, say
+from act2see.cli.output import say
 from act2see.config import DemoConfig, ModelConfig, SettingsFile
 from act2see.config.checks import check_file_to_write
 
@@ -53,9 +53,9 @@ def answer_demo(
         index = chosen(trace.answer, trace.choices)
         said = "-" if index is None else trace.choices[index]
         verdict = "no answer" if index is None else "right" if said == item["answer"] else f"wrong: it is {item['answer']}"
-        times = [f"{look['seconds']:.2f} s" for look in looks_of(trace) if look["seconds"] is not None]
+        times = [f"{frame.seconds:.2f} s" for frame in trace.brought_frames if frame.seconds is not None]
         ways = [f"looked again at {', '.join(times)}"] if times else []
-        ways += ["imagined a picture"] if any(look["imagined"] for look in looks_of(trace)) else []
+        ways += ["imagined a picture"] if any(frame.seconds is None for frame in trace.brought_frames) else []
         seen = " and ".join(ways) or "the first frames were enough"
         say(f"{number}. {trace.question} {said} ({verdict}; {seen})")
     write_report(traces, report)

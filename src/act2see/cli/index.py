@@ -1,7 +1,8 @@
-"""`act2see index`: the frames of videos are encoded ahead of the first query."""
+"""`act2see index`: encode the frames of videos ahead of the first query."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from act2see.video import Video
 
 
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """A video as the JSON lists it."""
+
+    video: str
+    frames: int
+    duration_seconds: float
+    damage: str | None
+
+
 def index(
     *videos: Annotated[str, Parameter(help="Video files, or their http(s) addresses.")],
     settings: Annotated[IndexConfig, Parameter(name="*")] = IndexConfig(),
@@ -25,7 +36,7 @@ def index(
 ) -> int:
     """Encode videos' frames ahead of the first query and keep them in the cache.
 
-    What is there already is not made again, and Ctrl-C keeps what is done. A line for each video goes to stdout. Exit code 1 when one failed.
+    Skips frames that are in the cache; Ctrl-C keeps what is done. Prints a line for each video to stdout. Exit code 1 when one failed.
     """
     del config
     from act2see import registry
@@ -37,7 +48,7 @@ def index(
     cache = Cache()
     if not cache.is_usable():
         raise ConfigError(f"an index cannot be kept in {cache.folder}: name a folder that can be written with ACT2SEE_CACHE")
-    done: list[dict[str, Any]] = []
+    done: list[_Indexed] = []
     failed: list[dict[str, str]] = []
     encoder: FrameEncoder | None = None
     begun = time.monotonic()
@@ -52,16 +63,16 @@ def index(
             encoder = encoder or registry.encoder(settings.retriever, settings)
             try:
                 with unexpected():
-                    done.append(_indexed(opened, encoder, cache, settings, as_named=video))
+                    done.append(_index(opened, encoder, cache, settings, as_named=video))
             except Act2SeeError as error:
                 failed.append(_failed(video, error))
     except KeyboardInterrupt:
         complain("interrupted; what was encoded is kept, and the same command goes on from there")
         return INTERRUPTED
     if done and settings.json:
-        say_json({"videos": done, "failed": failed})
+        say_json({"videos": [asdict(one) for one in done], "failed": failed})
     elif done:
-        frames = sum(one["frames"] for one in done)
+        frames = sum(one.frames for one in done)
         several = "videos" if len(done) > 1 else "video"
         say(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
     return MENDABLE if failed else ANSWERED
@@ -72,14 +83,14 @@ def _failed(video: str, error: Act2SeeError) -> dict[str, str]:
     return {"video": video, "error": str(error)}
 
 
-def _indexed(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> dict[str, Any]:
+def _index(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> _Indexed:
     from act2see.tools.index import Index
 
     begun = time.monotonic()
     options = {"skip_duplicates": settings.skip_duplicates, "keyframes_only": settings.keyframes_first}
     with index_progress(video.path.name) as progress:
         made = Index.build(video, encoder, settings.retrieve_fps, cache, progress, **options)
-    told = {"video": as_named, "frames": len(made.seconds), "duration_seconds": video.duration_seconds, "damage": video.damage}
+    found = _Indexed(as_named, len(made.seconds), video.duration_seconds, video.damage)
     if not settings.json:
-        say(f"{as_named}: {told['frames']} frames of {video.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s")
-    return told
+        say(f"{as_named}: {found.frames} frames of {found.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s")
+    return found

@@ -1,4 +1,4 @@
-"""`act2see merge`: a LoRA adapter and its base become one model."""
+"""`act2see merge`: merge a LoRA adapter into its base model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ def merge(
 ) -> int:
     """Merge a LoRA adapter into its base, with tokenizer, processors, chat template and a model card.
 
-    The folder is taken by `act2see ask --backend huggingface:DIR` and by vLLM. Ctrl-C leaves nothing behind.
+    `act2see ask --backend huggingface:DIR` and vLLM load the resulting folder. Ctrl-C leaves nothing behind.
     """
     del config
     from act2see.storage.folders import check_new

@@ -1,6 +1,6 @@
-"""What a command says: the answer or the scores on stdout, one-line complaints on stderr. Nothing else in the package prints.
+"""Output of the commands: results on stdout, one-line messages and progress on stderr. Nothing else in the package prints.
 
-Whatever is said goes through `plaintext`, so that no data steers the reader's terminal. Loaded for every command, so it loads nothing heavy itself.
+Everything goes through `plaintext`, so that no data can control the terminal. Every command loads this module, so it imports nothing heavy.
 """
 
 import json
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
     from act2see.core.trace import Trace
     from act2see.execution.progress import ProgressCallback
+    from act2see.storage.runs import JSON
     from act2see.tools.index import Progress
 
 T = TypeVar("T")
 
 DEBUG = "ACT2SEE_DEBUG"
-"""The environment's variable that has internal errors told with their tracebacks."""
+"""Environment variable: print tracebacks of internal errors."""
 FIRST_LINE_SECONDS, LONGEST_SILENCE_SECONDS = 10.0, 600.0
-"""Without a terminal progress is told in lines: the first after ten seconds, then ever more rarely, as a twentieth of the time so far has passed."""
+"""Seconds between lines of progress without a terminal: at first, and at most; in between a twentieth of the time elapsed."""
 
 
 def say(line: object) -> None:
-    """Print one line on stdout. Raises `StoreError` where stdout cannot be written to, and `BrokenPipeError` where nobody reads it any more."""
+    """Print one line on stdout. Raises `StoreError` where stdout cannot be written, `BrokenPipeError` where its reader has exited."""
     send(sys.stdout, one_line(str(line)) + "\n")
 
 
@@ -42,23 +43,23 @@ def say_text(text: str) -> None:
     send(sys.stdout, plain(text) + ("" if text.endswith("\n") else "\n"))
 
 
-def say_json(value: Any) -> None:
-    """Print a value as one line of JSON, in ASCII; a number that JSON has no word for is null."""
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON, in ASCII; infinities and NaN become null."""
     send(sys.stdout, json.dumps(_finite(value), allow_nan=False) + "\n")
 
 
 def complain(message: str) -> None:
-    """Say something on stderr, in one line."""
+    """Print one line on stderr."""
     send(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
 
 
 def end_line() -> None:
-    """End a line on stderr that was begun elsewhere."""
+    """End an open line on stderr."""
     send(sys.stderr, "\n")
 
 
 def complain_of(error: InternalError) -> None:
-    """Say that a command ended in an internal error: one line, with its traceback above where that is wanted."""
+    """Report an internal error in one line, below its traceback where that is wanted."""
     if os.environ.get(DEBUG) or isinstance(error, StoppedByFaultError):
         send(sys.stderr, plain(error.traceback))
         complain(str(error))
@@ -67,20 +68,20 @@ def complain_of(error: InternalError) -> None:
 
 
 def tell_faults(outcomes: Mapping[str, int], kept: object = None) -> None:
-    """Say how many questions ended in an internal error, and where their tracebacks are."""
+    """Report how many questions ended in an internal error, and where their tracebacks are."""
     if count := outcomes.get("internal_error"):
         where = f"the tracebacks are in {kept}" if kept else "run again with --fail-fast for the traceback"
         complain(f"note: {count} ended in an internal error, a fault of act2see or of a plug-in; {where}; report it with act2see --version")
 
 
 def discard(stream: TextIO) -> None:
-    """Lead what is still to be written to nowhere: Python would complain again when it flushes at exit."""
+    """Redirect a stream to /dev/null, so that Python does not fail again when it flushes the stream at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def send(stream: TextIO | None, text: str) -> None:
-    """Write what is safe to print at once. What stderr does not take is lost; raises `StoreError` for stdout, `BrokenPipeError` for both."""
-    if stream is None:  # closed before we began; `cli.entry` has seen to it
+    """Write and flush a cleaned text. Errors of stderr are ignored; raises `StoreError` for stdout, `BrokenPipeError` for both."""
+    if stream is None:  # closed before the program started; `cli.entry` reports it
         return
     try:
         stream.write(text)
@@ -89,11 +90,11 @@ def send(stream: TextIO | None, text: str) -> None:
         raise
     except OSError as error:
         discard(stream)
-        if stream is not sys.stderr:  # of stderr nobody could be told
+        if stream is not sys.stderr:  # an error of stderr cannot be reported anywhere
             raise StoreError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -102,7 +103,7 @@ def _finite(value: Any) -> Any:
 
 
 def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
-    """Print the answer, and nothing else, on stdout; whether there was one. With choices, only one of them is an answer."""
+    """Print the answer, and nothing else, on stdout. Returns whether there was one; where choices were given, it must be one of them."""
     from act2see.core.chat import chosen, letters
 
     index = chosen(trace.answer, trace.choices) if trace.choices else None
@@ -113,12 +114,12 @@ def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
         say(f"{letters(len(trace.choices))[index]}. {trace.choices[index]}")
     elif answered:
         say_text(trace.answer or "")
-    if not answered and trace.answer is not None:  # of a trace without any answer, the terminal's printer has said why
+    if not answered and trace.answer is not None:  # without any answer, the terminal's printer has given the reason
         complain(f"no answer: {trace.answer!r} is none of the choices")
     return answered
 
 
-def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> dict[str, Any]:
+def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> "dict[str, JSON]":
     return {
         "answer": trace.answer,
         "choice": index,
@@ -131,17 +132,17 @@ def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> dict[str
     }
 
 
-def looks_of(trace: "Trace") -> list[dict[str, Any]]:
-    """Every call and what it brought: a frame's time (null for an imagined one) and score, or an error; for an imagined one also its provenance."""
+def looks_of(trace: "Trace") -> "list[dict[str, JSON]]":
+    """Every call and what it returned: a frame's time in seconds (None if generated) and score, or an error; generated frames with provenance."""
     from act2see.core.trace import Generate, Observation, Retrieve
     from act2see.storage.codec import encode_provenance
 
-    looks: list[dict[str, Any]] = []
+    looks: list[dict[str, JSON]] = []
     for call, brought in zip(trace.steps, trace.steps[1:], strict=False):
         if not isinstance(call, Retrieve | Generate) or not isinstance(brought, Observation):
             continue
         kind, query = ("retrieve", call.query) if isinstance(call, Retrieve) else ("generate", call.prompt)
-        look: dict[str, Any] = {"kind": kind, "query": query.strip()}
+        look: dict[str, JSON] = {"kind": kind, "query": query.strip()}
         if brought.error is not None:
             looks.append({**look, "imagined": False, "seconds": None, "score": None, "error": brought.error})
         for frame in brought.frames:
@@ -151,7 +152,7 @@ def looks_of(trace: "Trace") -> list[dict[str, Any]]:
 
 
 def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print an evaluation's summary: for a reader, or as one line of JSON."""
+    """Print an evaluation's summary as text or as one line of JSON."""
     if as_json:
         say_json(summary)
         return
@@ -239,7 +240,7 @@ def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[Progre
 
 
 class Lines:
-    """Progress in lines, for a log: none for what takes less than ten seconds, then ever fewer, and one at the end where there was one before."""
+    """Progress in lines, for a log: none for less than ten seconds of work, then ever fewer, and a last one where there was any."""
 
     def __init__(self, what: str, unit: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._unit, self._clock = what, unit, clock
@@ -248,7 +249,7 @@ class Lines:
         self._is_told = True
 
     def tell(self, done: int, total: int | None) -> None:
-        """Say how far it has come, if it is time to."""
+        """Print the progress if a line is due."""
         self._last, self._is_told = (done, total), False
         now = self._clock()
         if now - self._told >= min(max(FIRST_LINE_SECONDS, (now - self._begun) / 20), LONGEST_SILENCE_SECONDS):
@@ -256,7 +257,7 @@ class Lines:
             self._say()
 
     def end(self) -> None:
-        """Say how far it came in the end, unless that is said or nothing was before."""
+        """Print the final progress, unless it is printed already or nothing was."""
         if self._told != self._begun and not self._is_told:
             self._say()
 
@@ -274,7 +275,7 @@ class Lines:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on a terminal what is being waited for; gone again when it is done."""
+    """Show a status line on a terminal while the block runs."""
     from rich.console import Console
     from rich.text import Text
 
@@ -301,7 +302,7 @@ def clock_time(seconds: float) -> str:
 
 
 def note_frames_left_out(left_out: int, shown: int) -> None:
-    """Say that one video's initial frames were spread."""
+    """Report that not all initial frames of a video are shown."""
     if left_out:
         complain(
             f"note: {shown} of {shown + left_out} initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; "
@@ -310,6 +311,6 @@ def note_frames_left_out(left_out: int, shown: int) -> None:
 
 
 def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
-    """The same of many questions, from their summary."""
+    """The same for many questions, from their summary."""
     if found := summary.get("frames_left_out"):
         complain(f"note: not all initial frames of {found['questions']} questions are shown, but fewer, evenly spread: see --max-frames")

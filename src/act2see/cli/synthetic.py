@@ -1,4 +1,4 @@
-"""`act2see synthetic`: the synthetic world as files."""
+"""`act2see synthetic`: write the synthetic world as a data set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ def synthetic(
 ) -> int:
     """Write the synthetic world as a data set: real mp4 files, questions, answers and reasoning.
 
-    What is there already is not made again, so an interrupted call can simply be repeated.
+    Existing clips are kept, so an interrupted call can simply be repeated.
     """
     del config
     from act2see.synthetic import dataset

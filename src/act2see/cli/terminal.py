@@ -1,7 +1,6 @@
-"""Shows a trace in a terminal as it comes: the reasoning as plain text, calls and frames set apart, pictures where the terminal can show them.
+"""Shows a trace in a terminal while it is generated: the reasoning as plain text, calls and frames set apart, pictures where they are supported.
 
-Nothing that a model wrote reaches the terminal as a control character, and no picture is sent to a terminal that does not say that it
-understands one.
+No control character of a model's text reaches the terminal, and no picture is sent to a terminal that does not declare support for it.
 """
 
 import base64
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Protocol = Literal["kitty", "iterm", "sixel"]
-"""How a picture is sent to a terminal: kitty's graphics protocol, iTerm2's inline images (OSC 1337), or DEC's sixels."""
+"""Protocol for pictures: kitty's graphics protocol, iTerm2's inline images (OSC 1337), or DEC's sixels."""
 
 PICTURE_COLUMNS = 32
-"""How wide the printer shows a frame, in columns of text. Our choice: readable, and several fit on a screen."""
+"""Width of a frame in columns of text. Our choice: readable, and several fit on a screen."""
 
-# Which pictures a terminal understands
+# Detection of the picture protocol
 
 _BY_TERM: tuple[tuple[str, Protocol], ...] = (
     (r"xterm-kitty", "kitty"),
@@ -42,10 +41,10 @@ _OVERRIDES: Mapping[str, Protocol | None] = {"kitty": "kitty", "iterm": "iterm",
 
 
 def detect(environ: Mapping[str, str], stream: TextIO) -> Protocol | None:
-    """The kind of picture that the terminal behind `stream` understands; None when that is not certain.
+    """The picture protocol of the terminal behind `stream`; None unless it is certain.
 
-    `ACT2SEE_PICTURES` (kitty, iterm, sixel or off) decides for any terminal; a stream that is no terminal never gets a picture. Raises
-    `ConfigError` for another value of it.
+    `ACT2SEE_PICTURES` (kitty, iterm, sixel or off) overrides the detection; a stream that is not a terminal never gets a picture. Raises
+    `ConfigError` for any other value of it.
     """
     wish = environ.get("ACT2SEE_PICTURES")
     if wish and wish not in _OVERRIDES:
@@ -62,7 +61,7 @@ def detect(environ: Mapping[str, str], stream: TextIO) -> Protocol | None:
             return protocol
     if program := environ.get("TERM_PROGRAM"):
         return _BY_PROGRAM.get(program)
-    # A terminal that was started from within kitty inherits kitty's variable: any sign of another terminal makes it doubtful.
+    # A terminal started from within kitty inherits kitty's variable: any sign of another terminal overrides it.
     if environ.get("KITTY_WINDOW_ID") and not any(environ.get(name) for name in _OTHER_TERMINALS):
         return "kitty"
     return None
@@ -75,19 +74,19 @@ def _may_colour(environ: Mapping[str, str]) -> bool:
 # Pictures as escape sequences
 
 _KITTY_CHUNK = 4096  # the protocol's largest payload of one escape sequence
-_PIXELS_PER_COLUMN = 12  # a little more than a cell is wide; kitty and iTerm2 scale to the columns asked for, and a remote line stays quick
-_SIXEL_PIXELS_PER_COLUMN = 10  # the VT340's cell; sixels are shown pixel by pixel
+_PIXELS_PER_COLUMN = 12  # slightly more than a cell's width; kitty and iTerm2 scale to the requested columns, and little data is sent
+_SIXEL_PIXELS_PER_COLUMN = 10  # the VT340's cell; sixels are not scaled
 _SIXEL_COLOURS = 256
 
 
 def picture(image: "Image.Image", *, columns: int, protocol: Protocol) -> str:
-    """The escape sequence that shows an image in a box `columns` wide and as high; the aspect ratio is kept, the cursor ends below or beside it."""
+    """The escape sequence that shows an image in a square box `columns` wide, at its aspect ratio; the cursor ends below or beside it."""
     if columns < 1:
         raise ValueError(f"a picture {columns} columns wide: give 1 or more")
     small = image.convert("RGB")
     side = columns * (_SIXEL_PIXELS_PER_COLUMN if protocol == "sixel" else _PIXELS_PER_COLUMN)
     small.thumbnail((side, side))
-    # A cell is about twice as high as wide, so a tall picture as wide as the box would fill the screen.
+    # A cell is about twice as high as wide, so a tall picture of the full width would fill the screen.
     wide = max(1, round(columns * min(1.0, small.width / small.height)))
     match protocol:
         case "kitty":
@@ -111,7 +110,7 @@ def _png(image: "Image.Image") -> bytes:
 def _kitty(png: bytes, columns: int) -> str:
     data = base64.b64encode(png).decode("ascii")
     chunks = [data[start : start + _KITTY_CHUNK] for start in range(0, len(data), _KITTY_CHUNK)]
-    # q=2: kitty must not answer, because its answer would arrive as if it had been typed.
+    # q=2: kitty must not reply, because the reply would arrive as keyboard input.
     keys = [f"a=T,f=100,c={columns},q=2"] + ["q=2"] * (len(chunks) - 1)
     last = len(chunks) - 1
     return "".join(f"\x1b_G{key},m={int(number < last)};{chunk}\x1b\\" for number, (key, chunk) in enumerate(zip(keys, chunks, strict=True)))
@@ -130,7 +129,7 @@ def _sixel(image: "Image.Image") -> str:
 
 
 def _sixel_band(pixels: bytes, width: int) -> str:
-    """Up to six rows of pixels: for every colour one line of characters, each of which says which of a column's six pixels have that colour."""
+    """Up to six rows of pixels: for every colour one line of characters, each a bit mask of the pixels of a column with that colour."""
     masks: dict[int, bytearray] = {}
     for place, colour in enumerate(pixels):
         row, column = divmod(place, width)
@@ -145,7 +144,7 @@ def _repeat(run: re.Match[str]) -> str:
     return f"!{len(run.group())}{run.group(1)}"
 
 
-# The reasoning as it streams
+# Streaming of the reasoning
 
 _TAG = re.compile(r"<(/?)(think|retrieve|generate|frame|answer)>")
 _TAGS = tuple(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "retrieve", "generate", "frame", "answer"))
@@ -153,10 +152,10 @@ _CALL, _SEEN, _IMAGINED, _ERROR, _DIM = "1;36", "36", "35", "31", "2"
 
 
 class Printer:
-    """Writes a trace to a stream while it is made: give it every `Delta`'s text, every step, and the trace at its end.
+    """Writes a trace to a stream while it is generated: pass it every `Delta`'s text, every step, and the finished trace.
 
-    A step whose text has come as deltas is not written again; one that has not is written whole, so a saved trace can be shown by its steps alone.
-    The answer is not written: it belongs on standard output.
+    A step whose text came as deltas is not written again; any other is written in full, so a saved trace can be shown by its steps alone.
+    The answer is not written: it belongs on stdout.
     """
 
     def __init__(self, stream: TextIO, *, colour: bool = False, protocol: Protocol | None = None) -> None:
@@ -165,29 +164,29 @@ class Printer:
         self._protocol = protocol
         self._encoding = stream.encoding or "utf-8"
         self._call_arrow, self._frame_arrow = ("⟶", "⟵") if _can_encode("⟶⟵", self._encoding) else ("-->", "<--")
-        self._streamed = ""  # what came as deltas and has not come as a step yet
+        self._streamed = ""  # deltas whose step has not come yet
         self._stepped = False  # a step has come since the last delta
-        self._tail = ""  # what may be the beginning of a tag
+        self._tail = ""  # possibly the beginning of a tag
         self._inside: str | None = None  # the call or answer that is open
-        self._answer: str | None = None  # withheld until it comes as a step
-        self._space = ""  # white space that is written only when a word follows
-        self._fresh = True  # nothing of the present block has been written
+        self._answer: str | None = None  # held back until its step comes
+        self._space = ""  # white space, written only when a word follows
+        self._fresh = True  # nothing of the current block is written
         self._at_line_start = True
 
     @classmethod
     def for_stream(cls, stream: TextIO, environ: Mapping[str, str]) -> "Printer":
-        """A printer with the colours and pictures that the stream can show. Raises `ConfigError` for a bad `ACT2SEE_PICTURES`."""
+        """A printer with the colours and pictures that the stream supports. Raises `ConfigError` for a bad `ACT2SEE_PICTURES`."""
         return cls(stream, colour=stream.isatty() and _may_colour(environ), protocol=detect(environ, stream))
 
     def delta(self, text: str) -> None:
-        """Write a bit of text as it streams; it may be cut anywhere, also within a tag."""
+        """Write a chunk of streamed text; it may be split anywhere, even inside a tag."""
         if self._stepped:
             self._streamed, self._stepped = "", False
         self._streamed += text
         self._feed(text)
 
     def step(self, step: Step) -> None:
-        """Write what of a step has not been written yet."""
+        """Write the part of a step that is not written yet."""
         if isinstance(step, Observation):
             self._close()
             self._observation(step)
@@ -207,7 +206,7 @@ class Printer:
         self._stepped = True
 
     def finish(self, trace: Trace) -> None:
-        """End the open line, and say what the trace cost and, if there is no answer, why."""
+        """End the open line; write the trace's cost and, without an answer, the reason."""
         self._close()
         if trace.answer is None:
             self._write(f"  no answer: {why_no_answer(trace.finish)}\n", _ERROR)
@@ -281,7 +280,7 @@ class Printer:
         self._end_block()
 
     def _broken_answer(self) -> None:
-        """Show an answer that no `Answer` step confirmed: it was not closed, or had tags in it."""
+        """Show an answer that no `Answer` step confirmed: it was not closed, or contained tags."""
         if self._answer is None:
             return
         text, self._answer, self._inside = _one_line(self._answer), None, None
@@ -297,7 +296,7 @@ class Printer:
                 send(self._stream, "    " + picture(frame.image, columns=PICTURE_COLUMNS, protocol=self._protocol) + "\n")
 
     def _write(self, text: str, colour: str = "") -> None:
-        # A lone surrogate, or a letter that the stream's encoding lacks, becomes "?": what a model wrote must not end the program.
+        # Lone surrogates, and letters that the encoding lacks, become "?": a model's text must not raise an error.
         text = text.encode(self._encoding, "replace").decode(self._encoding)
         if not text:
             return
@@ -306,7 +305,7 @@ class Printer:
 
 
 def frame_line(frame: Frame) -> str:
-    """One line that says what an inserted frame is."""
+    """One line that describes an inserted frame."""
     if frame.seconds is not None:
         score = "" if frame.score is None else f" (score {frame.score:.2f})"
         return f"frame at {frame.seconds:.1f} s{score}"
@@ -320,7 +319,7 @@ def frame_line(frame: Frame) -> str:
 
 
 def cost_line(cost: Cost, looks: int) -> str:
-    """One line that says what a trace cost."""
+    """One line with the cost of a trace."""
     reused = f" ({cost.tokens_reused:,} reused)" if cost.tokens_reused else ""
     dollars = "" if cost.dollars is None else f", ${cost.dollars:.4f}"
     seconds = cost.total_seconds

@@ -1,4 +1,4 @@
-"""The audit as an HTML page: every arm's accuracy beside the real one's, and what looking gained and harmed."""
+"""An audit as an HTML page: accuracy by condition, compared with the real frames, and what looking gained and harmed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from act2see.report.page import template
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One arm in a chart: where its dot and its interval stand, in percent of the chart's width, and the words beside them."""
+    """One condition in a chart: the positions of its dot and interval, in percent of the chart's width, and its labels."""
 
     name: str
     meaning: str
     at: float
     interval: tuple[float, float] | None
-    """Where it begins and how wide it is; None where it is not known."""
+    """Start and width; None where the interval is unknown."""
     accuracy: str
     difference: str
     is_real: bool
@@ -23,7 +23,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The arms over one group of questions, and where chance stands, in percent of the chart's width."""
+    """The conditions over one group of questions, and the position of chance, in percent of the chart's width."""
 
     title: str
     marks: tuple[Mark, ...]
@@ -31,28 +31,28 @@ class Chart:
 
 
 def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """The page of an audit's summary (`act2see.evaluation.ablation.summarise_audit`), one HTML file that needs nothing else and runs no script."""
+    """Render an audit's summary (`act2see.evaluation.ablation.summarise_audit`) as one self-contained HTML page without a script."""
     charts = [chart(f"All {summary['n']:,} questions", summary["arms"], meanings, summary["chance"])]
     kinds = summary["by_kind"] if len(summary["by_kind"]) > 1 else {}
     charts += [chart(f"{kind} questions", arms, meanings, summary["chance"]) for kind, arms in kinds.items()]
-    named = {"retrieve": "Questions that asked for a frame", "generate": "Questions that asked for a picture", "none": "Questions without a call"}
+    named = {"retrieve": "Questions with a retrieve call", "generate": "Questions with a generate call", "none": "Questions without a call"}
     charts += [chart(named.get(call, call), arms, meanings, summary["chance"]) for call, arms in summary["by_call"].items()]
     looking = {"all": summary["looking"], **summary["looking_by_kind"]}
     return template("audit.html.j2").render(summary=summary, charts=charts, looking=looking, facts=_FACTS, share=share)
 
 
 _FACTS = (
-    ("call_rate", "asked to see more"),
+    ("call_rate", "called a tool"),
     ("gains", "right with looking, not without"),
     ("harms", "right without looking, not with"),
-    ("only_looking_solves", "right with the real one, and not off, withheld, random, or wrong (a frame's time) or unedited (a picture)"),
-    ("over_calling", "asked, of those that are answered rightly without"),
-    ("under_calling", "did not ask, of those that are not answered rightly without"),
+    ("only_looking_solves", "right with the real frame, not with tools off, withheld, random or wrong (retrieve), or unedited (generate)"),
+    ("over_calling", "called a tool, of those answered rightly without"),
+    ("under_calling", "called no tool, of those not answered rightly without"),
 )
 
 
 def chart(title: str, arms: Mapping[str, Any], meanings: Mapping[str, str], chance: float | None) -> Chart:
-    """Where everything of a chart stands; accuracies run from 0 to 100 % over its width."""
+    """Lay out a chart; accuracies run from 0 to 100 % over its width."""
     marks = tuple(_mark(name, arm, meanings.get(name, "")) for name, arm in arms.items())
     return Chart(title, marks, None if chance is None else _at(chance))
 
@@ -72,10 +72,10 @@ def _at(value: float) -> float:
 
 
 def points(interval: Sequence[float] | None) -> str:
-    """An interval of a difference, in points; "unknown" where there is none: all questions are about one video."""
+    """An interval of a difference, in points; "unknown" where all questions are about one video."""
     return "unknown" if interval is None else f"{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}"
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage; a dash where there is none."""
+    """A share as a percentage; a dash for None."""
     return "–" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"

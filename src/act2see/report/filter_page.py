@@ -1,4 +1,4 @@
-"""A filtering as an HTML page: what was kept, why the rest was not, how alike traces and people's reasonings are, what a kept trace cost."""
+"""Filter statistics as an HTML page: kept traces, rejection reasons, similarity of traces and human reasoning, cost of a kept trace."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LONGEST_BAR = 420.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar of a chart, in the drawing's units: all of it, and the part of it that stands for kept traces."""
+    """A bar of a chart, in the drawing's units; `kept` is the height of the part for kept traces."""
 
     x: float
     width: float
@@ -24,7 +24,7 @@ class Bar:
 
 
 def render_filter(summary: Mapping[str, Any]) -> str:
-    """The page of a filter's summary (`act2see.curation.filter_statistics.summarise`), one HTML file that needs nothing else and runs no script."""
+    """Render a filter's summary (`act2see.curation.filter_statistics.summarise`) as one self-contained HTML page without a script."""
     reasons = [(reason, MEANINGS[reason], row) for reason, row in summary["by_reason"].items()]
     most = max((row["any"] for _, _, row in reasons), default=1)
     lengths = {reason: (_LONGEST_BAR * row["any"] / most, _LONGEST_BAR * row["first"] / most) for reason, _, row in reasons}
@@ -41,7 +41,7 @@ def render_filter(summary: Mapping[str, Any]) -> str:
 
 
 def histogram(found: Mapping[str, Any]) -> tuple[Bar, ...]:
-    """A bar for each bin of the similarities, from 0 to 1."""
+    """A bar for each bin of the similarities, which go from 0 to 1."""
     counts, kept = found["bins"], found["kept"]
     wide, most = _WIDTH / len(counts), max([*counts, 1])
     return tuple(

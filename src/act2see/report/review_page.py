@@ -1,6 +1,6 @@
-"""Traces as one HTML page to be looked through by hand: each is kept or rejected, and the verdicts are saved as a file for `act2see filter`.
+"""Traces as one HTML page for manual review: each is kept or rejected, and the verdicts are saved as a file for `act2see filter`.
 
-The page runs one script, this package's own, which its Content-Security-Policy names by digest; whatever a trace says is text to it.
+The page runs one script, this package's own, which its Content-Security-Policy allows by digest; everything from a trace is escaped text.
 """
 
 import base64
@@ -16,12 +16,12 @@ from act2see.report.page import template
 from act2see.report.pictures import Album
 
 INITIAL_PICTURES = 8
-"""So many of a trace's initial frames are shown, evenly chosen: a page of a hundred traces must open. Our choice."""
+"""Initial frames shown of a trace, evenly chosen, so that a page of a hundred traces opens. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One trace as the page shows it. Of each choice: its letter, its text, and whether it is the right one."""
+    """One trace as the page shows it. Each choice has its letter, its text, and whether it is the right one."""
 
     trace: Trace
     reference: Reference
@@ -31,7 +31,7 @@ class Entry:
 
 
 def render_review(shown: Sequence[tuple[Trace, Reference]]) -> str:
-    """The page of these traces and their questions, one HTML file that needs nothing else."""
+    """Render traces and their questions as one self-contained HTML page."""
     album = Album()
     entries = [_entry(trace, reference, album) for trace, reference in shown]
     script = files("act2see.report").joinpath("review.js").read_text(encoding="utf-8")
