@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2see.config import GenerateConfig, RetrieveConfig
+from act2see import registry
+from act2see.config import GenerateConfig, IndexConfig, RetrieveConfig
 from act2see.core.errors import ConfigError, ScopeError, ToolError
-from act2see.evaluation.frames import GeneratedFiles, find_frames, generate_frame, save_frames
+from act2see.evaluation.frames import GeneratedFiles, find_frames, generate_frame, index_video, save_frames
+from act2see.storage.cache import Cache
 from act2see.video import Video
 
 GREY = RetrieveConfig(retriever="tiny_encoder:Grey", retrieve_fps=5.0, top=2, cache=False)
@@ -78,6 +80,19 @@ def test_a_generated_picture_comes_with_anchor_pair_and_provenance(video: Video,
     files = made.save(tmp_path / "to.png")
     assert files == GeneratedFiles(tmp_path / "to.png", tmp_path / "to-anchor.png", tmp_path / "to-pair.png")
     assert sorted(tmp_path.iterdir()) == sorted([files.picture, files.anchor, files.pair])
+
+
+def test_a_video_indexed_once_is_not_encoded_again(video: Video, tmp_path: Path) -> None:
+    cache, counts = Cache(tmp_path / "cache"), list[int]()
+    options = IndexConfig(retriever="tiny_encoder:Grey", retrieve_fps=5.0)
+    grey = registry.encoder(options.retriever, options)
+    first = index_video(video, grey, options, cache, lambda done, total, what: counts.append(done))
+    assert (first.video, first.damage) == (str(video.path), None)
+    assert first.duration_seconds == pytest.approx(2.0, abs=0.1)
+    assert counts[-1] == first.frames > 0
+    counts.clear()
+    assert index_video(video.path, grey, options, cache, lambda done, total, what: counts.append(done)) == first
+    assert counts == []
 
 
 def test_the_anchor_can_be_named_by_its_time(video: Video) -> None:

@@ -69,12 +69,13 @@ def test_a_retriever_without_scores_has_no_plot(act2see: Act2See, clip: Path) ->
     assert not Path("scores.svg").exists()
 
 
-def test_a_missing_matplotlib_is_named() -> None:
-    program = """
+@pytest.mark.parametrize("command", [["retrieve", "clip.mp4", "x"], ["tradeoff", "run"]])
+def test_a_missing_matplotlib_is_named(command: list[str]) -> None:
+    program = f"""
 import sys
 sys.modules["matplotlib"] = None
 from act2see import cli
-sys.exit(cli.main(["retrieve", "clip.mp4", "x", "--plot", "scores.png"]))
+sys.exit(cli.main([*{command!r}, "--plot", "scores.png"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "act2see: --plot needs matplotlib: pip install 'act2see[plot]'\n")

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from act2see.config import TradeoffConfig
+from act2see.evaluation.tradeoff import tradeoff
 from act2see.storage.runs import Run
 from cli_fakes import Act2See
 
@@ -71,3 +73,21 @@ def test_what_cannot_be_set_side_by_side_is_one_line(act2see: Act2See) -> None:
     Run.create(Path("unfinished"), command="eval", config={}, seed=0)
     assert "not a finished run" in act2see("tradeoff", "unfinished").complaint
     assert "name the folders" in act2see("tradeoff").complaint
+
+
+@pytest.mark.usefixtures("three")
+def test_a_plot_that_cannot_be_drawn_is_refused_before_a_run_is_read(act2see: Act2See) -> None:
+    assert "its name must end in one of .png, .svg, .pdf" in act2see("tradeoff", "no_such_run", "--plot", "cost.gif").complaint
+    assert "there is no folder nowhere" in act2see("tradeoff", "no_such_run", "--plot", "nowhere/cost.png").complaint
+
+
+@pytest.mark.usefixtures("three")
+def test_as_a_function_it_gives_typed_points() -> None:
+    found = tradeoff(["cheap", "good", "wasteful"], TradeoffConfig(by="dollars"))
+    assert (found.benchmark, found.unit) == ("made", "dollars")
+    assert [(point.run, point.accuracy, point.cost, point.is_best) for point in found.points] == [
+        ("cheap", 0.5, 0.1, True),
+        ("good", 0.8, 0.4, True),
+        ("wasteful", 0.7, 0.9, False),
+    ]
+    assert found.points[0].accuracy_95 == pytest.approx((0.4, 0.6))

@@ -1,32 +1,23 @@
 """`act2see index`: encode the frames of videos ahead of the first query."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
 from act2see.cli.opening import open_video
-from act2see.cli.output import complain, complain_of, index_progress, say, say_json
+from act2see.cli.output import complain, complain_of, say, say_json, show_progress
 from act2see.config import IndexConfig, SettingsFile
 from act2see.core.errors import Act2SeeError, ConfigError, InternalError, VideoError
 from act2see.execution.faults import unexpected
 
 if TYPE_CHECKING:
     from act2see.core.interfaces import FrameEncoder
+    from act2see.evaluation.frames import IndexedVideo
     from act2see.storage.cache import Cache
     from act2see.video import Video
-
-
-@dataclass(frozen=True, slots=True)
-class _Indexed:
-    """A video as the JSON lists it."""
-
-    video: str
-    frames: int
-    duration_seconds: float
-    damage: str | None
 
 
 def index(
@@ -48,7 +39,7 @@ def index(
     cache = Cache()
     if not cache.is_usable():
         raise ConfigError(f"an index cannot be kept in {cache.folder}: name a folder that can be written with ACT2SEE_CACHE")
-    done: list[_Indexed] = []
+    done: list[IndexedVideo] = []
     failed: list[dict[str, str]] = []
     encoder: FrameEncoder | None = None
     begun = time.monotonic()
@@ -83,14 +74,12 @@ def _failed(video: str, error: Act2SeeError) -> dict[str, str]:
     return {"video": video, "error": str(error)}
 
 
-def _index(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> _Indexed:
-    from act2see.tools.index import Index
+def _index(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> "IndexedVideo":
+    from act2see.evaluation.frames import index_video
 
     begun = time.monotonic()
-    options = {"skip_duplicates": settings.skip_duplicates, "keyframes_only": settings.keyframes_first}
-    with index_progress(video.path.name) as progress:
-        made = Index.build(video, encoder, settings.retrieve_fps, cache, progress, **options)
-    found = _Indexed(as_named, len(made.seconds), video.duration_seconds, video.damage)
+    with show_progress(" frames", transient=True) as progress:
+        found = replace(index_video(video, encoder, settings, cache, progress), video=as_named)
     if not settings.json:
         say(f"{as_named}: {found.frames} frames of {found.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s")
     return found

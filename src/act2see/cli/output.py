@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from act2see.core.trace import Trace
     from act2see.execution.progress import ProgressCallback
     from act2see.storage.runs import JSON
-    from act2see.tools.index import Progress
 
 T = TypeVar("T")
 
@@ -287,13 +286,6 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def index_progress(name: str) -> "Iterator[Callable[[Progress], None]]":
-    """Yield a callback that shows how far the index of a video has come, as `show_progress` does. An index from the cache shows nothing."""
-    with show_progress(" frames", transient=True) as progress:
-        yield lambda now: progress(now.done, now.total, f"indexing {name}")
-
-
 def clock_time(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
@@ -301,16 +293,7 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def note_frames_left_out(left_out: int, shown: int) -> None:
-    """Report that not all initial frames of a video are shown."""
-    if left_out:
-        complain(
-            f"note: {shown} of {shown + left_out} initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; "
-            "a look still finds any"
-        )
-
-
 def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
-    """The same for many questions, from their summary."""
+    """Report, from a summary, of how many questions not all initial frames are shown."""
     if found := summary.get("frames_left_out"):
         complain(f"note: not all initial frames of {found['questions']} questions are shown, but fewer, evenly spread: see --max-frames")

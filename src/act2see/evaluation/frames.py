@@ -1,21 +1,23 @@
-"""One look at one video without a model that reasons: find the frames that fit a text, or generate a picture from one of them."""
+"""One video without a model that reasons: find the frames that fit a text, generate a picture from one of them, or index them ahead of time."""
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from act2see import registry
-from act2see.config import GenerateConfig, RetrieveConfig, SearchConfig
+from act2see.config import GenerateConfig, IndexConfig, RetrieveConfig, SearchConfig
 from act2see.core.errors import ConfigError, OutOfMemoryToolError, ScopeError, ToolError, UnsupportedSizeError
-from act2see.core.interfaces import Retriever
+from act2see.core.interfaces import FrameEncoder, Retriever
 from act2see.core.trace import Frame, Provenance
 from act2see.execution.progress import ProgressCallback
+from act2see.storage.cache import Cache
 from act2see.storage.frames import save_picture
 from act2see.synthetic.scope import FORCED, refusal_to_search
-from act2see.tools.index import Progress
+from act2see.tools.index import Index, Progress
 from act2see.tools.retrievers.search import SearchRetriever
 from act2see.tools.retrievers.selection import Curve
 from act2see.video import Video
@@ -34,6 +36,17 @@ class RetrieveResult:
     """The score of every frame searched; None where the retriever gives none."""
     notice: str | None = None
     """Why the result may be unreliable, where `force` let an embedded model search a video outside its scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedVideo:
+    """A video whose frames are in the cache, encoded."""
+
+    video: str
+    frames: int
+    duration_seconds: float
+    damage: str | None
+    """What of the file cannot be read; None for a sound one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,30 @@ def find_frames(
     return RetrieveResult(frames, curve, notice)
 
 
+def index_video(
+    video: Video | str | os.PathLike[str],
+    encoder: FrameEncoder,
+    options: IndexConfig = IndexConfig(),
+    cache: Cache | None = None,
+    progress: ProgressCallback | None = None,
+) -> IndexedVideo:
+    """Encode a video's frames ahead of the first query and keep them in the cache (the user's own if not given). `progress` counts the frames.
+
+    Frames that are in the cache are not encoded again. Raises `VideoError` for what is no video.
+    """
+    opened = _opened(video)
+    made = Index.build(
+        opened,
+        encoder,
+        options.retrieve_fps,
+        cache or Cache(),
+        _counting(progress, opened),
+        skip_duplicates=options.skip_duplicates,
+        keyframes_only=options.keyframes_first,
+    )
+    return IndexedVideo(str(opened.path), len(made.seconds), opened.duration_seconds, opened.damage)
+
+
 def save_frames(result: RetrieveResult, folder: Path) -> tuple[Path, ...]:
     """Write the frames as PNG files named by their time, each whole or not at all. Raises `ConfigError` for the folder, `StoreError` for a file."""
     try:
@@ -168,11 +205,14 @@ def _check_scope(options: SearchConfig, video: Video) -> str | None:
 
 
 def _retriever(options: SearchConfig, video: Video, progress: ProgressCallback | None) -> Retriever | None:
-    def tell(now: Progress) -> None:
-        assert progress is not None
-        progress(now.done, now.total, f"indexing {video.path.name}")
+    return registry.retriever(options.retriever, options, _counting(progress, video))
 
-    return registry.retriever(options.retriever, options, None if progress is None else tell)
+
+def _counting(progress: ProgressCallback | None, video: Video) -> Callable[[Progress], None] | None:
+    """What passes an index's progress on."""
+    if progress is None:
+        return None
+    return lambda now: progress(now.done, now.total, f"indexing {video.path.name}")
 
 
 def _anchor(video: Video, prompt: str, retriever: Retriever | None, seconds: float | None) -> Frame:
