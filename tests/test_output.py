@@ -175,6 +175,7 @@ def test_a_transient_bar_is_gone_when_its_work_is_done(monkeypatch: pytest.Monke
         assert "\x07" not in shown
         assert shown.endswith("\x1b[2K")  # the line is erased
         progress(0, None, "imagining")
+        progress(1, 2, "[red]indexing\x07")  # the first work again
     assert "imagining" in terminal.getvalue()
 
 

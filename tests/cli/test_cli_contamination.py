@@ -18,7 +18,7 @@ from made_up_sets import write_jsonl
 from stored_traces import picture
 
 CLIPS = sorted(DEMO.glob("*.mp4"))
-ASKED = json.loads((DEMO / "questions.json").read_text(encoding="utf-8"))
+ASKED = sorted(json.loads((DEMO / "questions.json").read_text(encoding="utf-8")), key=lambda row: str(row["video"]))
 
 
 @pytest.fixture

@@ -220,8 +220,8 @@ def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[Progre
 
     def tell(done: int, total: int | None, what: str) -> None:
         if what not in tasks:
-            for earlier in bars.task_ids if transient else ():
-                bars.remove_task(earlier)
+            while transient and tasks:
+                bars.remove_task(tasks.popitem()[1])
             tasks[what] = bars.add_task(one_line(what), total=total, counts="")
         bars.update(tasks[what], completed=done, total=total)
         speed = next((task.speed for task in bars.tasks if task.id == tasks[what]), None)
