@@ -10,7 +10,7 @@ from PIL import Image
 
 from act2see.core.rejection_reasons import Reason
 from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
-from act2see.curation.filter_statistics import BINS, Counted, counted, summarise
+from act2see.curation.filter_statistics import BINS, Counted, facts_of, summarise
 from act2see.curation.filters import Judged
 from act2see.curation.qa_records import Reference
 
@@ -32,7 +32,7 @@ def one(
 ) -> Counted:
     trace = Trace(f"{name}#0", "v.mp4", "?", (Frame(PIXEL, 0.0),), steps=[Thought("hm"), *steps, Answer("B")], finish="answer", cost=cost or Cost())
     reference = Reference(name, source, licence, "v.mp4", "?", (), "B", kind, "so")
-    return counted(Judged(trace.id, name, reasons or {}, similarity), trace, reference)
+    return Counted(Judged(trace.id, name, reasons or {}, similarity), facts_of(trace, reference))
 
 
 def test_counts_as_the_paper_gives_them() -> None:

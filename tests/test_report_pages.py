@@ -13,7 +13,7 @@ from PIL import Image
 
 from act2see.core.rejection_reasons import MEANINGS
 from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
-from act2see.curation.filter_statistics import counted, summarise
+from act2see.curation.filter_statistics import Counted, facts_of, summarise
 from act2see.curation.filters import Judged
 from act2see.curation.qa_records import Reference
 from act2see.report.filter_page import histogram, render_filter
@@ -216,7 +216,7 @@ def summary(
     for number, similarity in enumerate(similarities):
         trace, reference = entry("a star", f"{number}#0")
         judged = Judged(trace.id, reference.id, {} if number % 2 == 0 else {"leak": "", "by_hand": ""}, similarity)
-        everything.append(counted(judged, trace, Reference(reference.id, source, "MIT", "", "", (), "", source, "")))
+        everything.append(Counted(judged, facts_of(trace, Reference(reference.id, source, "MIT", "", "", (), "", source, ""))))
     settings = {"reference_similarity": limit, "embedder": embedder, "ignore": [], "leak_words": 8}
     return {"settings": settings, **summarise(everything, 5, [Cost()])}
 

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from PIL import Image
 from act2see.core.errors import StoreError
 from act2see.core.interfaces import TextEmbedder
 from act2see.core.trace import Answer, Finish, Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.curation.filters import own_words
 from act2see.curation.qa_records import Reference
-from act2see.curation.similarity import SIMILARITIES, finished, reference_of, similarities
-from act2see.storage.runs import Run
+from act2see.curation.similarity import SIMILARITIES, Pair, finished, reference_of, similarities
+from act2see.storage.runs import Place, Run
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -74,9 +75,19 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
+def the_place(place: Place, trace: Trace) -> Place:
+    return place
+
+
+def pairs(run: Run, references: Mapping[str, Reference] = REFERENCES) -> dict[str, Pair]:
+    """As a filtering compares them: none of a question without a person's reasoning."""
+    asked = {trace.id: (own_words(trace), reference_of(trace, references).reasoning) for _, trace in run.sketches()}
+    return {name: Pair(said, reasoning) for name, (said, reasoning) in asked.items() if reasoning}
+
+
 def test_cosines_are_those_of_an_independent_computation(run: Run) -> None:
     embedder = Counting()
-    found = similarities(run, finished(run)[0], REFERENCES, embedder, "letters")
+    found = similarities(run, pairs(run), embedder, "letters")
     assert found == pytest.approx(EXPECTED, abs=1e-6)  # and none of c, whose person has not reasoned
     assert len({round(value, 3) for value in found.values()}) == 3
     (asked,) = embedder.asked
@@ -85,32 +96,30 @@ def test_cosines_are_those_of_an_independent_computation(run: Run) -> None:
 
 
 def test_what_is_known_is_not_asked_for_again(run: Run) -> None:
-    places, _ = finished(run)
-    before = similarities(run, places, REFERENCES, Counting(), "letters")
-    assert similarities(Run.open(run.folder), places, REFERENCES, never, "letters") == before
+    before = similarities(run, pairs(run), Counting(), "letters")
+    assert similarities(Run.open(run.folder), pairs(run), never, "letters") == before
 
 
 def test_only_what_is_new_is_asked_for(run: Run) -> None:
-    similarities(run, finished(run)[0], REFERENCES, Counting(), "letters")
+    similarities(run, pairs(run), Counting(), "letters")
     run.append(trace("b#1", "a new try"))
     embedder = Counting()
     changed = REFERENCES | {"a": reference("a", "another reasoning")}
-    found = similarities(run, finished(run)[0], changed, embedder, "letters")
+    found = similarities(run, pairs(run, changed), embedder, "letters")
     asked = [text for texts in embedder.asked for text in texts]
     assert sorted(asked[0::2]) == ["a new try and more", "it is a blue star and more", "it shines bluely and more"]
     assert found["b#0"] == pytest.approx(EXPECTED["b#0"], abs=1e-6)
     assert found["a#0"] == pytest.approx(cosine("it shines bluely and more", "another reasoning"), abs=1e-6)
     # What was known before still is.
-    assert similarities(run, finished(run)[0], REFERENCES | {"b": reference("b", None)}, never, "letters").keys() == {"a#0", "a#1"}
+    assert similarities(run, pairs(run, REFERENCES | {"b": reference("b", None)}), never, "letters").keys() == {"a#0", "a#1"}
 
 
 def test_another_name_asks_again_and_forgets_nothing(run: Run) -> None:
-    places, _ = finished(run)
-    similarities(run, places, REFERENCES, Counting(), "letters")
+    similarities(run, pairs(run), Counting(), "letters")
     embedder = Counting()
-    similarities(run, places, REFERENCES, embedder, "other letters")
+    similarities(run, pairs(run), embedder, "other letters")
     assert sum(map(len, embedder.asked)) == 6
-    similarities(run, places, REFERENCES, never, "letters")
+    similarities(run, pairs(run), never, "letters")
 
 
 def test_many_are_asked_for_in_batches_and_each_is_told_of(tmp_path: Path) -> None:
@@ -118,17 +127,10 @@ def test_many_are_asked_for_in_batches_and_each_is_told_of(tmp_path: Path) -> No
     names = [f"a#{number}" for number in range(150)]
     for name in names:
         run.append(trace(name, f"{name} {'star ' * (int(name[2:]) % 7)}"))
-    told: list[str] = []
-
-    def telling(ids: Iterable[str]) -> Iterator[str]:
-        for name in ids:
-            yield name
-            told.append(name)
-        told.append("the end")
-
+    told: list[tuple[int, int | None, str]] = []
     embedder = Counting()
-    found = similarities(run, finished(run)[0], REFERENCES, embedder, "letters", telling)
-    assert told == [*names, "the end"]
+    found = similarities(run, pairs(run), embedder, "letters", lambda *progress: told.append(progress))
+    assert told == [(64, 150, "texts compared"), (128, 150, "texts compared"), (150, 150, "texts compared")]
     assert list(found) == names
     assert max(map(len, embedder.asked)) <= 128
     for name in names:
@@ -138,7 +140,7 @@ def test_many_are_asked_for_in_batches_and_each_is_told_of(tmp_path: Path) -> No
 def test_a_trace_that_answers_no_known_question_is_refused(run: Run) -> None:
     run.append(trace("d#0", "who asked?"))
     with pytest.raises(StoreError, match=re.escape("trace d#0 answers no question of samples.jsonl")):
-        similarities(run, finished(run)[0], REFERENCES, Counting(), "letters")
+        similarities(run, pairs(run), Counting(), "letters")
     assert reference_of(trace("a#17", ""), REFERENCES) is REFERENCES["a"]
 
 
@@ -151,7 +153,7 @@ def test_a_broken_line_of_what_is_known_is_computed_again(line: str, message: st
     damaged: list[str] = []
     run.rows(SIMILARITIES, damaged)
     assert not damaged or message in damaged[0]
-    similarities(run, finished(run)[0], REFERENCES, Counting(), "letters")
+    similarities(run, pairs(run), Counting(), "letters")
     rows = run.rows(SIMILARITIES)
     assert rows is not None
     assert rows[0][1] == {"key": "k", "cosine": 0.5}
@@ -159,13 +161,13 @@ def test_a_broken_line_of_what_is_known_is_computed_again(line: str, message: st
 
 
 def test_what_cannot_be_judged_is_named_and_passed_over(run: Run) -> None:
-    count = len(finished(run)[0])
+    count = len(finished(run, the_place)[0])
     run.append(trace("d#0", "who asked?"))
     run.append(dataclasses.replace(trace("a#9", "x"), question="What else?"))
     with (run.folder / "traces.jsonl").open("ab") as file:
         file.write(b"{}\n")
     damaged: list[str] = []
-    places, _ = finished(run, REFERENCES, damaged)
+    places, _ = finished(run, the_place, REFERENCES, damaged)
     assert len(places) == count
     assert ["traces.jsonl:" in one for one in damaged] == [True] * 3
     assert sum("answers no question of samples.jsonl" in one for one in damaged) == 1
@@ -182,12 +184,12 @@ def test_what_failed_has_cost_something_and_of_several_the_last_that_ended_stand
         tried = trace(name, "hm", finish)
         tried.cost.tokens_in = number
         run.append(tried)
-    places, failed = finished(run)
+    places, failed = finished(run, the_place)
     assert {name: place.line for name, place in places.items()} == {"a#0": 2, "c#0": 5}
     assert [cost.tokens_in for cost in failed] == [1, 3, 6]
 
 
 def test_a_run_without_traces(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", command="construct", config={}, seed=0)
-    assert finished(run) == ({}, [])
-    assert similarities(run, {}, {}, never, "letters") == {}
+    assert finished(run, the_place) == ({}, [])
+    assert similarities(run, {}, never, "letters") == {}

@@ -15,10 +15,9 @@ BINS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What is remembered of one trace once it has been judged."""
+class Facts:
+    """What the numbers need of one trace, whatever becomes of it."""
 
-    judged: Judged
     source: str
     licence: str
     called: bool
@@ -27,13 +26,20 @@ class Counted:
     cost: Cost
 
 
-def counted(judged: Judged, trace: Trace, reference: Reference) -> Counted:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One trace's facts, and what speaks against it."""
+
+    judged: Judged
+    facts: Facts
+
+
+def facts_of(trace: Trace, reference: Reference) -> Facts:
     """What the numbers need of a trace."""
     brought = trace.brought_frames
     generated = sum(frame.provenance is not None for frame in brought)
-    called = bool(trace.calls)
     source = reference.source if reference.source == reference.kind else f"{reference.source}: {reference.kind}"
-    return Counted(judged, source, reference.licence, called, len(brought) - generated, generated, trace.cost)
+    return Facts(source, reference.licence, bool(trace.calls), len(brought) - generated, generated, trace.cost)
 
 
 @dataclass(slots=True)
@@ -48,11 +54,11 @@ class _Tally:
 
     def add(self, one: Counted) -> None:
         self.traces += 1
-        self.called += one.called
-        self.cost.add(one.cost)
+        self.called += one.facts.called
+        self.cost.add(one.facts.cost)
         if one.judged.is_kept:
             self.kept += 1
-            self.kept_called += one.called
+            self.kept_called += one.facts.called
 
     def row(self) -> dict[str, Any]:
         return {
@@ -72,7 +78,7 @@ def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Co
         whole.cost.add(cost)
     for one in everything:
         whole.add(one)
-        sources.setdefault(one.source, _Tally()).add(one)
+        sources.setdefault(one.facts.source, _Tally()).add(one)
     return {
         "questions": questions,
         "unfinished": len(failed),
@@ -83,19 +89,19 @@ def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Co
         "by_reason": _by_reason([one.judged for one in everything]),
         "similarity": _histogram([one.judged.similarity for one in everything], [one.judged.is_kept for one in everything]),
         "cost": _cost(whole.cost, len(kept)),
-        "licences": dict(sorted(Counter(one.licence for one in kept).items())),
+        "licences": dict(sorted(Counter(one.facts.licence for one in kept).items())),
     }
 
 
 def _as_the_paper(kept: Sequence[Counted]) -> dict[str, Any]:
     """Traces, those with a frame, retrieved and generated. A trace with both kinds counts once in each, and once among those with a frame."""
-    with_frame = sum(one.retrieved + one.generated > 0 for one in kept)
+    with_frame = sum(one.facts.retrieved + one.facts.generated > 0 for one in kept)
     return {
         "traces": len(kept),
         "with_a_frame": with_frame,
         "share_with_a_frame": _share(with_frame, len(kept)),
-        "with_retrieved": sum(one.retrieved > 0 for one in kept),
-        "with_generated": sum(one.generated > 0 for one in kept),
+        "with_retrieved": sum(one.facts.retrieved > 0 for one in kept),
+        "with_generated": sum(one.facts.generated > 0 for one in kept),
     }
 
 

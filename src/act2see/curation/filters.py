@@ -88,11 +88,25 @@ def judge(trace: Trace, reference: Reference, similarity: float | None, limits: 
 
     `similarity` is that of its `own_words` with the person's reasoning, None where there is none; `by_hand` is what somebody said who rejected it.
     """
-    found = dict(_reasons(trace, reference, similarity, limits))
+    return weigh(trace.id, reference, objections(trace, reference, limits), similarity, limits, by_hand)
+
+
+def objections(trace: Trace, reference: Reference, limits: Limits) -> dict[Reason, str]:
+    """What speaks against a trace by itself: before its similarity is known, and what somebody said of it."""
+    return dict(_reasons(trace, reference, limits))
+
+
+def weigh(
+    name: str, reference: Reference, objections: Mapping[Reason, str], similarity: float | None, limits: Limits, by_hand: str | None = None
+) -> Judged:
+    """The reasons against the trace of this name, in their order: its `objections`, its similarity, and what was said of it."""
+    found = dict(objections)
+    if reference.reasoning and similarity is not None and not similarity > limits.reference_similarity:  # what is no number exceeds nothing
+        found["unlike_reference"] = f"{similarity:.3f}"
     if by_hand is not None:
         found["by_hand"] = by_hand
     kept = {reason: found[reason] for reason in MEANINGS if reason in found and reason not in limits.ignore}
-    return Judged(trace.id, reference.id, kept, similarity)
+    return Judged(name, reference.id, kept, similarity)
 
 
 def once_each(judged: Iterable[Judged], limits: Limits) -> Iterator[Judged]:
@@ -112,12 +126,10 @@ def own_words(trace: Trace) -> str:
     return " ".join(_THINK.sub(" ", _thoughts(trace.steps)).split())
 
 
-def _reasons(trace: Trace, reference: Reference, similarity: float | None, limits: Limits) -> Iterator[tuple[Reason, str]]:
+def _reasons(trace: Trace, reference: Reference, limits: Limits) -> Iterator[tuple[Reason, str]]:
     yield from _of_the_answer(trace, reference)
     if not reference.reasoning:
         yield "no_reference", "none"
-    elif similarity is not None and not similarity > limits.reference_similarity:  # what is no number exceeds nothing
-        yield "unlike_reference", f"{similarity:.3f}"
     checks: tuple[tuple[Reason, str | None], ...] = (
         ("format", _malformed(trace)),
         ("failed_call", _failed_call(trace)),

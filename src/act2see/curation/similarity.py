@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -11,8 +12,8 @@ import numpy as np
 from act2see.core.errors import StoreError
 from act2see.core.interfaces import TextEmbedder
 from act2see.core.trace import Cost, Trace
-from act2see.curation.filters import own_words
 from act2see.curation.qa_records import Reference, sample_and_number
+from act2see.execution.progress import ProgressCallback
 from act2see.storage.codec import read_number, read_object, read_text
 from act2see.storage.runs import Place, Run
 
@@ -23,27 +24,28 @@ T = TypeVar("T")
 
 def finished(
     run: Run,
-    references: Mapping[str, Reference] | None = None,
+    keep: Callable[[Place, Trace], T],
+    questions: Mapping[str, Reference] | None = None,
     damaged: list[str] | None = None,
-) -> tuple[dict[str, Place], list[Cost]]:
-    """Where the traces stand that have ended, by their ids (of several the last), and what those cost that a failure ended.
+) -> tuple[dict[str, T], list[Cost]]:
+    """What `keep` makes of each trace that has ended, by its id (of several the last), and what those cost that a failure ended.
 
-    What cannot be judged is told in `damaged`, where that is given: what is no trace or lacks a frame, and what answers no question of the
-    references, or another one.
+    Each line is decoded once. With `damaged`, what cannot be judged is added to it and passed over: what is no trace or lacks a frame, and what
+    answers none of the `questions`, or another one than its id says. Otherwise it is a `StoreError`.
     """
-    ended: dict[str, Place] = {}
+    ended: dict[str, T] = {}
     failed: list[Cost] = []
     for place, trace in run.sketches(damaged, with_files=damaged is not None):
         try:
-            if references is not None:
-                _check_question(trace, reference_of(trace, references))
+            if questions is not None:
+                _check_question(trace, reference_of(trace, questions))
         except StoreError as error:
             if damaged is None:
                 raise
             damaged.append(f"{run.folder / 'traces.jsonl'}:{place.line}: {error}")
             continue
         if trace.finish:
-            ended[trace.id] = place
+            ended[trace.id] = keep(place, trace)
         else:
             failed.append(trace.cost)
     return ended, failed
@@ -62,44 +64,36 @@ def reference_of(trace: Trace, references: Mapping[str, Reference]) -> Reference
     return references[name]
 
 
-def similarities(
-    run: Run,
-    places: Mapping[str, Place],
-    references: Mapping[str, Reference],
-    embedder: Callable[[], TextEmbedder],
-    name: str,
-    each: Callable[[Iterable[str]], Iterable[str]] = lambda ids: ids,
-) -> dict[str, float]:
-    """The cosine between each trace's own words and the person's reasoning, by the trace's id; no entry where there is no such reasoning.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is compared of one trace: its own words (`own_words`), and the person's reasoning about its question."""
 
-    What was computed before by an embedder of this `name` is read from the run, and the embedder is made only if more is needed. `each` may show
-    how far it has come.
+    said: str
+    reasoning: str
+
+
+def similarities(
+    run: Run, pairs: Mapping[str, Pair], embedder: Callable[[], TextEmbedder], name: str, progress: ProgressCallback | None = None
+) -> dict[str, float]:
+    """The cosine between the two texts of each pair, by the trace's id.
+
+    What was computed before by an embedder of this `name` is read from the run, and the embedder is made only if more is needed.
     """
     kept = _kept(run)
-    found: dict[str, float] = {}
-    fresh: list[tuple[str, str, str, str]] = []
-    for trace_id, place in places.items():
-        trace = run.sketch_at(place)
-        reasoning = reference_of(trace, references).reasoning
-        if not reasoning:
-            continue
-        key = _key(name, own_words(trace), reasoning)
-        if key in kept:
-            found[trace_id] = kept[key]
-        else:
-            fresh.append((trace_id, key, own_words(trace), reasoning))
+    keys = {trace_id: _key(name, pair.said, pair.reasoning) for trace_id, pair in pairs.items()}
+    found = {trace_id: kept[key] for trace_id, key in keys.items() if key in kept}
+    fresh = [trace_id for trace_id in pairs if trace_id not in found]
     if not fresh:
         return found
     embed = embedder().embed
-    waiting = iter(each([trace_id for trace_id, *_ in fresh]))
     try:
         for batch in _batches(fresh, _AT_ONCE):
-            vectors = embed([text for _, _, said, reasoning in batch for text in (said, reasoning)])
+            vectors = embed([text for trace_id in batch for text in (pairs[trace_id].said, pairs[trace_id].reasoning)])
             cosines = np.einsum("nw,nw->n", vectors[0::2], vectors[1::2])
-            for (trace_id, key, _, _), cosine in zip(batch, cosines, strict=True):
-                found[trace_id] = kept[key] = round(float(cosine), 6)
-                next(waiting, None)
-        next(waiting, None)  # whoever shows the progress sees its end
+            for trace_id, cosine in zip(batch, cosines, strict=True):
+                found[trace_id] = kept[keys[trace_id]] = round(float(cosine), 6)
+            if progress is not None:
+                progress(len(found) - len(pairs) + len(fresh), len(fresh), "texts compared")
     finally:  # Ctrl-C included
         run.write_rows(SIMILARITIES, ({"key": key, "cosine": cosine} for key, cosine in kept.items()))
     return found

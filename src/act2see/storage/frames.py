@@ -14,7 +14,7 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +24,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from act2see.core.errors import StoreError, disk_reason
-from act2see.core.trace import Frame
+from act2see.core.trace import Frame, Trace
 from act2see.storage.atomic import opened, own_folder, placed, refuse_special, replace_file, writing
 from act2see.storage.codec import canonical_json, encode_provenance
 from act2see.storage.image_metadata import Kind, imagined_metadata
@@ -124,6 +124,19 @@ class FrameFiles:
             raise StoreError(f"{path} is no file")
         return sketched(name)
 
+    def sketching(self) -> Callable[[str], Image.Image]:
+        """`sketched`, which looks for each file once, as long as it is used."""
+        there: set[str] = set()
+
+        def load(name: str) -> Image.Image:
+            if name in there:
+                return sketched(name)
+            found = self.sketched(name)
+            there.add(name)
+            return found
+
+        return load
+
     def content(self, name: str) -> bytes:
         """A file as it is. Raises `StoreError` and `OSError`."""
         with self._opened(name) as file:
@@ -212,6 +225,11 @@ def sketched(name: str) -> Image.Image:
 def file_of(frame: Frame) -> str:
     """The name of the file that a sketched frame (`Run.sketch_at`) stands for: equal names are equal pictures."""
     return str(frame.image.info["file"])
+
+
+def files_of(trace: Trace) -> tuple[str, ...]:
+    """The names of the files that a sketched trace's frames stand for, each once, in their order."""
+    return tuple(dict.fromkeys(file_of(frame) for frame in trace.all_frames))
 
 
 def save_picture(path: Path, frame: Frame) -> None:

@@ -52,12 +52,24 @@ from act2see.storage.codec import (
     shown,
     without_version,
 )
-from act2see.storage.frames import FRAMES, MAX_PNG_PIXELS, FrameFiles, FramesOfTrace, file_of, name_of, save_picture, sketched
+from act2see.storage.frames import FRAMES, MAX_PNG_PIXELS, FrameFiles, FramesOfTrace, file_of, files_of, name_of, save_picture, sketched
 from act2see.storage.locks import alone
 from act2see.storage.records import Load, decode_trace, encode_trace, read_trace
 from act2see.storage.run_metadata import differences, flat, library_versions
 
-__all__ = ["FORMAT_VERSION", "JSON", "MAX_PNG_PIXELS", "SAMPLES", "Place", "Run", "decode_trace", "encode_trace", "file_of", "save_picture"]
+__all__ = [
+    "FORMAT_VERSION",
+    "JSON",
+    "MAX_PNG_PIXELS",
+    "SAMPLES",
+    "Place",
+    "Run",
+    "decode_trace",
+    "encode_trace",
+    "file_of",
+    "files_of",
+    "save_picture",
+]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -185,7 +197,7 @@ class Run:
         With `damaged`, a line that is no trace is told there, with its place, and passed over; else it is a `StoreError`. `with_files`: so is a trace
         of which a frame's file is not there.
         """
-        load = self.frames.sketched if with_files else sketched
+        load = self.frames.sketching() if with_files else sketched
         for number, offset, line in self._lines():
             try:
                 trace = self._decoded(number, line, load)
@@ -261,27 +273,44 @@ class Run:
         seed: int | None,
         damaged: list[str] | None = None,
     ) -> "Run":
-        """A new run of the traces that are to be kept, each line as it is; of the frames' files, the same ones under a second name where that can be.
+        """A new run of the traces that are to be kept.
 
         `keep` is asked about places and sketches (`sketch_at`). `damaged`: see `sketches`; what is damaged is not in the new run.
         """
+        kept = {place: files_of(trace) for place, trace in self.sketches(damaged) if keep(place, trace)}
+        return self.selection(folder, kept, command=command, config=config, seed=seed, damaged=damaged)
+
+    def selection(
+        self,
+        folder: Path,
+        kept: Mapping[Place, Collection[str]],
+        *,
+        command: str,
+        config: Mapping[str, JSON],
+        seed: int | None,
+        damaged: list[str] | None = None,
+    ) -> "Run":
+        """A new run of the traces at these places, each with its frames' files (`files_of`). No trace is decoded.
+
+        Each line stays as it is; of the frames' files the new run has the same ones under a second name where that can be. With `damaged`, a trace
+        whose files cannot be kept is told there and left out; else it is a `StoreError`.
+        """
         made = Run.create(folder, command=command, config=config, seed=seed)
-        frames = folder / FRAMES
+        frames, there = folder / FRAMES, set[str]()
         with writing(folder), (folder / _TRACES).open("ab") as file:
             frames.mkdir()
             for number, offset, line in self._lines():
-                names: dict[str, Image.Image] = {}
-
-                def note(name: str, names: dict[str, Image.Image] = names) -> Image.Image:
-                    return names.setdefault(name, sketched(name))
-
+                files = kept.get(Place(number, offset))
+                if files is None:
+                    continue
+                new = [name for name in dict.fromkeys(files) if name not in there]
                 try:
-                    if keep(Place(number, offset), self._decoded(number, line, note)):
-                        with placed(f"{self.folder / _TRACES}:{number}"):
-                            for name in names:  # before anything of the trace is written
-                                self.frames.sketched(name)
-                        self.frames.give(names, frames)
-                        file.write(_not_too_long(line))
+                    with placed(f"{self.folder / _TRACES}:{number}"):
+                        for name in new:  # before anything of the trace is written
+                            self.frames.sketched(name)
+                    self.frames.give(new, frames)
+                    file.write(_not_too_long(line))
+                    there.update(new)
                 except StoreError as error:
                     if damaged is None:
                         raise

@@ -1,0 +1,194 @@
+"""Filter a run: keep the traces that are good enough to train on, in a run of their own, and say why the others are not kept.
+
+Each trace is decoded once. What is remembered of it is small: what speaks against it, what the numbers need, and the names of its frames' files.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from act2see import registry
+from act2see.config import FilterConfig
+from act2see.core.errors import ConfigError, InternalError, StoreError
+from act2see.core.rejection_reasons import Reason
+from act2see.core.trace import Cost, Trace
+from act2see.curation.dataset_card import dataset_card
+from act2see.curation.filter_statistics import Counted, Facts, facts_of, summarise
+from act2see.curation.filters import Judged, Limits, objections, once_each, own_words, weigh
+from act2see.curation.qa_records import Reference, read_references, reference_row, sample_and_number
+from act2see.curation.review import VERDICTS_FILE, kept_verdicts
+from act2see.curation.similarity import Pair, finished, reference_of, similarities
+from act2see.execution.faults import unexpected
+from act2see.execution.progress import ProgressCallback
+from act2see.storage.atomic import content_of, replace_file, writing
+from act2see.storage.folders import check_new, whole_folder
+from act2see.storage.runs import JSON, SAMPLES, Place, Run, files_of
+
+REJECTED, CARD = "rejected.jsonl", "README.md"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterResult:
+    """What came out of a filtering."""
+
+    folder: Path
+    """The run of the kept traces."""
+    traces: int
+    kept: int
+    summary: Mapping[str, JSON]
+    """What the folder's summary.json holds."""
+    judged: Sequence[Judged]
+    """Every trace that was judged, by question and try."""
+    drawn: Sequence[tuple[Place, Reference]]
+    """The kept traces that were drawn for a look by hand: their places in the run that was filtered, and their questions."""
+    source: Run
+    """The run that was filtered."""
+
+
+def no_pages(folder: Path, result: FilterResult) -> None:
+    """Writes none."""
+
+
+def filter_run(
+    run: Path, options: FilterConfig, *, progress: ProgressCallback | None = None, pages: Callable[[Path, FilterResult], None] = no_pages
+) -> FilterResult:
+    """Write the traces of `run` that are good enough into a new run at `options.out`, whole or not at all; no model that teaches is asked.
+
+    The new run holds rejected.jsonl, summary.json and a dataset card beside its traces. `pages` may write more into its folder before it takes its
+    place. Notes go to the log. Raises `ConfigError` for options that do not go together, `StoreError` for a run that cannot be judged.
+    """
+    if options.page is not None and options.sample is None:
+        raise ConfigError("the page needs traces: say how many with --sample")
+    if options.out.absolute() == run.absolute():
+        raise ConfigError(f"the kept traces cannot take the place of {run}: name another folder with --out")
+    check_new(options.out, REJECTED)
+    source = Run.open(run)
+    rows = source.rows(SAMPLES)
+    if rows is None:
+        raise StoreError(f"{run} holds no {SAMPLES}: only a run of act2see construct tells by what its traces can be judged")
+    filtering = _Filtering(source, read_references(rows), options)
+    filtering.read()
+    filtering.weigh(progress)
+    before = _kept_before(options.out)
+    with whole_folder(options.out, replaces=REJECTED) as folder:
+        result = filtering.write(folder)
+        pages(folder, result)
+    if before is not None:
+        _log.warning("the %d traces that an earlier filtering kept in %s are replaced", before, options.out)
+    return result
+
+
+def _kept_before(out: Path) -> int | None:
+    """How many traces an earlier filtering into the same folder kept; None where there was none."""
+    try:
+        return sum(1 for _ in Run.open(out).places())
+    except StoreError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is remembered of a trace."""
+
+    place: Place
+    reference: Reference
+    objections: Mapping[Reason, str]
+    said: str
+    facts: Facts
+    files: tuple[str, ...]
+    failed: bool
+    """Its rules did, by a fault of ours: the only objection then."""
+
+
+class _Filtering:
+    """One run between being read and being written."""
+
+    def __init__(self, run: Run, references: Mapping[str, Reference], options: FilterConfig) -> None:
+        self._run, self._references, self._options = run, references, options
+        self._limits = Limits(options.reference_similarity, options.leak_words, frozenset(options.ignore))
+        self._damaged: list[str] = []
+        self._read: dict[str, _Read] = {}
+        self._failed: list[Cost] = []
+        self._counted: list[Counted] = []
+        self._has_verdicts = False
+        self._names: dict[str, str] = {}
+
+    def read(self) -> None:
+        """Go through the traces, each once."""
+        self._read, self._failed = finished(self._run, self._remembered, self._references, self._damaged)
+        if self._damaged:
+            _log.warning("%d of the traces cannot be read, and are not judged; the first: %s", len(self._damaged), self._damaged[0])
+
+    def _remembered(self, place: Place, trace: Trace) -> _Read:
+        reference = reference_of(trace, self._references)
+        files = tuple(self._names.setdefault(name, name) for name in files_of(trace))  # traces about one video share most
+        found: Mapping[Reason, str]
+        try:
+            with unexpected():
+                found, failed = objections(trace, reference, self._limits), False
+        except InternalError as error:
+            found, failed = {"internal_error": str(error)}, True
+        return _Read(place, reference, found, own_words(trace), facts_of(trace, reference), files, failed)
+
+    def weigh(self, progress: ProgressCallback | None) -> None:
+        """Compare with people's reasoning, hear what was said by hand, and decide."""
+        verdicts = kept_verdicts(self._run, self._options.verdicts, self._read)
+        self._has_verdicts = bool(verdicts)
+        by_hand = {name: one.note for name, one in verdicts.items() if not one.is_kept}
+        alike = self._similarities(progress)
+
+        def judged(name: str) -> Judged:
+            one = self._read[name]
+            if one.failed:
+                return Judged(name, one.reference.id, one.objections, alike.get(name))
+            return weigh(name, one.reference, one.objections, alike.get(name), self._limits, by_hand.get(name))
+
+        tries = sorted(self._read, key=sample_and_number)
+        self._counted = [Counted(one, self._read[one.trace].facts) for one in once_each(map(judged, tries), self._limits)]
+
+    def _similarities(self, progress: ProgressCallback | None) -> dict[str, float]:
+        options = self._options
+        pairs = {name: Pair(one.said, one.reference.reasoning) for name, one in self._read.items() if one.reference.reasoning}
+        return similarities(self._run, pairs, lambda: registry.embedder(options.embedder, options.device), options.embedder, progress)
+
+    def write(self, folder: Path) -> FilterResult:
+        """The kept traces as a run, and beside them everything that is to be known of them and of the others."""
+        summary = self._summary()
+        kept = {self._read[one.judged.trace].place: self._read[one.judged.trace].files for one in self._counted if one.judged.is_kept}
+        filtered = {"digest": self._run.digest, "traces": self._run.digest_of_traces(), "config": self._run.config}
+        about = {"filtered": filtered, **summary["settings"]}
+        made = self._run.selection(folder, kept, command="filter", config=about, seed=None)
+        answered = {one.judged.sample for one in self._counted if one.judged.is_kept}
+        made.write_rows(SAMPLES, (reference_row(one) for name, one in self._references.items() if name in answered))
+        made.write_rows(REJECTED, (_row(one.judged) for one in self._counted if not one.judged.is_kept))
+        made.write_summary(summary)
+        with writing(folder):
+            replace_file(folder / CARD, dataset_card(summary, self._run.config).encode())
+            if self._has_verdicts:
+                (folder / VERDICTS_FILE).write_bytes(content_of(self._run.folder, VERDICTS_FILE))
+        judged = [one.judged for one in self._counted]
+        return FilterResult(self._options.out, summary["traces"], summary["kept"], summary, judged, self._drawn(judged), self._run)
+
+    def _summary(self) -> dict[str, Any]:
+        options = self._options
+        named = {
+            "reference_similarity": options.reference_similarity,
+            "embedder": options.embedder,
+            "ignore": list(options.ignore),
+            "leak_words": options.leak_words,
+        }
+        return {"settings": named, **summarise(self._counted, len(self._references), self._failed), "unreadable": len(self._damaged)}
+
+    def _drawn(self, judged: Sequence[Judged]) -> list[tuple[Place, Reference]]:
+        kept = sorted(one.trace for one in judged if one.is_kept)
+        drawn = sorted(random.Random(self._options.seed).sample(kept, min(self._options.sample or 0, len(kept))))
+        return [(self._read[name].place, self._read[name].reference) for name in drawn]
+
+
+def _row(one: Judged) -> dict[str, Any]:
+    return {"trace": one.trace, "sample": one.sample, "first": one.first, "reasons": dict(one.reasons), "similarity": one.similarity}
