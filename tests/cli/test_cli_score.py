@@ -204,10 +204,10 @@ def test_a_question_that_failed_stays_failed(act2see: Act2See) -> None:
     [
         ({"command": "audit"}, "is a run of 'audit': only runs of act2see eval are scored again"),
         ({"config": {"benchmark": 7}}, "config.benchmark is 7 where a text is expected"),
-        ({"config": {"benchmark": "synthetic", "n": "4"}}, 'config.n is "4" where a whole number is expected'),
+        ({"config": {"benchmark": "synthetic", "n": "4"}}, 'config.n is "4" where a count (0 to 2^53) is expected'),
         ({"config": {"benchmark": "synthetic", "kind": ["static", "cubic"]}}, "config.kind names 'static', 'cubic'; known are "),
         ({"config": {"benchmark": "synthetic", "kind": []}}, "config.kind names none; known are "),
-        ({"config": {"benchmark": "synthetic", "n": -4}}, "config.n is -4 where a count is expected"),
+        ({"config": {"benchmark": "synthetic", "n": -4}}, "config.n is -4 where a count (0 to 2^53) is expected"),
         ({"config": {"benchmark": "synthetic", "n": 10**9}}, "config.n is 1,000,000,000; at most 100,000 questions"),
         ({"config": {"benchmark": "synthetic", "data": "somewhere"}}, 'was made with the data in "somewhere": name them with --data'),
         ({"config": {"benchmark": "video-mme", "data": "/somewhere"}}, 'was made with the data in "/somewhere": name them with --data'),

@@ -18,6 +18,7 @@ from act2see.config.commands import (
     ParallelConfig,
     RayConfig,
     RetrieveConfig,
+    ScoreConfig,
     SourceConfig,
     TradeoffConfig,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "ParallelConfig",
     "RayConfig",
     "RetrieveConfig",
+    "ScoreConfig",
     "SearchConfig",
     "SettingsFile",
     "SourceConfig",

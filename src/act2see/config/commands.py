@@ -211,6 +211,20 @@ class TradeoffConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """Score a run's stored traces again."""
+
+    official_form: Path | None = None
+    """Write the run's answers into this file, in the form that the official script reads."""
+    benchmark: str | None = None
+    """Benchmark class of the run, package.module:Class; needed only for a class of your own."""
+    data: Path | None = None
+    """Folder with the benchmark's data; the path that the run recorded is never opened."""
+    json: Annotated[bool, Parameter(negative="")] = False
+    """Print one line of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Export a run's traces for other trainers."""
 

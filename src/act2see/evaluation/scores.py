@@ -6,7 +6,7 @@ resumed, went through several workers or was split into shards has the same scor
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -69,7 +69,7 @@ class Score:
 
     def row(self) -> dict[str, Any]:
         """The line of scores.jsonl."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _READERS}
 
     @property
     def is_right(self) -> bool:

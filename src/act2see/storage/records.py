@@ -14,7 +14,7 @@ from act2see.storage.codec import FORMAT_VERSION, LARGEST_WHOLE, MAX_CHOICES, en
 from act2see.storage.typed_json import Amount, Count, JsonReader, Number, converted
 
 _FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
-_FILE_NAME = "the name of a frame's file, a sha256 and .png or .jpg,"
+_FILE_NAME = "the name of a frame's file (a sha256 and .png or .jpg)"
 
 Load: TypeAlias = Callable[[str], Image.Image]
 """Gives the picture of a frame's file, by its name."""

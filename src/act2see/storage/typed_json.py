@@ -18,7 +18,7 @@ Number: TypeAlias = Annotated[float, Meta(gt=-TOO_LARGE, lt=TOO_LARGE)]
 """A finite number."""
 Amount: TypeAlias = Annotated[float, Meta(ge=0, lt=TOO_LARGE, extra={"words": "a number that is not negative"})]
 """A finite number that is not negative: seconds, dollars."""
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53, extra={"words": "a count, from 0 to 2^53,"})]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53, extra={"words": "a count (0 to 2^53)"})]
 """A whole number of things."""
 
 _T = TypeVar("_T")
