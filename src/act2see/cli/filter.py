@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.output import complain, say, say_json
-from act2see.cli.progress import progress_bar
+from act2see.cli.output import complain, say, say_json, show_progress
 from act2see.config import FilterConfig, SettingsFile
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def filter_run(
     del config
     from act2see.curation import filtering
 
-    with progress_bar() as progress:
+    with show_progress() as progress:
         result = filtering.filter_run(run, settings, progress=progress, pages=write_pages)
     if settings.page is not None:
         write_review(settings.page, result)

@@ -8,8 +8,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.official import tell_official
-from act2see.cli.output import complain, say, say_json, tell_scores
-from act2see.cli.progress import progress_bar
+from act2see.cli.output import complain, say, say_json, show_progress, tell_scores
 from act2see.config import ScoreConfig
 from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError
@@ -41,7 +40,7 @@ def score(
         return _show_cases(rescoring.hold_against(cases))
     assert run is not None
     check_file_to_write(settings.official_form)
-    with progress_bar() as progress:
+    with show_progress() as progress:
         result = rescoring.score(Path(os.path.expanduser(run)), settings, progress=progress)
     _show(result, as_json=settings.json)
     return ANSWERED

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
 
 from act2see.config.toml import read_toml
 from act2see.core.chat import Tool
@@ -14,20 +16,20 @@ from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Backend, Continuation, is_concurrent, reseeded
 from act2see.core.trace import Cost, Trace
 from act2see.storage.codec import shown
+from act2see.storage.typed_json import converted
 
 PER = 1_000_000
 """Prices are per this many tokens, as vendors publish them."""
-_TOO_DEAR = 1e9  # keeps infinity out, and integers beyond a float
-_NEEDED, _KNOWN = ("input", "output"), ("input", "output", "cached")
+Dollars: TypeAlias = Annotated[float, Meta(ge=0, lt=1e9, extra={"words": "a price in dollars per million tokens"})]
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """The price of one model, in dollars per million tokens. `cached` is for cached prompt tokens and defaults to `input`."""
 
-    input: float
-    output: float
-    cached: float | None = None
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
 
     def of(self, cost: Cost) -> float:
         """The price of the counted tokens in dollars, not rounded."""
@@ -42,20 +44,13 @@ def read_prices(path: Path) -> dict[str, Price]:
     return {model: _price(f"{path}: {shown(model)}", model, table) for model, table in content.items()}
 
 
-def _price(where: str, model: str, table: Any) -> Price:
+def _price(where: str, model: str, table: object) -> Price:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} is {shown(table)}: a table [{shown(model)}] with input and output is expected")
-    for name in table:
-        if name not in _KNOWN:
-            hint = ": put a name with dots in it between quotes" if isinstance(table[name], Mapping) else ""
-            raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_KNOWN)}{hint}")
-    for name in _NEEDED:
-        if name not in table:
-            raise ConfigError(f"{where}: {name} is missing: dollars per million tokens")
     for name, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TOO_DEAR:
-            raise ConfigError(f"{where}: {name} is {shown(value)}: dollars per million tokens are expected")
-    return Price(**{name: float(value) for name, value in table.items()})
+        if isinstance(value, Mapping):
+            raise ConfigError(f"{where}: {shown(name)} is a table: put a name with dots in it between quotes")
+    return converted(table, Price, where, ConfigError)
 
 
 def price_of(backend: Backend, path: Path) -> Price:

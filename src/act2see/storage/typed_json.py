@@ -1,17 +1,18 @@
-"""JSON from outside as typed values: whatever does not fit its type exactly is refused in one line, with the path of the field.
+"""JSON and TOML from outside as typed values: whatever does not fit its type exactly is refused in one line, with the path of the field.
 
 The types are msgspec's; the words are ours.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 from msgspec import inspect as kinds
 
-from act2see.core.errors import StoreError
+from act2see.core.errors import Act2SeeError, StoreError
 from act2see.storage.codec import TOO_LARGE, parse_json, shown
 
 Number: TypeAlias = Annotated[float, Meta(gt=-TOO_LARGE, lt=TOO_LARGE)]
@@ -62,14 +63,21 @@ def _quotes(content: bytes) -> int:
     return content.count(b'"')
 
 
-def converted(value: Any, kind: type[_T], where: str = "") -> _T:
-    """A JSON value as a type, its objects with exactly the fields that the type has. Raises `StoreError` with the place in the value."""
+def converted(value: object, kind: type[_T], where: str = "", raises: type[Act2SeeError] = StoreError) -> _T:
+    """A JSON or TOML value as a type. Raises an error with the path of the field that does not fit; `where` goes before the path.
+
+    A `Struct` decides itself whether it may have further fields; a dataclass has exactly its own.
+    """
+    if is_dataclass(kind) and isinstance(value, dict):
+        known = [field.name for field in fields(kind)]
+        for unknown in value.keys() - set(known):
+            raise raises(f"{where}: unknown field {shown(unknown)}; known are {', '.join(known)}".removeprefix(": "))
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise StoreError(_refusal(error, value, kind, where)) from error
+        raise raises(_refusal(error, value, kind, where)) from error
     except UnicodeError as error:  # msgspec puts a name into its message, which it cannot where half a character is in it
-        raise StoreError(f"{where}: {error}" if where else str(error)) from error
+        raise raises(f"{where}: {error}" if where else str(error)) from error
 
 
 # What is wrong, in words

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from act2see.config import refuse_unknown
 from act2see.config.toml import read_toml
 from act2see.core.errors import ConfigError
+from act2see.storage.typed_json import converted
 
 Part = Literal["language", "projector", "vision"]
 """The language model with its head; what maps pictures into it (Qwen3-VL's mergers); the rest of the vision tower."""
@@ -132,36 +132,16 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in a TOML file, with `changes` in place of what it says. Raises `ConfigError`: an unknown key, a value of another type, …"""
     content = read_toml(path, "recipe")
     refuse_unknown(path, "key", content, [field.name for field in fields(Recipe)])
-    hints = get_type_hints(Recipe)
-    values = {name: _checked(path, name, value, hints[name]) for name, value in content.items()} | dict(changes or {})
+    values = content | dict(changes or {})
     if "model" not in values:
         raise ConfigError(f'{path} names no model: write model = "FOLDER or NAME ON THE HUB", or give --model')
     try:
-        return Recipe(**values)
+        return converted(values, Recipe, str(path), ConfigError)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise error if str(error).startswith(str(path)) else ConfigError(f"{path}: {error}") from error
 
 
 def recorded(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a run keeps it: without what changes nothing of the result."""
     leave_out = {"data", "workers", "log_every", "save_every", "keep_checkpoints", "tensorboard", "wandb", "memory_gib", "keep_patches_gib"}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items() if name not in leave_out}
-
-
-def _checked(path: Path, name: str, value: Any, hint: Any) -> Any:
-    origin = get_origin(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{path}: {name} is {value!r}; write a list, such as [{value!r}]")
-        return tuple(_checked(path, name, item, get_args(hint)[0]) for item in value)
-    if origin is Literal:
-        if value not in get_args(hint):
-            raise ConfigError(f"{path}: {name} is {value!r}; allowed are {', '.join(get_args(hint))}")
-        return value
-    assert not isinstance(hint, UnionType)
-    if hint is float and type(value) is int:
-        return float(value) if abs(value) < _MOST else value
-    if type(value) is not hint:
-        words = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-        raise ConfigError(f"{path}: {name} is {value!r}; it must be {words[hint]}")
-    return value

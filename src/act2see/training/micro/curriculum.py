@@ -3,18 +3,23 @@
 import json
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta
 
 from act2see.config import MicroVlmConfig, refuse_unknown
 from act2see.core.errors import ConfigError
+from act2see.storage.codec import TOO_LARGE
+from act2see.storage.typed_json import converted
 from act2see.training.progress import PartStarted, ProgressCallback, no_progress
 
 KEY = "curriculum"
 """The TOML table that marks a curriculum recipe."""
 
 
+AtLeastOne: TypeAlias = Annotated[int, Meta(ge=1, extra={"words": "a whole number of at least 1"})]
 PartName = Literal["look", "see", "ask", "imagine"]
 
 
@@ -23,9 +28,9 @@ class Part:
     """One part of the curriculum. Each part starts from the weights of the previous one."""
 
     part: PartName
-    steps: int
-    learning_rate: float
-    batches: int | None = None
+    steps: AtLeastOne
+    learning_rate: Annotated[float, Meta(gt=0, lt=TOO_LARGE, extra={"words": "a number above 0"})]
+    batches: AtLeastOne | None = None
     """Batches per optimizer step; see `MicroVlmConfig`."""
     seed: int = 0
 
@@ -49,21 +54,8 @@ def read_curriculum(recipe: Path) -> tuple[Part, ...]:
 
 
 def _part(recipe: Path, number: int, table: dict[str, Any]) -> Part:
-    where = f"{recipe}: part {number}"
-    kinds = {"part": str, "steps": int, "learning_rate": float, "batches": int, "seed": int}
-    refuse_unknown(recipe, f"key in part {number}", table, list(kinds))
-    for name in ("part", "steps", "learning_rate"):
-        if name not in table:
-            raise ConfigError(f"{where} has no {name}")
-    for name, value in table.items():
-        if type(value) is not kinds[name]:
-            raise ConfigError(f"{where}: {name} is {value!r}; it must be a {kinds[name].__name__}")
-    allowed = get_args(PartName)
-    if table["part"] not in allowed:
-        raise ConfigError(f"{where}: part is {table['part']!r}; allowed are {', '.join(allowed)}")
-    if table["steps"] < 1 or table.get("batches", 1) < 1 or table["learning_rate"] <= 0:
-        raise ConfigError(f"{where}: steps and batches must be at least 1 and learning_rate above 0")
-    return Part(**table)
+    refuse_unknown(recipe, f"key in part {number}", table, [field.name for field in fields(Part)])
+    return converted(table, Part, f"{recipe}: part {number}", ConfigError)
 
 
 def train(
