@@ -18,8 +18,8 @@ from act2see.synthetic.hypothetical import (
     Count,
     Extreme,
     Fact,
+    GeneratedPicture,
     Hypothetical,
-    Imagined,
     Nearest,
     Seen,
     ask_hypothetical,
@@ -159,7 +159,7 @@ def answered(steps: list[Step], question: Hypothetical) -> str:
 def test_with_the_picture_the_teacher_is_right(askings: list[Asking]) -> None:
     for seed, (clip, question) in enumerate(askings):
         shown = imagined(question.edit, picture(clip, question.anchors[0]))
-        steps = explain_hypothetical(random.Random(seed), clip, question, Imagined(PICTURE, shown))
+        steps = explain_hypothetical(random.Random(seed), clip, question, GeneratedPicture(PICTURE, shown))
         assert [type(step) for step in steps] == [Thought, Generate, Observation, Thought, Answer]
         assert steps[2] == Observation(frames=(PICTURE,))
         call, text = steps[1], "".join(step.text for step in steps if isinstance(step, Thought))
@@ -178,7 +178,7 @@ def test_a_picture_that_is_not_what_was_asked_for_is_read_as_it_is(askings: list
         shown = picture(clip, question.anchors[0])
         as_it_is = answer_of(question.fact, shown)
         if as_it_is is not None:
-            steps = explain_hypothetical(random.Random(0), clip, question, Imagined(PICTURE, shown))
+            steps = explain_hypothetical(random.Random(0), clip, question, GeneratedPicture(PICTURE, shown))
             assert answered(steps, question) == as_it_is != question.answer
             wrong += 1
     assert wrong > len(askings) / 2

@@ -140,11 +140,11 @@ def test_the_rates_are_met() -> None:
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        ({"leak": -0.1}, "leak -0.1"),
-        ({"leak": 1.5}, "leak 1.5"),
-        ({"leak": float("nan")}, "leak nan"),
-        ({"leak": "much"}, "leak 'much'"),
-        ({"leak": True}, "leak True"),
+        ({"leak": -0.1}, "leak is -0.1"),
+        ({"leak": 1.5}, "leak is 1.5"),
+        ({"leak": float("nan")}, "leak is nan"),
+        ({"leak": "much"}, "leak is 'much'"),
+        ({"leak": True}, "leak is True"),
         ({"leak": 0.6, "off_topic": 0.6}, "add up to 1.62"),
     ],
 )
@@ -170,17 +170,17 @@ def test_rates_may_add_up_to_all() -> None:
      "train-0-hypothetical-1", "train-0-00012\n", "train-0-" + "9" * 5000, "train-0-٠٠٠١٢"],
 )  # fmt: skip
 def test_a_name_that_no_item_has_is_refused(name: str) -> None:
-    with pytest.raises(BackendError, match="knows no question") as refused:
+    with pytest.raises(BackendError, match="has no question") as refused:
         ScriptedTeacher().fault_of(name)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 300
-    with pytest.raises(BackendError, match="knows no question"):
+    with pytest.raises(BackendError, match="has no question"):
         next(ScriptedTeacher().decode(Trace(name, "clip.mp4", "What?", ()), ()))
 
 
 def test_another_question_under_an_items_name_is_refused(some: list[Item]) -> None:
     for trace in (replace(fresh(some[0]), question="Who is it?"), replace(fresh(some[0]), choices=("a", "b"))):
-        with pytest.raises(BackendError, match="asks something else"):
+        with pytest.raises(BackendError, match="differs from the synthetic question"):
             next(ScriptedTeacher().decode(trace, ()))
 
 
@@ -231,7 +231,7 @@ def test_a_trace_that_was_cut_anywhere_goes_on_to_the_same_end(some: list[Item],
 
 def test_a_turn_that_another_began_is_refused(some: list[Item]) -> None:
     trace = replace(fresh(some[0]), steps=[Thought("<think>I think of something else.")])
-    with pytest.raises(BackendError, match="begun by another teacher"):
+    with pytest.raises(BackendError, match="started by another teacher"):
         next(ScriptedTeacher().decode(trace, ()))
 
 

@@ -1,1 +1,1 @@
-"""The synthetic world: clips of coloured shapes, questions about them, a scripted teacher. What the embedded models know, and all that they know."""
+"""The synthetic world: clips of coloured shapes, questions about them and a scripted teacher. The only domain of the embedded models."""

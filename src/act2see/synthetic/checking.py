@@ -1,4 +1,4 @@
-"""Whether a picture of the synthetic world shows what a prompt describes, and the scripted teacher's reasoning about it: how a judge is taught."""
+"""Whether a synthetic picture matches a prompt, with scripted reasoning: the training data of the embedded judge."""
 
 import random
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ YES, NO = "yes", "no"
 
 
 def is_shown(edit: Edit, things: Sequence[Seen]) -> bool:
-    """Whether a picture of these things is as the edit's prompt describes it, whatever else is in it."""
+    """Whether a picture with these contents matches the edit's prompt, whatever else it shows."""
     match edit:
         case Recolour(shape, colour):
             return any(thing[:2] == (colour, shape) for thing in things)
@@ -28,10 +28,10 @@ def is_shown(edit: Edit, things: Sequence[Seen]) -> bool:
 
 
 def explain_check(rng: random.Random, edit: Edit, things: Sequence[Seen]) -> list[Step]:
-    """Steps that say yes or no, for each shape that the prompt is about: what is looked for, what is there, and that shape as it is there.
+    """Reasoning that ends in yes or no: for each shape in the prompt, the target, the contents, and the shape as found.
 
-    The words that are looked for are marked where they are found, so that comparing is repeating what stood before: the shape's colour or place has
-    its mark, or has not. Small models learn that; whether two words are the same they do not.
+    Target words are marked with `!` wherever they occur, which reduces comparison to copying: the shape's colour or place is marked or not. Small
+    models learn this, but not whether two words are equal.
     """
     said = " ".join(_looked_for(edit, shape, things) for shape in shapes_of(edit))
     return conclude(rng, f"<think>{said}", YES if is_shown(edit, things) else NO)

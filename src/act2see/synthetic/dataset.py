@@ -1,4 +1,4 @@
-"""The synthetic world as a data set: questions with human-like reasoning about real mp4 files, in two splits that share no clip."""
+"""The synthetic data set: questions with human-like reasoning about mp4 files, in two splits without shared clips."""
 
 import hashlib
 import json
@@ -9,26 +9,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from act2see.core.errors import StoreError
 from act2see.core.trace import Frame, Generate, Retrieve, Step, Thought
 from act2see.synthetic.edits import apply
-from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, explain_hypothetical, is_unseen, seen
+from act2see.synthetic.hypothetical import GeneratedPicture, Hypothetical, ask_hypothetical, explain_hypothetical, is_unseen, seen
 from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
 
 Split = Literal["train", "held-out"]
 Kind = Literal["static", "transient", "hypothetical"]
 KINDS: tuple[Kind, ...] = ("static", "transient")
-"""What is asked for where nothing else is said: the kinds that need no generator."""
+"""The default kinds, which need no generator."""
 CLIPS, QUESTIONS = "clips", "questions.jsonl"
 _NAME = re.compile(r"(train|held-out)-(-?[0-9]{1,18})-(hypothetical-)?([0-9]{5,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One clip with one question. Its name and the data set's seed and split make it; nothing else does."""
+    """One clip with one question, determined by name, seed and split alone."""
 
     name: str
     clip: Clip
@@ -37,7 +37,7 @@ class Item:
 
     @property
     def is_unseen_pair(self) -> bool:
-        """Whether the question asks about a colour on a shape that training never shows."""
+        """Whether the question is about a colour-shape pair that never occurs in training."""
         if isinstance(self.question, Hypothetical):
             return is_unseen(self.question)
         return (self.question.actor.colour, self.question.actor.shape) in UNSEEN_PAIRS
@@ -45,17 +45,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an item stands in the data set, which is all that makes it."""
+    """An item's position in the data set, which determines the item."""
 
     split: Split
     seed: int
     kind: Kind
     number: int
-    """Among those of its kind, from 0."""
+    """Index among the items of its kind, from 0."""
 
     @classmethod
     def of(cls, name: str) -> "Place | None":
-        """The place of the item of that name; None for a name that no item has."""
+        """The place of the item with this name; None for an invalid name."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
@@ -67,30 +67,30 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The item's: `train-0-00012`, `held-out-0-hypothetical-00003`."""
+        """The item's name: `train-0-00012`, `held-out-0-hypothetical-00003`."""
         if self.kind == "hypothetical":
             return f"{self.split}-{self.seed}-hypothetical-{self.number:05d}"
         return f"{self.split}-{self.seed}-{len(KINDS) * self.number + KINDS.index(self.kind):05d}"
 
 
 def items(split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[Item]:
-    """`count` items, the kinds in turn. Held-out clips have random numbers of their own, and may show the unseen pairs.
+    """`count` items, with the kinds in turn. Held-out clips have their own random state and may show the unseen pairs.
 
-    A question depends on its kind and its number among those of its kind alone: whatever else is asked, the tenth static question is the same.
+    A question depends only on its kind and its index within that kind: the tenth static question is the same for any selection of kinds.
     """
     for number in range(count):
         yield item(Place(split, seed, kinds[number % len(kinds)], number // len(kinds)))
 
 
 def item(place: Place) -> Item:
-    """The item that stands there."""
+    """The item at a place."""
     return _hypothetical(place) if place.kind == "hypothetical" else _question(place)
 
 
 def _question(place: Place) -> Item:
     split, kind = place.split, place.kind
     rng = random.Random(f"{split} {place.seed} {len(KINDS) * place.number + KINDS.index(kind)}")
-    # Drawn before the clip: what can be asked about a clip tells something of what is in it.
+    # Drawn before the clip: the questions that a clip allows leak information about its content.
     asked = rng.choice(tuple(WORDINGS))
     while True:
         clip = make_clip(rng, unseen=split == "held-out")
@@ -98,7 +98,7 @@ def _question(place: Place) -> Item:
         if wanted:
             break
     steps = explain(rng, clip, wanted[0], [Look(wanted[0].could_see[0])])
-    return Item(place.name, clip, wanted[0], _told(steps))
+    return Item(place.name, clip, wanted[0], _reasoning(steps))
 
 
 def _hypothetical(place: Place) -> Item:
@@ -107,12 +107,12 @@ def _hypothetical(place: Place) -> Item:
     seconds = question.anchors[0]
     edited = apply(question.edit, clip, seconds)
     assert edited is not None
-    steps = explain_hypothetical(rng, clip, question, Imagined(Frame(edited.draw(seconds), None), seen(edited, seconds)))
-    return Item(place.name, clip, question, _told(steps))
+    steps = explain_hypothetical(rng, clip, question, GeneratedPicture(Frame(edited.draw(seconds), None), seen(edited, seconds)))
+    return Item(place.name, clip, question, _reasoning(steps))
 
 
-def _told(steps: Sequence[Step]) -> str:
-    """The scripted teacher's reasoning as plain text: what a person who saw the whole clip, or could imagine, might write."""
+def _reasoning(steps: Sequence[Step]) -> str:
+    """The scripted reasoning as plain text: what a person who saw the whole clip might write."""
     words = []
     for step in steps:
         match step:
@@ -129,32 +129,46 @@ def _told(steps: Sequence[Step]) -> str:
 def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # PyAV's own, of a disk that is full, are among them
-        raise StoreError(f"cannot write clips to {folder}: {error.strerror or error}; give a folder with room that can be written") from error
+    except OSError as error:  # includes PyAV's errors, for instance on a full disk
+        raise StoreError(f"cannot write clips to {folder}: {error.strerror or error}; give a writable folder with enough space") from error
 
 
-def records(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
-    """The records that `write` yields, without writing anything."""
+class Record(TypedDict):
+    """One line of `questions.jsonl`."""
+
+    id: str
+    video: str
+    """Relative to the folder."""
+    question: str
+    choices: list[str]
+    answer: str
+    """The text of the right choice."""
+    kind: str
+    asked: str
+    reasoning: str
+    unseen_pair: bool
+    visible_seconds: list[float]
+
+
+def records(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[Record]:
+    """The records of `write`, without writing anything."""
     del folder
     for one in items(split, count, seed, kinds):
-        yield _named(one)
+        yield _record(one)
 
 
-def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[dict[str, Any]]:
-    """Write clips and `questions.jsonl` into a folder, yielding each record; what is already there is kept, so an interrupted call can be repeated.
-
-    A record: id, video (relative to the folder), question, choices, answer (a choice's text), kind, asked, reasoning, unseen_pair, visible_seconds.
-    """
+def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS) -> Iterator[Record]:
+    """Write clips and `questions.jsonl` to a folder and yield each record. Existing clips are kept, so an interrupted call can be repeated."""
     with _writing(folder):
         (folder / CLIPS).mkdir(parents=True, exist_ok=True)
     done = []
     for one in items(split, count, seed, kinds):
-        record = _named(one)
+        record = _record(one)
         path = folder / record["video"]
         if not path.exists():
             unfinished = path.with_name(f".{one.name}.{os.getpid()}.mp4")
             with _writing(folder):
-                unfinished.unlink(missing_ok=True)  # a link of that name would be written through
+                unfinished.unlink(missing_ok=True)  # writing would follow a symbolic link of this name
                 one.clip.write(unfinished)
                 unfinished.replace(path)
         done.append(record)
@@ -167,19 +181,17 @@ def write(folder: Path, split: Split, count: int, seed: int = 0, kinds: Sequence
         unfinished.replace(folder / QUESTIONS)
 
 
-def _named(item: Item) -> dict[str, Any]:
-    # The file's name tells what is in it: a clip that an older version of the world left behind is never taken for this one.
+def _record(item: Item) -> Record:
+    # The file name contains a digest of the content, so that a clip of an older version of the world is never mistaken for this one.
     content = hashlib.sha256(repr(item.clip).encode()).hexdigest()[:10]
-    return {"id": item.name, "video": f"{CLIPS}/{item.name}-{content}.mp4", **_record(item)}
-
-
-def _record(item: Item) -> dict[str, Any]:
     question = item.question
     if isinstance(question, Hypothetical):
         visible = [question.anchors[0], question.anchors[-1]]
     else:
         visible = [question.actor.start, min(question.actor.stop, item.clip.duration_seconds)]
     return {
+        "id": item.name,
+        "video": f"{CLIPS}/{item.name}-{content}.mp4",
         "question": question.text,
         "choices": list(question.choices),
         "answer": question.answer,

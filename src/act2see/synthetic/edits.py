@@ -1,4 +1,4 @@
-"""Edits of a picture of the synthetic world: what the embedded generator learns to make, in words and as the world's own drawing."""
+"""Edits of synthetic pictures, as prompts and as drawings: the training data of the embedded generator."""
 
 import math
 import random
@@ -19,7 +19,7 @@ class Recolour:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One shape in the middle of another place."""
+    """One shape moved to the centre of another place."""
 
     shape: str
     place: str
@@ -27,14 +27,14 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A picture without that shape."""
+    """One shape removed."""
 
     shape: str
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Two shapes, each in the middle of the other's place. The places are where they go to."""
+    """Two shapes swapped. Each place is where the shape moves to."""
 
     shape: str
     place: str
@@ -47,12 +47,12 @@ EDITS: tuple[type[Edit], ...] = (Recolour, Move, Remove, Swap)
 
 
 def shapes_of(edit: Edit) -> tuple[str, ...]:
-    """The shapes that an edit is about: each must be on screen once."""
+    """The shapes that an edit changes; each must be on screen exactly once."""
     return (edit.shape, edit.other) if isinstance(edit, Swap) else (edit.shape,)
 
 
 def prompt_of(edit: Edit, rng: random.Random) -> str:
-    """A description of the edited picture, as an image-to-image model wants it: what is there, not what to do."""
+    """A description of the edited picture, as image-to-image models expect: the target, not an instruction."""
     match edit:
         case Recolour(shape, colour):
             article = "an" if colour[0] in "aeiou" else "a"
@@ -69,7 +69,7 @@ def prompt_of(edit: Edit, rng: random.Random) -> str:
 
 
 def apply(edit: Edit, clip: Clip, seconds: float) -> Clip | None:
-    """The clip that shows the edited picture at that time; None where it cannot be made: a shape is missing or there twice, or there is no room."""
+    """The clip that shows the edited picture at this time; None if a shape is missing or ambiguous, or if there is no room."""
     there = clip.visible(seconds)
     for shape in shapes_of(edit):
         if sum(actor.shape == shape for actor in there) != 1:
@@ -96,12 +96,12 @@ def apply(edit: Edit, clip: Clip, seconds: float) -> Clip | None:
 
 
 def _at(actor: Actor, place: str) -> Actor:
-    """The shape at rest in the middle of a place."""
+    """The shape at rest in the centre of a place."""
     return replace(actor, place=place, target=None, sway=0.0)
 
 
 def random_edit(rng: random.Random, clip: Clip, seconds: float, kind: type[Edit], *, unseen: bool = False) -> Edit | None:
-    """An edit of that kind which changes the picture at that time; None where there is none. `unseen` allows pairs that training never shows."""
+    """A random edit of this kind that changes the picture; None if there is none. `unseen` allows colour-shape pairs that are not in training."""
     there = clip.visible(seconds)
     single = [actor for actor in there if sum(other.shape == actor.shape for other in there) == 1]
     rng.shuffle(single)
@@ -119,7 +119,7 @@ def random_edit(rng: random.Random, clip: Clip, seconds: float, kind: type[Edit]
 
 
 def swap_of(one: Actor, other: Actor, seconds: float) -> Swap:
-    """The two in each other's places."""
+    """The swap of two shapes at their current places."""
     return Swap(one.shape, place_at(other, seconds), other.shape, place_at(one, seconds))
 
 
@@ -129,20 +129,20 @@ def _other_colour(rng: random.Random, actor: Actor, seconds: float, *, unseen: b
 
 
 def absent_shape(rng: random.Random, clip: Clip, seconds: float) -> str:
-    """A shape that is not on screen then."""
+    """A shape that is not on screen at this time."""
     there = {actor.shape for actor in clip.visible(seconds)}
     return rng.choice([shape for shape in SHAPES if shape not in there])
 
 
 def random_prompts(rng: random.Random) -> tuple[Clip, float, list[tuple[Edit, str, Clip]]]:
-    """A picture (a clip and a time), and edits of it: what is changed, its prompt, and the clip that shows the result at that time.
+    """A picture (a clip and a time) and edits of it: each with its prompt and the clip that shows the result at this time.
 
-    Some prompts ask for what is so already, or for what cannot be done because the shape is not there: nothing must change then.
+    Some prompts have no effect, because the picture already matches or the shape is missing: then nothing must change.
     """
     clip = make_scene(rng) if rng.random() < 0.75 else make_clip(rng)
     seconds = rng.uniform(0, clip.duration_seconds - 0.05)
     made: list[tuple[Edit, str, Clip]] = []
-    # What goes elsewhere is the hardest to learn.
+    # Moves are the hardest to learn.
     for kind in rng.choices(EDITS, [2 if kind in (Move, Swap) else 1 for kind in EDITS], k=4):
         edit = random_edit(rng, clip, seconds, kind)
         edited = apply(edit, clip, seconds) if edit is not None else None

@@ -1,6 +1,6 @@
-"""Questions about what never happened: *if the star were on the left, what colour would the rightmost shape be?* The edited picture answers them.
+"""Counterfactual questions: *if the star were on the left, what colour would the rightmost shape be?* The edited picture answers them.
 
-A question has the same answer whichever frame that shows the shapes it speaks of is edited, and another answer in every one of these frames as it is.
+The answer is the same for every frame that shows the question's shapes, once edited, and differs from the answer in each of these frames unedited.
 """
 
 import math
@@ -22,21 +22,21 @@ Seen = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """What colour the outermost shape has."""
+    """The colour of the outermost shape on one side."""
 
     side: Side
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """What colour the shape has that stands nearest to a given one."""
+    """The colour of the shape that is nearest to a given one."""
 
     shape: str
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many shapes of a colour there are."""
+    """The number of shapes of a colour."""
 
     colour: str
 
@@ -45,8 +45,8 @@ Fact = Extreme | Nearest | Count
 
 
 @dataclass(frozen=True, slots=True)
-class Imagined:
-    """A picture that a call brought in a scripted trace, and what it shows."""
+class GeneratedPicture:
+    """A generated picture in a scripted trace, and its contents."""
 
     frame: Frame
     shows: Sequence[Seen]
@@ -54,7 +54,7 @@ class Imagined:
 
 @dataclass(frozen=True, slots=True)
 class Hypothetical:
-    """A multiple-choice question about an edited picture. `anchors` are the seconds of the 3 fps frames that it can be made from."""
+    """A multiple-choice question about an edited picture. `anchors` are the timestamps of the 3 fps frames that can be edited."""
 
     text: str
     fact: Fact
@@ -65,12 +65,12 @@ class Hypothetical:
 
     @property
     def kind(self) -> Literal["hypothetical"]:
-        """As a benchmark reports it."""
+        """The kind in reports."""
         return "hypothetical"
 
     @property
     def asked(self) -> str:
-        """What is asked about the edited picture."""
+        """The type of fact that the question asks for."""
         match self.fact:
             case Extreme():
                 return "colour"
@@ -83,12 +83,12 @@ class Hypothetical:
 
 
 def seen(clip: Clip, seconds: float) -> list[Seen]:
-    """What a picture shows, in reading order."""
+    """The contents of a picture, in reading order."""
     return [(actor.colour_at(seconds), actor.shape, place_at(actor, seconds)) for actor in clip.visible(seconds)]
 
 
 def read(fact: Fact, things: Sequence[Seen]) -> str | None:
-    """The fact as a choice's text; None where it has no one answer."""
+    """The value of a fact, as the text of a choice; None if it is ambiguous."""
     match fact:
         case Count(colour):
             return str(sum(colour == thing[0] for thing in things))
@@ -100,7 +100,7 @@ def read(fact: Fact, things: Sequence[Seen]) -> str | None:
 
 
 def _found(fact: Extreme | Nearest, things: Sequence[Seen]) -> Seen | None:
-    """The one thing with the least number; None where there is none or more than one."""
+    """The thing with the lowest rank; None if there is none or a tie."""
     numbers = [number for number in _numbers(fact, things) if number is not None]
     if not numbers or numbers.count(min(numbers)) > 1:
         return None
@@ -108,7 +108,7 @@ def _found(fact: Extreme | Nearest, things: Sequence[Seen]) -> Seen | None:
 
 
 def _numbers(fact: Fact, things: Sequence[Seen]) -> list[int | None]:
-    """What decides, for each thing: its number among the counted, or how far it is from there (1 to 3); None where it is not meant."""
+    """A rank per thing: its running count, or its distance from the reference (1 to 3); None if it does not take part."""
     match fact:
         case Count(colour):
             return [sum(other[0] == colour for other in things[: place + 1]) if thing[0] == colour else None for place, thing in enumerate(things)]
@@ -136,7 +136,7 @@ _GAPS = sorted({_gap(one, other) for one in PLACES for other in PLACES if one !=
 
 
 def ask_hypothetical(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0)) -> tuple[Clip, Hypothetical]:
-    """A clip and a question about it. What is changed and asked, and how many there are to be counted, are drawn before the clip."""
+    """A clip and a question about it. The kind of edit, the fact and the count are drawn before the clip."""
     drawn = _drawn(rng)
     while True:
         clip = make_scene(rng, unseen=unseen, seconds=seconds)
@@ -146,14 +146,14 @@ def ask_hypothetical(rng: random.Random, *, unseen: bool = False, seconds: tuple
 
 
 def ask_more(rng: random.Random, clip: Clip, tries: int) -> list[Hypothetical]:
-    """Further questions about a clip: as many of `tries` that were drawn without looking at it as can be asked."""
+    """Further questions about a clip: those of `tries` random draws, made independently of the clip, that fit it."""
     asked = (_question(rng, clip, _drawn(rng), unseen=False) for _ in range(tries))
     return [question for question in asked if question is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """What a question shall be about, before there is a clip: what can be asked about a clip would tell what is in it."""
+    """The topic of a question, drawn before the clip: the questions that a clip allows leak information about its content."""
 
     kind: type[Edit]
     about: str
@@ -184,7 +184,7 @@ def _question(rng: random.Random, clip: Clip, drawn: _Drawn, *, unseen: bool) ->
     fact = _fact(rng, clip, moment, edit, drawn.about)
     named = shapes_of(edit)
     anchors = tuple(t for t in times if {actor.shape for actor in clip.visible(t)} >= set(named))
-    # What is removed must be there all the time: a frame without it would answer the question as it is. Places that are swapped must be seen.
+    # A removed shape must be visible throughout: otherwise an unedited frame would answer the question. Swapped places must be visible at 1 fps.
     if (isinstance(edit, Remove) and len(anchors) < len(times)) or (isinstance(edit, Swap) and not any(t in anchors for t in clip.times(INPUT_FPS))):
         return None
     before = {read(fact, seen(clip, t)) for t in anchors}
@@ -194,13 +194,13 @@ def _question(rng: random.Random, clip: Clip, drawn: _Drawn, *, unseen: bool) ->
     if len(after) != 1 or answer is None or answer in before or drawn.count not in (None, answer):
         return None
     if isinstance(edit, Swap) and any(_swapped(clip, edit, t) != edit for t in anchors):
-        return None  # another shape of that name comes later, or one of them elsewhere
+        return None  # one of the shapes moves or is replaced later
     choices = _choices(rng, fact, answer, before, seen(clip, moment))
     return Hypothetical(_premise(rng, edit) + _wording(rng, fact), fact, edit, choices, answer, anchors)
 
 
 def _swapped(clip: Clip, edit: Swap, seconds: float) -> Swap:
-    """The swap of the same two shapes as they stand at that time."""
+    """The swap of the same two shapes at another time."""
     there = {actor.shape: actor for actor in clip.visible(seconds)}
     return swap_of(there[edit.shape], there[edit.other], seconds)
 
@@ -218,7 +218,7 @@ def _fact(rng: random.Random, clip: Clip, seconds: float, edit: Edit, about: str
 
 
 def _choices(rng: random.Random, fact: Fact, answer: str, before: set[str | None], things: Sequence[Seen]) -> tuple[str, ...]:
-    """The answer, what the picture would answer as it is, and then what else is in it, so that leaving out what is not there helps nobody."""
+    """The answer, the answers of the unedited picture, then other values in the picture, so that elimination does not reveal the answer."""
     match fact:
         case Count():
             values, there = [str(number) for number in range(CHOICES)], []
@@ -262,44 +262,44 @@ def _wording(rng: random.Random, fact: Fact) -> str:
             assert_never(fact)
 
 
-# The scripted teacher
+# Scripted reasoning
 
 
-def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical, imagined: Imagined | str | None) -> list[Step]:
-    """Steps that answer the question by an imagined picture: the picture that comes, the error instead of it, or None where nothing can be imagined.
+def explain_hypothetical(rng: random.Random, clip: Clip, question: Hypothetical, generated: GeneratedPicture | str | None) -> list[Step]:
+    """Steps that answer the question. `generated`: the generated picture, the error in its place, or None if there is no generator.
 
-    What the picture shows is read off it and concluded from, also where it is not what was asked for: a picture that is not looked at is worth
-    nothing. Without one the answer is an admitted guess, never the truth, as in `questions.explain`.
+    The conclusion follows the picture's actual contents, even if it does not match the prompt. Without a picture the answer is an admitted guess,
+    never the truth, as in `questions.explain`.
     """
     text = "<think>" + rng.choice(("This is not so in the video.", "This never happened.", "The video does not show this."))
     if isinstance(question.edit, Swap):
         text += _where_they_are(clip, question.edit, question.anchors)
     steps: list[Step] = []
-    if imagined is not None:
+    if generated is not None:
         text += rng.choice((" I have to imagine it.", " I want to see what it would look like.", " I need a picture of it."))
         steps += [Thought(text), Generate(f" {prompt_of(question.edit, rng)} ")]
-        if not isinstance(imagined, str):
-            said = f" {listing(question.fact, imagined.shows)}. {_reading(question.fact, imagined.shows)}"
-            answer = read(question.fact, imagined.shows)
+        if not isinstance(generated, str):
+            said = f" {listing(question.fact, generated.shows)}. {_reading(question.fact, generated.shows)}"
+            answer = read(question.fact, generated.shows)
             assert answer in question.choices
-            return [*steps, Observation(frames=(imagined.frame,)), *conclude(rng, said, answer)]
-        steps.append(Observation(error=imagined))
+            return [*steps, Observation(frames=(generated.frame,)), *conclude(rng, said, answer)]
+        steps.append(Observation(error=generated))
         text = rng.choice((" No picture came back.", " I did not get a picture."))
     text += rng.choice((" I can only guess.", " So I have to guess."))
     return [*steps, *conclude(rng, text, rng.choice(question.choices))]
 
 
 def _where_they_are(clip: Clip, edit: Swap, anchors: Sequence[float]) -> str:
-    """Where the two stand, read off the first frame that shows both."""
+    """The places of the two shapes in the first given frame that shows both."""
     given = next(t for t in clip.times(INPUT_FPS) if t in anchors)
     things = ", ".join(f"{colour} {shape}{'!' if shape in shapes_of(edit) else ''} {place}" for colour, shape, place in seen(clip, given))
     return f" {given:.1f} seconds: {things}. The {edit.shape} is {PLACE_WORDS[edit.other_place]}, the {edit.other} is {PLACE_WORDS[edit.place]}."
 
 
 def listing(fact: Fact, things: Sequence[Seen]) -> str:
-    """What a picture shows, and after each thing what decides: `red! star top 1, blue ring left, red! cross right 2` when red ones are counted.
+    """A picture's contents, with ranks: `red! star top 1, blue ring left, red! cross right 2` when counting red shapes.
 
-    Where something outermost or nearest is asked for, the number says how far each is from there; the answer is then the least number.
+    For `Extreme` and `Nearest`, the number is the distance from the reference, and the lowest number is the answer.
     """
     start = ""
     if isinstance(fact, Nearest):
@@ -321,5 +321,5 @@ def _reading(fact: Fact, things: Sequence[Seen]) -> str:
 
 
 def is_unseen(question: Hypothetical) -> bool:
-    """Whether the edit makes a colour on a shape that training never shows."""
+    """Whether the edit creates a colour-shape pair that never occurs in training."""
     return isinstance(question.edit, Recolour) and (question.edit.colour, question.edit.shape) in UNSEEN_PAIRS

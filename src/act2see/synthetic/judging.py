@@ -1,4 +1,4 @@
-"""What a picture of the synthetic world shows, read from its pixels by drawing all that could be there: the referee of edits."""
+"""Evaluation of edited pictures: reads a synthetic picture's contents by template matching against all shapes and colours."""
 
 from dataclasses import dataclass, replace
 
@@ -17,19 +17,19 @@ Label = tuple[str, str] | None
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What became of an edit."""
+    """The result of evaluating an edit."""
 
     done: bool
-    """All shapes that it is about are as they should be, and where they should be; of a removal, that there is nothing where the shape was."""
+    """All edited shapes have the right shape, colour and place; for a removal, the shape's former place is empty."""
     cleared: bool
-    """Where one of them was and should not be, there is nothing."""
+    """The former places of edited shapes are empty."""
     kept: int
-    """How many of the other shapes are still what they were."""
+    """Number of other shapes that are unchanged."""
     others: int
 
 
 def judge(edit: Edit, before: Clip, after: Clip, seconds: float, picture: Image.Image) -> Judged:
-    """Compare a picture with the edited clip `after`; `before` is the clip as it was. Pictures of another size are scaled to the world's."""
+    """Compare a picture with the edited clip `after`; `before` is the original clip. Pictures of other sizes are resized."""
     image = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     about = shapes_of(edit)
     wanted = after.visible(seconds)
@@ -52,7 +52,7 @@ def _is_near(actor: Actor, others: list[Actor], seconds: float) -> bool:
 
 
 def label_at(image: Image.Image, clip: Clip, actor: Actor, seconds: float) -> Label:
-    """The shape and colour whose drawing at the actor's place and size is nearest to the picture there, or None if the bare ground is."""
+    """The shape and colour whose drawing at the actor's place and size is closest to the picture, or None if the background is."""
     x, y = actor.centre(seconds)
     box = (round(x) - _HALF, round(y) - _HALF, round(x) + _HALF, round(y) + _HALF)
     seen = _pixels(image.crop(box))
@@ -67,7 +67,7 @@ def label_at(image: Image.Image, clip: Clip, actor: Actor, seconds: float) -> La
 
 
 def _pixels(image: Image.Image) -> NDArray[np.float32]:
-    """Slightly blurred: a generator may be a pixel off at an edge."""
+    """Slightly blurred, to tolerate edges that are off by a pixel."""
     return np.asarray(image.filter(ImageFilter.GaussianBlur(2)), np.float32)
 
 

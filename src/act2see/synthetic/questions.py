@@ -1,6 +1,6 @@
-"""Questions about a clip, and a scripted teacher that reasons about them as a person would, in varied words.
+"""Questions about a clip, and scripted, human-like reasoning in varied words.
 
-The wording never tells the kind: `What colour is the star?` is *static* when one of the 1 fps frames shows the star and *transient* when none does.
+The wording does not reveal the kind: `What colour is the star?` is *static* if one of the 1 fps frames shows the star, else *transient*.
 """
 
 import random
@@ -16,7 +16,7 @@ Kind = Literal["static", "transient"]
 
 INPUT_FPS = 1.0
 RETRIEVE_FPS = 3.0
-"""The paper's two rates: what the model is given, and what a look can bring. A transient is on screen in one of the latter, in none of the former."""
+"""The paper's frame rates of the input and of retrieval. A transient shape is on screen at the latter rate, but not at the former."""
 CHOICES = 4
 
 WORDINGS: dict[Asked, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ WORDINGS: dict[Asked, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question about one actor of a clip. `seen` and `could_see` are the seconds at which 1 fps and 3 fps frames show it."""
+    """A multiple-choice question about one actor of a clip. `seen` and `could_see`: timestamps of the 1 fps and 3 fps frames that show it."""
 
     text: str
     asked: Asked
@@ -55,12 +55,12 @@ class Question:
 
     @property
     def kind(self) -> Kind:
-        """Whether the 1 fps frames are enough."""
+        """static if the 1 fps frames suffice, else transient."""
         return "static" if self.seen else "transient"
 
 
 def ask(rng: random.Random, clip: Clip) -> list[Question]:
-    """Every question that has one right answer in the clip, in random order, each in a random wording with random choices."""
+    """All questions with a unique answer, in random order, with random wording and choices."""
     questions = []
     at_input, at_retrieve = clip.times(INPUT_FPS), clip.times(RETRIEVE_FPS)
     for actor in clip.actors:
@@ -99,26 +99,26 @@ def _choices(rng: random.Random, asked: Asked, answer: str) -> tuple[str, ...]:
     return tuple(mixed)
 
 
-# The scripted teacher
+# Scripted reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a call brings in a scripted trace: the frame at `seconds`, or, when that is None, the error."""
+    """The result of a call in a scripted trace: the frame at `seconds`, or an error if that is None."""
 
     seconds: float | None
     error: str | None = None
 
 
 def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[Look] = (), *, can_look: bool = True) -> list[Step]:
-    """Steps that answer the question: from the 1 fps frames where they show it, else by the looks given, else by an admitted guess.
+    """Steps that answer the question: from the 1 fps frames if possible, else from the given looks, else by an admitted guess.
 
-    A look whose frame does not show the asked thing is said to miss, and the next one follows. The guess is a random choice, never the truth:
-    a model must not learn to know what it cannot have seen.
+    If a look's frame does not show the target, the reasoning states so and continues with the next look. The guess is a random choice, never the
+    truth: a model must not learn to assert what it cannot have seen.
     """
     text = wanted(rng, question)
-    # Each frame is put into words first, and the asked word marked where it is written: whether a frame shows the thing is then a match between
-    # two words, which a small model learns; one that had to decide it from the pictures never did.
+    # Each frame is captioned first, with the target word marked: whether a frame shows the target is then a match between two words, which a small
+    # model learns. A model that had to decide this from the pictures alone did not learn it.
     given = clip.times(INPUT_FPS)
     if question.seen:
         first = question.seen[0]
@@ -144,18 +144,18 @@ def explain(rng: random.Random, clip: Clip, question: Question, looks: Sequence[
 
 
 def wanted(rng: random.Random, question: Question) -> str:
-    """How the reasoning begins: with what is looked for, marked as it will be where it is found, so that finding is repeating what stood before."""
+    """The first sentence: the target, marked as in the captions, which reduces finding it to copying."""
     thing = f"the {question.actor.shape}!" if question.asked != "shape" else f"something {question.actor.colour}!"
     return "<think>" + rng.choice(("I look for {0}", "The question is about {0}", "I need to find {0}", "Let me find {0}")).format(thing)
 
 
 def _read(clip: Clip, question: Question, seconds: Sequence[float]) -> str:
-    """What each frame shows, what is asked for marked: ` 0.0 seconds: blue ring left; 1.0 seconds: red star! top.`"""
+    """Captions of the frames, with the target marked: ` 0.0 seconds: blue ring left; 1.0 seconds: red star! top.`"""
     return f" {describe(clip, seconds, question)}."
 
 
 def query_for(rng: random.Random, question: Question) -> str:
-    """What the teacher asks the retriever for: the thing, never the answer."""
+    """The query to the retriever: the target, never the answer."""
     if question.asked == "shape":
         return rng.choice(("something {0}", "the {0} thing", "a {0} shape", "the {0} shape")).format(question.actor.colour)
     return rng.choice(("the {0}", "a {0}", "the {0} appears", "a frame with the {0}")).format(question.actor.shape)
@@ -175,13 +175,13 @@ def conclude(rng: random.Random, text: str, answer: str) -> list[Step]:
     return [Thought(text + end + "</think>"), Answer(f" {answer}")]
 
 
-# Captions: the dense supervision that teaches seeing
+# Captions: dense supervision for visual perception
 
 
 def describe(clip: Clip, seconds: Sequence[float], question: Question | None = None) -> str:
-    """What each frame shows, a clause a frame: `0.0 seconds: red star top, blue ring left; 1.0 seconds: nothing`.
+    """One clause per frame: `0.0 seconds: red star top, blue ring left; 1.0 seconds: nothing`.
 
-    With a question, the word in it that is asked about is marked where it stands: `red star! top`.
+    With a question, its target word is marked: `red star! top`.
     """
     return "; ".join(f"{t:.1f} seconds: {_listing(clip, t, question)}" for t in seconds)
 

@@ -1,7 +1,7 @@
-"""Whether pictures are of the synthetic world, read from plain pixels: what the embedded models know, told from everything else.
+"""Detection of synthetic pictures by their pixels: separates the domain of the embedded models from everything else.
 
-The world's ground is dark and lit from one side: each channel is a base of its own plus the same plane, which rises by exactly 24 levels across the
-picture (`world.Clip`). On it lie flat shapes in eight colours. Photographs, screens, slides and other drawings fail at the first of the two.
+The background is dark and lit from one side: each channel is a base level plus the same linear gradient, which rises by exactly 24 levels across
+the picture (`world.Clip`). On it are flat shapes in eight colours. Photographs, screens, slides and other drawings fail the background test.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ from PIL import Image
 from act2see.synthetic.world import COLOURS
 
 SAMPLED = 5
-"""At most so many frames of a video are looked at, evenly chosen."""
+"""Maximum number of frames to test per video, evenly spaced."""
 AGREEING = 0.75
-"""At least this share of them must be of the world: a lossy encoder may spoil one."""
+"""Minimum share of them that must pass: lossy compression may spoil one."""
 
 _SIDE = 48
 _DARK = 118
-"""A pixel whose channels are all below it belongs to the ground (at most 70 + 17 and noise); every colour of a shape has a channel of 175 or more."""
+"""Pixels with all channels below this are background (at most 70 + 17, plus noise); every shape colour has a channel of at least 175."""
 _LEAST_GROUND = 0.68
-"""Five shapes of the largest size cover a fifth of a picture, and their softened edges another tenth."""
+"""Five shapes of the largest size cover a fifth of a picture, their soft edges another tenth."""
 _BASE = (20 - 8, 70 + 8)
 _RISE = (24 - 7.5, 24 + 5)
-"""A low quality takes up to a quarter of the rise away, and adds none."""
+"""Strong compression reduces the rise by up to a quarter, and never increases it."""
 _TINT = 8.0
-"""By how much the plane of one channel may differ from the mean of the three, in levels across the picture."""
+"""Maximum difference between one channel's gradient and the mean of the three, in levels across the picture."""
 _ROUGHNESS = 6.0
-"""Root mean square about the plane, in levels: the world's noise of 2 all but vanishes in a picture of 48 x 48."""
+"""Maximum RMS deviation from the plane, in levels: noise of 2 nearly vanishes at 48 x 48 pixels."""
 _COLOUR_DISTANCE = 48.0
 _COLOURED = 0.65
 _PALETTE = np.array(list(COLOURS.values()), np.float32)
@@ -38,24 +38,24 @@ _PALETTE = np.array(list(COLOURS.values()), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is measured of a picture. Levels are of 0-255; what could not be measured is not a number."""
+    """Measurements of a picture. Levels are 0-255; NaN if not measurable."""
 
     ground: float
     """Share of dark pixels."""
     base: tuple[float, float]
-    """The darkest and the brightest channel of the ground in the middle of the picture."""
+    """The darkest and the brightest channel of the background at the centre of the picture."""
     rise: float
-    """How far the ground's light rises across the picture."""
+    """The rise of the background gradient across the picture."""
     tint: float
-    """The largest difference between one channel's plane and the mean plane."""
+    """The largest difference between one channel's gradient and the mean gradient."""
     roughness: float
-    """Root mean square about the plane."""
+    """RMS deviation from the plane."""
     coloured: float
-    """Share of the pixels inside shapes that have one of the world's colours; 1 where there is no shape."""
+    """Share of pixels inside shapes that have one of the world's colours; 1 without shapes."""
 
     @property
     def is_of_the_world(self) -> bool:
-        """Whether all of it is as in the world."""
+        """Whether all measurements match the synthetic world."""
         return (
             self.ground >= _LEAST_GROUND
             and self.base[0] >= _BASE[0]
@@ -68,7 +68,7 @@ class Reading:
 
 
 def is_of_the_world(pictures: Sequence[Image.Image]) -> bool:
-    """Whether a video's pictures are of the synthetic world; False for none at all. Takes about a millisecond for each of `SAMPLED` small ones."""
+    """Whether a video's pictures are synthetic; False for no pictures. Takes about a millisecond for each of `SAMPLED` small pictures."""
     if not pictures:
         return False
     count = min(SAMPLED, len(pictures))
@@ -77,7 +77,7 @@ def is_of_the_world(pictures: Sequence[Image.Image]) -> bool:
 
 
 def read(picture: Image.Image) -> Reading:
-    """The measurements of a picture of any size and mode."""
+    """Measure a picture of any size and mode."""
     small = picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small, np.float32)
     is_dark = pixels.max(axis=2) < _DARK
@@ -101,20 +101,20 @@ def read(picture: Image.Image) -> Reading:
 
 @lru_cache(maxsize=1)
 def _places() -> NDArray[np.float32]:
-    """One, x and y of each pixel, x and y from -0.5 to 0.5: (pixels, 3)."""
+    """Design matrix of the plane fit: 1, x and y of each pixel, with x and y in [-0.5, 0.5]; (pixels, 3)."""
     line = np.linspace(-0.5, 0.5, _SIDE, dtype=np.float32)
     y, x = np.meshgrid(line, line, indexing="ij")
     return np.stack([np.ones_like(x), x, y], axis=-1).reshape(-1, 3)
 
 
 def _fitted(places: NDArray[np.float32], levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """The plane of each channel (3 coefficients, 3 channels), and the root mean square about it."""
+    """Fit a plane to each channel: (3 coefficients, 3 channels), and the RMS deviation."""
     planes = np.linalg.solve(places.T @ places, places.T @ levels)
     return planes, float(np.sqrt(np.square(levels - places @ planes).mean()))
 
 
 def _shrunk(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask without its pixels that touch others: edges are mixtures."""
+    """Erode a mask by one pixel: edge pixels mix two colours."""
     inner = mask.copy()
     inner[1:] &= mask[:-1]
     inner[:-1] &= mask[1:]

@@ -1,4 +1,4 @@
-"""The synthetic world: coloured shapes that stay, wander, cross, change colour and flash, drawn at any time and written as real mp4 files."""
+"""The synthetic world: clips of coloured shapes that stay, drift, cross, change colour and flash; drawn at any time, written as mp4 files."""
 
 import math
 import random
@@ -26,20 +26,20 @@ COLOURS = {
     "white": (245, 245, 245),
 }
 NAMELESS = "nameless"
-"""The colour of a shape whose `tint` is none of `COLOURS`: only for training, no question asks for it."""
+"""The colour of a shape with a `tint` outside `COLOURS`: for training only, never the subject of a question."""
 PLACES = {"top": (128, 48), "left": (48, 128), "middle": (128, 128), "right": (208, 128), "bottom": (128, 208)}
-"""Where a shape can be, with the centre of the place in pixels, in reading order."""
+"""The places of shapes, with their centres in pixels, in reading order."""
 UNSEEN_PAIRS = frozenset({("red", "ring"), ("yellow", "circle"), ("green", "star"), ("blue", "triangle"), ("purple", "square"), ("white", "cross")})
-"""Colour and shape that never stand together in training, so that a held-out question can ask for them."""
+"""Colour-shape pairs that never occur in training, to test generalisation with held-out questions."""
 
 PLACE_WORDS = {"top": "at the top", "left": "on the left", "middle": "in the middle", "right": "on the right", "bottom": "at the bottom"}
 ROOM = 62.0
-"""The least distance between two centres in pixels: shapes are at most 58 wide."""
+"""Minimum distance between two centres in pixels; shapes are at most 58 pixels wide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One shape. It is there from `start` to `stop` seconds, half open."""
+    """One shape, on screen during [start, stop) seconds."""
 
     shape: str
     colour: str
@@ -48,14 +48,14 @@ class Actor:
     start: float
     stop: float
     target: str | None = None
-    """The place that it crosses to over its whole life; None: it only wanders about its own."""
+    """The place that it moves to over its lifetime; None: it only drifts around its own place."""
     phase: float = 0.0
     later_colour: str | None = None
     change_seconds: float = math.inf
     tint: tuple[int, int, int] | None = None
-    """Its RGB where the colour is `NAMELESS`."""
+    """RGB of a `NAMELESS` colour."""
     sway: float = 8.0
-    """How far it wanders about its place in pixels."""
+    """Amplitude of the drift in pixels."""
 
     def is_there(self, seconds: float) -> bool:
         """Whether it is on screen."""
@@ -79,7 +79,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that can be drawn at any time; the same clip always gives the same pixels."""
+    """A clip that can be drawn at any time, deterministically."""
 
     duration_seconds: float
     actors: tuple[Actor, ...]
@@ -99,7 +99,7 @@ class Clip:
         tilt = noise.uniform(0, 2 * math.pi)
         light = math.cos(tilt) * slope[None, :] + math.sin(tilt) * slope[:, None] + 2 * noise.standard_normal((SIZE, SIZE), np.float32)
         pixels = np.empty((SIZE, SIZE, 3), np.uint8)
-        for channel, base in enumerate(self.background):  # one at a time: half the time of all three
+        for channel, base in enumerate(self.background):  # channel by channel: twice as fast as all three at once
             pixels[..., channel] = (light + np.float32(base)).clip(0, 255)
         return Image.fromarray(pixels)
 
@@ -112,14 +112,14 @@ class Clip:
         return image
 
     def times(self, fps: float) -> list[float]:
-        """The times in seconds of the frames that sampling at `fps` gives: what is on screen at 0, 1/fps, 2/fps, …"""
+        """Timestamps in seconds of the frames sampled at `fps`: those on screen at 0, 1/fps, 2/fps, …"""
         frames = round(self.duration_seconds * FRAME_RATE)
         indices = (math.floor(k * FRAME_RATE / fps + 1e-9) for k in range(math.ceil(frames * fps / FRAME_RATE - 1e-9)))
         return [index / FRAME_RATE for index in dict.fromkeys(indices)]
 
     def write(self, path: Path) -> None:
-        """Write the clip as H.264 in mp4, 24 frames a second."""
-        import av  # here, so that drawing for training needs no codec
+        """Write the clip as H.264 in mp4, at 24 frames per second."""
+        import av  # imported here: drawing for training does not need a codec
 
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=FRAME_RATE, options={"crf": "18", "preset": "veryfast", "threads": "1"})
@@ -132,7 +132,7 @@ class Clip:
 
 
 def draw_shape(pen: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
-    """Draw one shape about a centre, in pixels."""
+    """Draw one shape around a centre, in pixels."""
     r = radius
     match shape:
         case "circle":
@@ -152,7 +152,7 @@ def draw_shape(pen: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius:
             pen.rectangle((x - s, y - w, x + s, y + w), fill=colour)
             pen.rectangle((x - w, y - s, x + w, y + s), fill=colour)
         case _:
-            raise ValueError(f"no shape {shape!r}; allowed: {', '.join(SHAPES)}")
+            raise ValueError(f"unknown shape {shape!r}; allowed: {', '.join(SHAPES)}")
 
 
 def _around(x: float, y: float, points: Iterable[tuple[float, float]], radius: float) -> list[tuple[float, float]]:
@@ -160,25 +160,25 @@ def _around(x: float, y: float, points: Iterable[tuple[float, float]], radius: f
 
 
 def place_at(actor: Actor, seconds: float) -> str:
-    """The place that a shape is nearest to at that time."""
+    """The place nearest to a shape at a time in seconds."""
     return min(PLACES, key=lambda place: math.dist(PLACES[place], actor.centre(seconds)))
 
 
-# Making clips
+# Random clips
 
 
 def colour_for(rng: random.Random, shape: str, *, unseen: bool, avoid: Sequence[str] = ()) -> str:
-    """A colour for a shape. `unseen` allows the pairs that training never shows."""
+    """A random colour for a shape. `unseen` allows `UNSEEN_PAIRS`."""
     allowed = [c for c in COLOURS if c not in avoid and (unseen or (c, shape) not in UNSEEN_PAIRS)]
     return rng.choice(allowed)
 
 
 def make_clip(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0), busy: bool = False) -> Clip:
-    """A random clip: up to three shapes that last and one to two that are there for 0.2-0.6 s.
+    """A random clip: up to three lasting shapes and one to two that flash for 0.2-0.6 s.
 
-    `seconds` bounds the duration; `unseen` allows the colour-shape pairs that training never shows. Shapes and colours may stand in a clip
-    several times: were they all different, a question could be answered by leaving out what is seen. `busy` gives many shapes that come and go
-    instead, none of them askable as a rule: only for training to tell the frames of a clip apart.
+    `seconds` bounds the duration; `unseen` allows `UNSEEN_PAIRS`. Shapes and colours may repeat within a clip: if all differed, questions could be
+    answered by elimination. `busy` produces many short-lived shapes instead, mostly without answerable questions: for training the model to
+    distinguish the frames of a clip.
     """
     duration = math.floor(rng.uniform(*seconds) * FRAME_RATE) / FRAME_RATE
     actors: list[Actor] = []
@@ -196,9 +196,9 @@ def make_clip(rng: random.Random, *, unseen: bool = False, seconds: tuple[float,
 
 
 def make_scene(rng: random.Random, *, unseen: bool = False, seconds: tuple[float, float] = (4.0, 12.0)) -> Clip:
-    """A random clip for questions about what is not: three or four shapes that stay in their places, most of them all the time, in few colours.
+    """A random clip for counterfactual questions: three or four static shapes in few colours, most of them visible throughout.
 
-    Up to one more flashes. Parameters as for `make_clip`.
+    At most one more shape flashes. For the parameters see `make_clip`.
     """
     duration = math.floor(rng.uniform(*seconds) * FRAME_RATE) / FRAME_RATE
     actors: list[Actor] = []
@@ -214,7 +214,7 @@ def make_scene(rng: random.Random, *, unseen: bool = False, seconds: tuple[float
 
 
 def _lasting(rng: random.Random, duration: float) -> tuple[float, float]:
-    """When a lasting shape is there: all the time, or for a part of it."""
+    """Start and stop of a lasting shape: the whole clip or a part of it."""
     if rng.random() < 0.45:
         return 0.0, duration + 1
     length = rng.uniform(0.7, max(0.8, 0.7 * duration))
@@ -223,7 +223,7 @@ def _lasting(rng: random.Random, duration: float) -> tuple[float, float]:
 
 
 def _place(rng: random.Random, actors: list[Actor], start: float, stop: float, *, unseen: bool, moves: bool, palette: Sequence[str] = ()) -> None:
-    """Add a shape where it meets nobody, in one of the palette's colours if it may have one; leave it out when twenty tries find no room."""
+    """Add a shape without collisions, preferably in a colour of the palette; skip it if twenty tries find no room."""
     for _ in range(20):
         shape = rng.choice(SHAPES)
         among = [colour for colour in palette if unseen or (colour, shape) not in UNSEEN_PAIRS]

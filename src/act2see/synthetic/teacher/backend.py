@@ -1,7 +1,7 @@
-"""A scripted teacher of the synthetic world with known faults: what training data are built from where every filter is measured against the truth.
+"""A scripted teacher for the synthetic world with known faults, to measure data filters against ground truth.
 
-It sees what the frames show, because it knows the clip, and makes the faults of a real teacher at rates that are set. Which fault an attempt has is
-drawn from its name, so that it can be told afterwards: `ScriptedTeacher.fault_of`.
+It knows the clip, so it sees what the frames show, and makes a real teacher's faults at configurable rates. An attempt's fault is a deterministic
+function of its name, see `ScriptedTeacher.fault_of`.
 """
 
 import math
@@ -9,9 +9,9 @@ import random
 import re
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Generator as Yields
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Protocol, cast
 
 from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError
@@ -25,98 +25,102 @@ __all__ = ["BOTH", "DEFAULT_RATES", "Broken", "ErrorRates", "Fault", "ScriptedTe
 
 BOTH: tuple[chat.Tool, ...] = ("retrieve", "generate")
 SECONDS_PER_DECODING = 0.001
-"""Made up, so that the same attempt always costs the same."""
+"""A fixed value, so that costs are deterministic."""
 
 _ATTEMPT = re.compile(r"(.*?)(?:#[0-9]+)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRates:
-    """The share of the attempts that have each fault, among those that can have it; all others have none. Not in the paper; our choice.
+    """The probability of each fault, among the attempts that can have it; all other attempts are correct. Not in the paper; our choice.
 
-    `needless_call` takes a question that the 1 fps frames answer; `bad_query`, `early_answer` and `useless_call` one that they do not. The rest can
-    happen to any. Raises `ConfigError` for what is no share, or adds up to more than all.
+    `needless_call` only applies to questions that the 1 fps frames answer; `bad_query`, `early_answer` and `useless_call` only to all others. The
+    remaining faults apply to any question. Raises `ConfigError` for values outside 0-1 and for a sum above 1.
     """
 
     wrong_perception: float = 0.06
-    """Another colour, shape, place or number is read off the decisive frame, and answered."""
+    """Misreads colour, shape, place or number in the decisive frame, and answers accordingly."""
     needless_call: float = 0.06
-    """A call for what the given frames show already; the answer is right."""
+    """Calls for something that the given frames already show; the answer is right."""
     bad_query: float = 0.06
-    """A call for something else."""
+    """Calls for something else."""
     wrong_answer: float = 0.06
-    """Another choice is answered than the reasoning concludes, and not the right one."""
+    """Answers a wrong choice that contradicts the reasoning's conclusion."""
     broken_format: float = 0.06
     """One of `Broken`."""
     early_answer: float = 0.06
-    """The right answer is concluded before the call that is to bring it."""
+    """Concludes the right answer before the call that would provide the evidence."""
     useless_call: float = 0.06
-    """Nothing after the call speaks of what it brought; the answer is right."""
+    """Ignores the result of the call; the answer is right."""
     leak: float = 0.06
-    """A run of the person's reasoning, or a mention of it, stands in for a conclusion; the answer is right."""
+    """Quotes or mentions the human reasoning instead of drawing a conclusion; the answer is right."""
     off_topic: float = 0.06
-    """The answer is right, and the reasoning is about the weather. Nothing is called."""
+    """Reasons about the weather, without calls; the answer is right."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            rate = getattr(self, field.name)
+        for name, rate in asdict(self).items():
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not (math.isfinite(rate) and 0 <= rate <= 1):
-                raise ConfigError(f"{field.name} {rate!r} is no rate: give a number from 0 to 1")
-        if (total := math.fsum(astuple(self))) > 1 + 1e-9:
-            raise ConfigError(f"the rates add up to {total:g}: an attempt has one fault at most, so let them add up to 1 or less")
+                raise ConfigError(f"{name} is {rate!r}; it must be a number from 0 to 1")
+        if (total := math.fsum(asdict(self).values())) > 1 + 1e-9:
+            raise ConfigError(f"the rates add up to {total:g}; an attempt has at most one fault, so the sum must be at most 1")
 
 
 DEFAULT_RATES = ErrorRates()
 
 
-class ScriptedTeacher:
-    """Reasons about the synthetic data set's questions as a backend. Without state: all that it says follows from the trace, and from its seed.
+class _HasSeed(Protocol):
+    @property
+    def seed(self) -> int | None: ...
 
-    A trace's id is the item's name, `train-0-00012`, or that of an attempt at it, `train-0-00012#3`.
+
+class ScriptedTeacher:
+    """A backend for the synthetic data set's questions. Stateless: its output depends on the trace and the seed only.
+
+    A trace's id is an item's name, `train-0-00012`, or that of an attempt, `train-0-00012#3`.
     """
 
     concurrent = True
 
-    def __init__(self, config: object = None, *, rates: ErrorRates = DEFAULT_RATES, seed: int | None = None) -> None:
-        """`config` is what a third party's backend is made from; of it the seed is read where none is given here."""
+    def __init__(self, config: _HasSeed | None = None, *, rates: ErrorRates = DEFAULT_RATES, seed: int | None = None) -> None:
+        """`config` is the config of third-party backends; only its seed is used, unless `seed` is given."""
         self.rates = rates
-        self.seed: int = (getattr(config, "seed", None) or 0) if seed is None else seed
+        if seed is None:
+            seed = config.seed if config else None
+        self.seed: int = seed or 0
 
     @property
     def made_with(self) -> Mapping[str, str]:
-        """That no model wrote this, and the rates and the seed by which it errs."""
-        rates = ", ".join(f"{field.name} {getattr(self.rates, field.name):g}" for field in fields(self.rates))
+        """Identifies the scripted teacher, its fault rates and its seed."""
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in asdict(self.rates).items())
         return {"backend": "scripted teacher", "model": "scripted", "rendering": "none", "error_rates": rates, "seed": str(self.seed)}
 
     def fault_of(self, trace_id: str, tools: Collection[chat.Tool] = BOTH) -> Fault:
-        """The fault that this attempt has, where it is given the frames at 1 fps and told of these tools. Raises `BackendError`.
+        """The fault of an attempt with the 1 fps frames and these tools. Raises `BackendError`.
 
-        A fault that cannot happen to such a question is none. Without a fault, an attempt whose look brings nothing ends as an admitted guess.
+        "none" if the drawn fault does not apply to the question. Without a fault, an attempt whose look fails ends in an admitted guess.
         """
         kind = _place(_name_in(trace_id)).kind
         draw = random.Random(f"{self.seed} {trace_id} fault").random()
-        for field in fields(self.rates):
-            draw -= getattr(self.rates, field.name)
+        for name, rate in asdict(self.rates).items():
+            draw -= rate
             if draw < 0:
-                fault = cast("Fault", field.name)
+                fault = cast("Fault", name)
                 return fault if _can_have(fault, kind, tools) else "none"
         return "none"
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
-        """What is left of the turn that follows the trace's last observation. Tokens are counted as words.
+        """The rest of the turn after the trace's last observation. Token counts are word counts.
 
-        Raises `BackendError` for a question that is none of the data set's, and for a turn that was begun in other words.
+        Raises `BackendError` for questions outside the data set and for turns that start differently.
         """
         asked = _item(_name_in(trace.id))
         if trace.question != asked.question.text or sorted(trace.choices) != sorted(asked.question.choices):
-            raise BackendError(
-                f"trace {trace.id!r} asks something else than the synthetic question of that name: the scripted teacher knows no other"
-            )
+            raise BackendError(f"trace {trace.id!r} differs from the synthetic question of this name: the scripted teacher supports no others")
         whole = turn(Attempt(trace, tuple(tools), asked, self.fault_of(trace.id, tools), self.seed))
         pieces = chat.render(trace.steps)
         begun = pieces[-1] if pieces and isinstance(pieces[-1], str) else ""
         if not whole.startswith(begun):
-            raise BackendError(f"trace {trace.id!r} was begun by another teacher, or with another seed or other rates: start it again")
+            raise BackendError(f"trace {trace.id!r} was started by another teacher, or with another seed or other rates: start it anew")
         text = whole.removeprefix(begun)
         if text:
             yield text
@@ -139,21 +143,21 @@ def _can_have(fault: Fault, kind: Kind, tools: Collection[chat.Tool]) -> bool:
 
 
 def _name_in(trace_id: str) -> str:
-    """The item's name, without the attempt's number."""
+    """The item's name without the attempt number."""
     match = _ATTEMPT.fullmatch(trace_id)
     assert match is not None  # it takes any text
     return match[1]
 
 
 def _place(name: str) -> Place:
-    """Where the item of that name stands. Raises `BackendError`."""
+    """The place of an item by name. Raises `BackendError`."""
     place = Place.of(name)
     if place is None:
-        raise BackendError(f"the scripted teacher knows no question {name[:80]!r}: it knows the synthetic data set's, such as train-0-00012")
+        raise BackendError(f"the scripted teacher has no question {name[:80]!r}: it supports the synthetic data set's, such as train-0-00012")
     return place
 
 
 @lru_cache(maxsize=256)
 def _item(name: str) -> Item:
-    """The item of that name. Raises `BackendError`."""
+    """An item by name. Raises `BackendError`."""
     return item(_place(name))

@@ -1,4 +1,4 @@
-"""What the scripted teacher writes: what it sees in the frames, when it calls, and how each of its faults comes out."""
+"""The scripted teacher's turns: its reading of the frames, its calls, and the effect of each fault."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ from act2see.core import chat
 from act2see.core.trace import Frame, Observation, Thought, Trace
 from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.edits import Recolour, apply, prompt_of, shapes_of
-from act2see.synthetic.hypothetical import Count, Hypothetical, Seen, read, seen
+from act2see.synthetic.hypothetical import Count, Hypothetical, Nearest, Seen, read, seen
 from act2see.synthetic.questions import Question
 from act2see.synthetic.teacher import words
 from act2see.synthetic.world import COLOURS, FRAME_RATE, PLACES, SHAPES, place_at
@@ -28,16 +28,16 @@ Fault = Literal[
     "off_topic",
 ]
 Broken = Literal["open_think", "own_frame", "no_answer", "tags_in_call", "open_call"]
-"""How a format is broken: no `</think>`, a `<frame>` of its own, no answer, tags inside a call, a call that is never closed."""
+"""Format faults: no `</think>`, a self-written `<frame>`, no answer, tags inside a call, an unclosed call."""
 
 LOOKS_AGAIN: tuple[Fault, ...] = ("none", "wrong_answer", "broken_format")
-"""The faults with which every second miss is followed by another look; of an imagined picture there is never another. All else is concluded."""
+"""With these faults, half of all misses lead to another retrieval (never to another generation); in all other cases the teacher concludes."""
 MAX_CALLS = 2
-"""After as many it admits that it has not seen it."""
+"""After this many calls, the teacher admits a guess."""
 
 
 def tool_for(kind: Kind) -> chat.Tool:
-    """What a question of that kind is looked at with."""
+    """The tool for a kind of question."""
     return "generate" if kind == "hypothetical" else "retrieve"
 
 
@@ -46,7 +46,7 @@ def tool_for(kind: Kind) -> chat.Tool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trace so far, and what its teacher knows and will do."""
+    """The trace so far, the teacher's knowledge and its fault."""
 
     trace: Trace
     tools: tuple[chat.Tool, ...]
@@ -55,36 +55,36 @@ class Attempt:
     seed: int
 
     def rng(self, what: object) -> random.Random:
-        """Random numbers for one purpose: the same whenever the trace is gone on with."""
+        """A random number generator per purpose; deterministic when a trace is resumed."""
         return random.Random(f"{self.seed} {self.trace.id} {what}")
 
     @property
-    def question(self) -> words.Asking:
-        """What is asked, with its answer."""
+    def question(self) -> words.AnyQuestion:
+        """The question with its answer."""
         return self.item.question
 
     @property
     def observations(self) -> list[Observation]:
-        """What the calls brought so far, errors included."""
+        """The observations so far, errors included."""
         return list(self.trace.observations)
 
     @property
     def calls(self) -> int:
-        """How many there were, whatever came of them."""
+        """The number of calls so far, failed ones included."""
         return len(self.trace.calls)
 
     @property
     def can_call(self) -> bool:
-        """Whether there is the tool that the question is looked at with."""
+        """Whether the tool for this kind of question is available."""
         return tool_for(self.question.kind) in self.tools
 
     def wrong_choice(self, *but: str) -> str:
-        """A choice that is neither right nor one of these."""
+        """A random wrong choice other than these."""
         return self.rng("wrong").choice([choice for choice in self.trace.choices if choice not in (self.question.answer, *but)])
 
     @property
     def broken(self) -> Broken | None:
-        """How the format is broken, if it is."""
+        """The format fault, if any."""
         if self.fault != "broken_format":
             return None
         kinds: tuple[Broken, ...] = ("open_think", "own_frame", "no_answer")
@@ -95,14 +95,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was said of some frames, and what they answer; None where they do not show it."""
+    """The description of some frames, and the answer that they give; None if they do not show it."""
 
     said: str
     value: str | None
 
 
 def turn(attempt: Attempt) -> str:
-    """All that is written after the last observation, up to a closing tag or to the end."""
+    """The text after the last observation, up to a closing tag or to the end."""
     observations, steps = attempt.observations, attempt.trace.steps
     rng = attempt.rng(f"turn {len(observations)}")
     if attempt.fault == "off_topic":
@@ -110,7 +110,7 @@ def turn(attempt: Attempt) -> str:
     if not observations:
         return "<think>" + _begin(attempt, rng)
     before = next((step for step, after in itertools.pairwise(steps) if after is observations[-1]), None)
-    if isinstance(before, Thought):  # what it wrote was no call
+    if isinstance(before, Thought):  # the previous call was malformed
         value = _given(attempt, rng).value
         if value is None and attempt.can_call:
             return words.malformed(rng) + words.wish(rng, attempt.question) + _call(attempt, rng)
@@ -119,7 +119,7 @@ def turn(attempt: Attempt) -> str:
 
 
 def _begin(attempt: Attempt, rng: random.Random) -> str:
-    """The first turn: what the given frames show, and then a call or the end."""
+    """The first turn: a description of the given frames, then a call or the answer."""
     question, given = attempt.question, _given(attempt, rng)
     text = words.opening(rng, question) + given.said
     if attempt.broken == "own_frame":
@@ -148,7 +148,7 @@ def _go_on(attempt: Attempt, rng: random.Random, observation: Observation) -> st
     if attempt.fault == "useless_call":
         return f"{rng.choice(words.BLAND)}</think><answer> {attempt.question.answer}</answer>"
     if observation.frames:
-        found = _brought(attempt, rng, observation.frames)
+        found = _read_frames(attempt, rng, observation.frames)
         may_look = isinstance(attempt.question, Question) and attempt.fault in LOOKS_AGAIN and attempt.calls < MAX_CALLS
         if found.value is None and may_look and rng.random() < 0.5:
             return found.said + words.wish(rng, attempt.question) + _call(attempt, rng)
@@ -166,10 +166,10 @@ def _call(attempt: Attempt, rng: random.Random) -> str:
 
 
 def _bad_query(attempt: Attempt) -> str:
-    """The wish for something else, rather for what is there, but never together with the asked thing: its frame then misses."""
+    """A query for something else, preferably something that exists, but never together with the target: its frame is a miss."""
     question, clip, rng = attempt.question, attempt.item.clip, attempt.rng("bad query")
     if isinstance(question, Hypothetical):
-        named = {*shapes_of(question.edit), getattr(question.fact, "shape", None)}
+        named = {*shapes_of(question.edit), question.fact.shape if isinstance(question.fact, Nearest) else None}
         there = seen(clip, question.anchors[0])
         shape = rng.choice([thing[1] for thing in there if thing[1] not in named] or [shape for shape in SHAPES if shape not in named])
         return prompt_of(Recolour(shape, rng.choice([colour for colour in COLOURS if all(colour != thing[0] for thing in there)])), rng)
@@ -190,7 +190,7 @@ def _end(attempt: Attempt, rng: random.Random, found: _Read) -> str:
         value = question.answer
     elif fault == "wrong_perception":
         value = attempt.wrong_choice()
-        if found.value is None:  # there was nothing to misread, so it claims to have seen it
+        if found.value is None:  # nothing to misread: it invents an observation
             text += f" And yet I am sure to have seen {words.picture([_invented(attempt)])}."
     concluded = rng.choice(attempt.trace.choices) if value is None else value
     if fault == "leak":
@@ -209,37 +209,37 @@ def _end(attempt: Attempt, rng: random.Random, found: _Read) -> str:
 
 
 def _times(frames: Sequence[Frame]) -> list[float]:
-    """The frames' times, each as the clip has it: a container rounds them."""
+    """The frames' timestamps, snapped to the clip's frame rate: containers round them."""
     return [round(frame.seconds * FRAME_RATE) / FRAME_RATE for frame in frames if frame.seconds is not None]
 
 
 def _given(attempt: Attempt, rng: random.Random) -> _Read:
-    """What the initial frames show: up to the first that answers, or one in which a hypothetical question's shapes are."""
+    """The reading of the initial frames: up to the first that answers; for a hypothetical question, the first that shows its shapes."""
     question, clip = attempt.question, attempt.item.clip
     times = _times(attempt.trace.frames)
     if isinstance(question, Hypothetical):
         whole = [t for t in times if apply(question.edit, clip, t) is not None] or times
-        return _Read(words.told(rng, [(t, tuple(seen(clip, t))) for t in whole[:1]]), None)
+        return _Read(words.frames(rng, [(t, tuple(seen(clip, t))) for t in whole[:1]]), None)
     sight = next((number for number, t in enumerate(times) if question.actor.is_there(t)), None)
     read_times = times if sight is None else times[: sight + 1]
-    said = words.told(rng, [(t, _seen(attempt, question, t)) for t in read_times])
+    said = words.frames(rng, [(t, _seen(attempt, question, t)) for t in read_times])
     return _Read(said + words.unseen(rng, question), None) if sight is None else _Read(said, question.answer)
 
 
-def _brought(attempt: Attempt, rng: random.Random, frames: Sequence[Frame]) -> _Read:
-    """What a call brought."""
+def _read_frames(attempt: Attempt, rng: random.Random, frames: Sequence[Frame]) -> _Read:
+    """The reading of a call's frames."""
     question = attempt.question
     if isinstance(question, Hypothetical):
-        return _imagined(attempt, rng, question, frames[0])
+        return _read_generated(attempt, rng, question, frames[0])
     times = _times(frames)
-    said = words.told(rng, [(t, _seen(attempt, question, t)) for t in times])
+    said = words.frames(rng, [(t, _seen(attempt, question, t)) for t in times])
     if any(question.actor.is_there(t) for t in times):
         return _Read(said, question.answer)
     return _Read(said + ("" if attempt.fault in ("needless_call", "wrong_perception") else words.unseen(rng, question)), None)
 
 
 def _seen(attempt: Attempt, question: Question, seconds: float) -> tuple[Seen, ...]:
-    """What the teacher sees in a frame, the asked thing in its own way if it is one that it misreads."""
+    """The contents of a frame as the teacher sees them, with the target misread if that is the fault."""
     clip = attempt.item.clip
     misreads = attempt.fault == "wrong_perception"
     things = zip(clip.visible(seconds), seen(clip, seconds), strict=True)
@@ -247,13 +247,13 @@ def _seen(attempt: Attempt, question: Question, seconds: float) -> tuple[Seen, .
 
 
 def _misread(attempt: Attempt, question: Question, thing: Seen) -> Seen:
-    """The asked thing as a wrong choice would have it."""
+    """The target, changed to match a wrong choice."""
     wrong, place = attempt.wrong_choice(), ("colour", "shape", "place").index(question.asked)
     return cast("Seen", (*thing[:place], wrong, *thing[place + 1 :]))
 
 
-def _imagined(attempt: Attempt, rng: random.Random, question: Hypothetical, frame: Frame) -> _Read:
-    """What a generated picture shows: the truth of the edit, made from the anchor's time."""
+def _read_generated(attempt: Attempt, rng: random.Random, question: Hypothetical, frame: Frame) -> _Read:
+    """The reading of a generated picture: the true result of the edit at the anchor's time."""
     anchor = question.anchors[0] if frame.provenance is None else frame.provenance.anchor_seconds
     seconds = None if anchor is None else round(anchor * FRAME_RATE) / FRAME_RATE
     edited = None if seconds is None else apply(question.edit, attempt.item.clip, seconds)
@@ -262,14 +262,14 @@ def _imagined(attempt: Attempt, rng: random.Random, question: Hypothetical, fram
     things = tuple(seen(edited, seconds))
     value = read(question.fact, things)
     if value not in attempt.trace.choices:
-        return _Read(words.told_imagined(rng, things) + " It does not settle the question.", None)
+        return _Read(words.generated(rng, things) + " It does not settle the question.", None)
     if attempt.fault == "wrong_perception":
         things = _misread_fact(attempt, question, things)
-    return _Read(words.told_imagined(rng, things), value)
+    return _Read(words.generated(rng, things), value)
 
 
 def _misread_fact(attempt: Attempt, question: Hypothetical, things: tuple[Seen, ...]) -> tuple[Seen, ...]:
-    """The picture's things, with as many in other colours as it takes to give a wrong answer."""
+    """The picture's contents, with just enough colours changed to give a wrong answer."""
     wrong, fact = attempt.wrong_choice(), question.fact
     if not isinstance(fact, Count):
         changed = ((*things[:n], (wrong, *thing[1:]), *things[n + 1 :]) for n, thing in enumerate(things))
@@ -278,7 +278,7 @@ def _misread_fact(attempt: Attempt, question: Hypothetical, things: tuple[Seen, 
     other = attempt.rng("other colour").choice([colour for colour in COLOURS if colour != fact.colour])
     while (surplus := int(read(fact, made) or 0) - int(wrong)) != 0:
         place = next((n for n, thing in enumerate(made) if (thing[0] == fact.colour) == (surplus > 0)), None)
-        if place is None:  # all of them have it already, and more are wanted
+        if place is None:  # all shapes already have the colour, and more are needed
             made.append((fact.colour, SHAPES[len(made) % len(SHAPES)], "middle"))
         else:
             made[place] = (other if surplus > 0 else fact.colour, *made[place][1:])
@@ -286,7 +286,7 @@ def _misread_fact(attempt: Attempt, question: Hypothetical, things: tuple[Seen, 
 
 
 def _invented(attempt: Attempt) -> Seen:
-    """A thing that no frame showed: the asked one as a wrong choice would have it, or any."""
+    """An invented observation: the target changed to match a wrong choice, or a random thing."""
     question, rng = attempt.question, attempt.rng("invented")
     if isinstance(question, Hypothetical):
         return rng.choice(list(COLOURS)), rng.choice(SHAPES), rng.choice(list(PLACES))

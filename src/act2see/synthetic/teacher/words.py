@@ -1,4 +1,4 @@
-"""How the scripted teacher words what it sees: in sentences of its own, unlike those of `questions.explain`, which stand for a person's."""
+"""The scripted teacher's wording, distinct from `questions.explain`, which stands in for human reasoning."""
 
 import itertools
 import random
@@ -9,14 +9,14 @@ from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, prompt_o
 from act2see.synthetic.hypothetical import Count, Extreme, Hypothetical, Nearest, Seen
 from act2see.synthetic.questions import Question, query_for
 
-Moment = tuple[float, tuple[Seen, ...]]
-"""A frame's seconds, and what it shows."""
-Asking = Question | Hypothetical
+TimedContents = tuple[float, tuple[Seen, ...]]
+"""A frame's timestamp in seconds and its contents."""
+AnyQuestion = Question | Hypothetical
 
 NEAR = {"top": "near the top", "left": "towards the left", "middle": "around the middle", "right": "towards the right", "bottom": "near the bottom"}
-"""Not `PLACE_WORDS`: a clause with these would be one of the person's, word for word."""
+"""Differs from `PLACE_WORDS`, so that no clause equals one of the human reasoning."""
 BLAND = (" That is all I need.", " With this the matter is settled.", " Nothing more has to be said.", " So much for that; I can finish now.")
-"""What follows a look that nobody looks at."""
+"""Continuations that ignore the result of a call."""
 WEATHER = (
     "It has been raining since the early morning.",
     "The wind comes from the sea and brings heavy clouds.",
@@ -26,32 +26,32 @@ WEATHER = (
     "The forecast for the weekend changes with every hour.",
     "An umbrella would be a sensible thing to carry.",
 )
-"""What an off-topic reasoning is about. None of these holds a shape, a colour, a place or a number."""
+"""Off-topic reasoning. Contains no shape, colour, place or number."""
 
 
-# What pictures show
+# Descriptions of pictures
 
 
 def picture(things: Sequence[Seen]) -> str:
-    """What one picture shows: `a blue ring towards the left and a red star near the top`."""
+    """One picture's contents: `a blue ring towards the left and a red star near the top`."""
     if not things:
         return "nothing but the background"
     named = [f"{_a(colour)} {shape} {NEAR[place]}" for colour, shape, place in things]
     return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
 
 
-def told(rng: random.Random, moments: Sequence[Moment]) -> str:
-    """What frames show, one sentence for each stretch of them over which that stays the same."""
+def frames(rng: random.Random, timed: Sequence[TimedContents]) -> str:
+    """The contents of frames, one sentence per run of frames with equal contents."""
     said = ""
-    for things, stretch in itertools.groupby(moments, key=lambda moment: moment[1]):
-        times = [seconds for seconds, _ in stretch]
+    for things, run in itertools.groupby(timed, key=lambda one: one[1]):
+        times = [seconds for seconds, _ in run]
         when = f"At {times[0]:.1f} seconds" if len(times) == 1 else f"In the frames from {times[0]:.1f} to {times[-1]:.1f} seconds"
         said += f" {when} {rng.choice(('I make out', 'the picture holds', 'one can see'))} {picture(things)}."
     return said
 
 
-def told_imagined(rng: random.Random, things: Sequence[Seen]) -> str:
-    """What a generated picture shows."""
+def generated(rng: random.Random, things: Sequence[Seen]) -> str:
+    """The contents of a generated picture."""
     return f" {rng.choice(('The picture that was made shows', 'In the generated picture I make out', 'What came back holds'))} {picture(things)}."
 
 
@@ -59,11 +59,11 @@ def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-# What is asked and found
+# Questions and findings
 
 
-def topic(question: Asking) -> str:
-    """What a question wants to know: `the colour of the star`."""
+def topic(question: AnyQuestion) -> str:
+    """The topic of a question: `the colour of the star`."""
     if isinstance(question, Question):
         return f"the {question.asked} of {thing(question)}"
     match question.fact:
@@ -78,11 +78,11 @@ def topic(question: Asking) -> str:
 
 
 def thing(question: Question) -> str:
-    """What a question is about: `the star`."""
+    """The target of a question: `the star`."""
     return f"the {question.actor.colour} thing" if question.asked == "shape" else f"the {question.actor.shape}"
 
 
-def finding(question: Asking, value: str) -> str:
+def finding(question: AnyQuestion, value: str) -> str:
     """A choice as a statement: `the star is red`."""
     if isinstance(question, Question):
         match question.asked:
@@ -98,7 +98,7 @@ def finding(question: Asking, value: str) -> str:
 
 
 def premise(edit: Edit) -> str:
-    """What a hypothetical question supposes: `the star painted blue`."""
+    """The premise of a hypothetical question: `the star painted blue`."""
     match edit:
         case Recolour(shape, colour):
             return f"the {shape} painted {colour}"
@@ -112,11 +112,11 @@ def premise(edit: Edit) -> str:
             assert_never(edit)
 
 
-# The parts of a reasoning
+# Parts of the reasoning
 
 
-def opening(rng: random.Random, question: Asking) -> str:
-    """How a reasoning begins."""
+def opening(rng: random.Random, question: AnyQuestion) -> str:
+    """The first sentences."""
     said = rng.choice(("The question asks for {}.", "What has to be found out is {}.", "So the task here is to tell {}.")).format(topic(question))
     if isinstance(question, Hypothetical):
         said += rng.choice((" It supposes {}, and the clip has no such moment.", " All this with {}, which the clip itself does not offer."))
@@ -125,12 +125,12 @@ def opening(rng: random.Random, question: Asking) -> str:
 
 
 def unseen(rng: random.Random, question: Question) -> str:
-    """That the frames do not show what is asked for."""
+    """States that the frames do not show the target."""
     return rng.choice((" I find no trace of {} here.", " Nowhere here can I spot {}.", " Still missing is {}.")).format(thing(question))
 
 
-def wish(rng: random.Random, question: Asking) -> str:
-    """Why a call is made."""
+def wish(rng: random.Random, question: AnyQuestion) -> str:
+    """The reason for a call."""
     if isinstance(question, Hypothetical):
         return rng.choice((" A picture of that would help.", " Let me have that drawn.", " To be certain, let me see it drawn."))
     return rng.choice(
@@ -139,38 +139,38 @@ def wish(rng: random.Random, question: Asking) -> str:
 
 
 def needless_wish(rng: random.Random, question: Question, seconds: float) -> str:
-    """Why a call is made that nobody needs; not yet what is answered."""
+    """The reason for an unnecessary call, without giving the answer away."""
     enough = f" The frame at {seconds:.1f} seconds already has {thing(question)} in it."
     return enough + rng.choice((" All the same, let me fetch one more frame.", " Still, another frame can do no harm."))
 
 
-def early(rng: random.Random, question: Asking, value: str) -> str:
-    """A conclusion before there is anything to conclude from."""
+def early(rng: random.Random, question: AnyQuestion, value: str) -> str:
+    """A conclusion before any evidence."""
     said = rng.choice((" It is clear that {}: the answer must be {}.", " I already know that {}, so my answer is {}."))
     return said.format(finding(question, value), value) + rng.choice((" I look only for form's sake.", " Let me have a look nevertheless."))
 
 
-def query(rng: random.Random, question: Asking) -> str:
-    """What to ask a tool for."""
+def query(rng: random.Random, question: AnyQuestion) -> str:
+    """The query or prompt for a tool."""
     if isinstance(question, Question):
         return query_for(rng, question)
     edit = question.edit
-    # The only prompt that is long enough to be the person's word for word: the same two, the other first.
+    # Only this prompt is long enough to equal the human one verbatim: name the two shapes in reverse order.
     return prompt_of(Swap(edit.other, edit.other_place, edit.shape, edit.place) if isinstance(edit, Swap) else edit, rng)
 
 
 def nothing_came(rng: random.Random) -> str:
-    """After a call that brought an error."""
+    """The reaction to an error."""
     return rng.choice((" Nothing was brought to me.", " The tool has nothing for me.", " That request went unanswered."))
 
 
 def malformed(rng: random.Random) -> str:
-    """After a call or a frame that broke the protocol."""
+    """The reaction to a malformed call or frame."""
     return rng.choice((" That was not well formed.", " I wrote that in a wrong way.", " That did not follow the rules of the format."))
 
 
-def conclusion(rng: random.Random, question: Asking, value: str) -> str:
-    """What follows from what was seen."""
+def conclusion(rng: random.Random, question: AnyQuestion, value: str) -> str:
+    """The conclusion from the evidence."""
     return rng.choice((" Therefore {}, and I choose {}.", " From this I gather that {}. I settle on {}.", " Hence {}; my choice is {}.")).format(
         finding(question, value), value
     )
@@ -184,15 +184,15 @@ def guess(rng: random.Random, value: str) -> str:
 
 
 def copied(rng: random.Random, reasoning: str) -> str:
-    """A run of 12 to 16 words of the person's reasoning, or all of one that is shorter."""
+    """12 to 16 consecutive words of the human reasoning, or all of it if shorter."""
     said = reasoning.split()
     length = rng.randint(12, 16)
     start = rng.randint(0, max(0, len(said) - length))
     return " " + " ".join(said[start : start + length])
 
 
-def credited(rng: random.Random, question: Asking, value: str) -> str:
-    """A conclusion that names the person's reasoning as its source."""
+def credited(rng: random.Random, question: AnyQuestion, value: str) -> str:
+    """A conclusion that cites the human reasoning as its source."""
     said = (
         " As the reference explanation says, {}.",
         " According to the human reasoning that was provided, {}.",

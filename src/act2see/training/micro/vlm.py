@@ -18,7 +18,7 @@ from act2see.core import chat
 from act2see.core.trace import Answer, Frame, Step, Thought, Trace
 from act2see.synthetic.checking import explain_check
 from act2see.synthetic.edits import apply, random_prompts
-from act2see.synthetic.hypothetical import Hypothetical, Imagined, ask_hypothetical, ask_more, explain_hypothetical, read, seen
+from act2see.synthetic.hypothetical import GeneratedPicture, Hypothetical, ask_hypothetical, ask_more, explain_hypothetical, read, seen
 from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question, ask, describe, explain, wanted
 from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
 from act2see.tools.generators import vlm_judge
@@ -214,7 +214,7 @@ def _tools(rng: random.Random, *, generate: float) -> tuple[chat.Tool, ...]:
     return () if drawn < 0.06 else ("retrieve", "generate") if drawn > 1 - generate else ("retrieve",)
 
 
-def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> Imagined | str:
+def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> GeneratedPicture | str:
     """What a call to imagine brings: the edited picture, as blurred as a generator may leave it, sometimes a frame as it is, or an error."""
     if rng.random() < 0.06:
         reason = rng.choice(("no faithful picture could be made", "no look is left (at most 1)"))
@@ -225,7 +225,7 @@ def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> Imagine
     # A model that only ever gets what it asked for learns to answer from the sentence.
     if rng.random() < 0.15 and read(question.fact, seen(clip, seconds)) in question.choices:
         edited = clip
-    return Imagined(_painted(rng, edited.draw(seconds)), seen(edited, seconds))
+    return GeneratedPicture(_painted(rng, edited.draw(seconds)), seen(edited, seconds))
 
 
 def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Question]:
