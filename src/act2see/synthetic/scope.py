@@ -25,7 +25,8 @@ FORCED = (
 _UNVERIFIED = "its judge knows only the synthetic world, and the frame that it was made from is not of it"
 
 _WAYS = (
-    "use a local model (--backend huggingface:Qwen/Qwen3-VL-8B-Thinking) or a server (--backend openai:MODEL --base-url URL); --force runs it anyway"
+    "use a local model (--backend huggingface:Qwen/Qwen3-VL-8B-Thinking), or a vLLM server or hosted model (--backend openai:MODEL --base-url URL); "
+    "--force runs it anyway"
 )
 _SHORT_SIDE = 96
 """Size at which frames are decoded for the test."""
