@@ -136,13 +136,13 @@ def test_a_fetched_video_is_a_video(write_video: Callable[..., Path], tmp_path: 
     ("name", "message"),
     [
         ("/to-file", "is not allowed"),
-        ("/to-ftp", "it redirects from http to ftp, which is not followed"),
+        ("/to-ftp", "redirects from http to ftp are not followed"),
         ("/loop", "redirect"),
         ("/page", "it is a web page; give the address of a video file"),
-        ("/empty", "the answer is empty"),
-        ("/none", "the server answers 404"),
-        ("/odd-reason", r"the server answers 404 \[31mno xxx"),
-        ("/short", "the connection ended after 256,000 of 256,001 bytes"),
+        ("/empty", "the response is empty"),
+        ("/none", "the server returned 404"),
+        ("/odd-reason", r"the server returned 404 \[31mno xxx"),
+        ("/short", "the connection closed after 256,000 of 256,001 bytes"),
         ("/endless", "it has more than 1,000,000 bytes"),
     ],
 )
