@@ -146,11 +146,14 @@ def run(block: Block, names: dict[str, Any], folder: Path) -> str:
 
 
 def run_settings(code: str, folder: Path) -> None:
-    """A settings file is one that every command of its tables takes."""
+    """A settings file is taken, and each of its keys arrives under its name."""
     (folder / "settings.toml").write_text(code, encoding="utf-8")
-    tables = [key for key, value in tomllib.loads(code).items() if isinstance(value, dict)]
+    content = tomllib.loads(code)
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     assert set(tables) <= {"ask"}
-    cli.app.parse_args(["ask", "clip.mp4", "Why?", "--config", str(folder / "settings.toml")], exit_on_error=False, print_error=False)
+    _, bound, _ = cli.app.parse_args(["ask", "clip.mp4", "Why?", "--config", str(folder / "settings.toml")], exit_on_error=False, print_error=False)
+    for key, value in {**content, **tables.get("ask", {})}.items():
+        assert key in tables or getattr(bound.arguments["settings"], key.replace("-", "_")) == value
 
 
 # Nothing is undocumented
@@ -218,6 +221,14 @@ def test_every_file_that_is_written_is_documented() -> None:
     found = files_named_in_the_code()
     assert {"run.json", "traces.jsonl", "scores.jsonl", "summary.json", "costs.json", "errors.jsonl", "samples.jsonl", "export.json"} <= found
     assert sorted(name for name in found - FOREIGN if f"`{name}`" not in PAGES["docs/files.md"]) == []
+
+
+def test_the_recorded_run_is_small_and_stands_alone() -> None:
+    """What scripts/record_terminal.py wrote: it ends in the answer, and nothing in it is loaded from elsewhere."""
+    picture = (DOCS / "img" / "terminal.svg").read_text(encoding="utf-8")
+    assert len(picture) < 200_000
+    assert re.findall(r"https?://[^\"]+", picture) == ["http://www.w3.org/2000/svg"]
+    assert re.findall(r">([^<]+)</text>", picture)[-1] == "D. right"
 
 
 def test_every_public_name_is_on_the_python_page() -> None:
