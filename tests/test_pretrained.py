@@ -239,7 +239,7 @@ def test_sampling_that_cannot_be_is_refused(settings: dict[str, Any], said: str)
 def test_sampling_at_its_limits_is_taken(tiny_vlm: Path) -> None:
     for limits in ({"temperature": 0}, {"temperature": 1e-4, "top_k": 0, "top_p": 1.0}, {"temperature": 1e6, "top_p": 1e-9, "top_k": 10**9}):
         settings = HuggingFaceSettings(str(tiny_vlm), device="cpu", **limits)
-        draw = HuggingFaceBackend.load(settings)._drawing(act2see.Trace("t", "clip.mp4", "Why?", ()))
+        draw = HuggingFaceBackend.load(settings)._sampler(act2see.Trace("t", "clip.mp4", "Why?", ()))
         assert 0 <= draw(torch.randn(600) * 100) < 600
 
 

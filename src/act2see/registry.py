@@ -1,7 +1,7 @@
-"""Names become objects here, and nowhere else: `micro`, `siglip:DIR`, `openai:MODEL`, or a third party's `package.module:Class`.
+"""Create components by name: `micro`, `siglip:DIR`, `openai:MODEL`, or a third party's `package.module:Class`.
 
-A name comes from the command line or the user's own settings, never from a model or a data file: `package.module:Class` runs code. What is named is
-imported only then, so a missing extra is one line that says what to install.
+Names come from the command line or the user's settings, never from a model or a data file, because `package.module:Class` runs code. A component is
+imported when it is created; a missing extra becomes a one-line error that names it.
 """
 
 import importlib
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from act2see.tools.index import Progress
 
 MICRO = Path(__file__).parent / "micro"
-"""The embedded models: `vlm`, `retriever` and `generator`, loaded by the same classes as the full-size ones."""
+"""Folder of the embedded models `vlm`, `retriever` and `generator`, which are loaded by the same classes as full-size ones."""
 
 _BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
 _ENCODERS = {"siglip": "SiglipEncoder", "clip": "ClipEncoder", "blip2": "Blip2Encoder", "embedding": "EmbeddingEncoder"}
@@ -41,30 +41,30 @@ SYNTHETIC_QUESTIONS = 300
 
 
 def check_backend(spec: str) -> None:
-    """Refuse a name that `backend` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+    """Validate a backend's name before loading anything. Raises `ConfigError`."""
     split_spec("backend", spec, _BACKENDS)
 
 
 def check_retriever(spec: str) -> None:
-    """Refuse a name that `retriever` cannot know, before anything heavy is loaded. Raises `ConfigError`."""
+    """Validate a retriever's name before loading anything. Raises `ConfigError`."""
     split_spec("retriever", spec, _RETRIEVERS)
 
 
 def check_generator(spec: str, judge: str = "auto") -> None:
-    """Refuse names that `generator` cannot know, of itself and of what checks its pictures, before anything is loaded. Raises `ConfigError`."""
+    """Validate the names of a generator and its judge before loading anything. Raises `ConfigError`."""
     split_spec("generator", spec, _GENERATORS)
     split_spec("judge", judge, _JUDGES)
 
 
 def check_benchmark(spec: str) -> None:
-    """Refuse a name that `benchmark` cannot know. Raises `ConfigError`."""
+    """Validate a benchmark's name. Raises `ConfigError`."""
     split_spec("benchmark", spec, _BENCHMARKS)
 
 
 def backend(spec: str, config: ModelConfig) -> Backend:
-    """The model that a name means, loaded. A third party's class (or function) is called with the `ModelConfig` alone.
+    """Load a backend by name. A third party's class (or function) is called with the `ModelConfig` alone.
 
-    Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` for a model that cannot be loaded.
+    Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` if the model cannot be loaded.
     """
     name, rest = split_spec("backend", spec, _BACKENDS)
     if name not in ("micro", "huggingface", "openai"):
@@ -79,9 +79,9 @@ def backend(spec: str, config: ModelConfig) -> Backend:
 
 
 def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], None] | None" = None) -> Retriever | None:
-    """The retriever that a name means, loaded; None for `none`. Third parties and errors as for `backend`.
+    """Load a retriever by name; None for `none`. Third parties and errors as for `backend`.
 
-    What names an encoder becomes a `SearchRetriever` with it; so does a third party's encoder. `progress` hears of an index that is being made.
+    An encoder, of ours or of a third party, is wrapped in a `SearchRetriever`. `progress` is called while an index is built.
     """
     name, _ = split_spec("retriever", spec, _RETRIEVERS)
     if name == "none":
@@ -93,7 +93,7 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 
 
 def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
-    """The encoder that a retriever's name means, loaded: for `Index.build`. Third parties and errors as for `backend`."""
+    """Load a retriever's encoder by name, for `Index.build`. Third parties and errors as for `backend`."""
     config = config or IndexedConfig()
     name, rest = split_spec("retriever", spec, _RETRIEVERS)
     if name == "none":
@@ -105,16 +105,16 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
     with importing(f"retriever {name!r}"):
         from act2see.tools.encoders.loading import EncoderSettings
 
-        _hush(model)
+        _silence(model)
         found = getattr(importlib.import_module(f"act2see.tools.encoders.{kind}"), _ENCODERS[kind])
         loaded: FrameEncoder = found.load(EncoderSettings(model=model, device=config.device, dtype=config.dtype))
         return loaded
 
 
 def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, has_anchor: bool = False) -> Generator | None:
-    """The generator that a name means, loaded; None for `none`, and without a retriever, unless the anchor is there already. Errors as for `backend`.
+    """Load a generator by name; None for `none`, and without a retriever unless `has_anchor`. Errors as for `backend`.
 
-    `auto` is the embedded one beside the embedded backend, and none beside any other. Pictures are checked as `judge` of the config says.
+    `auto` is `micro` with the backend `micro`, and `none` with any other. Pictures are checked by the config's `judge`.
     """
     name, rest = split_spec("generator", spec, _GENERATORS)
     if name == "auto":
@@ -134,7 +134,7 @@ def generator(spec: str, config: ImagineConfig, found_by: Retriever | None, *, h
 
 
 def scope(config: SearchConfig) -> Scope:
-    """Which of the models that a config names know the synthetic world alone, by what their folders say. Nothing is loaded."""
+    """Which of a config's models are limited to the synthetic world, according to their folders. Loads nothing."""
     looks = not isinstance(config, ModelConfig) or config.max_looks > 0
     painter = config.generator if isinstance(config, ImagineConfig) else "none"
     if painter == "auto":
@@ -157,9 +157,9 @@ def _judges_the_world_alone(config: ImagineConfig, of_micro: bool) -> bool:
 
 
 def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool) -> PictureJudge | None:
-    """What checks the pictures. `auto` is the retriever's encoder; of the embedded generator the embedded model, whose retriever knows no places.
+    """Load the judge of generated pictures. `auto` is the retriever's encoder, or the embedded VLM for the embedded generator.
 
-    The encoder is that of `found_by` where it has one, else that of the retriever which the config names.
+    The encoder is shared with `found_by` if that has one; else it is the encoder of the config's retriever.
     """
     spec = ("micro" if of_micro else "encoder") if config.judge == "auto" else config.judge
     name, _ = split_spec("judge", spec, _JUDGES)
@@ -182,7 +182,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
 def _painter(model: str, config: ImagineConfig) -> Painter:
     from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings
 
-    _hush(model)
+    _silence(model)
     strengths = config.strengths or None
     return DiffusionPainter.load(DiffusionSettings(model=model, device=config.device, dtype=config.dtype, strengths=strengths, memory=config.memory))
 
@@ -194,7 +194,7 @@ def _remote_painter(model: str, config: ImagineConfig) -> Painter:
 
 
 def embedder(spec: str, device: str = "auto") -> TextEmbedder:
-    """The embedder of texts that a name means, loaded. A third party's class is called with the device. Errors as for `backend`."""
+    """Load a text embedder by name. A third party's class is called with the device. Errors as for `backend`."""
     name, rest = split_spec("embedder", spec, _EMBEDDERS)
     if name == "words":
         from act2see.tools.encoders.words import Words
@@ -210,7 +210,7 @@ def embedder(spec: str, device: str = "auto") -> TextEmbedder:
 
 
 def loop_options(config: ModelConfig) -> "LoopOptions":
-    """The loop's options that a config stands for."""
+    """The loop options of a config."""
     from act2see.core.engine import Budget, LoopOptions
 
     offered: Mapping[str, tuple[Tool, ...]] = {
@@ -223,11 +223,10 @@ def loop_options(config: ModelConfig) -> "LoopOptions":
 
 
 def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:
-    """The benchmark that a name means; videos that it makes are written into `folder`. A third party's class is called with the `EvalConfig` alone.
+    """Load a benchmark by name. Generated videos are written to `folder`. A third party's class is called with the `EvalConfig` alone.
 
-    Without `makes_videos` the synthetic world's are named and not made, for whoever has the answers already.
-
-    Raises `ConfigError` as `backend` does, and for data that are not there or have a fault.
+    With `makes_videos` False the videos of the synthetic benchmark are not generated, for scoring stored answers. Raises `ConfigError` as `backend`
+    does, and for missing or invalid data.
     """
     name, _ = split_spec("benchmark", spec, _BENCHMARKS)
     if name not in BY_NAME:
@@ -235,7 +234,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
         return made
     if name != "synthetic":
         found = data_set(name, config)
-        next(iter(found.samples()), None)  # a file with a fault is refused before a model is loaded
+        next(iter(found.samples()), None)  # an invalid file is rejected before a model is loaded
         return _with_judge(found, config)
     useless = {
         "--data": config.data,
@@ -253,7 +252,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
 
 
 def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
-    """The data set that a name means, to make training data from: of the synthetic world, clips that no evaluation shows. Else as `benchmark`."""
+    """Load a data set by name to build training data from: of the synthetic world the training split. Otherwise as `benchmark`."""
     name, _ = split_spec("source", spec, _BENCHMARKS)
     if name not in BY_NAME:
         made: Benchmark = third_party("source", spec, config, ("samples", "is_right"))
@@ -268,7 +267,7 @@ def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
 
 
 def data_set(name: str, config: SourceConfig) -> "DataSet":
-    """The benchmark of the catalogue that a name means, over the data that the config names. Nothing is read yet. Raises `ConfigError`."""
+    """Create a benchmark of the catalogue with the config's data, without reading it yet. Raises `ConfigError`."""
     entry = BY_NAME.get(name)
     if entry is None or entry.loader is None:
         known = ", ".join(one.name for one in BY_NAME.values() if one.loader)
@@ -287,7 +286,7 @@ def data_set(name: str, config: SourceConfig) -> "DataSet":
 
 
 def _with_judge(made: "DataSet", config: EvalConfig) -> "DataSet":
-    """The data set with the judge that the config names, loaded."""
+    """The data set with the config's judge, loaded."""
     from act2see.benchmarks.judge_prompts import OURS, official_prompts
     from act2see.benchmarks.vcrbench import VCRBench
     from act2see.benchmarks.vcrbench_judge import Judge
@@ -307,7 +306,7 @@ def _with_judge(made: "DataSet", config: EvalConfig) -> "DataSet":
 def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
     from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 
-    _hush(model)
+    _silence(model)
     return HuggingFaceBackend.load(
         HuggingFaceSettings(
             model=model,
@@ -325,7 +324,7 @@ def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
 def _openai(model: str, config: ModelConfig) -> Backend:
     from act2see.backends.openai import OpenAIBackend, OpenAISettings
 
-    # What would silently change the answers is refused; what only local models have (a device, say) is not read.
+    # Options that would silently change the answers are rejected; options of local models, such as a device, are ignored.
     if config.adapter:
         raise ConfigError("a server's model takes no adapter from here: start the server with it, and leave adapter out")
     if config.frames_as == "video":
@@ -365,8 +364,8 @@ def _searcher(made: FrameEncoder, config: SearchConfig, progress: "Callable[[Pro
     )
 
 
-def _hush(model: str) -> None:
-    """Keep transformers' warnings about defaults off the terminal, and its loading bars where there is nothing to wait for."""
+def _silence(model: str) -> None:
+    """Suppress transformers' warnings, and its progress bars for the small embedded models."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -1,1 +1,1 @@
-"""Vision-language models, local and behind servers."""
+"""Vision-language models, local and on servers."""

@@ -1,4 +1,4 @@
-"""LoRA adapters: read, merged into their base, and the merged model compared with the two apart."""
+"""Load LoRA adapters, merge them into their base model, and verify the merged model's logits."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thoug
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TOLERANCE = {torch.float32: 0.001, torch.bfloat16: 0.05, torch.float16: 0.01}
-"""How far merging may move the logits, as a share of their own spread (root mean square of the differences by standard deviation). Our choice:
-rounding alone moves those of a model of five layers by 0.000001, 0.008 and 0.001; a tensor that gets another's change, by more than 1."""
+"""Tolerance of merging: RMS difference of the logits divided by their standard deviation. Our choice: rounding alone gives 0.000001, 0.008 and 0.001
+on a model of five layers; an update applied to the wrong tensor gives more than 1."""
 _MOST_TOKENS = 256
-"""So many of the tokens that an adapter trains one by one are looked at when it is compared."""
+"""How many of an adapter's individually trained tokens are used in the comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """What is in an adapter's folder. `config` is peft's."""
+    """A loaded adapter: its folder, peft config and weights."""
 
     folder: Path
     config: peft.LoraConfig
@@ -41,20 +41,20 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A model with an adapter merged in: `layers` counts those that it changed. `apart` are the logits of base and adapter before merging."""
+    """A merged model. `layers` is the number of adapted layers, `apart` the logits of base and adapter before merging."""
 
     model: Any
     layers: int
     apart: torch.Tensor
     sequence: list[Piece]
-    """What they were computed from."""
+    """The input of those logits."""
 
 
 def read_adapter(adapter: str) -> Adapter:
-    """The adapter in a folder. Raises `BackendError` for what is none, for pickles, and for other kinds than LoRA."""
+    """Load the adapter in a folder. Raises `BackendError` for other folders, for pickles, and for adapters other than LoRA."""
     what = f"the adapter {adapter}"
     folder = Path(adapter)
-    if not os.path.isfile(folder / _CONFIG):  # Path.is_file raises for what may not be read
+    if not os.path.isfile(folder / _CONFIG):  # Path.is_file raises without read permission
         there = f"it holds no {_CONFIG}" if os.path.isdir(folder) else "there is no such folder"
         whole = "; it is a whole model" if os.path.isfile(folder / "config.json") else ""
         raise BackendError(f"no adapter in {adapter}: {there}{whole}; name the folder that training wrote")
@@ -66,15 +66,15 @@ def read_adapter(adapter: str) -> Adapter:
     if not isinstance(config, peft.LoraConfig):
         raise BackendError(f"the adapter in {adapter} is of type {config.peft_type}; only LORA can be merged")
     config.inference_mode = True
-    config.base_model_name_or_path = None  # a base may have moved since: whether it is the one is seen by its weights
+    config.base_model_name_or_path = None  # the base may have moved: the weights show whether it is the right one
     return Adapter(folder, config, weights)
 
 
 def merge_into(model: Any, adapter: Adapter, base: str, encoder: Encoder) -> Merged:
-    """The model with the adapter merged in, on the model's own device and in its number format. The given model is used up.
+    """Merge the adapter into the model, in place, on the model's device and in its dtype.
 
-    Input and output embeddings that share one tensor, and are adapted, get a tensor each: what is added to one is not meant for the other.
-    Raises `BackendError` for an adapter that is not of this base, and where the merged model computes something else than the two apart.
+    Adapted input and output embeddings that share a tensor are untied, because an update of one must not change the other. Raises `BackendError` for
+    an adapter of another base, and if the merged model's logits differ from those of base and adapter.
     """
     adapted = _together(model, adapter, base)
     sequence = _sequence(encoder, adapter.config)
@@ -89,10 +89,10 @@ def merge_into(model: Any, adapter: Adapter, base: str, encoder: Encoder) -> Mer
 
 
 def check_same(apart: torch.Tensor, merged: torch.Tensor, dtype: torch.dtype, adapter: str) -> None:
-    """Refuse a merged model whose logits differ from those of base and adapter by more than rounding does. Raises `BackendError`."""
+    """Raise `BackendError` if the merged model's logits differ from those of base and adapter by more than rounding error."""
     difference, allowed = merged - apart, _TOLERANCE.get(dtype, _TOLERANCE[torch.bfloat16])
     share = float(difference.square().mean().sqrt() / apart.std())
-    if not share <= allowed:  # a NaN is refused too
+    if not share <= allowed:  # also rejects NaN
         raise BackendError(
             f"merging the adapter {adapter} changes what it computes: logits differ by up to {float(difference.abs().max()):.3g}, {share:.1%} of "
             f"their size, of which rounding explains {allowed:.1%}; serve base and adapter apart, with vLLM's --enable-lora"
@@ -100,7 +100,7 @@ def check_same(apart: torch.Tensor, merged: torch.Tensor, dtype: torch.dtype, ad
 
 
 def logits_of(model: Any, pieces: Sequence[Piece], merge: int) -> torch.Tensor:
-    """The logits (tokens, vocabulary) float32 after every token."""
+    """Logits (tokens, vocabulary) float32 of the whole sequence."""
     rows, _ = positions(pieces, merge)
     inputs: dict[str, torch.Tensor] = {
         "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=model.device),
@@ -113,7 +113,7 @@ def logits_of(model: Any, pieces: Sequence[Piece], merge: int) -> torch.Tensor:
 
 
 def _together(model: Any, adapter: Adapter, base: str) -> Any:
-    """Base and adapter as peft computes them, with every weight of the adapter in its place."""
+    """Base and adapter as a peft model, after checking that every adapter weight was loaded."""
     foreign = f"the adapter {adapter.folder} is not of {base}"
     try:
         with pretrained.quiet():
@@ -121,7 +121,7 @@ def _together(model: Any, adapter: Adapter, base: str) -> Any:
             loaded: Any = set_peft_model_state_dict(adapted, adapter.weights)
     except (ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError) as error:
         raise BackendError(f"{foreign}: {_shape_or_line(error)}; name the base that it was trained on") from error
-    owners: dict[int, set[str]] = {}  # tied weights have several names, of which one is stored
+    owners: dict[int, set[str]] = {}  # tied weights have several names, only one of which is stored
     for name, weight in adapted.named_parameters(remove_duplicate=False):
         owners.setdefault(weight.data_ptr(), set()).add(name)
     alone = {name for names in owners.values() if names <= set(loaded.missing_keys) for name in names}
@@ -133,13 +133,13 @@ def _together(model: Any, adapter: Adapter, base: str) -> Any:
 
 
 def _shape_or_line(error: Exception) -> str:
-    """The first mismatch of torch's many lines, or the error's first line."""
+    """The first shape mismatch in torch's message, else its first line."""
     found = re.search(r"size mismatch for (\S+): .*?torch\.Size\((\[[^]]*\])\).*?torch\.Size\((\[[^]]*\])\)", str(error), re.DOTALL)
     return f"{found[1]} is {found[2]} there and {found[3]} in the base" if found else pretrained.first_line(error)
 
 
 def _untie(model: Any) -> None:
-    """Give the output embedding a tensor of its own where peft would add to one that both embeddings share: peft warns and merges all the same."""
+    """Untie adapted embeddings: peft only warns, and would merge the update into the shared tensor."""
     both = model.get_input_embeddings(), model.get_output_embeddings()
     if any(isinstance(layer, BaseTunerLayer) for layer in both):
         inner, outer = (layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer for layer in both)
@@ -148,7 +148,7 @@ def _untie(model: Any) -> None:
 
 
 def _settle_tie(model: Any) -> None:
-    """Let the config say whether the embeddings share a tensor: what is saved, and loaded again, follows it."""
+    """Set the config's `tie_word_embeddings` to match the tensors, because saving and loading depend on it."""
     tied = model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()
     for config in (model.config, model.config.get_text_config()):
         if getattr(config, "tie_word_embeddings", False) and not tied:
@@ -156,7 +156,7 @@ def _settle_tie(model: Any) -> None:
 
 
 def _sequence(encoder: Encoder, config: peft.LoraConfig) -> list[Piece]:
-    """A short conversation with a picture and every tag of the protocol, and the tokens that the adapter trains one by one."""
+    """Test input: a short conversation with a picture and every tag of the protocol, then the individually trained tokens."""
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     steps: list[Step] = [
         Thought("<think>I look."),
@@ -166,7 +166,7 @@ def _sequence(encoder: Encoder, config: peft.LoraConfig) -> list[Piece]:
         Answer("A"),
     ]
     trace = Trace("merging", "", "What colour is the star?", (Frame(picture, 0.0),), ("red", "blue"), steps=steps, finish="answer")
-    told = encoder.encode(chat.segments(chat.turns(trace, ("retrieve", "generate"), chat.Style()), ended=True))
+    conversation = encoder.encode(chat.segments(chat.turns(trace, ("retrieve", "generate"), chat.Style()), ended=True))
     trained = config.trainable_token_indices or []
     tokens = sorted({token for some in (trained.values() if isinstance(trained, dict) else [trained]) for token in some})[:_MOST_TOKENS]
-    return [*told, *(Piece((token,), token) for token in tokens if token not in (encoder.image_id, encoder.video_id))]
+    return [*conversation, *(Piece((token,), token) for token in tokens if token not in (encoder.image_id, encoder.video_id))]

@@ -1,4 +1,4 @@
-"""Requests to OpenAI-compatible servers that come to an end: each try has a connection of its own, a deadline, bounded bodies, and is counted."""
+"""Bounded requests to OpenAI-compatible servers: each attempt has its own connection, a deadline, and a limit on the body of an error."""
 
 import random
 import socket
@@ -18,28 +18,29 @@ from act2see.core.errors import BackendError, ConfigError
 from act2see.execution.deadline import Deadline
 
 CONNECT_SECONDS = 10.0
-"""A server that takes longer to accept a connection counts as not there."""
+"""Timeout for connecting."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
-"""Between tries, where the server asks for no other pause. As the openai client's own."""
-PATIENCE_SECONDS = 120.0
-"""A server that asks for a longer pause is not asked again. As the openai client's own."""
+"""Bounds of the exponential backoff, used if the server sends no Retry-After. As in the openai client."""
+MAX_RETRY_AFTER_SECONDS = 120.0
+"""A longer Retry-After is not waited for: the request fails. As in the openai client."""
 MAX_ERROR_BYTES = 32 * 1024
-"""So much of an error's body is read; its message is cut to 300 characters. Our choice."""
+"""How much of an error's body is read. Its message is cut to 300 characters. Our choice."""
 LONGEST_SECONDS = 10_000_000.0
-"""The longest time limit that can be set, 115 days: timers take no infinity."""
+"""Maximum of a time limit, 115 days: timers do not accept infinity."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long an answer may take, and how often it is asked for."""
+    """Timeouts and number of retries of a request."""
 
     wait_seconds: float
-    """The longest wait for the next bytes."""
+    """Read timeout: the longest wait for the next bytes."""
     answer_seconds: float
-    """The time for the whole answer, all tries and pauses included."""
+    """Deadline for the whole answer, including all retries and pauses."""
     retries: int
+    """Maximum number of retries after a transient error."""
     answer_option: str
-    """What the user changes to allow an answer more time."""
+    """The flag that sets `answer_seconds`, named in errors."""
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout", self.wait_seconds), ("answer's time", self.answer_seconds)):
@@ -51,7 +52,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One try: a client whose connections end with the deadline."""
+    """One attempt: a client whose connections are closed at the deadline."""
 
     client: openai.OpenAI
     deadline: Deadline
@@ -64,23 +65,23 @@ class _Stream(Protocol):
 
 
 class Caller:
-    """Makes the tries of requests to one server. Safe to use from several threads."""
+    """Sends requests to one server with retries. Thread-safe."""
 
     def __init__(self, server: Server, policy: RetryPolicy, *, follow_redirects: bool, sleep: Callable[[float], None]) -> None:
-        """Redirects are followed on the same server alone, or not at all. Raises `ConfigError` for surroundings that the client cannot use."""
+        """Redirects are followed to the same server only, or not at all. Raises `ConfigError` for proxies or certificates that cannot be used."""
         self.server = server
         self.policy = policy
         self._follow_redirects = follow_redirects
         self._sleep = sleep
         try:
             self._tls = _tls_context()
-            self._http(Deadline(0)).close()  # reads the proxies' settings
+            self._http(Deadline(0)).close()  # reads the proxy settings
             self._client = openai.OpenAI(
-                api_key=server.key or "none",  # the client insists on one; servers without keys ignore it
+                api_key=server.key or "none",  # required by the client; servers without keys ignore it
                 base_url=server.url,
                 timeout=openai.Timeout(policy.wait_seconds, connect=min(CONNECT_SECONDS, policy.wait_seconds)),
-                max_retries=0,  # they are made here, where their number and the deadline are known
-                default_headers={"Accept-Encoding": "identity"},  # a few compressed bytes can hold any number of others
+                max_retries=0,  # retries are made here, within the deadline
+                default_headers={"Accept-Encoding": "identity"},  # a compressed body has no bounded size
             )
         except (openai.OpenAIError, httpx2.InvalidURL, OSError, ValueError) as error:
             reason = redacted(error, server.key)
@@ -89,20 +90,20 @@ class Caller:
             ) from error
 
     def tries(self) -> "Tries":
-        """The tries of one request."""
+        """A new request: an iterator over its attempts."""
         return Tries(self, time.monotonic() + self.policy.answer_seconds)
 
     @contextmanager
     def call(self, seconds: float) -> Iterator[Call]:
-        """A client for one try. What is still open at the end is closed.
+        """A client for one attempt, closed at the end.
 
-        Each has connections of its own: only of a new one is it known which request it serves, so that it can be shut down.
+        Each attempt has its own connections, so that the deadline can shut down exactly those.
         """
         with Deadline(seconds) as deadline, self._http(deadline) as http:
             yield Call(self._client.with_options(http_client=http), deadline)
 
     def pause(self, seconds: float) -> None:
-        """Wait between two tries."""
+        """Sleep between two attempts."""
         self._sleep(seconds)
 
     def _http(self, deadline: Deadline) -> httpx2.Client:
@@ -117,7 +118,7 @@ class Caller:
         return openai.DefaultHttpxClient(verify=self._tls, follow_redirects=self._follow_redirects, event_hooks=hooks)
 
     def _check(self, response: httpx2.Response) -> None:
-        """Refuse redirects to another server, which would get the frames, and bound the body of whatever is no success."""
+        """Reject redirects to another server, which would receive the frames, and limit the body of an error."""
         if response.has_redirect_location:
             target = _redirected(response)
             if not self._follow_redirects or target is None or not _is_same_server(response.url, target):
@@ -127,11 +128,11 @@ class Caller:
         if not response.is_success:
             assert isinstance(response.stream, httpx2.SyncByteStream)
             is_encoded = response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
-            response.stream = _Beginning(response.stream, 0 if is_encoded else MAX_ERROR_BYTES)
+            response.stream = _Truncated(response.stream, 0 if is_encoded else MAX_ERROR_BYTES)
 
 
 class Tries:
-    """Counts the tries of one request, and pauses between them as long as the deadline of the answer allows."""
+    """The attempts of one request, with pauses between them, within the deadline of the answer."""
 
     def __init__(self, caller: Caller, end: float) -> None:
         self._caller = caller
@@ -145,22 +146,22 @@ class Tries:
 
     @contextmanager
     def next(self) -> Iterator[Call]:
-        """One more try."""
+        """Start the next attempt."""
         self._made += 1
         with self._caller.call(self.left_seconds) as call:
             yield call
 
     def overdue(self) -> BackendError:
-        """The error for an answer that is not there in time."""
+        """The error for an answer that missed its deadline."""
         server, policy = self._caller.server, self._caller.policy
         return BackendError(f"{server.url} did not finish its answer within {policy.answer_seconds:g} s; allow it more with {policy.answer_option}")
 
     def again(self, fault: TransientError) -> None:
-        """Pause before the next try. Raises `BackendError` when there is none left, or when the server asks for more patience than there is."""
+        """Sleep before the next attempt. Raises `BackendError` if no retry is left, or if Retry-After exceeds the limit."""
         server, wait = self._caller.server, fault.wait_seconds
         if self.left_seconds <= 0:
             raise self.overdue() from None
-        longest = min(PATIENCE_SECONDS, self.left_seconds)
+        longest = min(MAX_RETRY_AFTER_SECONDS, self.left_seconds)
         if wait is not None and wait > longest:
             asked, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
             raise BackendError(f"{server.url} asks to wait {asked} s{fault.why}; at most {allowed} s are waited, so try again then") from None
@@ -173,12 +174,12 @@ class Tries:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """The certificates are read once: that takes longer than a request to a server nearby."""
+    """Loaded once: reading the certificates takes longer than a request to a local server."""
     return httpx2.create_ssl_context()
 
 
-class _Beginning(httpx2.SyncByteStream):
-    """The first bytes of a body. It never fails: of an error's body nothing depends on being whole."""
+class _Truncated(httpx2.SyncByteStream):
+    """The first bytes of an error's body. Ends early instead of failing, because a message may be incomplete."""
 
     def __init__(self, inner: httpx2.SyncByteStream, limit: int) -> None:
         self._inner = inner
@@ -209,7 +210,7 @@ def _redirected(response: httpx2.Response) -> httpx2.URL | None:
 
 
 def _is_same_server(source: httpx2.URL, target: httpx2.URL) -> bool:
-    """Whether a redirect stays where it is, or goes from http to https on the same host."""
+    """Whether a redirect stays on the same origin, or upgrades http to https on the same host."""
     if source.host != target.host:
         return False
     default = {"http": 80, "https": 443}

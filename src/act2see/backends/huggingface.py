@@ -1,4 +1,4 @@
-"""A local Qwen3-VL-class model through transformers, whose KV cache goes on over every inserted frame instead of being computed again."""
+"""A local Qwen3-VL-class model with transformers, which keeps its KV cache across inserted frames."""
 
 import hashlib
 import math
@@ -26,31 +26,31 @@ from act2see.core.protocol import STOPS
 from act2see.core.trace import Cost, Trace
 
 _LOWEST_TEMPERATURE = 1e-4
-"""Logits that are divided by less may leave float32's range. Our choice."""
+"""Logits divided by less may overflow float32. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceSettings:
-    """Which model, where and how it decodes. Sampling defaults are those of Qwen3-VL-Thinking; temperature 0 is greedy."""
+    """Model, device and decoding. Sampling defaults are those of Qwen3-VL-Thinking; temperature 0 is greedy."""
 
     model: str
     """A folder, or a name on the hub."""
     adapter: str | None = None
-    """A folder with a LoRA adapter, merged into the model when it is loaded."""
+    """Folder of a LoRA adapter, merged into the model on loading."""
     device: str = "auto"
     dtype: str = "auto"
     rendering: Literal["auto"] | chat.Rendering = "auto"
     frames_as: Literal["auto"] | chat.FramesAs = "auto"
-    """auto: what the model's folder says, else video where the model's video processor can load, else images."""
+    """auto: as the model's act2see.json states, else video if the model's video processor can be loaded, else images."""
     max_tokens: int = 8192
-    """Tokens that one continuation may have. Not in the paper; our choice."""
+    """Maximum number of tokens of one continuation. Not in the paper; our choice."""
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `ConfigError` for sampling that cannot be."""
+        """Raises `ConfigError` for invalid sampling parameters."""
         if self.temperature != 0 and not _LOWEST_TEMPERATURE <= self.temperature < math.inf:
             raise ConfigError(f"temperature is {self.temperature}; allowed are 0 (greedy) and finite numbers from {_LOWEST_TEMPERATURE} on")
         if not 0 < self.top_p <= 1:
@@ -62,10 +62,10 @@ class HuggingFaceSettings:
 
 
 class CachedConversation:
-    """A model and the one conversation that its KV cache holds.
+    """A model with the KV cache of one conversation.
 
-    `feed` brings the cache to hold exactly the pieces given and computes only what it does not hold yet. Rope positions are counted here and handed
-    to the model: left to itself it would count a chunk from the wrong place.
+    `feed` extends or crops the cache to the given pieces and computes only what is missing. Rope positions are computed here and passed to the model,
+    because its own would be wrong for a chunk of a prompt.
     """
 
     def __init__(self, model: Any, merge: int) -> None:
@@ -74,10 +74,10 @@ class CachedConversation:
         self._held: list[_Unit] = []
 
     def feed(self, pieces: Sequence[Piece]) -> tuple[torch.Tensor, int, int]:
-        """Logits (vocabulary,) float32 after the last token, how many tokens there are, and how many of them came from the cache."""
+        """Logits (vocabulary,) float32 after the last token, the number of tokens, and how many of them were reused from the cache."""
         wanted = list(_units(pieces, self.merge))
         same = next((n for n, (a, b) in enumerate(zip(self._held, wanted, strict=False)) if a.key != b.key), min(len(self._held), len(wanted)))
-        same = min(same, len(wanted) - 1)  # the last unit is computed again, for its logits
+        same = min(same, len(wanted) - 1)  # the last unit is recomputed for its logits
         self._cut(same)
         reused = self._cache.get_seq_length()
         logits = self._forward([unit.piece for unit in wanted[same:]])
@@ -117,7 +117,7 @@ class CachedConversation:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What a cache can be cut between: one token of text, or a whole picture. `after` is the rope position that follows it."""
+    """The smallest unit that the cache is cropped by: one text token, or a whole picture. `after` is the next rope position."""
 
     key: object
     tokens: int
@@ -138,7 +138,7 @@ def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
 
 
 def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The pieces' patches and grids, as a Qwen3-VL's forward calls them."""
+    """The pieces' patches and grids, as keyword arguments of Qwen3-VL's forward."""
     inputs = {}
     for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
         shown = [piece for piece in pieces if piece.pixels is not None and piece.is_video is is_video]
@@ -149,7 +149,7 @@ def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.d
 
 
 class HuggingFaceBackend:
-    """The local backend. One rollout at a time: asking about other frames simply replaces what the cache holds."""
+    """The local backend. Not thread-safe: it has one KV cache, which another conversation replaces."""
 
     def __init__(self, settings: HuggingFaceSettings, model: Any, encoder: Encoder, style: chat.Style, notice: str | None = None) -> None:
         self.settings, self.model, self.encoder, self.style, self.notice = settings, model, encoder, style, notice
@@ -161,7 +161,7 @@ class HuggingFaceBackend:
 
     @classmethod
     def load(cls, settings: HuggingFaceSettings) -> "HuggingFaceBackend":
-        """Load model, tokenizer and processors. Raises `BackendError` and `ConfigError` with one line for what cannot be used."""
+        """Load model, tokenizer and processors. Raises `BackendError` and `ConfigError`, one line each."""
         device = pretrained.device_of(settings.device)
         dtype = pretrained.dtype_of(settings.dtype, device, None)
         encoder, style, notice = reader(settings.model, settings.rendering, settings.frames_as)
@@ -180,7 +180,7 @@ class HuggingFaceBackend:
 
     @property
     def made_with(self) -> Mapping[str, str]:
-        """Model, how the conversation is written, and how tokens are drawn."""
+        """Model, conversation format, and sampling."""
         settings = self.settings
         drawn = "greedy" if settings.temperature == 0 else f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, top-k {settings.top_k}"
         made = {
@@ -195,7 +195,7 @@ class HuggingFaceBackend:
         return made | ({"adapter": Path(settings.adapter).name} if settings.adapter else {})
 
     def frame_limit(self, size: tuple[int, int], frames: int) -> FrameLimit:
-        """As the processors scale them, and as many as the context holds; see `LimitsFrames`."""
+        """The processor's input size, and as many frames as the context holds; see `LimitsFrames`."""
         room = int(self.model.config.get_text_config().max_position_embeddings * SHARE_OF_CONTEXT)
         return self.encoder.frame_limit(size, frames, room, as_video=self.style.frames_as == "video")
 
@@ -206,8 +206,8 @@ class HuggingFaceBackend:
         encoded = time.perf_counter()
         logits, tokens_in, reused = self._conversation.feed(pieces)
         prefilled = time.perf_counter()
-        draw = self._drawing(trace)
-        words = _Words(self.encoder.tokenizer)
+        draw = self._sampler(trace)
+        text = _TextStream(self.encoder.tokenizer)
         stopped: Literal["tag", "end", "length"] = "length"
         ids: list[int] = []
         while len(ids) < self.settings.max_tokens:
@@ -216,7 +216,7 @@ class HuggingFaceBackend:
                 stopped = "end"
                 break
             ids.append(token)
-            fresh, closed = words.add(token)
+            fresh, closed = text.add(token)
             if fresh:
                 yield fresh
             if closed:
@@ -225,13 +225,13 @@ class HuggingFaceBackend:
             if repeats(ids, self.repeated_tokens):
                 break
             logits = self._conversation.append(token)
-        if stopped != "tag" and (rest := words.rest()):
+        if stopped != "tag" and (rest := text.rest()):
             yield rest
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
-        return Continuation(words.text, stopped, Cost(tokens_in, len(ids) + (stopped == "end"), reused, seconds))
+        return Continuation(text.text, stopped, Cost(tokens_in, len(ids) + (stopped == "end"), reused, seconds))
 
-    def _drawing(self, trace: Trace) -> Callable[[torch.Tensor], int]:
-        """A function from logits to a token. Seeded by trace and step, so that a trace that is carried on is the trace that would have been."""
+    def _sampler(self, trace: Trace) -> Callable[[torch.Tensor], int]:
+        """A function from logits to a token, seeded by trace and step: a resumed trace equals an uninterrupted one."""
         settings = self.settings
         if settings.temperature == 0:
             return lambda logits: int(logits.argmax())
@@ -250,28 +250,28 @@ class HuggingFaceBackend:
         return draw
 
 
-class _Words:
-    """Tokens to text as they come: whole characters only, cut after the first stop string, which may end inside a token."""
+class _TextStream:
+    """Incremental detokenizer: yields whole characters only, and cuts after the first stop string, which may end inside a token."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.text = ""
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._done = 0  # tokens before this one are fully in `text`
-        self._start = 0  # decoding begins here: a token's text may depend on the one before it
+        self._done = 0  # all tokens before this index are in `text`
+        self._start = 0  # decoding starts at this index: a token's text may depend on the previous one
 
     def add(self, token: int) -> tuple[str, bool]:
-        """The text that became certain, and whether a stop string closed it."""
+        """The new complete text, and whether it ends with a stop string."""
         self._ids.append(token)
         known = self._tokenizer.decode(self._ids[self._start : self._done])
         longer = self._tokenizer.decode(self._ids[self._start :])
-        if longer.endswith("\ufffd"):  # part of a character
+        if longer.endswith("\ufffd"):  # an incomplete character
             return "", False
         self._start, self._done = self._done, len(self._ids)
         return self._take(longer[len(known) :])
 
     def rest(self) -> str:
-        """What is left when decoding ends inside a character."""
+        """The remaining text if decoding ended inside a character."""
         known = self._tokenizer.decode(self._ids[self._start : self._done])
         return self._take(self._tokenizer.decode(self._ids[self._start :])[len(known) :])[0]
 

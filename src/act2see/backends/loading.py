@@ -1,4 +1,4 @@
-"""A local Qwen3-VL-class model's parts: its weights, and how it reads. For decoding and for training."""
+"""Load the parts of a local Qwen3-VL-class model: weights, tokenizer, processors, chat style. For decoding and training."""
 
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
@@ -12,16 +12,16 @@ from act2see.core.errors import BackendError
 
 MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 SETTINGS_FILE = "act2see.json"
-"""A model's folder may hold this beside its weights: how it was trained to see (`frames_as`, `rendering`), a `notice` for its users, what it `knows`
-alone (see `scope`), and where it stops: after `max_tokens`, however many may be asked for, or when its last `repeated_tokens` are one piece again and
-again (never, if not given: what a larger model repeats it may mean)."""
+"""Optional file in a model's folder. It holds the format that the model was trained with (`frames_as`, `rendering`), a `notice` for users, the domain
+that it is limited to (`knows`, see `scope`), an upper limit on `max_tokens`, and the window for stopping on repetition (`repeated_tokens`; no check
+if absent, because a larger model may repeat on purpose)."""
 _LIMITS = ("max_tokens", "repeated_tokens")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _VIDEO_FILES = ("video_preprocessor_config.json", "processor_config.json")
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a model whose config is a Qwen3-VL's; no weights are read. Raises `BackendError`."""
+    """The folder of a Qwen3-VL-class model, judged by its config without reading weights. Raises `BackendError`."""
     folder = pretrained.locate(model, model, BackendError)
     found = pretrained.read_model_type(folder, model, BackendError)
     if found not in MODEL_TYPES:
@@ -32,14 +32,14 @@ def model_folder(model: str) -> Path:
 
 
 def load_vlm(model: str, **options: object) -> Any:
-    """The model with all its weights, as a folder or a name on the hub. Raises `BackendError`."""
+    """Load a model with all its weights, from a folder or by its name on the hub. Raises `BackendError`."""
     return pretrained.load_model(AutoModelForImageTextToText, model_folder(model), model, BackendError, exact=True, **options)
 
 
 def reader(
     model: str, rendering: Literal["auto"] | chat.Rendering = "auto", frames_as: Literal["auto"] | chat.FramesAs = "auto"
 ) -> tuple[Encoder, chat.Style, str | None]:
-    """How a model reads, without its weights: its encoder, how conversations are written for it, and its notice.
+    """Load what is needed to format prompts, without weights: the encoder, the chat style, and the notice.
 
     Raises `BackendError` as `HuggingFaceBackend.load` does.
     """
@@ -53,30 +53,30 @@ def reader(
         seen_as = "video" if video_processor is not None else "images"
     written = rendering if rendering != "auto" else own.get("rendering", "same_turn")
     style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model))
-    with pretrained.reading(f"the image processor of {model}", BackendError):  # one of another kind of model lacks what a Qwen3-VL's has
+    with pretrained.reading(f"the image processor of {model}", BackendError):  # that of another kind of model lacks attributes
         return Encoder(tokenizer, image_processor, video_processor), style, own.get("notice")
 
 
 def load_tokenizer(folder: Path, model: str) -> Any:
     """The folder's tokenizer. Raises `BackendError`."""
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):  # transformers would make one without any words
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):  # transformers would create one with an empty vocabulary
         raise BackendError(f"cannot load the tokenizer of {model}: no {' nor '.join(_TOKENIZER_FILES)} in {folder}")
     return pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {model}", BackendError)
 
 
 def read_opening(tokenizer: Any, model: str) -> str:
-    """What the model's chat template puts at the start of the assistant's turn, once it is clear that its prompts are ours.
+    """The assistant prefix of the model's chat template, after checking that the template formats prompts as `chat` does.
 
-    Raises `BackendError` when the template writes a prompt otherwise than `chat` does: the model would read what it was not trained on.
+    Raises `BackendError` if it does not: the model would get prompts in a format that it was not trained on.
     """
     if not tokenizer.chat_template:
         return ""
-    told = [
+    conversation = [
         {"role": "system", "content": [{"type": "text", "text": "a"}]},
         {"role": "user", "content": [{"type": "text", "text": "<0.0 seconds>"}, {"type": "image"}, {"type": "text", "text": "b"}]},
     ]
     with pretrained.reading(f"the chat template of {model}", BackendError):
-        theirs = str(tokenizer.apply_chat_template(told, add_generation_prompt=True, tokenize=False))
+        theirs = str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
     picture = "<|vision_start|><|image_pad|><|vision_end|>"
     ours = f"<|im_start|>system\na<|im_end|>\n<|im_start|>user\n<0.0 seconds>{picture}b<|im_end|>\n<|im_start|>assistant\n"
     if not theirs.startswith(ours):
@@ -111,7 +111,7 @@ def own_settings(folder: Path, model: str) -> OwnSettings:
 
 
 def _video_processor(folder: Path, model: str) -> Any:
-    """None where the folder has none, or where torchvision is missing, which it needs."""
+    """The video processor; None if the folder has none, or if torchvision, which it needs, is not installed."""
     if not any((folder / name).is_file() for name in _VIDEO_FILES):
         return None
     try:

@@ -1,6 +1,6 @@
-"""A model behind any server that speaks OpenAI's chat-completions API: vLLM, SGLang, `transformers serve`, Gemini, OpenAI.
+"""A model on any server with OpenAI's chat-completions API: vLLM, SGLang, `transformers serve`, Gemini, OpenAI.
 
-How the conversation is written and what is asked for differ by server: docs/servers.md says which settings go with which.
+Conversation format and request options differ by server: docs/servers.md lists the settings for each.
 """
 
 import base64
@@ -32,60 +32,60 @@ from act2see.core.trace import Cost, Frame, Trace
 
 ImageFormat = Literal["auto", "png", "jpeg"]
 MAX_PNG_PIXELS = 256 * 256
-"""`auto` sends frames up to this size as PNG, without loss, and larger ones as JPEG, which is a tenth of the bytes. Our choice."""
+"""`auto` sends frames up to this size as lossless PNG, and larger ones as JPEG, a tenth of the bytes. Our choice."""
 JPEG_QUALITY = 95
 TAIL_SECONDS = 10.0
-"""So long the token count, which follows the last word, is waited for. Our choice."""
+"""How long to wait for the usage after the last text. Our choice."""
 CHARACTERS_PER_TOKEN = 40
-"""Bounds the text of a server that does not keep the token limit. Our choice: ten times what a token of English has."""
+"""Limits the text of a server that ignores the token limit. Our choice: ten times the English average."""
 
 CALL_STOPS = ("</retrieve>", "</generate>")
-"""What a server is asked to stop at where it cannot go on with a turn: after an answer a model stops by itself, and one in its reasoning is none."""
+"""Stop strings for servers that cannot continue a turn. `</answer>` is not among them: an answer ends the turn anyway, and may be a mention."""
 RUN_ON_CHARACTERS = 64
-"""What a server may write behind an answer before it is hung up on: one that is heard to its end says what the answer cost."""
+"""How much text after an answer to read before closing the connection: a stream read to its end reports the usage."""
 MAX_MENTIONS = 256
-"""A model that mentions calls this often in one answer repeats itself: it has used up its length. Our choice; a stop that is only mentioned costs no
-request here as it does in `decoding`, where it is 32."""
+"""A model that mentions calls this often in one answer does not terminate: it counts as cut off. Our choice; a mention costs no request here, unlike
+in `decoding`, where the limit is 32."""
 
 _TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in STOPS) + ")>")
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
-    """Which server, which model, and how to ask it. The key is no setting: it comes from the environment, as OPENAI_API_KEY."""
+    """Server, model and request options. The key is read from the environment's OPENAI_API_KEY, never from settings."""
 
     model: str
-    """The model's name as the server knows it."""
+    """The model's name on the server."""
     base_url: str | None
-    """The address up to and including the version, as `http://127.0.0.1:8000/v1`."""
+    """The address including the version, such as `http://127.0.0.1:8000/v1`."""
     rendering: Literal["auto"] | chat.Rendering = "auto"
-    """`same_turn` needs a vLLM that serves with act2see's chat template; `tool_turn` a ChatML server that takes images from a tool. auto is
-    `user_turn`, which every server can: our choice, because a server does not tell its template."""
+    """`same_turn` needs vLLM with act2see's chat template; `tool_turn` a ChatML server that accepts images in tool messages. auto is `user_turn`,
+    which every server supports: our choice, because a server does not report its template."""
     opening: str = ""
-    """What stands at the start of the assistant's turn (`<think>\\n` for Qwen3-VL-Thinking). With user_turn, the server's template brings it."""
+    """The assistant prefix (`<think>\\n` for Qwen3-VL-Thinking). With user_turn, the server's template adds it."""
     max_tokens: int = 8192
-    """Tokens that one call may have. Not in the paper; our choice."""
+    """Maximum number of tokens of one call. Not in the paper; our choice."""
     temperature: float | None = None
-    """None sends none, here as below: the server then takes its own, and vLLM the model's."""
+    """None, here and below, sends nothing: the server uses its default, vLLM the model's."""
     top_p: float | None = None
     top_k: int | None = None
-    """vLLM and SGLang know it; OpenAI's own servers refuse it."""
+    """Supported by vLLM and SGLang; rejected by OpenAI's own servers."""
     seed: int | None = None
     timeout_seconds: float = 300.0
-    """The longest wait for the next bytes of an answer, the first included."""
+    """Read timeout: the longest wait for the next bytes of an answer, including the first."""
     answer_seconds: float = 3600.0
-    """Time for one whole answer, all tries and pauses included. Not in the paper; our choice: 8,192 tokens at 2.3 tokens a second."""
+    """Deadline for one whole answer, including retries and pauses. Not in the paper; our choice: 8,192 tokens at 2.3 tokens per second."""
     answer_characters: int | None = None
-    """The longest text of one answer, which is cut there as by the token limit; None is 40 for each of `max_tokens`. Not in the paper; our choice."""
+    """Maximum characters of one answer, which is cut there; None for 40 per token of `max_tokens`. Not in the paper; our choice."""
     retries: int = 3
-    """How often a request is sent again after a broken connection, a 429 or a 5xx."""
+    """Maximum number of retries after a connection error, a 429 or a 5xx."""
     image_format: ImageFormat = "auto"
     max_frames: int = SERVER_PICTURES
-    """Initial frames of one question at most."""
+    """Maximum number of initial frames."""
     send_stop: bool = True
-    """Off for servers that refuse stop strings or fail over them; the answer is then cut here, and the server is hung up on."""
+    """False for servers that reject stop strings; the answer is then cut here, and the connection closed."""
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
-    """OpenAI's newer models take only the first name, some small servers only the second."""
+    """The request field for `max_tokens`: OpenAI's newer models accept only the first, some small servers only the second."""
 
     def __post_init__(self) -> None:
         if not self.base_url:
@@ -98,12 +98,12 @@ class OpenAISettings:
 
 
 class OpenAIBackend:
-    """Continues traces over HTTP. One client for all calls; safe to use from several threads."""
+    """Continues traces over HTTP. Thread-safe: one client serves all calls."""
 
     concurrent = True
 
     def __init__(self, settings: OpenAISettings, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`sleep` pauses between tries. Raises `BackendError` for a key that cannot be sent, and `ConfigError` for limits that are none."""
+        """`sleep` is called between attempts. Raises `BackendError` for an invalid key, and `ConfigError` for invalid limits."""
         self.settings = settings
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (key.isascii() and key.isprintable()):
@@ -118,7 +118,7 @@ class OpenAIBackend:
 
     @property
     def made_with(self) -> Mapping[str, str]:
-        """What changes the answers, by name. The server appears as host and port only."""
+        """Settings that affect the answers. Of the address, only host and port are recorded."""
         s = self.settings
         asked = {"temperature": s.temperature, "top-p": s.top_p, "top-k": s.top_k, "seed": s.seed}
         drawn = ", ".join(f"{name} {value:g}" for name, value in asked.items() if value is not None)
@@ -139,7 +139,7 @@ class OpenAIBackend:
         return server_limit(size, frames, self.settings.max_frames)
 
     def reseeded(self, number: int) -> "OpenAIBackend":
-        """The same server and client, with a seed that is `number` higher. Where no seed is sent, the server draws anew by itself."""
+        """A copy with the seed raised by `number`. Without a seed the server samples anew anyway, and the copy is this object."""
         if self.settings.seed is None:
             return self
         other = copy.copy(self)
@@ -147,9 +147,9 @@ class OpenAIBackend:
         return other
 
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Generator[str, None, Continuation]:
-        """Ask the server to continue. A stream that breaks before its first word is asked for again, one that breaks later is an error.
+        """Continue the trace; see `Backend.decode`. A stream that breaks before its first text is retried; one that breaks later is an error.
 
-        Tokens are the server's own count; a server that counts none, or that was hung up on, leaves them 0.
+        Token counts are the server's; they are 0 if it reports none, or if the connection was closed early.
         """
         stops: tuple[str, ...] = STOPS if self._style.rendering == "same_turn" else CALL_STOPS
         stops = stops if self.settings.send_stop else ()
@@ -181,13 +181,13 @@ class OpenAIBackend:
         return Continuation(answer.text, answer.stopped, _cost(answer, started))
 
     def _read(self, call: Call, request: Mapping[str, object], answer: "_Answer") -> Generator[str, None, None]:
-        """Fill the answer from one request's stream, yielding its text. Raises `TransientError` and `BackendError`."""
+        """Read one request's stream into the answer, yielding its text. Raises `TransientError` and `BackendError`."""
         s = self.settings
         with self._open(call, request) as stream:
             try:
-                for piece in read_chunks(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
-                    answer.usage = piece.usage or answer.usage
-                    if text := answer.take(piece):
+                for chunk in read_chunks(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
+                    answer.usage = chunk.usage or answer.usage
+                    if text := answer.take(chunk):
                         yield text
                     if answer.ran_on:
                         break
@@ -209,9 +209,9 @@ class OpenAIBackend:
             create = cast("Callable[..., openai.Stream[ChatCompletionChunk]]", call.client.chat.completions.create)
             return create(**request)
         except openai.APIError as error:
-            # Without the cause: its request holds the key.
+            # Without the cause, whose request contains the key.
             raise self._server.fault(error) from None
-        except ValueError as error:  # a text or a number that JSON or a header cannot hold
+        except ValueError as error:  # a value that JSON or a header cannot represent
             raise BackendError(f"the request to {self._url} cannot be sent: {self._server.redacted(error)}") from None
 
     def _request(self, trace: Trace, tools: Sequence[chat.Tool], stops: Sequence[str]) -> Mapping[str, object]:
@@ -219,7 +219,7 @@ class OpenAIBackend:
         conversation = chat.turns(trace, tools, self._style)
         last = conversation[-1]
         if self._style.rendering != "same_turn" and not any(isinstance(part, chat.Text) and part.own for part in last.segments):
-            # These servers begin the assistant's turn themselves, the opening included.
+            # These servers start the assistant's turn themselves, including the opening.
             conversation[-1] = chat.Turn("assistant", ())
         messages = chat.messages(conversation, self._data_url)
         request: dict[str, object] = {"model": s.model, "messages": messages, s.max_tokens_field: s.max_tokens}
@@ -238,7 +238,7 @@ class OpenAIBackend:
         url = self._urls.get(key)
         if url is None:
             url = self._urls[key] = data_url(frame.image, self.settings.image_format)
-            # Encoded once and kept as long as the image itself: every call sends all frames again.
+            # Cached for the lifetime of the image, because every call sends all frames again.
             weakref.finalize(frame.image, self._urls.pop, key, None).atexit = False
         return url
 
@@ -247,15 +247,15 @@ _CLOSING = "</think>"
 
 
 class _Answer:
-    """What has come of one answer: its text up to the first call or answer in it, and how it ended."""
+    """Accumulates one answer: its text up to the first call or answer, and its finish reason."""
 
     def __init__(self, before: str = "", stops: tuple[str, ...] = STOPS) -> None:
-        """`before` is what the turn holds already, `stops` are the stop strings that the server was given."""
+        """`before` is the preceding text of the turn, `stops` are the stop strings in the request."""
         self.text = ""
         self.finish: str | None = None
         self.usage: Usage | None = None
         self.first_seconds: float | None = None
-        """`time.perf_counter()` when the first text came."""
+        """`time.perf_counter()` at the first text."""
         self._before, self._stops = before, stops
         self._matched: str | None = None
         self._is_cut = False
@@ -270,7 +270,7 @@ class _Answer:
 
     @property
     def ran_on(self) -> bool:
-        """Whether the server writes on and on: behind a call or an answer, or what only mentions them."""
+        """Whether the server continues long after a call or an answer, or only mentions calls without end."""
         return self._behind > RUN_ON_CHARACTERS or self._goes_on
 
     @property
@@ -286,8 +286,8 @@ class _Answer:
         return "length" if self.finish == "length" else "end"
 
     def take(self, choice: Chunk) -> str:
-        """Add a piece of the stream; returns the text that it adds."""
-        # vLLM and SGLang say which stop string it was, each in a field of its own.
+        """Add a chunk of the stream; returns the new text."""
+        # vLLM and SGLang report the matched stop string in different fields.
         self._matched = choice.stop_reason or choice.matched_stop or self._matched
         self.finish = choice.finish_reason or self.finish
         new = self._words(choice)
@@ -310,7 +310,7 @@ class _Answer:
         return self.text[known:]
 
     def end(self) -> str:
-        """Put back what the server left out at the end of a finished answer; returns the text that it adds."""
+        """Restore a stop string or closing mark that the server omitted at the end; returns the new text."""
         if self._is_cut or self._goes_on or self.finish != "stop":
             return ""
         if self._matched in STOPS:
@@ -323,7 +323,7 @@ class _Answer:
         return tail
 
     def _words(self, choice: Chunk) -> str:
-        """The piece's text. Reasoning that a server sends apart goes between `<think>` marks, as the model itself would write it (our choice)."""
+        """The chunk's text. Separately sent reasoning is put between `<think>` marks, as the model itself would write it (our choice)."""
         content = choice.delta.content
         reasoning = self._quoted(choice.delta.reasoning, is_last=bool(content) or choice.finish_reason is not None)
         new = ""
@@ -336,7 +336,7 @@ class _Answer:
         return new
 
     def _quoted(self, reasoning: str, *, is_last: bool) -> str:
-        """Reasoning in which each closing mark is quoted: it ends where the server says so. The beginning of a mark waits for the next piece."""
+        """Reasoning with its closing marks quoted, because the server states where it ends. An incomplete mark is held back until the next chunk."""
         text = self._held + reasoning
         held = 0 if is_last else next((count for count in range(len(_CLOSING) - 1, 0, -1) if text.endswith(_CLOSING[:count])), 0)
         self._held = text[len(text) - held :]
@@ -344,10 +344,10 @@ class _Answer:
 
 
 def left_out(text: str, before: str, stops: Sequence[str]) -> str:
-    """The stop string that a server left out at the end of its text, when a call is still open there; else nothing.
+    """The stop string that a server omitted at the end of a text with an open call; else "".
 
-    Hosted servers return what stands before a stop string. A model that ended its turn inside an open call looks the same to them, and its call
-    is closed too: our choice.
+    Hosted servers return the text before the stop string. A turn that ended inside an open call looks the same, and its call is closed too: our
+    choice.
     """
     tags = _TAG.findall(text)
     tail = f"</{tags[-1][1]}>" if tags and not tags[-1][0] else ""
@@ -365,7 +365,7 @@ def data_url(image: Image.Image, image_format: ImageFormat = "auto") -> str:
 
 
 def _closes(text: str, new_from: int) -> bool:
-    """Whether a closing tag ends in the new part: only then there is something to look for."""
+    """Whether a closing tag ends in the new part: only then the text has to be parsed."""
     start = max(0, new_from - max(map(len, STOPS)) + 1)
     return any(text.find(stop, start) >= 0 for stop in STOPS)
 

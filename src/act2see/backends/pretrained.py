@@ -1,6 +1,7 @@
-"""Folders of weights: found here or on the hub, checked by their small files first, and read from safetensors only. No code of theirs is ever run.
+"""Load models, tokenizers and processors from a folder or the hub: from safetensors only, never running a repository's code.
 
-Every `from_pretrained` of the package stands here. What cannot be loaded is one line, and the libraries print nothing to stdout meanwhile.
+All calls of `from_pretrained` are in this module. Config and headers are validated before any weights are read. Failures become one-line errors,
+and the libraries print nothing to stdout.
 """
 
 import json
@@ -28,12 +29,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _HUB_LEFT = ("open_clip*", "onnx/*", "openvino/*", "original/*")
-"""The same weights once more, for other programs."""
+"""Copies of the weights for other programs; not downloaded."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 _JSON_BYTES = 64 << 20
-"""A config has some KB and an index of a thousand shards a few MB. Our choice."""
+"""Maximum size of a JSON file. A config has some KB, an index of a thousand shards a few MB. Our choice."""
 _LAYER_COUNT = re.compile(r"(num|n)_(\w+_)?layers|depth")
 _MESSAGE_LENGTH = 200
 CONVERT = "convert it to safetensors if you trust it: AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR)"
@@ -54,31 +55,31 @@ class Loadable(Protocol[_T_co]):
         ...
 
 
-# Where
+# Device and dtype
 
 
 def device_of(name: str) -> torch.device:
-    """Where a model runs; `auto` is a GPU if there is one. Raises `ConfigError`, before anything is read."""
+    """The device of that name; `auto` is a GPU if available. Raises `ConfigError`."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of names that it is going to drop, and then raises
+            warnings.simplefilter("ignore")  # torch warns about deprecated names, then raises
             device = torch.device(name)
             torch.empty(0, device=device)
         if device.type == "meta":
             raise NotImplementedError("it holds no numbers")
-    # torch raises whichever of these: for a name that it does not know, a library built without that device, a number beyond the last one.
+    # torch raises any of these: for an unknown name, a build without the device, or an index out of range.
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"device {name!r} cannot be used here ({first_line(error)}); auto and cpu always can") from error
     return device
 
 
 def dtype_of(name: str, device: torch.device, half: torch.dtype | None) -> torch.dtype | None:
-    """The number format of the weights: `auto` is float32 on a CPU and `half` elsewhere (None: the weights' own). Raises `ConfigError`."""
+    """The dtype of the weights: `auto` is float32 on a CPU and `half` elsewhere (None: as stored). Raises `ConfigError`."""
     if name != "auto" and name not in DTYPES:
         raise ConfigError(f"dtype is {name!r}; allowed are auto, {', '.join(DTYPES)}")
-    # Half types are slow on CPUs, and some operations miss there.
+    # Half precision is slow on CPUs, and some operations are not implemented.
     return (torch.float32 if device.type == "cpu" else half) if name == "auto" else DTYPES[name]
 
 
@@ -86,11 +87,11 @@ def dtype_of(name: str, device: torch.device, half: torch.dtype | None) -> torch
 
 
 def locate(model: str, what: str, error: Raised = ConfigError, *, files: Sequence[str] = HUB_FILES) -> Path:
-    """The model's folder: as named, or downloaded from the hub, or what the hub's cache holds of it where the hub is out of reach.
+    """The model's local folder: as given, downloaded from the hub, or from the hub's cache if the hub is unreachable.
 
-    `what` is how the model is called in messages. Everything after this is read from the folder, so that the hub is asked once.
+    `what` is the model's name in errors. All further reads use the folder, so that the hub is queried once.
     """
-    # Not Path's own: they raise for a user that is not there, for names that are too long, and for what may not be read.
+    # os.path instead of Path, which raises for unknown users, long names and missing permissions.
     folder = Path(os.path.expanduser(model))
     if model and os.path.isdir(folder):
         if not os.access(folder, os.R_OK | os.X_OK):
@@ -131,7 +132,7 @@ def _read_config(folder: Path, what: str, error: Raised) -> Mapping[str, object]
 
 
 def read_json(path: Path, what: str, error: Raised = ConfigError) -> Mapping[str, object]:
-    """A JSON object from a small file."""
+    """Read a JSON object from a small file."""
     try:
         size = path.stat().st_size
         if size > _JSON_BYTES:
@@ -145,9 +146,9 @@ def read_json(path: Path, what: str, error: Raised = ConfigError) -> Mapping[str
 
 
 def weight_files(folder: Path, what: str, error: Raised = ConfigError, *, single: str = _WEIGHTS) -> list[Path]:
-    """The folder's weight files, all there and in safetensors. Pickles are refused by name: loading one can run code.
+    """The folder's safetensors files, after checking that none is missing. Pickles are rejected, because loading one can run code.
 
-    `single` is how a file that holds all is called, or a pattern.
+    `single` is the name of an unsharded file, or a pattern.
     """
     if found := sorted(path for path in folder.glob(single) if path.is_file()):
         return found
@@ -170,7 +171,7 @@ def _shards(folder: Path, what: str, error: Raised) -> list[Path]:
 
 
 def tensor_sizes(files: Sequence[Path], what: str, error: Raised = ConfigError) -> dict[str, int]:
-    """How many numbers each tensor has, from the headers alone, which safetensors holds against the files' lengths."""
+    """The number of elements of each tensor, from the headers alone, which safetensors validates against the file sizes."""
     found: dict[str, int] = {}
     for path in files:
         try:
@@ -204,10 +205,10 @@ class _AutoClass(Protocol):
 def load_model(
     model_class: Loadable[_Model], folder: Path, what: str, error: Raised = ConfigError, *, exact: bool = False, **options: object
 ) -> _Model:
-    """A model with all its weights from the folder, in evaluation mode.
+    """Load a model with all its weights from the folder, in evaluation mode.
 
-    Config and headers are compared first. Tensors that are missing or of another shape, which transformers fills with random numbers, are
-    refused, and with `exact` also those that the model has no place for.
+    Config and headers are compared first. Missing tensors and shape mismatches, which transformers would fill with random values, raise `error`; with
+    `exact`, unexpected tensors do too.
     """
     check_sizes(model_class, folder, what, error)
     with reading(f"the weights of {what}", error):
@@ -231,12 +232,12 @@ def load_model(
 
 
 def check_sizes(model_class: Loadable[nn.Module], folder: Path, what: str, error: Raised = ConfigError) -> None:
-    """Refuse weights that cannot be those of the config, from the headers: nothing is allocated, and no layer is made that has no weights."""
+    """Raise `error` if the weights cannot match the config, judged by the headers alone, before anything is allocated."""
     content = _read_config(folder, what, error)
     held = tensor_sizes(weight_files(folder, what, error), what, error)
     if (layers := max(_layer_counts(content), default=0)) > len(held):
         raise error(f"cannot load {what}: its config.json names {layers:,} layers, and the weights hold {len(held):,} tensors")
-    if "quantization_config" in content:  # packed: several numbers in one
+    if "quantization_config" in content:  # packed: several values per element
         return
     with reading(f"the weights of {what}", error):
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
@@ -254,20 +255,20 @@ def check_sizes(model_class: Loadable[nn.Module], folder: Path, what: str, error
 
 
 def load_part(part_class: Loadable[_T], folder: Path, what: str, error: Raised = ConfigError, **options: object) -> _T:
-    """A config, tokenizer or processor from the folder; `what` says which of whom."""
+    """Load a config, tokenizer or processor from the folder; `what` is its name in errors."""
     with reading(what, error):
         return part_class.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True, **options)
 
 
 def load_pipeline(pipeline_class: Loadable[_T], folder: str, what: str, error: Raised = ConfigError, **options: object) -> _T:
-    """A pipeline of diffusers from a folder, or by its name on the hub, of which it picks the files itself."""
+    """Load a diffusers pipeline from a folder, or by its name on the hub, from which diffusers selects the files."""
     with reading(what, error):
         return pipeline_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, **options)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' prints off stdout, which is the answer's, and their warnings and reports off the terminal: what matters is raised."""
+    """Redirect the libraries' prints from stdout, which is for results, to stderr, and suppress their warnings: real problems are raised."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -280,7 +281,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def reading(what: str, error: Raised = ConfigError) -> Iterator[None]:
-    """Turn what the libraries raise over a bad folder into one line. Their first line is kept, cut where they list all that they know."""
+    """Convert the libraries' exceptions for a bad folder into `error`, with the first line of their message."""
     try:
         with quiet():
             yield
@@ -289,16 +290,16 @@ def reading(what: str, error: Raised = ConfigError) -> Iterator[None]:
     except (SafetensorError, StrictDataclassError, TemplateError) as fault:
         raise error(f"cannot load {what}: {first_line(fault)}") from fault
     except Exception as fault:
-        if type(fault) is not Exception:  # tokenizers raises the base class itself, over a tokenizer.json that is too new for it, say
+        if type(fault) is not Exception:  # tokenizers raises the base class itself, for a too new tokenizer.json for example
             raise
         raise error(f"cannot load {what}: {first_line(fault)}") from fault
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of bounded length."""
-    told = next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
-    told = f"no {told}" if isinstance(error, KeyError) else told
-    return told if len(told) <= _MESSAGE_LENGTH else told[:_MESSAGE_LENGTH].rstrip() + "…"
+    """The first line of an error's message, truncated."""
+    line = next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
+    line = f"no {line}" if isinstance(error, KeyError) else line
+    return line if len(line) <= _MESSAGE_LENGTH else line[:_MESSAGE_LENGTH].rstrip() + "…"
 
 
 def _layer_counts(config: Mapping[str, object]) -> Iterator[int]:

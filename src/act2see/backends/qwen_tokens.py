@@ -1,4 +1,4 @@
-"""Segments to token ids, image patches and rope positions for Qwen3-VL-class models: one encoding for decoding and for training."""
+"""Encode segments as token ids, image patches and rope positions for Qwen3-VL-class models, for decoding and training alike."""
 
 import hashlib
 import re
@@ -23,10 +23,10 @@ _REMEMBERED_PICTURES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of tokens that enters the model together: text, or the pads of one image or of one video with their patches.
+    """Consecutive tokens that are fed together: text, or the placeholders of one image or one video with their patches.
 
-    `pixels` is (patches, patch values) float32 and `grid` its (time, height, width) in patches. `same` tells two pieces apart when a cache is
-    compared with a prompt.
+    `pixels` is (patches, patch values) float32, `grid` its (time, height, width) in patches. `same` is a key: pieces with equal keys are equal, for
+    comparing a KV cache with a prompt.
     """
 
     ids: tuple[int, ...]
@@ -38,10 +38,10 @@ class Piece:
 
 
 class Encoder:
-    """Turns segments into pieces with the model's own tokenizer and image processor.
+    """Encodes segments as pieces, with the model's own tokenizer and image processor.
 
-    Only `Text.marks` may become special tokens. A native video needs `video_processor` (and so torchvision). The patches of the last `remembered`
-    pictures are kept: decoding feeds the same frames again at every look, training does not.
+    Only `Text.marks` may become special tokens. A native video needs `video_processor`, and so torchvision. The patches of the last `remembered`
+    pictures are cached, because decoding encodes the same frames again at every look; training does not.
     """
 
     def __init__(self, tokenizer: Any, image_processor: Any, video_processor: Any = None, remembered: int = _REMEMBERED_PICTURES) -> None:
@@ -64,8 +64,8 @@ class Encoder:
         return int(found)
 
     def words(self, text: str) -> tuple[int, ...]:
-        """The ids of plain text; what looks like a mark of the chat format in it stays text."""
-        # Cut behind its first sign, no mark is there to be found.
+        """The ids of plain text, in which control tokens of the chat format remain text."""
+        # Split after the first character, a control token is not recognized.
         cuts = [mark.start() + 1 for mark in self._joined_marks.finditer(text)] if self._joined_marks else []
         return tuple(token for start, end in pairwise([0, *cuts, len(text)]) for token in self._plain(text[start:end]))
 
@@ -73,12 +73,12 @@ class Encoder:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def frame_limit(self, size: tuple[int, int], frames: int, room: int, *, as_video: bool = False) -> FrameLimit:
-        """How many of so many initial frames fit into `room` tokens, and at which size the processors' work on them is done.
+        """How many of `frames` initial frames fit into `room` tokens, and the processor's input size.
 
-        Raises `VideoError` for pictures that the processors refuse.
+        Raises `VideoError` for pictures that the processors reject.
         """
         images = _sizes_of(self.image_processor)
-        around = 2 + len(self.words(chat.seconds_tag(3599.0)))  # the marks of a picture, and its time
+        around = 2 + len(self.words(chat.seconds_tag(3599.0)))  # the start and end tokens of a picture, and its time
         pixels_a_token = images.factor**2
         if not as_video or self.video_processor is None:
             width, height = images.seen(size)
@@ -94,7 +94,7 @@ class Encoder:
         return FrameLimit(shown, videos.kept(size, _whole_patches(shown, patch)), images.kept(size))
 
     def encode(self, segments: Iterable[chat.Segment]) -> list[Piece]:
-        """Pieces in order. Their ids joined are the prompt's (or the training example's) ids."""
+        """The pieces in order. Their concatenated ids are the prompt (or the training example)."""
         return [piece for segment in segments for piece in self._encode(segment)]
 
     def _encode(self, segment: chat.Segment) -> Iterator[Piece]:
@@ -110,7 +110,7 @@ class Encoder:
                 assert_never(segment)
 
     def _remembered(self, frames: tuple[Frame, ...], make: Callable[[tuple[Frame, ...]], Iterator[Piece]]) -> tuple[Piece, ...]:
-        # By identity: an image that is still referenced here cannot lose its id to another one.
+        # Keyed by identity, which is safe because the cache holds a reference to the image.
         key = tuple(id(frame.image) for frame in frames)
         if key not in self._pictures:
             self._pictures[key] = (tuple(frame.image for frame in frames), tuple(make(frames)))
@@ -139,10 +139,10 @@ class Encoder:
         yield from self.video_pieces(pixels, grid, [frame.seconds or 0.0 for frame in frames])
 
     def video_pieces(self, pixels: NDArray[np.float32], grid: tuple[int, int, int], seconds: Sequence[float]) -> Iterator[Piece]:
-        """A native video's pieces: each temporal patch after the mean time of its frames, as Qwen3-VL's processor writes it.
+        """The pieces of a native video: each temporal patch follows the mean time of its frames, in the format of Qwen3-VL's processor.
 
-        `pixels` is the whole video's (time × height × width patches, patch values). The last frame's time stands in where frames are missing to
-        fill the last temporal patch, as the processor repeats that frame.
+        `pixels` is (time × height × width patches, patch values) of the whole video. If the last temporal patch is incomplete, the last frame's time
+        is repeated, as the processor repeats the frame.
         """
         patches, height, width = grid
         frames_a_patch = max(1, -(-len(seconds) // patches))
@@ -163,7 +163,7 @@ class Encoder:
 
 @contextmanager
 def _refusing(frame: Frame) -> Iterator[None]:
-    """A processor's refusal of a picture in one line."""
+    """Convert a processor's rejection of a picture into a one-line error."""
     try:
         yield
     except ValueError as error:
@@ -176,14 +176,14 @@ def _sizes_of(processor: Any) -> Processor:
 
 
 def _whole_patches(frames: int, patch: int) -> int:
-    """The frames of as many whole temporal patches."""
+    """The number of frames, rounded up to whole temporal patches."""
     return -(-frames // patch) * patch
 
 
 def _joined_marks(tokenizer: Any) -> re.Pattern[str] | None:
-    """Marks of the chat format that the tokenizer joins into one token although it does not call them special, as Qwen's does `<tool_response>`.
+    """A pattern for control tokens that the tokenizer does not flag as special, such as Qwen's `<tool_response>`.
 
-    The protocol's own tags, such as `<think>`, may be tokens: they are words of the model's.
+    The protocol's own tags, such as `<think>`, may be tokens, because they are part of the model's text.
     """
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
     marks = [text for text in added if chat.without_marks(text) != text]
@@ -196,10 +196,10 @@ def _grid(row: Iterable[SupportsInt]) -> tuple[int, int, int]:
 
 
 def positions(pieces: Sequence[Piece], merge: int, start: int = 0) -> tuple[NDArray[np.int64], int]:
-    """Rope positions (3, tokens) of pieces that begin at position `start`, and the position after them.
+    """Rope positions (3, tokens) of pieces that start at position `start`, and the next position.
 
-    As Qwen3-VL counts: text advances all three rows by one; an image stands at one time, spreads over its height and width, and advances by
-    the larger of the two. The count is shift-equivariant, so a chunk can be placed on its own.
+    The scheme of Qwen3-VL: text advances all three rows by one; an image has one time, spans its height and width, and advances by the larger of
+    the two. It is shift-equivariant, so a chunk can be computed on its own.
     """
     rows: list[NDArray[np.int64]] = []
     at = start
@@ -222,5 +222,5 @@ def joined(pieces: Sequence[Piece]) -> list[int]:
 
 
 def shared_pieces(one: Sequence[Piece], other: Sequence[Piece]) -> int:
-    """How many pieces at the beginning are the same."""
+    """The length of the common prefix, in pieces."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a.same != b.same), min(len(one), len(other)))

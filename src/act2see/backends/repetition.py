@@ -1,15 +1,15 @@
-"""Whether a model writes the same tokens over and over."""
+"""Detect repetition in a model's output."""
 
 from collections.abc import Sequence
 
 EVERY = 16
-"""It is looked for after every so many tokens: at a cost that no decoding shows."""
+"""Check interval in tokens, so that the cost is negligible."""
 
 
 def repeats(ids: Sequence[int], window: int) -> bool:
-    """Whether the last `window` tokens are one piece over and over: at least four times, of at most a quarter of them. 0 turns it off.
+    """Whether the last `window` tokens are periodic with at least four periods. A window of 0 disables the check.
 
-    True at multiples of `EVERY` tokens only. Lists that count (`1.0 seconds: nothing; 2.0 seconds: nothing`) do not repeat: their numbers differ.
+    Checked at multiples of `EVERY` tokens only. Enumerations (`1.0 seconds: nothing; 2.0 seconds: nothing`) are not periodic: their numbers differ.
     """
     if window <= 0 or len(ids) < window or len(ids) % EVERY:
         return False

@@ -1,4 +1,4 @@
-"""What backends and generators on OpenAI-compatible servers share: the addresses they accept, and how a server's faults are told."""
+"""Validation of server addresses and error messages, shared by backends and generators on OpenAI-compatible servers."""
 
 import re
 import time
@@ -20,10 +20,10 @@ _RETRIED = (408, 409, 429)
 
 
 class TransientError(Exception):
-    """A fault of a server that another try may not meet. Never leaves act2see: it is tried again, or becomes a `BackendError`."""
+    """A server error worth a retry. Internal: it is retried, or becomes a `BackendError`."""
 
     def __init__(self, what: str, why: str, hint: str, wait_seconds: float | None = None) -> None:
-        """`what` happened, for which reason, and what to do when it stays; `wait_seconds` is the pause that the server asks for."""
+        """`what` happened, the reason `why`, and a `hint` for the user; `wait_seconds` is the server's Retry-After."""
         super().__init__(why)
         self.what = what
         self.why = why
@@ -31,35 +31,35 @@ class TransientError(Exception):
         self.wait_seconds = wait_seconds
 
     def final(self, tries: int) -> BackendError:
-        """The error to report after so many tries."""
+        """The error to report after the last attempt."""
         return BackendError(f"{self.what} after {tries} {'try' if tries == 1 else 'tries'}{self.why}; {self.hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as its errors name it. The key is here to be taken out of what the server says."""
+    """A server, as named in errors. Its key is needed to redact error messages."""
 
     url: str
     model: str
     endpoint: str
     """The path below the address, as /chat/completions."""
     option: str
-    """What the user changes to name another address."""
+    """The flag that sets the address, named in errors."""
     key: str
     timeout_seconds: float
 
     def redacted(self, words: object) -> str:
-        """The server's words as one short printable line without the key."""
+        """A server's text as one short printable line without the key."""
         return redacted(words, self.key)
 
     def fault(self, error: openai.APIError) -> BackendError | TransientError:
-        """What a failed request means for the user, or that it is worth another try."""
+        """The error for a failed request; a `TransientError` if it is worth a retry."""
         match error:
             case openai.APITimeoutError():
                 hint = f"start the server, check {self.option}, or allow it more time"
                 return TransientError(f"no answer from {self.url} within {self.timeout_seconds:g} s", "", hint)
             case openai.APIConnectionError(__cause__=BackendError() as refusal):
-                return refusal  # of ours, which early versions of the client take for a broken connection
+                return refusal  # our own; early versions of the client treat it as a connection error
             case openai.APIConnectionError():
                 cause = self.redacted(error.__cause__ or error)
                 return TransientError(f"no answer from {self.url}", f": {cause}", f"start the server or check {self.option}")
@@ -69,11 +69,11 @@ class Server:
                 return BackendError(f"{self.url} reported an error: {self.redacted(server_message(error.body, error.message))}")
 
     def refusal(self, status: int | None, words: object, wait_seconds: float | None = None) -> BackendError | TransientError:
-        """The same for an error by its status, which may also come within a stream, and then without one."""
+        """The error for an HTTP status. An error within a stream may have none."""
         said = self.redacted(words)
         if status is None:
             return BackendError(f"{self.url} reported an error: {said}")
-        if status in (401, 403):  # without the server's words: they may quote the key
+        if status in (401, 403):  # without the server's text, which may quote the key
             return BackendError(f"{self.url} refused the key ({status}): {'check' if self.key else 'set'} OPENAI_API_KEY")
         if status == 404:
             missing = f"has no model {self.model!r} or no {self.endpoint}"
@@ -83,12 +83,12 @@ class Server:
         return BackendError(f"{self.url} refused the request ({status}): {said}")
 
     def broken(self, why: str) -> TransientError:
-        """An answer that broke off, or that cannot be read."""
+        """The error for an answer that was cut off or cannot be parsed."""
         return TransientError(f"the answer of {self.url} broke off", f": {why}", "see the server's log, or try again")
 
 
 def check_url(url: str, name: str) -> None:
-    """Raise `ConfigError` for what is no plain HTTP address of a server's API; `name` says in the error whose address it is."""
+    """Raise `ConfigError` unless the URL is a plain HTTP address of an API; `name` describes it in the error."""
     if fault := _fault_of(url):
         raise ConfigError(
             f"{name} {fault}; it must look like http://127.0.0.1:8000/v1, without user, password or query; a key goes into OPENAI_API_KEY"
@@ -96,7 +96,7 @@ def check_url(url: str, name: str) -> None:
 
 
 def _fault_of(url: str) -> str | None:
-    """What is wrong with an address, in words that quote nothing of it."""
+    """The problem with a URL, without quoting it."""
     if not url:
         return "is empty"
     if len(url) > _LONGEST_URL:
@@ -133,7 +133,7 @@ def _fault_of(url: str) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to wait before the next try; None where it asks for nothing that can be read."""
+    """The seconds of a Retry-After header; None if it is missing or invalid."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         try:
@@ -145,7 +145,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds_until(date: str) -> float | None:
-    """How far off an HTTP date is, as a `Retry-After` may give it; None for what is no date."""
+    """The seconds until an HTTP date; None for an invalid one."""
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
@@ -153,17 +153,17 @@ def _seconds_until(date: str) -> float | None:
 
 
 def server_message(body: object, otherwise: str) -> str:
-    """The words of the server about an error: OpenAI's form, FastAPI's, or the plain body."""
+    """The message in an error's body, in OpenAI's or FastAPI's format, else the body itself."""
     inner = body.get("error", body) if isinstance(body, Mapping) else body
     words = [inner.get(name) for name in ("message", "detail")] if isinstance(inner, Mapping) else [inner]
     try:
         return str(next((one for one in words if one), None) or otherwise)
-    except RecursionError:  # nested too deep to be written
+    except RecursionError:  # nested too deeply for str()
         return otherwise
 
 
 def redacted(words: object, key: str) -> str:
-    """Somebody else's words as one short printable line without the key."""
+    """External text as one short printable line without the key."""
     text = str(words)
     if key:
         text = text.replace(key, "***")

@@ -1,8 +1,8 @@
-"""A server's streamed answer as clean pieces: whatever else its bytes are, they become one `BrokenStreamError`.
+"""Strict parser of streamed chat completions. Any input yields validated chunks or raises `BrokenStreamError`.
 
 Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), and the plain JSON of servers that do not stream. The
-openai client's own reader checks no types and bounds no line; httpx2's `EventSource` bounds an event, but refuses other content types than its own
-and replaces damaged characters without a word.
+openai client's reader validates no types and limits no line; httpx2's `EventSource` limits events, but rejects other content types and silently
+replaces invalid UTF-8.
 """
 
 import codecs
@@ -11,21 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_EVENT_BYTES = 4 * 2**20
-"""A longer line or event is refused. Our choice: a whole answer in one event is some 100 KB."""
+"""Maximum size of a line or event. Our choice: a whole answer in one event is some 100 KB."""
 MAX_BYTES = 64 * 2**20
-"""An answer of more bytes is refused, comments and all. Our choice: 8,192 tokens, each with an event of 8 KB."""
+"""Maximum size of a response, including comments. Our choice: 8,192 tokens, each in an event of 8 KB."""
 
 _STOPS = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
 _LENGTHS = frozenset({"length", "max_tokens", "max_length"})
-_MOST_TOKENS = 2**40  # a larger count is none
+_MOST_TOKENS = 2**40  # a larger count is invalid
 
 
 class BrokenStreamError(Exception):
-    """The stream broke off or cannot be read; why, as the end of a sentence."""
+    """The stream was cut off or is invalid. The text is the reason, as the end of a sentence."""
 
 
 class ReportedError(Exception):
-    """The server reports an error within the stream."""
+    """The server reported an error within the stream."""
 
     def __init__(self, status: int | None, body: object) -> None:
         super().__init__(status)
@@ -35,7 +35,7 @@ class ReportedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens by the server's count. What is no count (a negative number, a text) is 0, as where it counts nothing."""
+    """Token counts of the server. Missing and invalid ones are 0."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -44,7 +44,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New text, and new text of a reasoning that is sent apart."""
+    """New text, and new text of separately sent reasoning."""
 
     content: str = ""
     reasoning: str = ""
@@ -52,38 +52,38 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event adds to an answer."""
+    """The content of one event."""
 
     delta: Delta = Delta()
     finish_reason: str | None = None
-    """`stop`, `length`, `content_filter` or `tool_calls`, once the answer is finished."""
+    """`stop`, `length`, `content_filter` or `tool_calls`; None until the answer is finished."""
     stop_reason: str | None = None
-    """The stop string that was met, where the server tells (vLLM)."""
+    """The stop string that was matched, as reported by vLLM."""
     matched_stop: str | None = None
-    """The same (SGLang)."""
+    """The same, as reported by SGLang."""
     usage: Usage | None = None
 
 
-def read_chunks(chunks: Iterable[bytes], max_characters: int) -> Iterator[Chunk]:
-    """The pieces of the answer in a response's bytes, up to `[DONE]` or the end.
+def read_chunks(body: Iterable[bytes], max_characters: int) -> Iterator[Chunk]:
+    """Parse a response's body, up to `[DONE]` or its end.
 
-    Of a text longer than `max_characters` only its beginning is given, as finished by the token limit that the server did not keep. Raises
-    `BrokenStreamError` and `ReportedError`, and lets pass what `chunks` raises.
+    Text beyond `max_characters` is cut off with the finish reason `length`, for servers that ignore the token limit. Raises `BrokenStreamError` and
+    `ReportedError`; exceptions of `body` propagate.
     """
     left = max_characters
     texts = _Texts()
-    for name, data in _events(_bounded(chunks)):
+    for name, data in _events(_bounded(body)):
         if data.strip() == b"[DONE]":
             return
         event = _object(data)
         _raise_reported(name, event)
-        piece = _piece(event, texts)
-        if len(piece.delta.content) + len(piece.delta.reasoning) > left:
-            reasoning = piece.delta.reasoning[:left]
-            yield Chunk(Delta(piece.delta.content[: left - len(reasoning)], reasoning), "length")
+        chunk = _chunk(event, texts)
+        if len(chunk.delta.content) + len(chunk.delta.reasoning) > left:
+            reasoning = chunk.delta.reasoning[:left]
+            yield Chunk(Delta(chunk.delta.content[: left - len(reasoning)], reasoning), "length")
             return
-        left -= len(piece.delta.content) + len(piece.delta.reasoning)
-        yield piece
+        left -= len(chunk.delta.content) + len(chunk.delta.reasoning)
+        yield chunk
 
 
 def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -99,7 +99,7 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Name and data of each event. A body that is one JSON value is one event."""
+    """The name and data of each event. A body that is a single JSON value counts as one event."""
     lines = _lines(chunks)
     first = next((line for line in lines if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
     if first.lstrip().startswith((b"{", b"[")):
@@ -124,7 +124,7 @@ def _events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their ends, which are LF, CR LF or CR."""
+    """Lines without their terminators: LF, CR LF or CR."""
     pending = bytearray()
     for chunk in chunks:
         pending += chunk
@@ -132,7 +132,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             *whole, rest = bytes(pending).splitlines(keepends=True)
             if rest.endswith(b"\n"):
                 whole, rest = [*whole, rest], b""
-            for line in whole:  # a CR at the very end waits for its LF
+            for line in whole:  # a CR at the end of a chunk may be followed by an LF
                 yield line.rstrip(b"\r\n")
             pending = bytearray(rest)
         _grown(0, pending)
@@ -159,7 +159,7 @@ def _grown(size: int, part: bytes | bytearray) -> int:
     return size + len(part)
 
 
-# What an event says
+# Content of an event
 
 
 def _object(data: bytes) -> Mapping[str, object]:
@@ -189,7 +189,7 @@ def _status(code: object) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-def _piece(event: Mapping[str, object], texts: "_Texts") -> Chunk:
+def _chunk(event: Mapping[str, object], texts: "_Texts") -> Chunk:
     usage = _usage(event.get("usage"))
     choices = event.get("choices") or []
     if not isinstance(choices, list):
@@ -198,7 +198,7 @@ def _piece(event: Mapping[str, object], texts: "_Texts") -> Chunk:
         index = choice.get("index") or 0
         if not isinstance(index, int):
             raise _odd("a choice's index is", index, "a number")
-        if index == 0:  # one is asked for; another would be mixed into its text
+        if index == 0:  # one choice is requested; others would be mixed into its text
             delta = _mapping(choice.get("delta") or choice.get("message") or {}, "a delta of it")
             finish = _finish(choice.get("finish_reason"))
             text = texts.of(delta, is_last=finish is not None)
@@ -207,7 +207,7 @@ def _piece(event: Mapping[str, object], texts: "_Texts") -> Chunk:
 
 
 class _Texts:
-    """Joins characters whose halves (UTF-16 surrogates) come in two pieces, and replaces halves that stay alone: no text holds those."""
+    """Joins surrogate pairs that are split over two chunks, and replaces lone surrogates."""
 
     def __init__(self) -> None:
         make = codecs.getincrementaldecoder("utf-16-le")
@@ -215,7 +215,7 @@ class _Texts:
         self._reasoning = make("replace")
 
     def of(self, delta: Mapping[str, object], *, is_last: bool) -> Delta:
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send both, with the same text
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send both, with equal text
         content = _text(delta.get("content"), "content") + _text(delta.get("refusal"), "refusal")
         return Delta(_joined(self._content, content, is_last), _joined(self._reasoning, _text(reasoning, "reasoning"), is_last))
 
@@ -225,7 +225,7 @@ def _joined(decoder: codecs.IncrementalDecoder, text: str, is_last: bool) -> str
 
 
 def _text(value: object, name: str) -> str:
-    """A text, or the joined texts of a list of text parts."""
+    """A string, or the joined strings of a list of text parts."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -240,7 +240,7 @@ def _text(value: object, name: str) -> str:
 
 
 def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None  # vLLM names the end token by its number
+    return value if isinstance(value, str) else None  # vLLM reports the end token as an integer
 
 
 def _finish(reason: object) -> str | None:
@@ -255,7 +255,7 @@ def _finish(reason: object) -> str | None:
         return "length"
     if word in ("content_filter", "tool_calls"):
         return word
-    raise BrokenStreamError(f"the server finished it with the reason {reason[:40]!r}")  # error, abort: no end of an answer
+    raise BrokenStreamError(f"the server finished it with the reason {reason[:40]!r}")  # error, abort
 
 
 def _usage(usage: object) -> Usage | None:
