@@ -8,29 +8,35 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from act2see import registry
-from act2see.config import AskConfig, EvalConfig, ExecutionConfig, ModelConfig, SearchConfig, recorded
+from act2see.config import AskConfig, EvalConfig, ExecutionConfig, FilterConfig, ModelConfig, SearchConfig, recorded
 from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.chat import chosen
 from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import ConfigError, ScopeError
 from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
 from act2see.core.trace import Frame, Step, Trace
+from act2see.curation import filtering
 from act2see.curation.construct import ConstructResult, construct
 from act2see.curation.export.writing import ExportResult, export_run
+from act2see.curation.filtering import FilterResult
 from act2see.evaluation import audit as auditing
 from act2see.evaluation import setup
 from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
 from act2see.evaluation.compare import Comparison, compare
 from act2see.evaluation.evaluate import EvalResult, evaluate
-from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames
+from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video
 from act2see.evaluation.frames import generate_frame as generate
+from act2see.evaluation.rescoring import ScoreResult, score
 from act2see.execution.progress import ProgressCallback, counted
 from act2see.report import write_report
 from act2see.report.audit_page import render_audit
+from act2see.report.filter_page import render_filter
 from act2see.report.page import write_page
+from act2see.report.review_page import render_review
 from act2see.storage.runs import Run
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance, refusal_to_search
 from act2see.tools.index import Progress
@@ -39,15 +45,18 @@ from act2see.video import Video
 
 __all__ = [
     "AUDIT_PAGE",
+    "FILTER_PAGE",
     "AskResult",
     "AuditResult",
     "Comparison",
     "ConstructResult",
     "EvalResult",
     "ExportResult",
+    "FilterResult",
     "GenerateResult",
     "Models",
     "RetrieveResult",
+    "ScoreResult",
     "TrainResult",
     "ask",
     "audit",
@@ -55,16 +64,19 @@ __all__ = [
     "construct",
     "evaluate",
     "export_run",
+    "filter_run",
     "find_frames",
     "generate",
+    "index_video",
     "load_models",
     "retrieve",
+    "score",
     "train",
 ]
 
 _log = logging.getLogger(__name__)
-AUDIT_PAGE = "audit.html"
-"""The audit's page in its run folder."""
+AUDIT_PAGE, FILTER_PAGE = "audit.html", "filter.html"
+"""The pages with charts, in their run folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,18 @@ def audit(
     if result.folder is not None:
         write_page(result.folder / AUDIT_PAGE, render_audit(result.summary, MEANINGS))
     return result
+
+
+def filter_run(run: Path, options: FilterConfig, *, progress: ProgressCallback | None = None) -> FilterResult:
+    """See `curation.filtering.filter_run`; the page with charts is written into the new run, and with `options.page` one for a review by hand."""
+    result = filtering.filter_run(run, options, progress=progress, pages=_write_filter_page)
+    if options.page is not None:
+        write_page(options.page, render_review([(result.source.trace_at(place), record) for place, record in result.drawn]))
+    return result
+
+
+def _write_filter_page(folder: Path, result: FilterResult) -> None:
+    write_page(folder / FILTER_PAGE, render_filter(result.summary))
 
 
 def retrieve(

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.output import say, say_json
 from act2see.config import DataCheckConfig
+from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from act2see.evaluation.data_check import DataCheck
@@ -19,15 +20,18 @@ NAMED_LINES = 20
 
 
 @benchmarks.default
-def list_benchmarks(*, as_json: Json = False) -> int:
+def list_benchmarks(name: Annotated[str | None, Parameter(help="Only this benchmark, with its options.")] = None, /, *, as_json: Json = False) -> int:
     """List the benchmarks: what to download for each and from where, its licence, and whether training on it is allowed."""
-    from act2see.benchmarks.catalogue import CATALOGUE
+    from act2see.benchmarks.catalogue import BY_NAME, CATALOGUE
 
+    if name is not None and name not in BY_NAME:
+        raise ConfigError(f"unknown benchmark {name!r}; act2see benchmarks lists all")
+    entries = CATALOGUE if name is None else (BY_NAME[name],)
     if as_json:
-        rows = [{name: value for name, value in asdict(entry).items() if name not in ("loader", "options")} for entry in CATALOGUE]
+        rows = [{name: value for name, value in asdict(entry).items() if name not in ("loader", "options")} for entry in entries]
         say_json({"benchmarks": rows})
         return ANSWERED
-    for entry in CATALOGUE:
+    for entry in entries:
         say(f"{entry.name}: {entry.title}, {entry.about}")
         rows_of = {
             "download": entry.download,
@@ -35,8 +39,10 @@ def list_benchmarks(*, as_json: Json = False) -> int:
             "licence": entry.licence,
             "training": f"{entry.training} ({entry.why})",
         }
-        for name, value in rows_of.items():
-            say(f"    {name:<9} {value}")
+        for row, value in rows_of.items():
+            say(f"    {row:<9} {value}")
+        for option in entry.options if name is not None else ():
+            say(f"    -o {option.name}=VALUE: {option.help} ({option.allowed})")
     return ANSWERED
 
 

@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.cli.output import complain, say, say_json, show_progress
 from act2see.config import FilterConfig, SettingsFile
-
-if TYPE_CHECKING:
-    from act2see.curation.filtering import FilterResult
-
-PAGE = "filter.html"
 
 
 def filter_run(
@@ -28,33 +23,17 @@ def filter_run(
     --out becomes a run with the kept traces, rejected.jsonl, a page with plots (filter.html) and a dataset card. No model that teaches is asked.
     """
     del config
-    from act2see.curation import filtering
+    from act2see import api
 
     with show_progress() as progress:
-        result = filtering.filter_run(run, settings, progress=progress, pages=write_pages)
-    if settings.page is not None:
-        write_review(settings.page, result)
+        result = api.filter_run(run, settings, progress=progress)
     _show(result.summary, settings)
     return ANSWERED
 
 
-def write_pages(folder: Path, result: "FilterResult") -> None:
-    """The page with plots, into the new run's folder."""
-    from act2see.report.filter_page import render_filter
-    from act2see.report.page import write_page
-
-    write_page(folder / PAGE, render_filter(result.summary))
-
-
-def write_review(page: Path, result: "FilterResult") -> None:
-    """The page on which the traces that were drawn are looked through by hand."""
-    from act2see.report.page import write_page
-    from act2see.report.review_page import render_review
-
-    write_page(page, render_review([(result.source.trace_at(place), reference) for place, reference in result.drawn]))
-
-
 def _show(summary: Mapping[str, Any], settings: FilterConfig) -> None:
+    from act2see import api
+
     if settings.json:
         say_json({**summary, "folder": str(settings.out)})
         return
@@ -67,6 +46,6 @@ def _show(summary: Mapping[str, Any], settings: FilterConfig) -> None:
         say(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
     if summary["unfinished"]:
         complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes up for them")
-    say(settings.out / PAGE)
+    say(settings.out / api.FILTER_PAGE)
     if settings.page is not None:
         say(settings.page)

@@ -1,6 +1,7 @@
 """Help that fits a screen: the flags that most calls need; --help-all shows all of them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -16,11 +17,11 @@ ALL = "--help-all"
 _MODELS = {"--backend", "--base-url", "--retriever", "--generator", "--device", "--adapter"}
 _LOOKS = {"--fps", "--max-frames", "--max-looks", "--tools"}
 _WRITES = {"--max-tokens", "--temperature", "--seed"}
-COMMON: Mapping[str, Collection[str]] = {
+COMMON: Mapping[str, AbstractSet[str]] = {
     "ask": _MODELS | _LOOKS | _WRITES | {"--choices", "--save", "--report", "--json", "--option", "--config", "--force"},
     "eval": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--workers", "--json", "--frames", "--option", "--config"},
     "audit": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--json", "--option", "--config"},
-    "construct": (_MODELS - {"--backend"})
+    "construct": (_MODELS - {"--backend", "--adapter"})
     | _LOOKS
     | _WRITES
     | {"--teacher", "--n", "--data", "--out", "--resume", "--workers", "--retries", "--budget-usd", "--prices", "--json", "--option", "--config"},
@@ -34,7 +35,7 @@ class CommonFlags(DefaultFormatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: Collection[str] | None = None
+        self.shown: AbstractSet[str] | None = None
         """None: everything."""
         self.left_out = 0
         """Flags that were not shown."""

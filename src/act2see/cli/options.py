@@ -27,7 +27,8 @@ _OF_GENERATORS = frozenset(one.name for one in fields(ImagineConfig))
 
 def is_option(argument: Argument) -> bool:
     """Whether an argument is spelled `-o key=value`."""
-    return OPTIONS in (argument.parameter.group or ()) and argument.name != "--option"
+    groups = argument.parameter.group
+    return isinstance(groups, tuple) and OPTIONS in groups and argument.name != "--option"
 
 
 def distribute(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -200,7 +200,7 @@ def _step(record: _StepRecord, number: int, load: Load, check: Check | None) -> 
 
 
 def _frames(records: Sequence[_FrameRecord], where: str, load: Load, check: Check | None) -> tuple[Frame, ...]:
-    frames = []
+    frames: list[Frame] = []
     for record in records:  # nine of ten values in a line are in here: nothing is called that need not be
         file, match, made = record.file, record.match, record.provenance
         try:
