@@ -1,15 +1,19 @@
 """Paired by the question, and by nothing else."""
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from act2see.config import CompareConfig
 from act2see.core.errors import StoreError
-from act2see.evaluation.compare import compare_scores
+from act2see.evaluation.compare import compare, compare_scores
 from act2see.evaluation.scores import Outcome, Score
 from act2see.evaluation.statistics import mcnemar
+from act2see.storage.runs import JSON, Run
 
 SAMPLED: tuple[Outcome, ...] = ("correct", "wrong", "no_answer", "backend_error")
 outcomes = st.sampled_from(SAMPLED)
@@ -73,3 +77,35 @@ def test_questions_about_one_video_are_drawn_together() -> None:
     first = [Score(f"q{n}", "x", "wrong", number=n, video=str(n // 10)) for n in range(40)]
     second = [Score(one.id, "x", "correct" if one.number < 10 else "wrong", number=one.number, video=one.video) for one in first]
     assert compare_scores(first, second).overall.difference_95 == (0.0, 0.75)
+
+
+# Runs
+
+
+def run_with(folder: Path, outcomes: list[Outcome], **settings: JSON) -> Path:
+    run = Run.create(folder, command="eval", config={"benchmark": "made", **settings}, seed=0)
+    run.write_scores(score.row() for score in side(outcomes))
+    return folder
+
+
+def test_two_runs_are_compared_with_their_settings(tmp_path: Path) -> None:
+    first = run_with(tmp_path / "first", ["correct", "wrong", "wrong", "wrong"], max_looks=3)
+    second = run_with(tmp_path / "second", ["correct", "correct", "correct", "wrong"], max_looks=0)
+    found = compare(first, second)
+    assert (found.benchmark, found.first_run, found.second_run) == ("made", str(first), str(second))
+    assert found.made_differently == {"settings.max_looks": ("3", "0")}
+    assert (found.scores.overall.first, found.scores.overall.second, found.scores.overall.difference) == (0.25, 0.75, 0.5)
+    assert found.scores.gained_ids == ("q1", "q2")
+    assert found.scores.outcomes == {("correct", "correct"): 1, ("wrong", "correct"): 2, ("wrong", "wrong"): 1}
+    row = found.row()
+    assert list(row)[:6] == ["benchmark", "first_run", "second_run", "made_differently", "n", "first"]
+    assert json.loads(json.dumps(row["outcomes"]))[0] == {"first": "correct", "second": "correct", "n": 1}
+
+
+def test_the_seed_of_the_options_is_the_bootstraps(tmp_path: Path) -> None:
+    before: list[Outcome] = ["wrong"] * 30
+    after: list[Outcome] = [("correct", "wrong", "wrong")[n % 3] for n in range(30)]
+    first, second = run_with(tmp_path / "first", before), run_with(tmp_path / "second", after)
+    for seed in (1, 2):
+        expected = compare_scores(side(before), side(after), seed).overall.difference_95
+        assert compare(first, second, CompareConfig(seed=seed)).scores.overall.difference_95 == expected
