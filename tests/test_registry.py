@@ -106,9 +106,9 @@ def test_the_embedded_encoder_is_a_siglip() -> None:
 
 
 def test_an_encoder_that_lacks_something_is_refused(plugin: str) -> None:
-    with pytest.raises(ConfigError, match="encoder 'registry_plugin:Finder' is none: it has no 'encode_frames'"):
+    with pytest.raises(ConfigError, match="encoder 'registry_plugin:Finder' is invalid: it has no 'encode_frames'"):
         registry.encoder(f"{plugin}:Finder")
-    with pytest.raises(ConfigError, match="retriever 'registry_plugin:HalfEncoder' is none: it has no 'encode_text'"):
+    with pytest.raises(ConfigError, match="retriever 'registry_plugin:HalfEncoder' is invalid: it has no 'encode_text'"):
         registry.retriever(f"{plugin}:HalfEncoder", SearchConfig())
 
 
@@ -121,11 +121,11 @@ def test_none_is_no_retriever() -> None:
     [
         ("{}:Missing", "registry_plugin has no class or function Missing"),
         ("{}:number", "registry_plugin has no class or function number"),
-        ("{}:NoBackend", "is none: it has no 'decode'"),
-        ("{}:NeedsMore", "cannot be made from a ModelConfig alone"),
+        ("{}:NoBackend", "is invalid: it has no 'decode'"),
+        ("{}:NeedsMore", "cannot be created from a ModelConfig alone"),
         ("registry_broken:X", "No module named 'a_package_that_nobody_has'"),
         ("registry_plugin.inner:X", "cannot import registry_plugin.inner"),
-        ("no_such_module_at_all:X", "there is no package no_such_module_at_all"),
+        ("no_such_module_at_all:X", "no package 'no_such_module_at_all' is installed"),
     ],
 )
 def test_a_third_party_that_is_no_backend_is_refused(plugin: str, spec: str, part: str) -> None:
@@ -143,9 +143,9 @@ def test_a_third_party_that_is_no_backend_is_refused(plugin: str, spec: str, par
         ("", ["no backend ''", "allowed are micro"]),
         ("gpt 5", ["no backend 'gpt 5'"]),
         ("os.path:../x", ["no backend"]),
-        ("micro:big", ["micro takes nothing after its name"]),
-        ("openai:", ["not complete: write openai:MODEL"]),
-        ("huggingface", ["not complete: write huggingface:DIR"]),
+        ("micro:big", ["micro takes no argument"]),
+        ("openai:", ["incomplete: write openai:MODEL"]),
+        ("huggingface", ["incomplete: write huggingface:DIR"]),
         ("huggingface:/no/such/folder", ["no folder /no/such/folder"]),
     ],
 )

@@ -111,7 +111,7 @@ def lost(*scripts: Script) -> Case:
 
 
 BROKE_OFF = "broke off|no answer from|failed|did not finish"  # the last where the second try came too late, on a busy machine
-LATE = "did not finish its answer within 3 s|within 1 s|nothing came for 1 s|bytes"
+LATE = "did not finish its answer within 3 s|within 1 s|no data for 1 s|bytes"
 
 
 def _hesitant(server: Server, write: Write) -> None:
@@ -193,7 +193,7 @@ def _errors() -> dict[str, Case]:
     found["the key is refused, and quoted"] = refused("OPENAI_API_KEY", error("401 No", text({"error": {"message": f"bad key {KEY}"}})))
     found["an error's length is a lie"] = refused("400", says(b"xx", "400 Bad", more={"Content-Length": "99999999"}))
     for value in ("3600", "1e9", "Fri, 01 Jan 2100 00:00:00 GMT"):
-        found[f"a pause of {value}"] = refused("asks to wait", error("429 Slow", Retry_After=value), most_requests=1)
+        found[f"a pause of {value}"] = refused("asks for a pause of", error("429 Slow", Retry_After=value), most_requests=1)
     for value in ("soon", "-5", "nan", "inf", "9" * 400, "Mon, 99 Foo 2999", "0"):
         found[f"a pause of {value[:20]}, then an answer"] = answered(error("429 Slow", Retry_After=value), says(GOOD))
     found["busy once"] = answered(error("503 Busy"), says(GOOD))

@@ -140,7 +140,7 @@ class Scripted:
 
 def scripted(backend: HuggingFaceBackend, text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Continuation]:
     script = Scripted(backend, text)
-    monkeypatch.setattr(backend, "_drawing", lambda trace: script)
+    monkeypatch.setattr(backend, "_sampler", lambda trace: script)
     return drain(backend, trace_with([]))
 
 

@@ -84,7 +84,7 @@ def test_an_answer_has_a_deadline(kind: str) -> None:
 def test_the_deadline_is_of_all_tries_together() -> None:
     with raw_server(whole(b"", status="503 Busy", more={"Retry-After": "0.2"})) as server:
         text = refused(settings(server, answer_seconds=0.7, retries=1000), time.sleep)
-    assert "asks to wait 0.2 s (503)" in text or "did not finish its answer within 0.7 s" in text
+    assert "asks for a pause of 0.2 s (503)" in text or "did not finish its answer within 0.7 s" in text
     assert 1 < len(server.paths) < 10
 
 
@@ -177,7 +177,7 @@ def test_a_compressed_stream_is_bounded_by_what_it_holds(monkeypatch: pytest.Mon
         assert ask(settings(server)).text == "<answer> B </answer>"
     monkeypatch.setattr(stream, "MAX_BYTES", 200_000)
     with raw_server(whole(gzip.compress(b"data: x\n" * 1_000_000), more={"Content-Encoding": "gzip"})) as server:
-        assert "it has more than 200,000 bytes" in refused(settings(server))
+        assert "the response has more than 200,000 bytes" in refused(settings(server))
     with raw_server(whole(b"no gzip", more={"Content-Encoding": "gzip"})) as server:
         assert "broke off" in refused(settings(server))
 
@@ -189,7 +189,9 @@ def test_tries_are_counted(retries: int) -> None:
         assert refused(settings(server, retries=retries)) == f"{server.base_url} failed after {tries} (503): full; try again later"
         assert len(server.paths) == retries + 1
         server.scripts = [whole(b"")]
-        assert f"the answer of {server.base_url} broke off after {tries}: it ended before its end" in refused(settings(server, retries=retries))
+        assert f"the answer of {server.base_url} broke off after {tries}: it ended without a finish reason" in refused(
+            settings(server, retries=retries)
+        )
         assert len(server.paths) == 2 * (retries + 1)
     assert f"no answer from {server.base_url} after {tries}: " in refused(settings(server, retries=retries))
 
@@ -201,7 +203,7 @@ def test_a_pause_beyond_our_patience_is_told_and_not_slept(header: str, retries:
     with raw_server(whole(b"slow down", status="429 Too Many", more={"Retry-After": value})) as server:
         text = refused(settings(server, retries=retries), slept.append)
     seconds = {"1e9": "1,000,000,000", "a date": r"3,(?:59\d|60\d)"}.get(header, "3,600")  # a date goes by the clock, in whole seconds
-    said = rf"asks to wait {seconds} s \(429\): slow down; at most 120 s are waited, so try again then"
+    said = rf"asks for a pause of {seconds} s \(429\): slow down; the maximum is 120 s: try again later"
     assert re.fullmatch(rf"{re.escape(server.base_url)} {said}", text)
     assert (len(server.paths), slept) == (1, [])
 

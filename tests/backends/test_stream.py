@@ -153,39 +153,39 @@ def test_usage(usage: Any, expected: Usage | None) -> None:
 @pytest.mark.parametrize(
     ("raw", "part"),
     [
-        (b"data: {not json\n\n", "a line of it is no JSON"),
-        (b'data: {"choices": []} and more\n\n', "a line of it is no JSON"),
-        (b"data: \x00\n\n", "a line of it is no JSON"),
-        (b"data: " + b"9" * 5000 + b"\n\n", "a line of it is no JSON"),
-        (b'data: {"choices": [{"delta": {"content": "\xc3"}}]}\n\n', "a line of it is no UTF-8"),
-        (b"data: " + b"[" * 200_000 + b"\n\n", "a line of it is nested too deep"),
-        (b'data: {"a":' + b'{"a":' * 200_000 + b"\n\n", "a line of it is nested too deep"),
-        (b"<!doctype html><title>It works!</title>", "it is a web page"),
-        (b'{"choices": [', "a line of it is no JSON"),
-        (event([1]), "an event of it is a list where an object is expected"),
-        (event(5), "an event of it is a number where an object is expected"),
-        (event("x"), "an event of it is a text where an object is expected"),
-        (event(None), "an event of it is null where an object is expected"),
-        (event({"choices": "x"}), "choices of it are a text where a list is expected"),
-        (event({"choices": {"0": {}}}), "choices of it are an object where a list is expected"),
-        (event({"choices": [5]}), "a choice of it is a number where an object is expected"),
-        (event({"choices": [None]}), "a choice of it is null where an object is expected"),
+        (b"data: {not json\n\n", "a line is not valid JSON"),
+        (b'data: {"choices": []} and more\n\n', "a line is not valid JSON"),
+        (b"data: \x00\n\n", "a line is not valid JSON"),
+        (b"data: " + b"9" * 5000 + b"\n\n", "a line is not valid JSON"),
+        (b'data: {"choices": [{"delta": {"content": "\xc3"}}]}\n\n', "a line is not valid UTF-8"),
+        (b"data: " + b"[" * 200_000 + b"\n\n", "a line is nested too deeply"),
+        (b'data: {"a":' + b'{"a":' * 200_000 + b"\n\n", "a line is nested too deeply"),
+        (b"<!doctype html><title>It works!</title>", "the response is a web page"),
+        (b'{"choices": [', "a line is not valid JSON"),
+        (event([1]), "an event is a list where an object is expected"),
+        (event(5), "an event is a number where an object is expected"),
+        (event("x"), "an event is a text where an object is expected"),
+        (event(None), "an event is null where an object is expected"),
+        (event({"choices": "x"}), "the choices are a text where a list is expected"),
+        (event({"choices": {"0": {}}}), "the choices are an object where a list is expected"),
+        (event({"choices": [5]}), "a choice is a number where an object is expected"),
+        (event({"choices": [None]}), "a choice is null where an object is expected"),
         (event({"choices": [{"index": "first"}]}), "a choice's index is a text where a number is expected"),
-        (event({"choices": [{"delta": "x"}]}), "a delta of it is a text where an object is expected"),
-        (event({"choices": [{"delta": 5}]}), "a delta of it is a number where an object is expected"),
-        (event({"choices": [{"delta": ["x"]}]}), "a delta of it is a list where an object is expected"),
-        (event(delta(5)), "a content of it is a number where a text is expected"),
-        (event(delta(True)), "a content of it is a truth value where a text is expected"),
-        (event(delta({"text": "x"})), "a content of it is an object where a text is expected"),
-        (event(delta([5])), "a content of it has parts that are no text"),
-        (event(delta([{"type": "image_url"}])), "a content of it has parts that are no text"),
-        (event({"choices": [{"delta": {"refusal": 5}}]}), "a refusal of it is a number"),
-        (event({"choices": [{"delta": {"reasoning": {"a": 1}}}]}), "a reasoning of it is an object"),
-        (event({"choices": [{"delta": {"reasoning_content": 1.5}}]}), "a reasoning of it is a number"),
-        (event(delta("", 5)), "a finish reason of it is a number where a text is expected"),
-        (event(delta("", "error")), "the server finished it with the reason 'error'"),
-        (event(delta("", "abort")), "the server finished it with the reason 'abort'"),
-        (event(delta("", "\x1b[31m\nodd" + "x" * 900)), r"the server finished it with the reason '\x1b[31m\nodd"),
+        (event({"choices": [{"delta": "x"}]}), "a delta is a text where an object is expected"),
+        (event({"choices": [{"delta": 5}]}), "a delta is a number where an object is expected"),
+        (event({"choices": [{"delta": ["x"]}]}), "a delta is a list where an object is expected"),
+        (event(delta(5)), "the content is a number where a text is expected"),
+        (event(delta(True)), "the content is a boolean where a text is expected"),
+        (event(delta({"text": "x"})), "the content is an object where a text is expected"),
+        (event(delta([5])), "the content has parts that are not text"),
+        (event(delta([{"type": "image_url"}])), "the content has parts that are not text"),
+        (event({"choices": [{"delta": {"refusal": 5}}]}), "the refusal is a number"),
+        (event({"choices": [{"delta": {"reasoning": {"a": 1}}}]}), "the reasoning is an object"),
+        (event({"choices": [{"delta": {"reasoning_content": 1.5}}]}), "the reasoning is a number"),
+        (event(delta("", 5)), "a finish reason is a number where a text is expected"),
+        (event(delta("", "error")), "the finish reason is 'error'"),
+        (event(delta("", "abort")), "the finish reason is 'abort'"),
+        (event(delta("", "\x1b[31m\nodd" + "x" * 900)), r"the finish reason is '\x1b[31m\nodd"),
     ],
 )
 def test_what_is_no_answer(raw: bytes, part: str) -> None:
@@ -219,13 +219,13 @@ def test_a_reported_error(raw: bytes, status: int | None, body: object) -> None:
 @pytest.mark.parametrize("endless", [b"data: x", b"data: x\n", b": comment", b'{"a": 1,'])
 def test_an_event_without_end(monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
     monkeypatch.setattr(stream, "MAX_EVENT_BYTES", 1000)
-    assert broken(*[endless] * 1000) == "an event of it has more than 1,000 bytes"
+    assert broken(*[endless] * 1000) == "an event has more than 1,000 bytes"
 
 
 @pytest.mark.parametrize("endless", [b": comment\n", b"\n", b"id: 1\n\n", event({"choices": [], "usage": {"prompt_tokens": 1}})])
 def test_a_stream_without_end_and_text(monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
     monkeypatch.setattr(stream, "MAX_BYTES", 10_000)
-    assert broken(*[endless] * 10_001) == "it has more than 10,000 bytes"
+    assert broken(*[endless] * 10_001) == "the response has more than 10,000 bytes"
 
 
 def test_a_text_without_end_is_cut_as_by_the_token_limit() -> None:

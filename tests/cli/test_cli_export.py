@@ -133,4 +133,4 @@ def test_a_merged_model_answers_through_the_command_line(act2see: Act2See, tiny_
     again = act2see("merge", tiny_vlm, "adapter", "--out", "merged")
     assert "merged is not empty" in again.complaint
     shutil.rmtree(tmp_path / "adapter")
-    assert "no adapter in adapter: there is no such folder" in act2see("merge", tiny_vlm, "adapter", "--out", "other").complaint
+    assert "no adapter in adapter: no such folder" in act2see("merge", tiny_vlm, "adapter", "--out", "other").complaint

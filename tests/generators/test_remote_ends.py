@@ -62,7 +62,7 @@ def test_the_beginning_of_an_errors_body_is_enough() -> None:
 
 def test_a_pause_beyond_our_patience_is_told() -> None:
     with raw_server(whole(b"", status="429 Too Many", more={"Retry-After": "3600"})) as server:
-        assert f"{server.base_url} asks to wait 3,600 s (429)" in problem(server, retries=3)
+        assert f"{server.base_url} asks for a pause of 3,600 s (429)" in problem(server, retries=3)
         assert len(server.paths) == 1
 
 

@@ -213,7 +213,7 @@ def test_what_does_not_belong_together_is_refused(tiny_vlm: Path, adapter: Path,
 
 def test_what_is_no_adapter_and_no_base_is_refused(tiny_vlm: Path, adapter: Path, tmp_path: Path) -> None:
     assert "no adapter in" in refusal(tiny_vlm, tiny_vlm, tmp_path / "out")
-    assert "there is no such folder" in refusal(tiny_vlm, tmp_path / "nowhere", tmp_path / "out")
+    assert "no such folder" in refusal(tiny_vlm, tmp_path / "nowhere", tmp_path / "out")
     broken = tmp_path / "broken"
     shutil.copytree(adapter, broken)
     (broken / "adapter_model.safetensors").write_bytes(b"half a file")
@@ -234,7 +234,7 @@ def test_an_adapter_that_trains_no_weights_of_its_own_is_refused(tiny_vlm: Path,
     base: Any = AutoModelForImageTextToText.from_pretrained(tiny_vlm)
     peft.get_peft_model(base, peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[])).save_pretrained(str(other))
     assert "is of type PeftType.IA3; only LORA can be merged" in refusal(tiny_vlm, other, tmp_path / "out")
-    assert "it is a whole model" in refusal(tiny_vlm, tiny_vlm, tmp_path / "out")
+    assert "it is a complete model" in refusal(tiny_vlm, tiny_vlm, tmp_path / "out")
     short = shutil.copytree(adapter, tmp_path / "short")
     weights = load_file(short / "adapter_model.safetensors")
     weights.pop(next(name for name in weights if "lora_B" in name))

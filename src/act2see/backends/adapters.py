@@ -55,8 +55,8 @@ def read_adapter(adapter: str) -> Adapter:
     what = f"the adapter {adapter}"
     folder = Path(adapter)
     if not os.path.isfile(folder / _CONFIG):  # Path.is_file raises without read permission
-        there = f"it holds no {_CONFIG}" if os.path.isdir(folder) else "there is no such folder"
-        whole = "; it is a whole model" if os.path.isfile(folder / "config.json") else ""
+        there = f"it holds no {_CONFIG}" if os.path.isdir(folder) else "no such folder"
+        whole = "; it is a complete model" if os.path.isfile(folder / "config.json") else ""
         raise BackendError(f"no adapter in {adapter}: {there}{whole}; name the folder that training wrote")
     content = pretrained.read_json(folder / _CONFIG, what, BackendError)
     files = pretrained.weight_files(folder, what, BackendError, single=_WEIGHTS)

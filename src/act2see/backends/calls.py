@@ -47,7 +47,7 @@ class RetryPolicy:
             if not 0 < seconds <= LONGEST_SECONDS:
                 raise ConfigError(f"the {name} is {seconds:g} s; it must be above 0 and at most {LONGEST_SECONDS:,.0f}")
         if self.retries < 0:
-            raise ConfigError(f"retries are {self.retries}; 0 or more are possible")
+            raise ConfigError(f"retries is {self.retries}; it must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class Caller:
             if event.endswith("connect_tcp.complete"):
                 deadline.watch(cast("_Stream", info["return_value"]).get_extra_info("socket"))
 
-        def asked(request: httpx2.Request) -> None:
+        def traced(request: httpx2.Request) -> None:
             request.extensions["trace"] = connected
 
-        hooks: dict[str, list[Callable[..., object]]] = {"request": [asked], "response": [self._check]}
+        hooks: dict[str, list[Callable[..., object]]] = {"request": [traced], "response": [self._check]}
         return openai.DefaultHttpxClient(verify=self._tls, follow_redirects=self._follow_redirects, event_hooks=hooks)
 
     def _check(self, response: httpx2.Response) -> None:
@@ -163,8 +163,8 @@ class Tries:
             raise self.overdue() from None
         longest = min(MAX_RETRY_AFTER_SECONDS, self.left_seconds)
         if wait is not None and wait > longest:
-            asked, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
-            raise BackendError(f"{server.url} asks to wait {asked} s{fault.why}; at most {allowed} s are waited, so try again then") from None
+            wanted, allowed = (f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}" for seconds in (wait, longest))
+            raise BackendError(f"{server.url} asks for a pause of {wanted} s{fault.why}; the maximum is {allowed} s: try again later") from None
         if self._made > self._caller.policy.retries:
             raise fault.final(self._made) from None
         if wait is None:

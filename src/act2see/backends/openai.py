@@ -107,7 +107,7 @@ class OpenAIBackend:
         self.settings = settings
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (key.isascii() and key.isprintable()):
-            raise BackendError("OPENAI_API_KEY holds characters that no key has: copy it again")
+            raise BackendError("OPENAI_API_KEY contains invalid characters: copy it again")
         self._url = settings.base_url or ""
         rendering: chat.Rendering = "user_turn" if settings.rendering == "auto" else settings.rendering
         self._style = chat.Style(rendering, "images", settings.opening)
@@ -163,7 +163,7 @@ class OpenAIBackend:
                 with tries.next() as call:
                     yield from self._read(call, request, answer)
                     if not answer.is_complete:
-                        raise self._server.broken("it ended before its end; is this an OpenAI-compatible server?")
+                        raise self._server.broken("it ended without a finish reason; is this an OpenAI-compatible server?")
             except TransientError as fault:
                 if answer.is_complete:
                     break
@@ -200,7 +200,7 @@ class OpenAIBackend:
             except BrokenStreamError as error:
                 raise self._server.broken(str(error)) from None
             except httpx2.TimeoutException:
-                raise self._server.broken(f"nothing came for {s.timeout_seconds:g} s") from None
+                raise self._server.broken(f"no data for {s.timeout_seconds:g} s") from None
             except (httpx2.HTTPError, httpx2.StreamError) as error:
                 raise self._server.broken(self._server.redacted(error) or type(error).__name__) from None
 

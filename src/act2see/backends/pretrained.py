@@ -68,7 +68,7 @@ def device_of(name: str) -> torch.device:
             device = torch.device(name)
             torch.empty(0, device=device)
         if device.type == "meta":
-            raise NotImplementedError("it holds no numbers")
+            raise NotImplementedError("it cannot hold data")
     # torch raises any of these: for an unknown name, a build without the device, or an index out of range.
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"device {name!r} cannot be used here ({first_line(error)}); auto and cpu always can") from error
@@ -95,7 +95,7 @@ def locate(model: str, what: str, error: Raised = ConfigError, *, files: Sequenc
     folder = Path(os.path.expanduser(model))
     if model and os.path.isdir(folder):
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise error(f"cannot load {what}: the folder {folder} may not be read by this user")
+            raise error(f"cannot load {what}: the folder {folder} is not readable by this user")
         return folder
     if not _HUB_NAME.fullmatch(model) or os.path.exists(folder):
         raise error(f"cannot load {what[:200]}: no folder {model[:200]!r}; give a model's folder, or its name on the hub, such as OWNER/NAME")
@@ -106,11 +106,11 @@ def locate(model: str, what: str, error: Raised = ConfigError, *, files: Sequenc
             reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else first_line(gone)
             server = ", or ask a server: --backend openai:MODEL" if error is BackendError else ""
             raise error(
-                f"cannot load {what}: it is no folder here, not in the hub's cache, and the hub gives no answer ({reason}); name a local folder, "
+                f"cannot load {what}: it is not a local folder, not in the hub's cache, and the hub is unreachable ({reason}); name a local folder, "
                 f"set HF_HOME to a cache that holds it, or HF_ENDPOINT to a mirror{server}"
             ) from gone
         except (OSError, ValueError) as refused:
-            raise error(f"cannot load {what}, which is no folder here, from the hub: {first_line(refused)}") from refused
+            raise error(f"cannot load {what} from the hub, and it is not a local folder: {first_line(refused)}") from refused
 
 
 def read_model_type(folder: Path, what: str, error: Raised = ConfigError) -> str:
@@ -123,7 +123,7 @@ def _read_config(folder: Path, what: str, error: Raised) -> Mapping[str, object]
         if (folder / _ADAPTER).is_file():
             raise error(f"cannot load {what}: {folder} holds an adapter, not a model; name its base as the model and this folder with --adapter")
         if (folder / "model_index.json").is_file():
-            raise error(f"cannot load {what}: {folder} holds a pipeline that paints; name it with --generator diffusers:{folder}")
+            raise error(f"cannot load {what}: {folder} holds a diffusers pipeline; name it with --generator diffusers:{folder}")
         raise error(f"cannot load {what}: no config.json in {folder}; name the folder that holds it and {_WEIGHTS}")
     config = read_json(folder / "config.json", what, error)
     if not isinstance(config.get("model_type"), str):

@@ -91,7 +91,7 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         received += len(chunk)
         if received > MAX_BYTES:
-            raise BrokenStreamError(f"it has more than {MAX_BYTES:,} bytes")
+            raise BrokenStreamError(f"the response has more than {MAX_BYTES:,} bytes")
         yield chunk
 
 
@@ -106,7 +106,7 @@ def _events(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         yield b"", _whole(first, lines)
         return
     if first.lstrip().startswith(b"<"):
-        raise BrokenStreamError("it is a web page; is this an OpenAI-compatible server?")
+        raise BrokenStreamError("the response is a web page; is this an OpenAI-compatible server?")
     name, size = b"", 0
     data: list[bytes] = []
     for line in _after(first, lines):
@@ -155,7 +155,7 @@ def _after(first: bytes, lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _grown(size: int, part: bytes | bytearray) -> int:
     if size + len(part) > MAX_EVENT_BYTES:
-        raise BrokenStreamError(f"an event of it has more than {MAX_EVENT_BYTES:,} bytes")
+        raise BrokenStreamError(f"an event has more than {MAX_EVENT_BYTES:,} bytes")
     return size + len(part)
 
 
@@ -166,12 +166,12 @@ def _object(data: bytes) -> Mapping[str, object]:
     try:
         event = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise BrokenStreamError("a line of it is no UTF-8") from None
+        raise BrokenStreamError("a line is not valid UTF-8") from None
     except ValueError:
-        raise BrokenStreamError("a line of it is no JSON") from None
+        raise BrokenStreamError("a line is not valid JSON") from None
     except RecursionError:
-        raise BrokenStreamError("a line of it is nested too deep") from None
-    return _mapping(event, "an event of it")
+        raise BrokenStreamError("a line is nested too deeply") from None
+    return _mapping(event, "an event")
 
 
 def _raise_reported(name: bytes, event: Mapping[str, object]) -> None:
@@ -193,13 +193,13 @@ def _chunk(event: Mapping[str, object], texts: "_Texts") -> Chunk:
     usage = _usage(event.get("usage"))
     choices = event.get("choices") or []
     if not isinstance(choices, list):
-        raise _odd("choices of it are", choices, "a list")
-    for choice in (_mapping(one, "a choice of it") for one in choices):
+        raise _odd("the choices are", choices, "a list")
+    for choice in (_mapping(one, "a choice") for one in choices):
         index = choice.get("index") or 0
         if not isinstance(index, int):
             raise _odd("a choice's index is", index, "a number")
         if index == 0:  # one choice is requested; others would be mixed into its text
-            delta = _mapping(choice.get("delta") or choice.get("message") or {}, "a delta of it")
+            delta = _mapping(choice.get("delta") or choice.get("message") or {}, "a delta")
             finish = _finish(choice.get("finish_reason"))
             text = texts.of(delta, is_last=finish is not None)
             return Chunk(text, finish, _text_or_none(choice.get("stop_reason")), _text_or_none(choice.get("matched_stop")), usage)
@@ -231,11 +231,11 @@ def _text(value: object, name: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise _odd(f"a {name} of it is", value, "a text")
+        raise _odd(f"the {name} is", value, "a text")
     parts: list[object] = [part.get("text") if isinstance(part, Mapping) else part for part in value]
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) < len(parts):
-        raise BrokenStreamError(f"a {name} of it has parts that are no text")
+        raise BrokenStreamError(f"the {name} has parts that are not text")
     return "".join(texts)
 
 
@@ -247,7 +247,7 @@ def _finish(reason: object) -> str | None:
     if reason is None or reason == "":
         return None
     if not isinstance(reason, str):
-        raise _odd("a finish reason of it is", reason, "a text")
+        raise _odd("a finish reason is", reason, "a text")
     word = reason.partition(":")[0].strip().lower()
     if word in _STOPS:
         return "stop"
@@ -255,7 +255,7 @@ def _finish(reason: object) -> str | None:
         return "length"
     if word in ("content_filter", "tool_calls"):
         return word
-    raise BrokenStreamError(f"the server finished it with the reason {reason[:40]!r}")  # error, abort
+    raise BrokenStreamError(f"the finish reason is {reason[:40]!r}")  # error, abort
 
 
 def _usage(usage: object) -> Usage | None:
@@ -280,5 +280,5 @@ def _mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def _odd(what: str, value: object, expected: str) -> BrokenStreamError:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number", type(None): "null"}
     return BrokenStreamError(f"{what} {kinds[type(value)]} where {expected} is expected")

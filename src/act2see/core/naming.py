@@ -37,13 +37,17 @@ def split_spec(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str
             return name, rest
         near = difflib.get_close_matches(name, known, n=1)
         hint = (
-            f"did you mean {known[near[0]]}? " if near else f"there is no package {name.partition('.')[0]}; " if _IMPORT_NAME.fullmatch(spec) else ""
+            f"did you mean {known[near[0]]}? "
+            if near
+            else f"no package {name.partition('.')[0]!r} is installed; "
+            if _IMPORT_NAME.fullmatch(spec)
+            else ""
         )
         raise ConfigError(f"no {what} {spec!r}: {hint}allowed are {', '.join(allowed)}")
     if ":" not in known[name] and colon:
-        raise ConfigError(f"{what} {spec!r}: {name} takes nothing after its name")
+        raise ConfigError(f"{what} {spec!r}: {name} takes no argument")
     if ":" in known[name] and not rest:
-        raise ConfigError(f"{what} {spec!r} is not complete: write {known[name]}")
+        raise ConfigError(f"{what} {spec!r} is incomplete: write {known[name]}")
     if known[name].endswith(":DIR"):
         folder = Path(os.path.expanduser(rest))
         if folder.is_dir():
@@ -81,8 +85,8 @@ def third_party(what: str, spec: str, config: object, members: tuple[str, ...], 
     try:
         made = factory(config)
     except TypeError as error:
-        raise ConfigError(f"{what} {spec!r} cannot be made from a {type(config).__name__} alone: {error}") from error
+        raise ConfigError(f"{what} {spec!r} cannot be created from a {type(config).__name__} alone: {error}") from error
     for member in or_members if or_members and hasattr(made, or_members[0]) else members:
         if not hasattr(made, member):
-            raise ConfigError(f"{what} {spec!r} is none: it has no {member!r} (see act2see.core.interfaces)")
+            raise ConfigError(f"{what} {spec!r} is invalid: it has no {member!r} (see act2see.core.interfaces)")
     return made

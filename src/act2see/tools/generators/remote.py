@@ -169,7 +169,7 @@ class RemotePainter:
             # Drop the cause: its request contains the API key.
             raise self._server.fault(error) from None
         except httpx2.TimeoutException:
-            raise self._server.broken(f"nothing came for {self.settings.timeout_seconds:g} s") from None
+            raise self._server.broken(f"no data for {self.settings.timeout_seconds:g} s") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise self._server.broken(self._server.redacted(error) or type(error).__name__) from None
         except (ValueError, RecursionError):
