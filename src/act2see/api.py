@@ -17,6 +17,7 @@ from act2see.core.chat import chosen
 from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import ConfigError, ScopeError
 from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
+from act2see.core.plaintext import one_line
 from act2see.core.trace import Frame, Step, Trace
 from act2see.curation import filtering
 from act2see.curation.construct import ConstructResult, construct
@@ -168,7 +169,7 @@ def ask(
     own = None if scope.backend else notice_of(backend)
     for warning in (own, notice):
         if warning:
-            _log.warning("%s", warning)
+            _log.warning("%s", one_line(warning))
     try:
         for event in reason(trace, opened, backend, loaded.retriever, loaded.generator, registry.loop_options(options)):
             on_event(event)

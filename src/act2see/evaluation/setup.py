@@ -16,6 +16,7 @@ from act2see.core.engine import new_trace
 from act2see.core.errors import ScopeError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, is_concurrent, notice_of
 from act2see.core.naming import importing
+from act2see.core.plaintext import one_line
 from act2see.evaluation.evaluator import Evaluator
 from act2see.evaluation.fingerprint import fingerprint
 from act2see.evaluation.frame_controls import OracleFrames, RandomFrames, WithheldFrames
@@ -103,7 +104,7 @@ def local_executor(benchmark: Benchmark, config: SourceConfig, execution: Parall
     loaded = registry.backend(config.backend, config)
     # Whether the embedded model knows the questions was checked before.
     if (notice := notice_of(loaded)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
-        _log.warning("%s", notice)
+        _log.warning("%s", one_line(notice))
     backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
     turns = _turns(backend, config.backend, execution.workers)
     return LocalExecutor(evaluator(config, benchmark, backend, tools(config), turns), execution.workers)
