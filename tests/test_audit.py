@@ -296,7 +296,7 @@ def test_the_page_shows_every_arm_where_its_accuracy_is() -> None:
     assert 0 <= off.interval[0] < off.at < sum(off.interval) <= 100
     assert made.chance == 25
     assert (real.difference, off.difference[:5]) == ("", "+37.5")
-    for words in (*MEANINGS.values(), "37.5\N{NO-BREAK SPACE}%", "did not ask"):
+    for words in (*MEANINGS.values(), "37.5\N{NO-BREAK SPACE}%", "called no tool"):
         assert words.replace("'", "&#39;") in html
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")

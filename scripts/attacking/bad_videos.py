@@ -123,12 +123,12 @@ def places() -> Iterator[Case]:
         return path
 
     yield "a folder", folder_, Refused("is a folder")
-    yield "a FIFO", fifo, Refused("no ordinary file")
-    yield "a socket", unix_socket, Refused("no ordinary file")
+    yield "a FIFO", fifo, Refused("not a regular file")
+    yield "a socket", unix_socket, Refused("not a regular file")
     for device in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/stdin"):
-        yield device, partial(_as_given, Path(device)), Refused("no ordinary file|is empty|cannot read|no such file")
+        yield device, partial(_as_given, Path(device)), Refused("not a regular file|is empty|cannot read|no such file")
     for target in ("nothing.mp4", "a.mp4", "/dev/zero", "."):
-        yield f"a link to {target}", link_to(target), Refused("no such file|cannot read|no ordinary file|is a folder")
+        yield f"a link to {target}", link_to(target), Refused("no such file|cannot read|not a regular file|is a folder")
     yield "a link to a video", _linked, Found()
     yield "may not be read", locked, Found() if os.geteuid() == 0 else Refused("cannot read")
     names: tuple[str, ...] = (

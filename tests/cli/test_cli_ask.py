@@ -69,7 +69,7 @@ def test_a_report_never_takes_the_videos_place(act2see: Act2See, clip: Path, tmp
     for place in (clip, tmp_path / "link.html"):
         done = act2see("ask", clip, "What colour?", *fakes("Direct"), "--report", place)
         assert (done.code, done.out) == (1, "")
-        assert f"cannot write {place}: it is what is read here" in done.err
+        assert f"cannot write {place}: it is the input" in done.err
     assert clip.read_bytes() == content
 
 

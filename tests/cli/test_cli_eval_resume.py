@@ -70,7 +70,7 @@ def test_changed_questions_are_named_and_asked_again(act2see: Act2See, monkeypat
     assert done.code == 0
     assert '3 questions are not those that run has answers to, and were asked again: "q001" (other words), "q002" (other choices)' in done.err
     assert '"q004" (other video)' in done.err
-    assert "note: the right answer of 1 questions has changed since they were scored: 'q005'; they are scored by what is right now" in done.err
+    assert "note: the right answer of 1 questions has changed since they were scored: 'q005'; they are scored by the current one" in done.err
     assert traces() == [*before, "q001", "q002", "q004"]
     again = act2see(*evaluated("--n", "8", "--resume"))
     assert traces() == [*before, "q001", "q002", "q004"]

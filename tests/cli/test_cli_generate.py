@@ -30,7 +30,7 @@ def texts(path: str) -> dict[str, str]:
 
 
 def test_the_picture_its_anchor_and_both_side_by_side_are_written(act2see: Act2See, clip: Path) -> None:
-    done = act2see("generate", clip, " all is red ", *TINT, "--seed", "3", "--strengths", "0.5", "0.75")
+    done = act2see("generate", clip, " all is red ", *TINT, "--seed", "3", "-o", "strengths=0.5,0.75")
     assert (done.code, done.err) == (0, "")
     files = "imagined.png  imagined-anchor.png  imagined-pair.png"
     assert done.out == f"imagined from 0.500 s by tint-1, seed 3, strength 0.5  gain 0.25  picture anchor 0.5  {files}\n"
@@ -59,7 +59,7 @@ def test_a_file_that_holds_an_imagined_picture_says_so(act2see: Act2See, clip: P
 
 def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path) -> None:
     Path("to").mkdir()
-    done = act2see("generate", clip, "all is red", *TINT, "--strengths", "0.5", "--json", "--out", "to/here.jpg")
+    done = act2see("generate", clip, "all is red", *TINT, "-o", "strengths=0.5", "--json", "--out", "to/here.jpg")
     assert (done.code, done.out.count("\n"), done.err) == (0, 1, "")
     assert json.loads(done.out) == {
         "video": str(clip),
@@ -172,6 +172,6 @@ def test_wrong_usage_is_2(act2see: Act2See, clip: Path, flag: str, value: str) -
 
 @pytest.mark.parametrize(("strengths", "said"), [(("0",), "Must be > 0"), (("0.5", "1.5"), "Must be <= 1"), (("nan",), "Must be")])
 def test_a_strength_that_is_none_is_refused(act2see: Act2See, clip: Path, strengths: tuple[str, ...], said: str) -> None:
-    done = act2see("generate", clip, "x", "--strengths", *strengths)
+    done = act2see("generate", clip, "x", "-o", f"strengths={','.join(strengths)}")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert said in done.err

@@ -120,7 +120,7 @@ def test_a_third_partys_judge_is_its_own(pipeline_folder: Path) -> None:
         registry.generator(f"diffusers:{pipeline_folder}", ImagineConfig(device="cpu", judge="cli_fakes:Finder"), Finder(ModelConfig()))
 
 
-@pytest.mark.parametrize(("spec", "says"), [("yes", "no judge 'yes'"), ("huggingface", "not complete"), ("none:x", "takes nothing")])
+@pytest.mark.parametrize(("spec", "says"), [("yes", "no judge 'yes'"), ("huggingface", "incomplete"), ("none:x", "takes no argument")])
 def test_a_judge_that_cannot_be_is_refused_before_anything_is_loaded(spec: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         registry.check_generator("micro", spec)

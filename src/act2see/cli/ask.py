@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from act2see.cli.exits import ANSWERED, NO_ANSWER
 from act2see.cli.opening import open_video
 from act2see.cli.options import Options
-from act2see.cli.output import end_line, say_json, show_progress, tell_answer
+from act2see.cli.output import leave_line_open, say_json, show_progress, tell_answer
 from act2see.config import AskConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_question
-from act2see.core.errors import Act2SeeError, ScopeError
+from act2see.core.errors import ScopeError
 
 if TYPE_CHECKING:
     from act2see.core.engine import Delta
@@ -64,27 +64,21 @@ class Printing:
         from act2see.cli.terminal import Printer
 
         self._printer = Printer.for_stream(sys.stderr, os.environ)
-        self.is_line_open = False
 
     def event(self, event: "Delta | Step") -> None:
         """Show a piece of text, or a step."""
         from act2see.core.engine import Delta
 
-        self.is_line_open = True
+        leave_line_open()
         self._printer.delta(event.text) if isinstance(event, Delta) else self._printer.step(event)
 
     def finish(self, trace: "Trace") -> None:
         """Show how the trace ended."""
         self._printer.finish(trace)
+        leave_line_open(is_open=False)
 
 
 @contextmanager
 def printing() -> Iterator[Printing]:
-    """A printer; after an error the next message begins on a line of its own."""
-    printer = Printing()
-    try:
-        yield printer
-    except (Act2SeeError, KeyboardInterrupt):
-        if printer.is_line_open:
-            end_line()
-        raise
+    """A printer; while it is at work, any other message begins on a line of its own."""
+    yield Printing()

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from act2see.config import AskConfig
@@ -49,7 +49,25 @@ def say_json(value: object) -> None:
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
+    if _line.is_open:
+        _line.is_open = False
+        end_line()
     send(sys.stderr, f"act2see: {one_line(' '.join(message.split()))}\n")
+
+
+@dataclass(slots=True)
+class _Line:
+    """Whether text without a line end was written to stderr."""
+
+    is_open: bool = False
+
+
+_line = _Line()
+
+
+def leave_line_open(*, is_open: bool = True) -> None:
+    """Have the next message begin on a line of its own."""
+    _line.is_open = is_open
 
 
 def end_line() -> None:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from act2see.core.chat import letters
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import is_well_formed
 
@@ -22,6 +21,8 @@ def check_text(what: str, text: str) -> None:
 
 def check_question(question: str, choices: Sequence[str]) -> None:
     """Refuse an empty question, too few, too many or repeated choices. Raises `ConfigError`."""
+    from act2see.core.chat import letters  # Pillow, for which help must not wait
+
     check_text("the question", question)
     if choices and not 2 <= len(choices) <= len(letters(100)):
         raise ConfigError(f"{len(choices)} choices: give 2 to {len(letters(100))}")
