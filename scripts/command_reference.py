@@ -17,6 +17,7 @@ from cyclopts import App
 from cyclopts.argument import Argument
 
 from act2see import cli
+from act2see.cli.options import is_option
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "commands.md"
 WIDTH = 150
@@ -108,6 +109,8 @@ def _group(one: Argument) -> tuple[int, str]:
 
 
 def _names(one: Argument) -> str:
+    if is_option(one):
+        return f"`-o {one.name.removeprefix('--').replace('-', '_')}=VALUE`"
     return ", ".join(f"`{name}`" for name in one.names if not name.startswith("--empty-"))
 
 
