@@ -96,7 +96,7 @@ def _zip(folder: Path) -> Path:
 
 
 def places() -> Iterator[Case]:
-    """Names, and what is no ordinary file."""
+    """What is no ordinary file."""
 
     def folder_(folder: Path) -> Path:
         (folder / "a.mp4").mkdir()
@@ -131,6 +131,10 @@ def places() -> Iterator[Case]:
         yield f"a link to {target}", link_to(target), Refused("no such file|cannot read|not a regular file|is a folder")
     yield "a link to a video", _linked, Found()
     yield "may not be read", locked, Found() if os.geteuid() == 0 else Refused("cannot read")
+
+
+def odd_names() -> Iterator[Case]:
+    """Names of no file that a library might open all the same, and of videos."""
     names: tuple[str, ...] = (
         "a" * 300 + ".mp4",
         "x/" * 3000 + "a.mp4",

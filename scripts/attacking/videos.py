@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from attacking.bad_videos import damaged, no_videos, places
+from attacking.bad_videos import damaged, no_videos, odd_names, places
 from attacking.clips import RED
 from attacking.fakes import as_text, mean_colour
 from attacking.good_videos import codecs, colours, shapes, times
@@ -19,7 +19,7 @@ FLAGS = ("--retriever", "attacking.fakes:Colours", "--retrieve-fps", "10", "--se
 
 def items(seed: int) -> list[Item]:
     """All of them."""
-    cases = [*codecs(), *shapes(), *times(), *colours(), *no_videos(), *places(), *damaged(seed)]
+    cases = [*codecs(), *shapes(), *times(), *colours(), *no_videos(), *places(), *odd_names(), *damaged(seed)]
     found = [Item(name, _attack(make, right)) for name, make, right in cases]
     sample = [case for number, case in enumerate(cases) if number % 25 == 7]
     found += [Item(f"{name}, in a process of its own", _attack(make, right, process=True), limit_seconds=240) for name, make, right in sample]

@@ -32,7 +32,7 @@ from act2see.evaluation.evaluate import EvalResult, evaluate
 from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video
 from act2see.evaluation.frames import generate_frame as generate
 from act2see.evaluation.rescoring import ScoreResult, score
-from act2see.execution.progress import ProgressCallback, counted
+from act2see.execution.progress import ProgressCallback
 from act2see.report import write_report
 from act2see.report.audit_page import render_audit
 from act2see.report.filter_page import render_filter
@@ -117,7 +117,11 @@ def load_models(options: ModelConfig | None = None, *, progress: ProgressCallbac
     """
     options = options or ModelConfig()
     setup.check_models(options)
-    (backend,) = counted((registry.backend(options.backend, options) for _ in range(1)), progress, f"loading {options.backend}", 1)
+    if progress is not None:
+        progress(0, 1, f"loading {options.backend}")
+    backend = registry.backend(options.backend, options)
+    if progress is not None:
+        progress(1, 1, f"loading {options.backend}")
 
     def tell(now: Progress) -> None:
         assert progress is not None

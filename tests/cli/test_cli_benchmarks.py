@@ -167,5 +167,5 @@ def test_a_judge_is_named_as_a_backend_is(act2see: Act2See, made_up: Callable[[s
     done = act2see("eval", "vcr-bench", *flags, "--answer-judge", "cli_fakes:Direct")
     assert done.code == 0
     assert json.loads(done.out.splitlines()[-1])["outcomes"]["no_answer"] >= 15
-    assert "no backend 'nobody'" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=nobody").err
+    assert "no backend 'nobody'" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=nobody").complaint
     assert "cannot read the judge's prompts" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=micro", "-o", "judge_prompts=x.py").complaint

@@ -54,6 +54,7 @@ def test_a_benchmarks_options_are_listed_under_its_name(act2see: Act2See) -> Non
         ("subtitles=true", "benchmark 'synthetic' has no option \"subtitles\": its options are kind"),
         ("kind=blue", 'option kind: got "blue", expected a comma-separated list of static, transient'),
         ("kid=static", "-o kid=static: unknown option; did you mean kind?"),
+        ("=true", "-o =true: give KEY=VALUE, as in -o tries=3"),
         ("tries", "-o tries: give KEY=VALUE, as in -o tries=3"),
         ("tries=0", "-o tries"),
         ("tries=many", "-o tries"),
@@ -83,3 +84,10 @@ def test_options_of_a_generator_work_without_a_benchmark(act2see: Act2See, clip:
     done = act2see("ask", clip, "Which?", *ASKED, "-o", "subtitles=true")
     assert "unknown option; this command has floor, judge, margin, memory, strengths, tries" in done.complaint
     assert act2see("ask", clip, "Which?", *ASKED, "-o", "tries=3", "-o", "strengths=0.4,0.6").code == 0
+
+
+def test_an_option_is_split_at_its_first_equals_sign(act2see: Act2See, clip: Path) -> None:
+    done = act2see("ask", clip, "Which?", *ASKED, "-o", " judge =openai:judge=1", "--generator", "nothing")
+    assert "unknown option" not in done.err
+    assert "KEY=VALUE" not in done.err
+    assert "generator" in done.complaint

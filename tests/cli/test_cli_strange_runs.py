@@ -314,7 +314,7 @@ def test_each_field_with_other_values(stranger: Stranger, name: str, commands: t
         ({"tokens_in": -1}, "cost.tokens_in is -1 where a count (0 to 2^53) is expected"),
         ({"tokens_out": 2**60}, "cost.tokens_out is 1152921504606846976 where a count (0 to 2^53) is expected"),
         ({"dollars": -0.5}, "cost.dollars is -0.5 where a number that is not negative is expected"),
-        ({"seconds": {"decode": -2}}, "cost.seconds."),
+        ({"seconds": {"decode": -2}}, "cost.seconds.decode is -2 where a number that is not negative is expected"),
         ({"tokens_in": True}, "cost.tokens_in is true where a count (0 to 2^53) is expected"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from act2see.benchmarks.options import BenchmarkOption, OptionValues, parse_declared
+from act2see.benchmarks.options import BenchmarkOption, OptionValue, parse_declared
 from act2see.core.errors import ConfigError
 
 
@@ -176,7 +176,7 @@ CATALOGUE: tuple[Entry, ...] = (
 BY_NAME: dict[str, Entry] = {entry.name: entry for entry in CATALOGUE}
 
 
-def parse_options(benchmark: str, given: Mapping[str, str]) -> OptionValues:
+def parse_options(benchmark: str, given: Mapping[str, str]) -> dict[str, OptionValue]:
     """The options of a benchmark of the catalogue, from texts by name; an option that is not given has its default.
 
     Raises `ConfigError` for an unknown benchmark, an option that it does not have, or a value that is not allowed.
@@ -184,7 +184,7 @@ def parse_options(benchmark: str, given: Mapping[str, str]) -> OptionValues:
     entry = BY_NAME.get(benchmark)
     if entry is None:
         if not given:
-            return OptionValues()
+            return {}
         raise ConfigError(f"benchmark {benchmark!r} declares no options: remove {', '.join(given)} (options exist for {_with_options()})")
     return parse_declared(benchmark, entry.options, given)
 

@@ -4,8 +4,8 @@ A benchmark declares its options in the catalogue; see `act2see.benchmarks.catal
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -64,51 +64,7 @@ class BenchmarkOption:
         raise ConfigError(f"option {self.name}: got {shown(text)}, expected {self.allowed}")
 
 
-@dataclass(frozen=True, slots=True)
-class OptionValues:
-    """The value of every option that a benchmark has. The accessors raise `KeyError` for an option that it does not have."""
-
-    values: Mapping[str, OptionValue] = field(default_factory=dict)
-
-    def flag(self, name: str) -> bool:
-        """The value of an option of the type `flag`."""
-        value = self.values[name]
-        assert isinstance(value, bool), name
-        return value
-
-    def text(self, name: str) -> str | None:
-        """The value of an option of the type `text` or `choice`; None if it is not set."""
-        value = self.values[name]
-        assert value is None or isinstance(value, str), name
-        return value
-
-    def path(self, name: str) -> Path | None:
-        """The value of an option of the type `path`; None if it is not set."""
-        value = self.values[name]
-        assert value is None or isinstance(value, Path), name
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """The value of an option of the type `choices`."""
-        value = self.values[name]
-        assert isinstance(value, tuple), name
-        return value
-
-
-def split_assignments(texts: Iterable[str]) -> dict[str, str]:
-    """`name=value` texts as a mapping. Raises `ConfigError` for a text without `=` and for a repeated name."""
-    given: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"option {shown(text)}: expected name=value")
-        if name.strip() in given:
-            raise ConfigError(f"option {name.strip()} is given twice")
-        given[name.strip()] = value
-    return given
-
-
-def parse_declared(benchmark: str, declared: Sequence[BenchmarkOption], given: Mapping[str, str]) -> OptionValues:
+def parse_declared(benchmark: str, declared: Sequence[BenchmarkOption], given: Mapping[str, str]) -> dict[str, OptionValue]:
     """The values of all declared options: those given, and the defaults of the rest.
 
     Raises `ConfigError` for an option that is not declared, one that is given twice, or a value that is not allowed.
@@ -124,7 +80,7 @@ def parse_declared(benchmark: str, declared: Sequence[BenchmarkOption], given: M
             raise ConfigError(f"option {name} is given twice, as {spelled[name]} and as {written}")
         spelled[name] = written
         values[name] = known[name].parse(text)
-    return OptionValues(values)
+    return values
 
 
 def _unknown(benchmark: str, written: str, known: Mapping[str, BenchmarkOption]) -> str:

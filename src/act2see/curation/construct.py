@@ -95,12 +95,12 @@ def construct(
     """
     execution = execution or ConstructExecutionConfig()
     out = _checked(source, options, execution)
-    questions = registry.source(source, options, video_folder(out))
-    samples = _read(questions, execution.limit, progress)
-    check_usable(source, samples, options.allow)
-    setup.check_scope(questions, options)
-    budget = Spending(execution.budget_usd)
     with ExitStack() as stack:
+        questions = registry.source(source, options, video_folder(out, stack))
+        samples = _read(questions, execution.limit, progress)
+        check_usable(source, samples, options.allow)
+        setup.check_scope(questions, options)
+        budget = Spending(execution.budget_usd)
         run = stack.enter_context(open_run(out, _settings(source, options), resume=options.resume, may_change=("n",)))
         before = content_by_question(run) if options.resume else {}
         missing = _write_qa_records(run, source, samples)

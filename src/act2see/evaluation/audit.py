@@ -1,6 +1,5 @@
 """Audit a model's looks on a benchmark: the application behind `act2see audit`. What is compared stands in `ablation`."""
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -66,8 +65,7 @@ def audit(
     # given: what is asked under one condition must not depend on what was answered under another.
     _check(benchmark, options)
     with ExitStack() as stack:
-        videos = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "videos" if options.out is None else video_folder(options.out)
-        questions = registry.benchmark(benchmark, options, videos)
+        questions = registry.benchmark(benchmark, options, video_folder(options.out, stack))
         setup.check_scope(questions, options)
         run = None
         if options.out is not None:
@@ -103,8 +101,7 @@ def _check(benchmark: str, options: EvalConfig) -> None:
         raise ConfigError("an audit shows real frames and all the others in turn: leave --frames out")
     if options.max_looks < 1 or options.tools == "none":
         raise ConfigError("an audit of a model that may not look is none: --max-looks must be at least 1, and --tools not none")
-    if options.resume and options.out is None:
-        raise ConfigError("there is nothing to resume: name the run's folder with --out")
+    setup.check_resume(options)
 
 
 @dataclass(frozen=True, slots=True)

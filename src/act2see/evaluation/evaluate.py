@@ -2,7 +2,6 @@
 
 import logging
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -97,8 +96,7 @@ def evaluate(
     shard = _checked(benchmark, options, execution)
     config = _recorded(benchmark, options, execution)
     with ExitStack() as stack:
-        videos = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "videos" if options.out is None else video_folder(options.out)
-        questions = registry.benchmark(benchmark, options, videos)
+        questions = registry.benchmark(benchmark, options, video_folder(options.out, stack))
         setup.check_scope(questions, options)
         run = _open_run(stack, config, options, shard)
         if execution.shuffle_options is not None:
@@ -150,8 +148,7 @@ def _checked(benchmark: str, options: EvalConfig, execution: EvalExecutionConfig
     registry.check_benchmark(benchmark)
     setup.check_models(options)
     setup.check_ray(execution.ray)
-    if options.resume and options.out is None:
-        raise ConfigError("there is nothing to resume: name the run's folder with --out")
+    setup.check_resume(options)
     if execution.shard is None:
         return None
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", execution.shard)

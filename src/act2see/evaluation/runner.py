@@ -5,8 +5,9 @@ done here, once.
 """
 
 import logging
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -67,8 +68,13 @@ def _created(folder: Path, settings: RunSettings, *, is_shared: bool) -> Run | N
         return None  # another shard was first
 
 
-def video_folder(out: Path) -> Path:
-    """The folder for a run's own videos. Raises `StoreError` where a link would lead out of the run."""
+def video_folder(out: Path | None, stack: ExitStack) -> Path:
+    """The folder for a run's own videos; without a run folder a temporary one, removed with `stack`.
+
+    Raises `StoreError` where a link would lead out of the run.
+    """
+    if out is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory())) / "videos"
     with writing(out):
         for name in ("videos", "videos/clips"):
             check_writable_place(out / name)

@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 from act2see import registry
 from act2see.config import EvalConfig, ModelConfig, ParallelConfig, RayConfig, SourceConfig
 from act2see.core.engine import new_trace
-from act2see.core.errors import ScopeError, VideoError
+from act2see.core.errors import ConfigError, ScopeError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, is_concurrent, notice_of
 from act2see.core.naming import importing
 from act2see.core.plaintext import one_line
@@ -147,6 +147,12 @@ def check_models(config: ModelConfig) -> None:
     registry.check_backend(config.backend)
     registry.check_retriever(config.retriever)
     registry.check_generator(config.generator, config.judge)
+
+
+def check_resume(config: SourceConfig) -> None:
+    """Refuse to resume without a run folder. Raises `ConfigError`."""
+    if config.resume and config.out is None:
+        raise ConfigError("there is nothing to resume: name the run's folder with --out")
 
 
 def check_ray(address: str | None) -> None:

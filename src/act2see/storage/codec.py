@@ -143,13 +143,6 @@ def read_number(value: Any, where: str) -> float:
     return float(value)
 
 
-def read_truth(value: Any, where: str) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise StoreError(f"{where} is {shown(value)} where true or false is expected")
-    return value
-
-
 def read_pair(value: Any, where: str) -> tuple[float, float]:
     """Two numbers."""
     numbers = tuple_of(read_number)(value, where)

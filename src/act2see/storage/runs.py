@@ -244,10 +244,6 @@ class Run:
         """The ids of all traces, without loading a picture."""
         return {trace.id for _, trace in self.sketches()}
 
-    def finished(self, damaged: list[str] | None = None) -> dict[str, Place]:
-        """Where the traces stand that have ended, by their ids; of several with one id the last. What failed has not. `damaged`: see `sketches`."""
-        return {trace.id: place for place, trace in self.sketches(damaged) if trace.finish}
-
     def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
         """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
         with writing(self.folder), _locked(self.folder):

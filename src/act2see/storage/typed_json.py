@@ -3,6 +3,7 @@
 The types are msgspec's; the words are ours.
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -104,9 +105,11 @@ def _refusal(error: msgspec.ValidationError, value: Any, kind: Any, where: str) 
     path = ""
     for name, index in _AT.findall(at):
         tags, node = _tags(node), _narrowed(node, value)
-        if index == "...":  # msgspec does not say under which key of a map: the first that holds the kind of value that it says it got
-            key = next((key for key, one in value.items() if got and type(one) is _JSON_TYPES.get(got[1])), "…")
-            node, value, path = node.value_type if isinstance(node, kinds.DictType) else None, value.get(key), f"{path}.{key}"
+        if index == "...":  # msgspec does not say under which key of a map: the first whose value has the type that it got, or is out of bounds
+            inner = node.value_type if isinstance(node, kinds.DictType) else None
+            refused = (key for key, one in value.items() if (type(one) is _JSON_TYPES.get(got[1]) if got else _is_out_of_bounds(one, inner)))
+            key = next(refused, "…")
+            node, value, path = inner, value.get(key), f"{path}.{key}"
         elif index:
             node, value, path = _item(node, int(index)), value[int(index)], f"{path}[{index}]"
         else:
@@ -134,6 +137,15 @@ def _narrowed(node: kinds.Type | None, value: Any) -> kinds.Type | None:
         tag = value.get("type") if isinstance(value, dict) else None
         return next((one for one in others if isinstance(one, kinds.StructType) and one.tag is not None and one.tag == tag), others[0])
     return node
+
+
+def _is_out_of_bounds(value: object, node: kinds.Type | None) -> bool:
+    if isinstance(node, kinds.Metadata):
+        return _is_out_of_bounds(value, node.type)
+    if not isinstance(node, kinds.IntType | kinds.FloatType) or not isinstance(value, int | float):
+        return False
+    bounds = ((node.ge, operator.ge), (node.gt, operator.gt), (node.le, operator.le), (node.lt, operator.lt))
+    return any(bound is not None and not holds(value, bound) for bound, holds in bounds)
 
 
 def _field(node: kinds.Type | None, name: str) -> kinds.Type | None:
