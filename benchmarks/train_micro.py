@@ -18,9 +18,9 @@ import torch
 
 from act2see.backends.qwen_tokens import Encoder
 from act2see.training.examples import Example, collate
-from act2see.training.micro.cpu_kernels import collate_for_cpu, train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import collate_for_cpu, use_cpu_kernels
 from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm
-from act2see.training.micro.vlm import PARTS, Curriculum
+from act2see.training.micro.vlm import PARTS, CurriculumBatches
 
 Side = tuple[Any, Callable[[Sequence[Example], int], dict[str, Any]]]
 
@@ -38,12 +38,12 @@ def main() -> None:
     encoder = Encoder(tokenizer, make_image_processor())
     stock, quick = make_vlm(tokenizer), make_vlm(tokenizer)
     quick.load_state_dict(stock.state_dict())
-    train_fast_on_cpu(quick)
+    use_cpu_kernels(quick)
     sides: tuple[Side, Side] = ((stock, collate), (quick, collate_for_cpu))
     found = {}
     for part, stages in PARTS.items():
         whole = 10 * given.batches
-        batches = Curriculum(encoder, 0, whole, stages)
+        batches = CurriculumBatches(encoder, 0, whole, stages)
         found[part] = measure([batches[place * 10 + 5] for place in range(given.batches)], sides, given.rounds)
         if not given.json:
             print(part, json.dumps(found[part]), flush=True)

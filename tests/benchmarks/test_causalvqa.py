@@ -52,13 +52,13 @@ def _row(**values: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (_row(choices1="1. a|b"), 'the choice "b" has no number: `1. text|2. text` is expected'),
-        (_row(choices1="1. a|1. b"), "the choice 1 is there twice"),
-        (_row(choices1="1. a"), "1 options where 2 or 3 or 4 or 5 are expected"),
-        (_row(correct1="6"), "the answer 6 is not among the choices 1, 2, 3, 4, 5"),
-        (_row(correct1="b"), 'correct1 is "b" where a whole number is expected'),
-        (_row(renamed_video="../x.mp4"), "`..` leads out"),
-        ([{name: value for name, value in _row()[0].items() if name != "correct1"}], "the field 'correct1' is missing; did you mean 'correct2'?"),
+        (_row(choices1="1. a|b"), 'the choice "b" has no number: expected `1. text|2. text`'),
+        (_row(choices1="1. a|1. b"), "duplicate choice 1"),
+        (_row(choices1="1. a"), "got 1 options, expected 2 or 3 or 4 or 5"),
+        (_row(correct1="6"), "the answer 6 is not one of the choices 1, 2, 3, 4, 5"),
+        (_row(correct1="b"), 'correct1 is "b", expected an integer'),
+        (_row(renamed_video="../x.mp4"), "`..` leaves"),
+        ([{name: value for name, value in _row()[0].items() if name != "correct1"}], "missing field 'correct1'; did you mean 'correct2'?"),
     ],
 )
 def test_faults(tmp_path: Path, rows: list[dict[str, Any]], words: str) -> None:
@@ -77,10 +77,10 @@ def test_social_genome_with_answers_and_without(tmp_path: Path) -> None:
     assert kept[1].choices == ("green", "blue", "yellow", "red")
     assert SocialGenome(tmp_path).is_right(kept[1], answered("q", "D")) is None
     assert found.problems == []
-    assert found.notes[0].endswith("never counts as right (and at 19 more places)")
+    assert found.notes[0].endswith("no answer counts as right (and at 19 more places)")
     write_json(tmp_path / "qa_test.json", [{**row, "answer_idx": number % 5} for number, row in enumerate(rows_of_social_genome())])
     found = Findings()
     known = SocialGenome(tmp_path).read(found)
     assert SocialGenome(tmp_path).is_right(known[1], answered("q", "B")) is True
     assert SocialGenome(tmp_path).is_right(known[1], answered("q", "D")) is False
-    assert found.problems == ["qa_test.json: item 5: the answer 4 is not among the choices 0 to 3 (and at 3 more places)"]
+    assert found.problems == ["qa_test.json: item 5: the answer 4 is not one of the choices 0 to 3 (and at 3 more places)"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.benchmarks.choosing import checked_index, is_right, letter_of, refuse_count, right_index, said, without_letters
+from act2see.benchmarks.choosing import check_option_count, checked_index, is_right, letter_of, right_index, scorer_output, without_letters
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
 from made_up_sets import answered
@@ -42,19 +42,19 @@ def test_answers_that_name_a_choice(answer: str, index: int) -> None:
 
 @pytest.mark.parametrize("answer", ["E", "(E)", "a", "", "AB", "1", "A or B", "The answer is A"])
 def test_answers_that_name_none(answer: str) -> None:
-    with pytest.raises(ConfigError, match=r"the answer .* is not among the choices A to D"):
+    with pytest.raises(ConfigError, match=r"the answer .* is not one of the choices A to D"):
         right_index(answer, 4)
 
 
 def test_counts_and_indexes() -> None:
-    refuse_count(("a", "b"), 2, 3)
-    with pytest.raises(ConfigError, match="2 options where 4 or 5 are expected"):
-        refuse_count(("a", "b"), 4, 5)
-    with pytest.raises(ConfigError, match="an option is empty"):
-        refuse_count(("a", " "), 2)
+    check_option_count(("a", "b"), 2, 3)
+    with pytest.raises(ConfigError, match="got 2 options, expected 4 or 5"):
+        check_option_count(("a", "b"), 4, 5)
+    with pytest.raises(ConfigError, match="empty option"):
+        check_option_count(("a", " "), 2)
     assert checked_index(4, 5) == 4
     for index in (-1, 5):
-        with pytest.raises(ConfigError, match=f"the answer {index} is not among the choices 0 to 4"):
+        with pytest.raises(ConfigError, match=f"the answer {index} is not one of the choices 0 to 4"):
             checked_index(index, 5)
 
 
@@ -80,10 +80,10 @@ def test_a_question_whose_answer_is_kept_is_never_right() -> None:
 
 
 def test_what_an_official_scorer_is_given() -> None:
-    assert said(sample(), answered("q", "a man"), "({})") == "(B)"
-    assert said(sample(), answered("q", "c."), "Answer: {}") == "Answer: C"
-    assert said(sample(), answered("q", "a man in blue"), "({})") == "a man in blue"
-    assert said(sample(), answered("q", None)) == said(sample(), None) == ""
+    assert scorer_output(sample(), answered("q", "a man"), "({})") == "(B)"
+    assert scorer_output(sample(), answered("q", "c."), "Answer: {}") == "Answer: C"
+    assert scorer_output(sample(), answered("q", "a man in blue"), "({})") == "a man in blue"
+    assert scorer_output(sample(), answered("q", None)) == scorer_output(sample(), None) == ""
 
 
 def test_more_options_than_letters_stay_as_they_are() -> None:

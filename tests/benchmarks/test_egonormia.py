@@ -98,7 +98,13 @@ def test_faults_of_single_items(tmp_path: Path) -> None:
     samples = EgoNormia(tmp_path).read(found)
     assert len(samples) == 3 * 15
     assert samples[0].id == "clip-5/behaviour"
-    expected = ("4 behaviors where 5", "the answer 5 is not among", "the answer -1 is not among", 'sensibles is "0" where a list', "taxonomy is ")
+    expected = (
+        "got 4 behaviors, expected 5",
+        "the answer 5 is not one of",
+        "the answer -1 is not one of",
+        'sensibles is "0", expected a list',
+        "taxonomy is ",
+    )
     assert len(found.problems) == 5
     for number, (problem, words) in enumerate(zip(found.problems, expected, strict=True), start=1):
         assert problem.startswith(f'final_data.json: item {number} ("clip-{number - 1}"): {words}')

@@ -54,13 +54,13 @@ def _line(**values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (_line(licence=..., license="MIT"), 'unknown field "license"; known are id, video'),
-        (_line(answer="B"), 'the answer "B" is not among the choices ["x", "y"]: write a choice\'s whole text'),
-        (_line(answer=...), "the field 'answer' is missing"),
-        (_line(choices=["x"]), "1 choices: give 2 to 26, or none for an open question"),
-        (_line(choices=["x", "X"]), "the same choice twice"),
-        (_line(choices="x"), 'choices is "x" where a list of texts is expected'),
-        (_line(video="../a.mp4"), "`..` leads out"),
+        (_line(licence=..., license="MIT"), 'unknown field "license"; allowed are id, video'),
+        (_line(answer="B"), 'the answer "B" is not one of the choices ["x", "y"]: write the full text of a choice'),
+        (_line(answer=...), "missing field 'answer'"),
+        (_line(choices=["x"]), "got 1 choices, expected 2 to 26, or none for an open question"),
+        (_line(choices=["x", "X"]), "duplicate choice"),
+        (_line(choices="x"), 'choices is "x", expected a list of texts'),
+        (_line(video="../a.mp4"), "`..` leaves"),
         (_line(reasoning=["x"]), "reasoning is"),
     ],
 )

@@ -46,7 +46,7 @@ def test_other_addresses_are_faults(tmp_path: Path, address: str) -> None:
     write_json(tmp_path / "minerva.json", [{**rows_of_minerva()[0], "video_id": address}])
     found = Findings()
     assert Minerva(tmp_path).read(found) == []
-    assert "a YouTube id or address is expected" in found.problems[0]
+    assert "expected a YouTube id or URL" in found.problems[0]
 
 
 def test_faults_and_notes(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_faults_and_notes(tmp_path: Path) -> None:
     found = Findings()
     samples = Minerva(tmp_path).read(found)
     assert len(samples) == 17
-    assert "the answer 5 is not among the choices 0 to 4" in found.problems[0]
-    assert 'answer_id is "two" where a whole number is expected' in found.problems[1]
-    assert "the field 'answer_choice_4' is missing; did you mean 'answer_choice_" in found.problems[2]
-    assert found.notes == ["minerva.json: item 5: the answer's text is not that of the choice that answer_id names: answer_id counts"]
+    assert "the answer 5 is not one of the choices 0 to 4" in found.problems[0]
+    assert 'answer_id is "two", expected an integer' in found.problems[1]
+    assert "missing field 'answer_choice_4'; did you mean 'answer_choice_" in found.problems[2]
+    assert found.notes == ["minerva.json: item 5: the answer differs from the choice at answer_id: answer_id is used"]
     assert samples[-1].reasoning is None
     assert samples[-1].groups == ("type: Counting", "type: Temporal Reasoning")

@@ -51,7 +51,7 @@ def test_video_mmes_file_holds_videos_with_their_questions(made_up: list[Sample]
     assert first == {"question_id": "001-1", "task_type": "Counting Problem", "answer": "A", "response": "A"}
     verdicts = [videomme.verdict(one["response"], one["answer"]).share for video in videos for one in video["questions"]]
     counted = [share for share in verdicts if share is not None]
-    assert RULES["video-mme"].figures(given)["accuracy"] == sum(counted) / len(counted)
+    assert RULES["video-mme"].figures(given).accuracy == sum(counted) / len(counted)
 
 
 @pytest.mark.parametrize("made_up", ["vitib"], indirect=True)
@@ -65,7 +65,7 @@ def test_vitibs_file_holds_a_line_a_question(made_up: list[Sample]) -> None:
     for row in rows:
         shares.setdefault(row["task"], []).append(vitib.verdict(row["model_output"], row["correct_answer"]).outcome == "correct")
     mean = sum(sum(task) / len(task) for task in shares.values()) / len(shares)
-    assert RULES["vitib"].figures(given)["accuracy"] == round(mean, 4)
+    assert RULES["vitib"].figures(given).accuracy == round(mean, 4)
 
 
 @pytest.mark.parametrize("made_up", ["videoespresso"], indirect=True)
@@ -113,8 +113,8 @@ def test_a_benchmark_whose_script_takes_no_file_says_so_in_one_line(name: str) -
     with pytest.raises(ConfigError) as raised:
         official_file(name, [], "m")
     message = str(raised.value)
-    assert message.startswith(f"benchmark '{name}' has no official file of answers: ")
-    assert message.endswith(f"those that have are {', '.join(WITH_FILE)}")
+    assert message.startswith(f"benchmark '{name}' has no official answer file: ")
+    assert message.endswith(f"available for {', '.join(WITH_FILE)}")
     assert "\n" not in message
 
 

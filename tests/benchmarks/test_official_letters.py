@@ -248,7 +248,7 @@ def test_causalvqa_reads_a_letter_that_is_there_in_either_case(output: str) -> N
         ([("p", "1"), ("p", True)], 100, 100),
     ],
 )
-def test_causalvqa_pairs(scores: list[tuple[str, object]], single: float, paired: float) -> None:
+def test_causalvqa_pairs(scores: list[tuple[str, str | int]], single: float, paired: float) -> None:
     assert causalvqa.aggregate([{"qid": qid, "score": score} for qid, score in scores]) == (single, paired)
 
 

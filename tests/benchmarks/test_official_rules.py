@@ -9,7 +9,7 @@ import pytest
 from act2see import registry
 from act2see.benchmarks.official.baselines import official_baselines
 from act2see.benchmarks.official.report import official_score, official_summary
-from act2see.benchmarks.official.rules import RULES, Answered, items_of_three
+from act2see.benchmarks.official.rules import RULES, Answered, Figures, items_of_three
 from act2see.benchmarks.official.verdict import Verdict
 from act2see.config import EvalConfig
 from act2see.core.chat import letters
@@ -51,10 +51,10 @@ def test_a_perfect_model_is_right_by_every_official_rule(made_up: dict[str, list
     assert {verdict.share for verdict in verdicts} <= {1.0, None}
     figures = RULES[name].figures(everything)
     if name == "egonormia":  # what is dropped was counted in part already: more than all are right
-        assert (figures["n"], figures["left_out"], figures["accuracy"]) == (18, 2, round(20 / 18, 4))
+        assert (figures.n, figures.left_out, figures.accuracy) == (18, 2, round(20 / 18, 4))
     else:
-        assert (figures["accuracy"], figures["left_out"]) == (1.0, 0)
-        assert set(figures["by"].values()) == {1.0}
+        assert (figures.accuracy, figures.left_out) == (1.0, 0)
+        assert set(figures.by.values()) == {1.0}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -62,8 +62,8 @@ def test_a_model_without_an_answer_is_right_by_none(made_up: dict[str, list[Samp
     nothing = [(sample, None) for sample in made_up[name]]
     figures = RULES[name].figures(nothing)
     expected = {"video-mme": None, "egonormia": None, "minerva": 0.2}  # not counted, not counted, drawn
-    assert figures["accuracy"] == expected.get(name, 0.0)
-    assert (figures["n"] == 0) == (expected.get(name, 0.0) is None)
+    assert figures.accuracy == expected.get(name, 0.0)
+    assert (figures.n == 0) == (expected.get(name, 0.0) is None)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_a_model_without_an_answer_is_right_by_none(made_up: dict[str, list[Samp
 )
 def test_what_a_scorer_is_given(name: str, given: list[str]) -> None:
     answers = ["c.", "blue", None, "a blue one"]
-    assert [RULES[name].said(*one) for one in asked([choice("q/1", "blue")] * 4, *answers)] == given
-    assert RULES[name].said(choice("q/1", "blue"), None) == ""
+    assert [RULES[name].output(*one) for one in asked([choice("q/1", "blue")] * 4, *answers)] == given
+    assert RULES[name].output(choice("q/1", "blue"), None) == ""
 
 
 def test_words_before_an_answer_are_never_given_to_a_scorer() -> None:
     trace = answered("q", "C")
-    assert RULES["video-mme"].said(choice("q", "blue"), trace) == "C"
+    assert RULES["video-mme"].output(choice("q", "blue"), trace) == "C"
     assert RULES["videoespresso"].judge(choice("q", "blue"), answered("q", "A blue one")) == Verdict("A", "wrong", 0.0)
 
 
@@ -99,7 +99,7 @@ def test_where_two_choices_say_the_same_either_is_right() -> None:
 def test_an_answer_that_is_kept_by_the_makers_is_not_judged() -> None:
     kept = Sample("q/1", CLIP, "Which?", ("red", "blue"), "", "task")
     assert RULES["causalvqa"].judge(kept, answered("q", "A")) == Verdict(None, "excluded", None)
-    assert RULES["causalvqa"].figures([(kept, None)]) == {"n": 0, "left_out": 1, "accuracy": None, "by": {}}
+    assert RULES["causalvqa"].figures([(kept, None)]) == Figures(n=0, left_out=1, accuracy=None, by={})
 
 
 # Denominators
@@ -108,14 +108,14 @@ def test_an_answer_that_is_kept_by_the_makers_is_not_judged() -> None:
 def test_video_mme_leaves_out_what_it_cannot_read() -> None:
     samples = [choice(f"q{number}", "blue", "task", "duration: short") for number in range(4)]
     figures = RULES["video-mme"].figures(asked(samples, "C", "A", "none of them", None))
-    assert figures == {"n": 2, "left_out": 2, "accuracy": 0.5, "by": {"duration: short": 0.5, "task": 0.5}}
+    assert figures == Figures(n=2, left_out=2, accuracy=0.5, by={"duration: short": 0.5, "task": 0.5})
 
 
 def test_vitib_counts_every_task_the_same() -> None:
     samples = [choice("q0", "red", "small"), *(choice(f"q{number}", "red", "large") for number in range(1, 5))]
     answers = ["A", "B", "B", "B", None]
-    assert RULES["vitib"].figures(asked(samples, *answers))["accuracy"] == 0.5
-    assert RULES["videoespresso"].figures(asked(samples, *answers))["accuracy"] == 0.2
+    assert RULES["vitib"].figures(asked(samples, *answers)).accuracy == 0.5
+    assert RULES["videoespresso"].figures(asked(samples, *answers)).accuracy == 0.2
 
 
 def test_causalvqa_counts_pairs() -> None:
@@ -127,14 +127,14 @@ def test_causalvqa_counts_pairs() -> None:
         choice("q/2", "red", "x", *hard),
     ]
     figures = RULES["causalvqa"].figures(asked(samples, "A", "C", "A", "B"))
-    assert (figures["n"], figures["accuracy"]) == (2, 0.5)
-    assert figures["by"]["all: single"] == 0.75
-    assert (figures["by"]["x, easy: paired"], figures["by"]["x, hard: paired"], figures["by"]["x, hard: single"]) == (1.0, 0.0, 0.5)
+    assert (figures.n, figures.accuracy) == (2, 0.5)
+    assert figures.by["all: single"] == 0.75
+    assert (figures.by["x, easy: paired"], figures.by["x, hard: paired"], figures.by["x, hard: single"]) == (1.0, 0.0, 0.5)
 
 
 def test_minerva_is_worth_a_fifth_where_it_would_draw() -> None:
     samples = [choice(f"q{number}", "blue") for number in range(3)]
-    assert RULES["minerva"].figures(asked(samples, "C", "A", None))["accuracy"] == 0.4
+    assert RULES["minerva"].figures(asked(samples, "C", "A", None)).accuracy == 0.4
 
 
 def three(name: str) -> list[Sample]:
@@ -157,8 +157,8 @@ def three(name: str) -> list[Sample]:
 )
 def test_egonormia_counts_items_of_three(answers: tuple[str | None, ...], figures: dict[str, float] | None) -> None:
     found = RULES["egonormia"].figures(asked(three("clip-1"), *answers))
-    assert found["by"] == (figures or dict.fromkeys(("behaviour", "justification", "both", "sensible")))
-    assert (found["n"], found["left_out"]) == ((1, 0) if figures else (0, 1))
+    assert found.by == (figures or dict.fromkeys(("behaviour", "justification", "both", "sensible")))
+    assert (found.n, found.left_out) == ((1, 0) if figures else (0, 1))
 
 
 def test_egonormia_where_two_options_say_the_same() -> None:
@@ -254,8 +254,10 @@ def test_a_score_and_a_summary_say_the_official_side_where_there_is_one() -> Non
     assert official_score("video-mme", sample, trace) == {"official": "correct", "official_extracted": "C"}
     assert official_score("synthetic", sample, trace) == {}
     summary = official_summary("video-mme", [(sample, trace), (sample, None)])
-    guesses = summary["official"].pop("baselines")
-    assert summary["official"] == {"source": RULES["video-mme"].source, "n": 1, "left_out": 1, "accuracy": 1.0, "by": {"task": 1.0}}
+    guesses = summary["official"]["baselines"]
+    figures = {"source": RULES["video-mme"].source, "n": 1, "left_out": 1, "accuracy": 1.0, "by": {"task": 1.0}}
+    assert summary["official"] == {**figures, "baselines": guesses}
+    assert list(summary["official"]) == [*figures, "baselines"]
     assert (guesses["always C"], guesses["always A"]) == (1.0, 0.0)
     assert official_summary("synthetic", [(sample, trace)]) == {}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act2see.benchmarks.jsonl import JsonLines
-from act2see.benchmarks.reading import Findings, Record, as_integer, asked, collect, find_files, locate, records, refuse_outside
+from act2see.benchmarks.reading import Findings, Record, as_integer, check_inside, collect, find_files, locate, records, select
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
 from made_up_sets import rows_of_jsonl, write_csv, write_json, write_jsonl, write_parquet
@@ -72,7 +72,7 @@ def test_byte_order_marks_and_line_ends_change_nothing(tmp_path: Path, mark: str
         found = Findings()
         assert [dict(record.values) for record in records(tmp_path / name, found)] == rows
         assert found.problems == []
-        assert found.notes == ([f"{name}: begins with a byte order mark, which is not read"] if mark else [])
+        assert found.notes == ([f"{name}: starts with a byte order mark, which is ignored"] if mark else [])
 
 
 @given(data=st.data())
@@ -82,24 +82,32 @@ def test_a_file_that_was_cut_off_is_one_line(data: st.DataObject, tmp_path_facto
     path.write_text(text[: data.draw(st.integers(1, len(text) - 1))])
     (problem,) = problems_of(path)
     assert problem.startswith("cut.json:")
-    assert "no JSON" in problem
+    assert "invalid JSON" in problem
     assert "\n" not in problem
 
 
 FAULTS = {
-    "cut off": ("a.json", b'[{"a": "bc', "a.json:1: no JSON: Unterminated string starting at column 8; the file ends too early: download it again"),
+    "cut off": (
+        "a.json",
+        b'[{"a": "bc',
+        "a.json:1: invalid JSON: Unterminated string starting at column 8; the file is truncated: download it again",
+    ),
     "a comma too many": ("a.json", b'[{"a": 1},\n]', "a.json:"),
-    "an empty file": ("a.json", b"", "a.json:1: no JSON: Expecting value at column 1"),
-    "a name twice": ("a.json", b'{"x": {"a": 1}, "x": {"a": 2}}', 'a.json: no JSON: the name "x" is there twice in one object'),
-    "no number": ("a.json", b'[{"a": NaN}]', "a.json: no JSON: NaN is not allowed"),
-    "no object": ("a.json", b'[{"a": 1}, 7]', "a.json: item 2: 7 where an object is expected"),
-    "no UTF-8": ("a.json", b'["\xff"]', "a.json: is no UTF-8 text: byte 2 is 0xff"),
-    "a bad line": ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl:2: no JSON: Expecting value at column 7; the file ends too early: download it again"),
-    "a list in a line": ("a.jsonl", b"[1]\n", "a.jsonl:1: [1] where an object is expected"),
-    "too few values": ("a.csv", b"a,b\n1\n", "a.csv:2: 1 values where the first line names 2"),
-    "too many values": ("a.csv", b"a,b\n1,2,3,4\n", "a.csv:2: 4 values where the first line names 2"),
-    "an open quote": ("a.csv", b'a,b\n1,"2\n', "a.csv:2: no CSV: unexpected end of data"),
-    "no table": ("a.parquet", b"PAR1 and no more", "a.parquet: is no Parquet table"),
+    "an empty file": ("a.json", b"", "a.json:1: invalid JSON: Expecting value at column 1"),
+    "a name twice": ("a.json", b'{"x": {"a": 1}, "x": {"a": 2}}', 'a.json: invalid JSON: duplicate key "x" in one object'),
+    "no number": ("a.json", b'[{"a": NaN}]', "a.json: invalid JSON: NaN is not allowed"),
+    "no object": ("a.json", b'[{"a": 1}, 7]', "a.json: item 2: got 7, expected an object"),
+    "no UTF-8": ("a.json", b'["\xff"]', "a.json: not UTF-8: byte 2 is 0xff"),
+    "a bad line": (
+        "a.jsonl",
+        b'{"a": 1}\n{"a": \n',
+        "a.jsonl:2: invalid JSON: Expecting value at column 7; the file is truncated: download it again",
+    ),
+    "a list in a line": ("a.jsonl", b"[1]\n", "a.jsonl:1: got [1], expected an object"),
+    "too few values": ("a.csv", b"a,b\n1\n", "a.csv:2: got 1 values, expected 2"),
+    "too many values": ("a.csv", b"a,b\n1,2,3,4\n", "a.csv:2: got 4 values, expected 2"),
+    "an open quote": ("a.csv", b'a,b\n1,"2\n', "a.csv:2: invalid CSV: unexpected end of data"),
+    "no table": ("a.parquet", b"PAR1 and no more", "a.parquet: not a Parquet table"),
 }
 
 
@@ -113,10 +121,10 @@ def test_each_fault_of_a_file_is_one_line_with_its_place(tmp_path: Path, case: s
 
 def test_very_deep_json_and_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    assert "no JSON" in problems_of(tmp_path / "deep.json")[0]
+    assert "invalid JSON" in problems_of(tmp_path / "deep.json")[0]
     (tmp_path / "folder.json").mkdir()
-    assert problems_of(tmp_path / "folder.json")[0].startswith("folder.json: cannot be read: ")
-    with pytest.raises(ConfigError, match=r"cannot read a\.xml: files of questions end in \.json"):
+    assert problems_of(tmp_path / "folder.json")[0].startswith("folder.json: unreadable: ")
+    with pytest.raises(ConfigError, match=r"cannot read a\.xml: question files end in \.json"):
         problems_of(tmp_path / "a.xml")
 
 
@@ -126,7 +134,7 @@ def test_files_are_found_by_the_first_pattern_that_fits(tmp_path: Path) -> None:
     assert find_files(tmp_path, ("bench.json", "*.json")) == (tmp_path, [tmp_path / "bench.json"])
     assert [path.name for path in find_files(tmp_path, ("*.jsonl", "*.json"))[1]] == ["a.json", "b.json", "bench.json"]
     assert find_files(tmp_path / "a.json", ("bench.json",)) == (tmp_path, [tmp_path / "a.json"])
-    with pytest.raises(ConfigError, match=r"holds no questions: there is no \*\.csv and no \*\.tsv"):
+    with pytest.raises(ConfigError, match=r"has no question file \(expected \*\.csv or \*\.tsv"):
         find_files(tmp_path, ("*.csv", "*.tsv"))
     with pytest.raises(ConfigError, match=r"no folder .*nowhere"):
         find_files(tmp_path / "nowhere", ("*.csv",))
@@ -141,15 +149,15 @@ def record(**values: object) -> Record:
 
 def test_a_field_under_another_versions_name_and_one_that_is_not_there() -> None:
     assert record(correct_idx=3).integer("correct", "correct_idx") == 3
-    with pytest.raises(ConfigError, match="the field 'videoID' is missing; did you mean 'video_ID'\\? its fields are video_ID, question"):
+    with pytest.raises(ConfigError, match="missing field 'videoID'; did you mean 'video_ID'\\? its fields are video_ID, question"):
         record(video_ID="x", question="?").text("videoID")
-    with pytest.raises(ConfigError, match="the field 'a' or 'b' is missing; its fields are none"):
+    with pytest.raises(ConfigError, match="missing field 'a' or 'b'; its fields are none"):
         record().text("a", "b")
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", 1.5, True, ["x"], {"x": 1}])
 def test_what_is_no_text(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"question is .* where a text is expected"):
+    with pytest.raises(ConfigError, match=r"question is .*, expected a text"):
         record(question=value).text("question")
 
 
@@ -173,11 +181,11 @@ def test_whole_numbers_as_tables_write_them(number: int) -> None:
 
 @pytest.mark.parametrize("value", [True, None, "2.5", "two", 2.5, "", [1], "1e3"])
 def test_what_is_no_whole_number(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"n is .* where a whole number is expected"):
+    with pytest.raises(ConfigError, match=r"n is .*, expected an integer"):
         as_integer(value, "n")
     with pytest.raises(ConfigError):
         record(n=[value]).integers("n")
-    with pytest.raises(ConfigError, match="list of whole numbers"):
+    with pytest.raises(ConfigError, match="list of integers"):
         record(n=value if not isinstance(value, list) else "1").integers("n")
 
 
@@ -188,10 +196,10 @@ def test_what_is_no_whole_number(value: object) -> None:
     "name", ["/etc/passwd", "../x.mp4", "a/../../x.mp4", "a\\..\\x.mp4", "C:\\x.mp4", "\\\\host\\x.mp4", "C:x.mp4", "a\x00b.mp4", "a\nb", "", " "]
 )
 def test_names_that_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="the video's name is"):
+    with pytest.raises(ConfigError, match="the video path is"):
         locate(tmp_path, name)
     with pytest.raises(ConfigError):
-        refuse_outside(name)
+        check_inside(name)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "b.mp4", "", "/", "\\", "~", "C:"]), min_size=1, max_size=6))
@@ -227,9 +235,9 @@ def test_equal_faults_are_one_line_and_an_evaluation_stops_at_the_first(tmp_path
     found = Findings()
     samples = JsonLines(tmp_path).read(found)
     assert len(samples) == len(rows) - 7
-    assert found.problems[-1] == 'questions.jsonl:11: the id "q0" is there already, at questions.jsonl:1'
+    assert found.problems[-1] == 'questions.jsonl:11: duplicate id "q0", first used at questions.jsonl:1'
     assert sum("(and at " in problem for problem in found.problems) == 2  # one of lines with all fields, one of those without a source
-    with pytest.raises(ConfigError, match=r"^questions\.jsonl:4: the field 'answer' is missing.*\(2 more: act2see benchmarks check jsonl lists"):
+    with pytest.raises(ConfigError, match=r"^questions\.jsonl:4: missing field 'answer'.*\(2 more: act2see benchmarks check jsonl lists"):
         list(JsonLines(tmp_path).samples())
 
 
@@ -237,7 +245,7 @@ def test_a_set_without_a_question_is_a_fault(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [])
     found = Findings()
     assert collect([tmp_path / "a.json"], lambda _: [], found) == []
-    assert found.problems == ["a.json: there is no question in it"]
+    assert found.problems == ["a.json: no questions"]
 
 
 class Numbered:
@@ -261,7 +269,7 @@ class Numbered:
 @given(st.integers(1, 40), st.integers(1, 60), st.sampled_from([1, 2, 3]))
 def test_some_of_the_questions_are_spread_over_the_set(records_count: int, count: int, together: int) -> None:
     size = records_count * together
-    picked = [int(sample.id) for sample in asked(Numbered(size), count, together=together)]
+    picked = [int(sample.id) for sample in select(Numbered(size), count, per_record=together)]
     assert len(picked) == min(count, size)
     assert picked == sorted(set(picked))
     if count < size:
@@ -269,4 +277,4 @@ def test_some_of_the_questions_are_spread_over_the_set(records_count: int, count
         assert all(at % together == number % together for number, at in enumerate(whole))
         gaps = [after // together - before // together for before, after in zip(picked, picked[together:], strict=False)]
         assert not gaps or max(gaps) - min(gaps) <= 1
-    assert [sample.id for sample in asked(Numbered(size), None)] == [str(number) for number in range(size)]
+    assert [sample.id for sample in select(Numbered(size), None)] == [str(number) for number in range(size)]

@@ -116,16 +116,16 @@ def test_no_bytes_stop_the_reader(tmp_path_factory: pytest.TempPathFactory, cont
 def test_what_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.srt")
     for path in (tmp_path / "pipe.srt", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="no ordinary file"):
+        with pytest.raises(ConfigError, match="not a regular file"):
             read_srt(path)
     monkeypatch.setattr("act2see.benchmarks.subtitles.MAX_BYTES", 10)
-    with pytest.raises(ConfigError, match="at most 10 are read"):
+    with pytest.raises(ConfigError, match="the limit is 10"):
         read_srt(write(tmp_path, "1\n00:00:01,000 --> 00:00:02,000\nHello"))
 
 
 def test_what_is_no_subtitle_file(tmp_path: Path) -> None:
     assert read_srt(write(tmp_path, " \n")) == []
-    with pytest.raises(ConfigError, match="holds no subtitles"):
+    with pytest.raises(ConfigError, match="contains no subtitles"):
         read_srt(write(tmp_path, "<html>not found</html>"))
     with pytest.raises(ConfigError, match="cannot read the subtitles"):
         read_srt(tmp_path / "nowhere.srt")

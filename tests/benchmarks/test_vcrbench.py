@@ -89,13 +89,13 @@ def test_faults(tmp_path: Path) -> None:
     found = Findings()
     assert len(VCRBench(tmp_path).read(found)) == 13
     words = (
-        'the answer "E" is not among the choices A to D',
-        'duration is "long" where a number of seconds is expected',
-        'multiple-choice is "no" where true or false is expected',
-        'reasoning is "1. It is red." where a list of texts is expected',
-        'choices is ["red"] where an object of texts is expected',
-        "duration is 0 where a number of seconds is expected",
-        "the field 'reasoning' is missing",
+        'the answer "E" is not one of the choices A to D',
+        'duration is "long", expected a number of seconds',
+        'multiple-choice is "no", expected true or false',
+        'reasoning is "1. It is red.", expected a list of texts',
+        'choices is ["red"], expected an object of texts',
+        "duration is 0, expected a number of seconds",
+        "missing field 'reasoning'",
     )
     assert len(found.problems) == len(words)
     for number, (problem, expected) in enumerate(zip(found.problems, words, strict=True), start=1):
@@ -184,7 +184,7 @@ def test_a_judge_compares_open_answers_alone(data: VCRBench, compared: str, righ
 def test_a_judge_that_never_says_1_or_0_is_asked_three_times_and_then_an_error_of_its_own(data: VCRBench) -> None:
     words = Words(compared="yes")
     judging = replace(data, judge=Judge(words))
-    with pytest.raises(JudgeError, match="1 or 0 is expected"):
+    with pytest.raises(JudgeError, match="expected 1 or 0"):
         judging.is_right(list(data.samples())[3], answered("q", "It is the light."))
     assert len(words.asked) == TRIES
 
@@ -211,10 +211,10 @@ def test_a_judge_that_never_writes_a_list_is_a_judge_error(data: VCRBench) -> No
     words = Words(extracted="A", compared="1", steps="no list")
     judging = replace(data, judge=Judge(words, tries=2))
     found = judging.judged(next(data.samples()), answered("q", "A"))
-    assert found.error == "judge error in recall: the judge wrote no list between ```json and ``` (2 tries)"
+    assert found.error == "judge error in recall: the judge's reply has no list between ```json and ``` (2 tries)"
     assert found.fields["answer_scoring"] == "1"
     assert len(words.asked) == 4
-    with pytest.raises(ConfigError, match="name one with --answer-judge"):
+    with pytest.raises(ConfigError, match="pass one with --answer-judge"):
         data.judged(next(data.samples()), answered("q", "A"))
 
 

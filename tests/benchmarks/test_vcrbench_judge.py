@@ -165,17 +165,17 @@ def test_the_official_file_is_read_and_never_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("Recall_Evaluation_Prompt", "Other", "holds no text Recall_Evaluation_Prompt"),
-        ("{question}|{extract_answer}", "{question.__class__}|{extract_answer}", r"asks for question\.__class__; known are"),
-        ("{question}|{extract_answer}", "{}|{extract_answer}", "asks for"),
-        ("{question}|{extract_answer}", "{question|", "cannot be filled"),
-        ("import os", "import os (", "is no Python file"),
-        ("import os", "\x00", "is no Python file"),
+        ("Recall_Evaluation_Prompt", "Other", "has no string Recall_Evaluation_Prompt"),
+        ("{question}|{extract_answer}", "{question.__class__}|{extract_answer}", r"has unknown slots \{question\.__class__\}; allowed are"),
+        ("{question}|{extract_answer}", "{}|{extract_answer}", r"has unknown slots \{\}"),
+        ("{question}|{extract_answer}", "{question|", "is not a valid template"),
+        ("import os", "import os (", "is not a Python file"),
+        ("import os", "\x00", "is not a Python file"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, before: str, after: str, words: str) -> None:
     (tmp_path / "prompt.py").write_text(OFFICIAL.replace(before, after))
     with pytest.raises(ConfigError, match=words):
         official_prompts(tmp_path / "prompt.py")
-    with pytest.raises(ConfigError, match="cannot read the judge's prompts"):
+    with pytest.raises(ConfigError, match="cannot read the judge prompts"):
         official_prompts(tmp_path / "nowhere.py")

@@ -68,10 +68,10 @@ def test_faults_of_single_items(tmp_path: Path) -> None:
     found = Findings()
     samples = VideoEspresso(tmp_path).read(found)
     assert [problem.partition(": ")[2].partition(":")[0] for problem in found.problems] == ["item 1", "item 2", "item 3", "item 4"]
-    assert 'the answer "(F)" is not among the choices A to D' in found.problems[0]
-    assert "where a list of texts is expected" in found.problems[1]
-    assert "1 options where 2 or 3 or 4 or 5 are expected" in found.problems[2]
-    assert "the field 'video_path' is missing" in found.problems[3]
-    assert found.notes == ["bench_hard.json: item 5: two choices say the same: each counts as right where one does"]
+    assert 'the answer "(F)" is not one of the choices A to D' in found.problems[0]
+    assert "expected a list of texts" in found.problems[1]
+    assert "got 1 options, expected 2 or 3 or 4 or 5" in found.problems[2]
+    assert "missing field 'video_path'" in found.problems[3]
+    assert found.notes == ["bench_hard.json: item 5: two choices are identical: both count as right if one is"]
     assert samples[0].id == "videoespresso-00005"
     assert VideoEspresso(tmp_path).is_right(samples[0], answered("q", "A")) is True

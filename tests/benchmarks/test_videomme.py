@@ -82,7 +82,7 @@ def test_what_is_said_stands_after_the_question_with_its_times(tmp_path: Path) -
     found = Findings()
     VideoMME(tmp_path, subtitles=True).read(found)
     assert found.problems == []
-    assert found.notes == ["test-0.parquet: row 5: this video has no subtitles: the question is asked without (and at 15 more places)"]
+    assert found.notes == ["test-0.parquet: row 5: no subtitles for this video: the question is asked without (and at 15 more places)"]
 
 
 def test_a_video_without_a_name_of_its_own_is_named_by_its_number(tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_questions_that_are_no_list(tmp_path: Path) -> None:
     write_json(tmp_path / "rows.json", [{"video_id": "001", "questions": {"a": 1}}, {"video_id": "002", "questions": []}])
     found = Findings()
     assert VideoMME(tmp_path).read(found) == []
-    assert found.problems == ['rows.json: item 1: questions is {"a": 1} where a list of objects is expected']
+    assert found.problems == ['rows.json: item 1: questions is {"a": 1}, expected a list of objects']

@@ -84,25 +84,25 @@ def _changed(number: int, **values: Any) -> Callable[[list[dict[str, Any]]], str
 
 
 BROKEN = {
-    "cut off": (_cut, "no JSON: "),
+    "cut off": (_cut, "invalid JSON: "),
     "a field of another name": (
         _changed(2, question_id=..., questionID="x"),
-        "item 3: the field 'question_id' is missing; did you mean 'questionID'?",
+        "item 3: missing field 'question_id'; did you mean 'questionID'?",
     ),
-    "an answer that is no choice": (_changed(3, answer="E"), 'item 4: the answer "E" is not among the choices A to D'),
-    "a choice too few": (_changed(4, options=["A. x", "B. y"]), "item 5: 2 options where 4 are expected"),
-    "an empty choice": (_changed(4, options=["A. x", "B. y", "C. z", "D."]), "item 5: an option is empty"),
-    "an id twice": (_changed(5, question_id="001-1"), 'item 6: the id "001-1" is there already, at a.json: item 1'),
+    "an answer that is no choice": (_changed(3, answer="E"), 'item 4: the answer "E" is not one of the choices A to D'),
+    "a choice too few": (_changed(4, options=["A. x", "B. y"]), "item 5: got 2 options, expected 4"),
+    "an empty choice": (_changed(4, options=["A. x", "B. y", "C. z", "D."]), "item 5: empty option"),
+    "an id twice": (_changed(5, question_id="001-1"), 'item 6: duplicate id "001-1", first used at a.json: item 1'),
     "a video outside": (
         _changed(6, videoID="../../etc/passwd"),
-        "item 7: the video's name is \"../../etc/passwd\": `..` leads out of the data's folder",
+        'item 7: the video path is "../../etc/passwd": `..` leaves the data folder',
     ),
     "an absolute video": (
         _changed(7, videoID="/etc/passwd"),
-        "item 8: the video's name is \"/etc/passwd\": only names inside the data's folder are opened",
+        'item 8: the video path is "/etc/passwd", expected a path relative to the data folder',
     ),
-    "another duration": (_changed(8, duration="tiny"), 'item 9: duration is "tiny"; known are short, medium, long'),
-    "no question": (_changed(9, question="  "), 'item 10: question is "  " where a text is expected'),
+    "another duration": (_changed(8, duration="tiny"), 'item 9: duration is "tiny", expected short or medium or long'),
+    "no question": (_changed(9, question="  "), 'item 10: question is "  ", expected a text'),
 }
 
 
@@ -126,25 +126,25 @@ def test_each_fault_is_one_line_with_its_place(act2see: Act2See, tmp_path: Path,
 def test_the_same_fault_in_all_rows_is_one_line(act2see: Act2See, tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [{"id": row["question_id"], **row, "options": None} for row in rows_of_video_mme()])
     done = act2see("benchmarks", "check", "video-mme", "--data", tmp_path)
-    assert "wrong: a.json: item 1: options is null where a list of texts is expected (and at 19 more places)" in done.out.splitlines()
+    assert "wrong: a.json: item 1: options is null, expected a list of texts (and at 19 more places)" in done.out.splitlines()
 
 
 def test_subtitles_are_read_where_they_are(act2see: Act2See, made_up: Callable[[str], Path]) -> None:
     folder = made_up("video-mme")
     done = act2see("benchmarks", "check", "video-mme", "--data", folder, "--subtitles")
     assert done.code == 0
-    assert "this video has no subtitles: the question is asked without (and at 19 more places)" in done.out
+    assert "no subtitles for this video: the question is asked without (and at 19 more places)" in done.out
     (folder / "subtitle").mkdir()
     (folder / "subtitle" / "made-up-0.srt").write_text("no subtitles at all")
     done = act2see("benchmarks", "check", "video-mme", "--data", folder, "--subtitles")
     assert done.code == 1
-    assert "holds no subtitles" in done.out
+    assert "contains no subtitles" in done.out
 
 
 def test_names_and_folders_that_are_none(act2see: Act2See, tmp_path: Path) -> None:
     assert "those that are: video-mme, " in act2see("benchmarks", "check", "nothing", "--data", tmp_path).complaint
-    assert "no folder nowhere: name the one with the downloaded data" in act2see("benchmarks", "check", "minerva", "--data", "nowhere").complaint
-    assert "holds no questions: there is no minerva.json" in act2see("benchmarks", "check", "minerva", "--data", tmp_path).complaint
+    assert "no folder nowhere: pass the folder of the downloaded data" in act2see("benchmarks", "check", "minerva", "--data", "nowhere").complaint
+    assert "has no question file (expected minerva.json" in act2see("benchmarks", "check", "minerva", "--data", tmp_path).complaint
     assert act2see("benchmarks", "check", "minerva").code == 2
 
 
@@ -168,4 +168,4 @@ def test_a_judge_is_named_as_a_backend_is(act2see: Act2See, made_up: Callable[[s
     assert done.code == 0
     assert json.loads(done.out.splitlines()[-1])["outcomes"]["no_answer"] >= 15
     assert "no backend 'nobody'" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=nobody").complaint
-    assert "cannot read the judge's prompts" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=micro", "-o", "judge_prompts=x.py").complaint
+    assert "cannot read the judge prompts" in act2see("eval", "vcr-bench", *flags, "-o", "answer_judge=micro", "-o", "judge_prompts=x.py").complaint

@@ -33,7 +33,7 @@ def test_minerva_as_it_is_released_can_be_used(act2see: Act2See) -> None:
     [
         ("causalvqa/MADE_UP_debug_metadata.csv", ("evaluation only", "without a person's reasoning"), ["licence", "reasoning"]),
         ("causalvqa/MADE_UP_test_metadata.csv", ("evaluation only", "without the right answer"), ["licence", "answers", "reasoning"]),
-        ("social-genome/MADE_UP_qa_test.json", ("nothing is granted", "without the right answer"), ["licence", "answers", "reasoning"]),
+        ("social-genome/MADE_UP_qa_test.json", ("no licence", "without the right answer"), ["licence", "answers", "reasoning"]),
     ],
 )
 def test_what_a_release_forbids_or_lacks_is_one_line_and_needs_a_word(
@@ -55,7 +55,7 @@ def test_questions_of_ones_own_with_their_licences(act2see: Act2See, own_clip: P
     assert [row["licence"] for row in rows("run", SAMPLES)] == ["CC0-1.0", "CC BY 4.0"]
 
 
-@pytest.mark.parametrize(("broken", "says"), [('{"id": "b", "vide', "questions.jsonl:2: no JSON"), ('{"id": "b"}', "the field 'video' is missing")])
+@pytest.mark.parametrize(("broken", "says"), [('{"id": "b", "vide', "questions.jsonl:2: invalid JSON"), ('{"id": "b"}', "missing field 'video'")])
 def test_a_broken_line_is_named_before_anything_is_asked(act2see: Act2See, own_clip: Path, broken: str, says: str) -> None:
     line = {"id": "a", "video": "clip.mp4", "question": "What?", "choices": ["red", "blue"], "answer": "red", "reasoning": "It is red."}
     (own_clip.parent / "questions.jsonl").write_text(f"{json.dumps(line)}\n{broken}\n", encoding="utf-8")

@@ -302,7 +302,7 @@ def test_where_no_script_takes_a_file_none_is_written(evaluated: Callable[..., R
     ran = evaluated(name)
     code, out, err = call("score", ran.run, "--data", ran.data, "--official-form", ran.folder / "official-form")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert f"benchmark '{name}' has no official file of answers" in err
+    assert f"benchmark '{name}' has no official answer file" in err
     assert not (ran.folder / "official-form").exists()
 
 

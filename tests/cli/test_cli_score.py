@@ -354,7 +354,7 @@ def test_where_there_is_no_official_file_nothing_is_written(act2see: Act2See, na
     made_up_run(name, answered(id, "A"))
     done = act2see("score", "run", "--data", "data", "--official-form", "out.json")
     assert done.code == 1
-    assert f"benchmark '{name}' has no official file of answers" in done.err
+    assert f"benchmark '{name}' has no official answer file" in done.err
     assert not Path("out.json").exists()
     assert not Path("run/scores.jsonl").exists()
 

@@ -19,7 +19,7 @@ from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.storage.runs import Run
-from act2see.training.examples import IGNORED, Fit, collate, collate_single, counts, pack, pieces_of, token_loss
+from act2see.training.examples import IGNORED, Shrink, collate, collate_single, counts, pack, pieces_of, token_loss
 from act2see.training.micro.model import SPECIAL, make_image_processor
 from act2see.training.recipe import Recipe
 from act2see.training.sources import Examples, limit_pixels, order, survey
@@ -219,7 +219,7 @@ def test_what_cannot_be_trained_on_is_skipped_by_name_and_counted(write_run: Cal
 
 def test_nothing_to_train_on_is_an_error(write_run: Callable[..., Path], bytes_encoder: Encoder) -> None:
     folder = write_run([replace(trace_of([Thought("Hm.")]), finish="end")])
-    with pytest.raises(ConfigError, match=r"nothing to train on; 1 of 1 traces skipped, without an answer; the first: .*:1 \(t\)"):
+    with pytest.raises(ConfigError, match=r"no traces to train on; 1 of 1 traces skipped, without an answer; the first: .*:1 \(t\)"):
         read(folder, bytes_encoder)
 
 
@@ -233,7 +233,7 @@ def test_a_long_trace_is_never_cut(write_run: Callable[..., Path], bytes_encoder
     assert skipping.skipped == {f"longer than max_tokens {limit}": [f"{folder}:2 (long) with {whole[1]} tokens"]}
 
     fewer = read(folder, bytes_encoder, max_tokens=limit, too_long="fewer_frames")
-    assert fewer.items[1].fit == Fit(every=2)
+    assert fewer.items[1].shrink == Shrink(every=2)
     # 64 x 64 pixels in all, whatever the picture: this processor makes every picture the same size.
     example = Examples(fewer.items, [1], bytes_encoder, chat.Style())[0]
     assert len(example.ids) == fewer.items[1].tokens <= limit
@@ -249,7 +249,7 @@ def test_a_lower_resolution_makes_a_trace_fit(write_run: Callable[..., Path], by
     folder = write_run([replace(LOOKS, frames=tuple(Frame(picture(128, 128), float(n)) for n in range(3)))])
     whole = read(folder, encoder).items[0].tokens
     (item,) = read(folder, encoder, max_tokens=whole - 60, too_long="lower_resolution").items
-    assert 0.25 <= item.fit.scale < 1
+    assert 0.25 <= item.shrink.scale < 1
     example = Examples([item], [0], encoder, chat.Style())[0]
     assert len(example.ids) == item.tokens <= whole - 60
     limit_pixels(encoder, 32 * 32)

@@ -32,9 +32,9 @@ from act2see.training.examples import IGNORED, Example
 from act2see.training.micro import retriever as micro_retriever
 from act2see.training.micro import vlm as micro_vlm
 from act2see.training.micro.model import NOTICE, PICTURE, SPECIAL, TAGS, make_tokenizer, make_vlm
-from act2see.training.micro.retriever import Batches, Wanted, make_retriever, random_wish
-from act2see.training.micro.vlm import FRAMES, PARTS, Curriculum, Stage, word_example
-from act2see.training.trainer_loop import fit, give_memory_back
+from act2see.training.micro.retriever import RetrieverBatches, ShapeQuery, make_retriever, random_query
+from act2see.training.micro.vlm import FRAMES, PARTS, CurriculumBatches, Stage, word_example
+from act2see.training.trainer_loop import LoopSettings, release_freed_memory, run_trainer
 from act2see.video import Video
 
 SEE = Stage("see", 0.5, frames=10)
@@ -87,17 +87,17 @@ def content(batch: list[Example]) -> list[tuple[bytes, ...]]:
 
 
 def test_a_batch_is_the_same_whenever_it_is_made_and_no_two_are_alike(encoder: Encoder) -> None:
-    curriculum = Curriculum(encoder, 3, 4, (SEE, ASK))
+    curriculum = CurriculumBatches(encoder, 3, 4, (SEE, ASK))
     made = [content(curriculum[index]) for index in range(4)]
-    assert content(Curriculum(encoder, 3, 4, (SEE, ASK))[2]) == made[2]
-    examples = [example for batch in [*made, content(Curriculum(encoder, 4, 4, (SEE, ASK))[2])] for example in batch]
+    assert content(CurriculumBatches(encoder, 3, 4, (SEE, ASK))[2]) == made[2]
+    examples = [example for batch in [*made, content(CurriculumBatches(encoder, 4, 4, (SEE, ASK))[2])] for example in batch]
     assert len(set(examples)) == len(examples) == 2 * FRAMES + 3 * 3
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("batches", [20, 999, 2600])
 def test_every_stage_has_its_share_of_the_batches_in_order(encoder: Encoder, batches: int, part: str) -> None:
-    curriculum = Curriculum(encoder, 0, batches, PARTS[part])
+    curriculum = CurriculumBatches(encoder, 0, batches, PARTS[part])
     assert len(curriculum) == batches
     stages = [curriculum.stage(index) for index in range(batches)]
     assert [stage for n, stage in enumerate(stages) if not n or stage is not stages[n - 1]] == list(PARTS[part])
@@ -114,7 +114,7 @@ def branches(encoder: Encoder, example: Example) -> list[tuple[str, str]]:
 
 def test_seeing_is_taught_by_one_frame_and_its_caption(encoder: Encoder) -> None:
     listed = rf"(nothing|({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(PLACES)}))"
-    for example in Curriculum(encoder, 0, 1, (SEE,))[0]:
+    for example in CurriculumBatches(encoder, 0, 1, (SEE,))[0]:
         ((_, caption),) = branches(encoder, example)
         assert re.fullmatch(rf" {listed}(, {listed})*", caption)
         assert sum(piece.grid is not None for piece in example.pieces) == 1
@@ -122,7 +122,7 @@ def test_seeing_is_taught_by_one_frame_and_its_caption(encoder: Encoder) -> None
 
 def test_asking_is_taught_by_traces_that_obey_their_own_prompt(encoder: Encoder) -> None:
     """No call where no tool was told, an answer at the end of each, and no pair that training must not show."""
-    curriculum = Curriculum(encoder, 0, 1, (Stage("ask", 1.0, frames=0, seconds=(2.0, 8.0), clips=60, questions=4, captions=0.35, words=0),))
+    curriculum = CurriculumBatches(encoder, 0, 1, (Stage("ask", 1.0, frames=0, seconds=(2.0, 8.0), clips=60, questions=4, captions=0.35, words=0),))
     told = [branch for example in curriculum[0] for branch in branches(encoder, example)]
     calls = [("<retrieve>" in own, "<retrieve>" in prompt) for prompt, own in told]
     assert (True, False) not in calls
@@ -152,26 +152,26 @@ def test_the_exercise_in_words_trains_on_what_follows_a_word_that_can_be_asked_f
 # The retriever's batches
 
 
-def test_a_wish_is_true_of_what_is_on_screen(encoder: Encoder) -> None:
+def test_a_query_is_true_of_what_is_on_screen(encoder: Encoder) -> None:
     still = Actor("star", "red", "top", 25.0, 1.0, 2.0, later_colour="blue", change_seconds=1.5)
     crossing = Actor("ring", "green", "left", 25.0, 0.0, 4.0, target="right")
     clip = Clip(4.0, (still, crossing))
-    for wish, seconds, truth in (
-        (Wanted("star"), 1.0, True), (Wanted("star"), 0.9, False), (Wanted("star"), 2.0, False),
-        (Wanted(colour="red"), 1.2, True), (Wanted(colour="red"), 1.6, False), (Wanted("star", "blue"), 1.6, True),
-        (Wanted("ring", "red"), 1.2, False), (Wanted("star", place="top"), 1.2, True), (Wanted("star", place="left"), 1.2, False),
-        (Wanted("ring"), 3.0, True), (Wanted("ring", place="left"), 0.0, False),
+    for query, seconds, truth in (
+        (ShapeQuery("star"), 1.0, True), (ShapeQuery("star"), 0.9, False), (ShapeQuery("star"), 2.0, False),
+        (ShapeQuery(colour="red"), 1.2, True), (ShapeQuery(colour="red"), 1.6, False), (ShapeQuery("star", "blue"), 1.6, True),
+        (ShapeQuery("ring", "red"), 1.2, False), (ShapeQuery("star", place="top"), 1.2, True), (ShapeQuery("star", place="left"), 1.2, False),
+        (ShapeQuery("ring"), 3.0, True), (ShapeQuery("ring", place="left"), 0.0, False),
     ):  # fmt: skip
-        assert wish.shows(clip, seconds) is truth, (wish, seconds)
+        assert query.shows(clip, seconds) is truth, (query, seconds)
 
 
-def test_a_wish_says_what_it_wants_and_never_an_unseen_pair() -> None:
+def test_a_query_names_what_it_asks_for_and_never_an_unseen_pair() -> None:
     rng = random.Random(0)
-    wishes = [random_wish(rng) for _ in range(2000)]
-    assert not any((wish.colour, wish.shape) in UNSEEN_PAIRS for wish in wishes)
-    for wish in wishes:
-        text = wish.words(rng)
-        for value, values in ((wish.shape, SHAPES), (wish.colour, COLOURS), (wish.place, PLACES)):
+    queries = [random_query(rng) for _ in range(2000)]
+    assert not any((query.colour, query.shape) in UNSEEN_PAIRS for query in queries)
+    for query in queries:
+        text = query.words(rng)
+        for value, values in ((query.shape, SHAPES), (query.colour, COLOURS), (query.place, PLACES)):
             assert [name for name in values if re.search(rf"\b{name}\b", text)] == ([value] if value else [])
 
 
@@ -180,7 +180,7 @@ def test_a_batch_of_the_retriever_is_the_same_whenever_it_is_made(tokenizer: Pre
     model: Any = make_retriever(len(tokenizer))
     side = model.config.vision_config.image_size
     processor = SiglipImageProcessorPil(size={"height": side, "width": side})
-    one, same, other = (Batches(config, tokenizer, processor, 4)[index] for index in (1, 1, 2))
+    one, same, other = (RetrieverBatches(config, tokenizer, processor, 4)[index] for index in (1, 1, 2))
     assert (one["pixel_values"].shape, one["input_ids"].shape, one["truth"].shape) == ((12, 3, side, side), (7, 16), (12, 7))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["pixel_values"], other["pixel_values"])
@@ -298,17 +298,11 @@ def fitted(
     out: Path, interrupted_at: int | None = None, *, steps: int = 6, batches: int | None = None, number: Callable[[int], float] = float
 ) -> float:
     line = Line()
-    fit(
+    run_trainer(
         line,
         lambda batches: Counted(batches, interrupted_at),
         lambda items: {"number": torch.tensor([number(items[0])])},
-        out=out,
-        steps=steps,
-        batches=batches,
-        seed=0,
-        learning_rate=0.1,
-        save_every=100,
-        warmup=0,
+        LoopSettings(out, steps, seed=0, learning_rate=0.1, save_every=100, batches=batches, warmup=0),
     )
     return line.weight.item()
 
@@ -335,7 +329,7 @@ def test_a_step_of_two_batches_follows_their_mean(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", [1, 3])
 def test_processes_that_cannot_share_a_step_evenly_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     monkeypatch.setattr(TrainingArguments, "world_size", 2)
-    with pytest.raises(ConfigError, match=f"2 processes cannot share a step of {batches} batches evenly"):
+    with pytest.raises(ConfigError, match=f"a step of {batches} batches cannot be divided among 2 processes"):
         fitted(tmp_path, batches=batches)
 
 
@@ -349,5 +343,5 @@ def test_what_was_freed_is_given_back_before_workers_are_forked() -> None:
     tensors = [torch.ones(4096) for _ in range(20_000)]  # 312 MB
     tensors = tensors[-1:]  # the last one keeps all before it from being given back by itself
     before = held_megabytes()
-    give_memory_back()
+    release_freed_memory()
     assert before - held_megabytes() > 150

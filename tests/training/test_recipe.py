@@ -38,10 +38,10 @@ def written(tmp_path: Path, text: str) -> Path:
         ('model = "m"\nparts = []', "parts is empty"),
         ('model = "m"\nbatch_size = 0', "batch_size is 0; it must be at least 1"),
         ('model = "m"\nlearning_rate = 0', "learning_rate is 0; it must be above 0"),
-        ('model = "m"\nwarmup = 1', "warmup is 1; it is a share"),
+        ('model = "m"\nwarmup = 1', "warmup is 1; it must be below 1"),
         ('model = "m"\nworkers = -1', "workers is -1; it must not be negative"),
-        ('model = "m"\nmethod = "qlora"\nsharded = true', "sharded does not go with qlora"),
-        ("seed = 1", "names no model"),
+        ('model = "m"\nmethod = "qlora"\nsharded = true', "sharded cannot be combined with method qlora"),
+        ("seed = 1", "has no model"),
         ("model = ", "is no TOML"),
     ],
 )
@@ -49,7 +49,7 @@ def test_a_recipe_is_read_strictly(tmp_path: Path, text: str, complaint: str) ->
     path = written(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         read_recipe(path)
-    assert str(caught.value).startswith(str(path)) or complaint == "names no model"
+    assert str(caught.value).startswith(str(path)) or complaint == "has no model"
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -128,7 +128,7 @@ def test_a_plan_needs_no_weights(tmp_path: Path) -> None:
     plan.check()
     assert planned(recipe, survey_of(16000, 600), world=8).steps == 422
     full = planned(replace(recipe, method="full"), survey_of(16000, 600))
-    with pytest.raises(ConfigError, match=r"GiB are needed and 80.0 are there; most is for training"):
+    with pytest.raises(ConfigError, match=r"GiB and 80.0 are available; the largest part is training"):
         full.check()
     shared = planned(replace(recipe, method="full", sharded=True), survey_of(16000, 600), world=8)
     assert shared.needed < full.needed / 3
@@ -142,7 +142,7 @@ def test_four_bits_fit_a_small_card(tmp_path: Path) -> None:
     in_4_bits.check()
     in_16_bits = planned(replace(recipe, method="lora", optimizer="adamw_torch"), found)
     assert in_16_bits.memory["weights"] > 2 * in_4_bits.memory["weights"]
-    with pytest.raises(ConfigError, match="most is for activations"):
+    with pytest.raises(ConfigError, match="the largest part is activations"):
         planned(replace(recipe, gradient_checkpointing=False), found).check()
 
 

@@ -350,11 +350,11 @@ def test_the_command_looks_before_it_trains(base: Path, data: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("more", "arguments", "complaint"),
     [
-        ("memory_gib = 0.5", ["--dry-run"], "GiB are needed and 0.5 are there; most is for overhead"),
+        ("memory_gib = 0.5", ["--dry-run"], "GiB and 0.5 are available; the largest part is overhead"),
         ("", [], "missing --out (a folder), or use --dry-run"),
         ('method = "qlora"', ["--out", "out"], "needs bitsandbytes: pip install bitsandbytes"),
         ("wandb = true", ["--out", "out"], "wandb is enabled but not installed"),
-        ("max_tokens = 5", ["--dry-run"], "there is nothing to train on; 8 of 8 traces skipped, longer than max_tokens 5"),
+        ("max_tokens = 5", ["--dry-run"], "no traces to train on; 8 of 8 traces skipped, longer than max_tokens 5"),
         ("", ["--dry-run", "--model", "nowhere"], "model 'nowhere': no such folder"),
         ("", ["--dry-run", "--model", "."], "cannot load .: "),
         ("", ["--dry-run", "--data", "nowhere"], "no run in nowhere"),

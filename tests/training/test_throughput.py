@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from act2see.training.examples import Fit
+from act2see.training.examples import Shrink
 from act2see.training.sources import Item
 from act2see.training.throughput import Flops, Throughput, cost_per_token, peak_flops
 
 
 def item(tokens: int, patches: int) -> Item:
     nowhere: Any = None
-    return Item(nowhere, nowhere, "t", Fit(), tokens, 1, patches)
+    return Item(nowhere, nowhere, "t", Shrink(), tokens, 1, patches)
 
 
 class Named(nn.Module):

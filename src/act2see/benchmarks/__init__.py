@@ -1,1 +1,1 @@
-"""Data sets with scoring rules; they know no model."""
+"""Benchmarks: data sets with scoring rules, independent of any model."""

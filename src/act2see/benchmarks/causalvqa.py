@@ -1,4 +1,4 @@
-"""CausalVQA: causes and effects in real videos. Each question is asked twice, with its choices in other words and another order."""
+"""CausalVQA: cause and effect in real videos. Each question is asked twice, with its choices paraphrased and reordered."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from act2see.core.interfaces import Sample
 from act2see.storage.codec import shown
 
 FILES = ("debug/*.csv", "*debug*.csv", "test/*.csv", "*.csv")
-"""The questions with answers first: those of the test set are kept by its makers."""
+"""The debug set first: the answers of the test set are not published."""
 FOLDERS = ("videos", "debug/videos", "test/videos", "")
 SIDES = (1, 2)
 
@@ -21,13 +21,13 @@ _CHOICE = re.compile(r"\s*(\d)\s*[.):]\s*(.*\S)\s*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class CausalVQA(choosing.OneRightChoice):
-    """The CSV of the debug set or the test set, and the folder `videos` beside it.
+    """Reads the CSV of the debug set or the test set, and the folder `videos` beside it.
 
-    The test set's answers are not published: its questions can be asked, and none counts as right.
+    The test set's answers are not published: its questions can be asked, but no answer counts as right.
     """
 
     name: str = "causalvqa"
-    together: ClassVar[int] = len(SIDES)
+    per_record: ClassVar[int] = len(SIDES)
 
     def read(self, found: Findings) -> list[Sample]:
         """See `OneRightChoice.read`."""
@@ -36,7 +36,7 @@ class CausalVQA(choosing.OneRightChoice):
 
 
 def pair_of(sample: Sample) -> str:
-    """What both questions of a pair share."""
+    """The id that both questions of a pair share."""
     return sample.id.rpartition("/")[0]
 
 
@@ -46,11 +46,11 @@ def _sample(record: Record, side: int, root: Path, found: Findings) -> Sample:
     if record.has(f"correct{side}"):
         right = str(as_integer(record.value(f"correct{side}"), f"correct{side}"))
         if right not in choices:
-            raise ConfigError(f"the answer {right} is not among the choices {', '.join(choices)}")
+            raise ConfigError(f"the answer {right} is not one of the choices {', '.join(choices)}")
         answer = choices[right]
     else:
         record.value(f"correct{side}")
-        found.note(record.where, "the answer is kept by the data set's makers: the question can be asked, and never counts as right")
+        found.note(record.where, "the answer is not published: the question can be asked, but no answer counts as right")
     kind, difficulty = record.text("type").lower(), record.text("difficulty").lower()
     return Sample(
         id=f"{record.text('qid')}/{side}",
@@ -63,16 +63,16 @@ def _sample(record: Record, side: int, root: Path, found: Findings) -> Sample:
     )
 
 
-def _choices(text: str) -> dict[str, str]:
-    """The choices by the numbers that the file gives them, in its order: `1. It falls|2. It stays`."""
+def _choices(field: str) -> dict[str, str]:
+    """The choices by number, in the file's order: `1. It falls|2. It stays`."""
     choices: dict[str, str] = {}
-    for part in text.split("|"):
+    for part in field.split("|"):
         match = _CHOICE.fullmatch(part)
         if match is None:
-            raise ConfigError(f"the choice {shown(part)} has no number: `1. text|2. text` is expected")
-        number, said = match.groups()
+            raise ConfigError(f"the choice {shown(part)} has no number: expected `1. text|2. text`")
+        number, text = match.groups()
         if number in choices:
-            raise ConfigError(f"the choice {number} is there twice")
-        choices[number] = said
-    choosing.refuse_count(tuple(choices.values()), 2, 3, 4, 5)
+            raise ConfigError(f"duplicate choice {number}")
+        choices[number] = text
+    choosing.check_option_count(tuple(choices.values()), 2, 3, 4, 5)
     return choices

@@ -1,4 +1,4 @@
-"""EgoNormia: what a person should do next, and why, in 1,853 clips seen through that person's eyes. Three questions an item."""
+"""EgoNormia: what a person should do next, and why, in 1,853 egocentric clips. Three questions per item."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, asked, collect, find_files, locate
+from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate, select
 from act2see.core.chat import chosen
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
@@ -17,10 +17,10 @@ from act2see.storage.codec import shown
 FILES = ("final_data.json", "*.parquet", "*.json", "*.jsonl")
 FOLDERS = ("video", "videos", "")
 ENDINGS = ("/video_prev.mp4", ".mp4")
-"""The clip up to the moment of decision. What comes after it is beside it on the Hub and would tell the answer."""
+"""The clip up to the decision. The Hub also has the continuation, which would reveal the answer."""
 OPTIONS = 5
 NONE = "None"
-"""What an empty option says: that nothing fits. It is not always the last."""
+"""Text of an empty option, which means that nothing fits. It is not always the last."""
 PARTS = ("behaviour", "justification", "sensible")
 
 _LIST = re.compile(r"\[?\s*(\d+(?:\s*,\s*\d+)*)?\s*,?\s*\]?")
@@ -28,11 +28,11 @@ _LIST = re.compile(r"\[?\s*(\d+(?:\s*,\s*\d+)*)?\s*,?\s*\]?")
 
 @dataclass(frozen=True, slots=True)
 class EgoNormia:
-    """The repository's JSON or the Hub's table, and for each clip a folder with its `video_prev.mp4`.
+    """Reads the repository's JSON or the Hub's table, and for each clip a folder with its `video_prev.mp4`.
 
-    The official scripts ask for the justification of the behaviour that the model itself chose. With `given="own"`, `after` and `given_answer` make
-    it so, if whoever asks uses them; with `given="right"` the right behaviour stands in the question, so that all three can be asked in any order.
-    Scores of the two cannot be compared.
+    The official scripts ask the model to justify the behaviour that it chose itself. With `given="own"`, `after` and `given_answer` implement this,
+    if the caller uses them; with `given="right"` the question contains the right behaviour, so that all three can be asked in any order. Scores of
+    the two settings are not comparable.
     """
 
     data: Path
@@ -41,36 +41,36 @@ class EgoNormia:
     name: str = "egonormia"
 
     def samples(self) -> Iterator[Sample]:
-        """The questions, an item's one after the other; `count` of them are spread evenly. Raises `ConfigError` for a file with a fault."""
-        return asked(self, self.count, together=len(PARTS))
+        """The questions, grouped by item, or `count` evenly spaced ones. Raises `ConfigError` for invalid data."""
+        return select(self, self.count, per_record=len(PARTS))
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right option, or exactly all sensible ones; None when it names none for sure."""
+        """Whether the answer names the right option, or exactly the sensible ones; None if it is ambiguous."""
         if sample.kind != "sensible":
             return choosing.is_right(sample, trace)
         numbers = listed(trace.answer)
         return None if numbers is None else numbers == listed(sample.answer)
 
     def after(self, sample: Sample) -> str | None:
-        """The id of the question whose answer this one quotes; None where it quotes none."""
+        """The id of the question whose answer this one quotes, if any."""
         if self.given == "right" or sample.kind != "justification":
             return None
         return f"{sample.id.removesuffix('/justification')}/behaviour"
 
     def given_answer(self, sample: Sample, trace: Trace | None) -> Sample:
-        """The question with what was answered to the one before it. What is no answer for sure stands there as "None"."""
+        """The question with the answer to the previous one filled in; an ambiguous answer becomes "None"."""
         index = None if trace is None else chosen(trace.answer, trace.choices)
         behaviour = NONE if trace is None or index is None else trace.choices[index]
         return replace(sample, question=_why(behaviour))
 
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`."""
+        """All valid questions; problems with other records are added to `found`."""
         root, files = find_files(self.data, FILES)
         return collect(files, lambda record: _samples(record, root), found)
 
 
 def listed(answer: str | None) -> frozenset[int] | None:
-    """The numbers of an answer that is a list and nothing else, such as `[1, 3]`, `1, 3`, `[]` or `None`; None where it is anything else."""
+    """The numbers of an answer that is only a list, such as `[1, 3]`, `1, 3`, `[]` or `None`; None for any other answer."""
     if answer is None:
         return None
     text = answer.strip().rstrip(".").strip()
@@ -88,7 +88,7 @@ def _samples(record: Record, root: Path) -> Iterator[Sample]:
     behaviours, justifications = (record.texts(field, empty=NONE) for field in ("behaviors", "justifications"))
     for what, options in (("behaviors", behaviours), ("justifications", justifications)):
         if len(options) != OPTIONS:
-            raise ConfigError(f"{len(options)} {what} where {OPTIONS} are expected")
+            raise ConfigError(f"got {len(options)} {what}, expected {OPTIONS}")
     right, sensible = record.integer("correct", "correct_idx"), record.integers("sensibles", "sensible_idx")
     for index in (right, *sensible):
         choosing.checked_index(index, OPTIONS)
@@ -101,17 +101,17 @@ def _samples(record: Record, root: Path) -> Iterator[Sample]:
 
 
 def _norms(record: Record, right: int) -> tuple[str, ...]:
-    """The kinds of norms that the right behaviour follows, where the file names them."""
+    """The kinds of norms that the right behaviour follows, if the file has them."""
     taxonomy = record.values.get("taxonomy")
     if taxonomy is None:
         return ()
     named = taxonomy.get(str(right)) if isinstance(taxonomy, dict) else taxonomy
     if named is not None and not (isinstance(named, list) and all(isinstance(one, str) for one in named)):
-        raise ConfigError(f"taxonomy is {shown(taxonomy)} where lists of texts are expected")
+        raise ConfigError(f"taxonomy is {shown(taxonomy)}, expected lists of texts")
     return tuple(dict.fromkeys(f"norm: {one}" for one in named or ()))
 
 
-# The questions, in our own words.
+# The questions, in our own wording
 
 
 def _what() -> str:

@@ -1,4 +1,4 @@
-"""Our own JSON lines, for any data set: what `docs/benchmarks.md` says of each field, and no others."""
+"""Our JSON lines format for any data set. `docs/benchmarks.md` describes the fields; others are rejected."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,15 @@ NEEDED = ("id", "video", "question", "answer")
 
 @dataclass(frozen=True, slots=True)
 class JsonLines(choosing.OneRightChoice):
-    """A file of questions, one a line, and the videos that it names, relative to the file.
+    """Reads a file with one question per line, and videos at paths relative to the file.
 
-    An open question (no choices) is right where the answer says the same words as the file; whether other words say the same thing is not known.
+    An open question (no choices) is right if the answer equals the file's up to case and whitespace; any other answer is left undecided.
     """
 
     name: str = "jsonl"
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right choice, or says the right words; None when that is not sure."""
+        """Whether the answer names the right choice, or equals the open answer; None if undecided."""
         if sample.choices:
             return choosing.is_right(sample, trace)
         return True if trace.answer is not None and choosing.same_words(trace.answer, sample.answer) else None
@@ -39,17 +39,17 @@ class JsonLines(choosing.OneRightChoice):
 def _sample(record: Record, root: Path) -> Sample:
     for name in record.values:
         if name not in FIELDS:
-            raise ConfigError(f"unknown field {shown(name)}; known are {', '.join(FIELDS)}")
+            raise ConfigError(f"unknown field {shown(name)}; allowed are {', '.join(FIELDS)}")
     for name in NEEDED:
         record.text(name)
     choices = record.texts("choices") if record.has("choices") and record.values["choices"] != [] else ()
     answer = record.text("answer")
     if choices and not 2 <= len(choices) <= MAX_CHOICES:
-        raise ConfigError(f"{len(choices)} choices: give 2 to {MAX_CHOICES}, or none for an open question")
+        raise ConfigError(f"got {len(choices)} choices, expected 2 to {MAX_CHOICES}, or none for an open question")
     if len({choice.casefold() for choice in choices}) < len(choices):
-        raise ConfigError(f"the same choice twice: {shown(list(choices))}")
+        raise ConfigError(f"duplicate choice: {shown(list(choices))}")
     if choices and answer not in choices:
-        raise ConfigError(f"the answer {shown(answer)} is not among the choices {shown(list(choices))}: write a choice's whole text")
+        raise ConfigError(f"the answer {shown(answer)} is not one of the choices {shown(list(choices))}: write the full text of a choice")
     return Sample(
         id=record.text("id"),
         video=locate(root, record.text("video")),

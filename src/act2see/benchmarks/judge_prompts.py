@@ -1,13 +1,10 @@
-"""What VCR-Bench's judge is asked: in our own words, or as the data set's own file words it.
-
-The words decide the scores, so a score says whose they were.
-"""
+"""Prompts of VCR-Bench's judge: ours, or those of the data set's own file. Scores depend on them, so a score records which were used."""
 
 import ast
 import hashlib
 import os
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +16,9 @@ SLOTS = {
     "recall": ("question", "answer", "response", "reasoning"),
     "precision": ("question", "response", "reasoning"),
 }
-"""What each of the four questions is filled with."""
+"""Slots of each of the four prompts."""
 
-# The names in the official file: what is put before as it is, what is filled, and by which names.
+# Names in the official file: a fixed prefix, the template, and the template's slot names with ours.
 _OFFICIAL: dict[str, tuple[str | None, str, dict[str, str]]] = {
     "extract": ("Answer_Extraction_Prompt_part1", "Answer_Extraction_Prompt_part2", {"question": "question", "response": "response"}),
     "compare": (
@@ -40,14 +37,14 @@ _OFFICIAL: dict[str, tuple[str | None, str, dict[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question: a text that stands as it is, and one that is filled. `names` gives our slot for each of the text's."""
+    """A prompt: a fixed prefix and a template. `names` maps the template's slot names to ours."""
 
     template: str
     before: str = ""
     names: Mapping[str, str] | None = None
 
     def filled(self, **values: str) -> str:
-        """The whole question. Values are put in as they are: a brace in a model's words stays a brace."""
+        """The complete prompt. Values are inserted verbatim; braces in them are kept."""
         parts = [self.before]
         for text, name, _, _ in string.Formatter().parse(self.template):
             parts += [text, "" if name is None else values[(self.names or {}).get(name, name)]]
@@ -56,7 +53,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The four questions, and whose words they are."""
+    """The four prompts, and their origin."""
 
     name: str
     extract: Prompt
@@ -64,7 +61,7 @@ class Prompts:
     recall: Prompt
     precision: Prompt
     as_list: bool = False
-    """Whether the right solution's steps are put in as Python writes a list of them."""
+    """Whether the reference steps are inserted as the repr of a Python list."""
 
 
 _STEPS = """Each entry has the keys "step" (the step in a few words), "step_type" and "judgment".
@@ -110,14 +107,14 @@ OURS = Prompts(
 
 
 def official_prompts(path: Path) -> Prompts:
-    """The questions of the data set's own `eval_code/prompt.py`. The file is read for its texts and never run. Raises `ConfigError`."""
+    """The prompts of the data set's own `eval_code/prompt.py`. The file is parsed and never executed. Raises `ConfigError`."""
     try:
         content = Path(os.path.expanduser(path)).read_bytes()
         tree = ast.parse(content)
     except OSError as error:
-        raise ConfigError(f"cannot read the judge's prompts {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read the judge prompts {path}: {error.strerror}") from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{path} is no Python file with the judge's prompts: {error}") from error
+        raise ConfigError(f"{path} is not a Python file with judge prompts: {error}") from error
     texts: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -126,14 +123,18 @@ def official_prompts(path: Path) -> Prompts:
     return Prompts(name=f"prompts of {path.name}, sha256 {hashlib.sha256(content).hexdigest()[:12]}", as_list=True, **made)
 
 
+def _braced(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
 def _prompt(path: Path, texts: Mapping[str, str], before: str | None, main: str, names: Mapping[str, str]) -> Prompt:
     for name in filter(None, (before, main)):
         if name not in texts:
-            raise ConfigError(f"{path} holds no text {name}: give VCR-Bench's eval_code/prompt.py")
+            raise ConfigError(f"{path} has no string {name}: pass VCR-Bench's eval_code/prompt.py")
     try:
         slots = {name for _, name, _, _ in string.Formatter().parse(texts[main]) if name is not None}
     except ValueError as error:
-        raise ConfigError(f"{path}: {main} cannot be filled: {error}") from error
+        raise ConfigError(f"{path}: {main} is not a valid template: {error}") from error
     if unknown := sorted(slots - names.keys()):
-        raise ConfigError(f"{path}: {main} asks for {', '.join(unknown)}; known are {', '.join(names)}")
+        raise ConfigError(f"{path}: {main} has unknown slots {_braced(unknown)}; allowed are {_braced(names)}")
     return Prompt(texts[main], texts[before] if before else "", dict(names))

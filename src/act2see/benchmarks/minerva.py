@@ -1,4 +1,4 @@
-"""MINERVA: 1,515 questions with five options each about YouTube videos, each with a person's reasoning."""
+"""MINERVA: 1,515 five-option questions about YouTube videos, with human-written reasoning."""
 
 import re
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ _ADDRESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Minerva(choosing.OneRightChoice):
-    """`minerva.json` and videos named by their YouTube ids. An address in it is read for its id and never opened.
+    """Reads `minerva.json` and videos named by their YouTube ids. A URL in it is parsed for its id and never opened.
 
-    There is no official scorer. Questions are reported under their split; every type that a question has is a group of its own.
+    There is no official scorer. Questions are reported by split, and grouped by each of their types.
     """
 
     name: str = "minerva"
@@ -38,7 +38,7 @@ def _sample(record: Record, root: Path, found: Findings) -> Sample:
     options = tuple(record.text(f"answer_choice_{number}") for number in range(OPTIONS))
     right = choosing.checked_index(record.integer("answer_id"), OPTIONS)
     if record.has("answer") and not choosing.same_words(record.text("answer"), options[right]):
-        found.note(record.where, "the answer's text is not that of the choice that answer_id names: answer_id counts")
+        found.note(record.where, "the answer differs from the choice at answer_id: answer_id is used")
     types = [part.strip() for part in record.text("question_type", "question type").split(",") if part.strip()]
     groups = [f"type: {one}" for one in types] + ([f"category: {record.text('category')}"] if record.has("category") else [])
     return Sample(
@@ -54,10 +54,10 @@ def _sample(record: Record, root: Path, found: Findings) -> Sample:
 
 
 def _video(name: str) -> str:
-    """The id of a video that is named by it or by its address."""
+    """The YouTube id, from an id or a URL."""
     if "://" not in name:
         return name
     match = _ADDRESS.fullmatch(name)
     if match is None:
-        raise ConfigError(f"video_id is {shown(name)}: a YouTube id or address is expected")
+        raise ConfigError(f"video_id is {shown(name)}, expected a YouTube id or URL")
     return match.group(1)

@@ -1,23 +1,25 @@
-"""Scores that others have published on these benchmarks, with the settings that they say they used; and where a run's settings differ from these."""
+"""Published scores on these benchmarks with their reported settings, and how a run's settings differ from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
+
+from act2see.storage.runs import JSON
 
 PAPER = "arXiv 2605.01657"
-_ASKED_WITH: Mapping[str, Any] = {"fps": 1.0, "retrieve_fps": 3.0, "max_looks": 1, "tools": "both"}
-"""The paper's: initial frames at 1 fps, retrieval at 3 fps, at most one inserted frame."""
-_WITHOUT_LOOKING: Mapping[str, Any] = {"fps": 1.0, "max_looks": 0}
+_WITH_LOOKING: Mapping[str, JSON] = {"fps": 1.0, "retrieve_fps": 3.0, "max_looks": 1, "tools": "both"}
+"""The paper's settings: initial frames at 1 fps, retrieval at 3 fps, at most one inserted frame."""
+_WITHOUT_LOOKING: Mapping[str, JSON] = {"fps": 1.0, "max_looks": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One number in a table. `settings` are those that are known, under the names of `act2see eval`'s; `unknown` what the source does not tell."""
+    """One published score. `settings` are the reported ones, under the names of `act2see eval`; `unknown` lists what the source does not state."""
 
     model: str
     accuracy: float
     source: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, JSON]
     unknown: tuple[str, ...]
 
 
@@ -25,7 +27,7 @@ def _of_the_paper(base: float, act2see: float, *unknown: str) -> tuple[Published
     left_open = ("how many frames at most", "pixels", "decoding", "prompt", *unknown)
     return (
         Published("Qwen3-VL-8B-Thinking", base, PAPER, _WITHOUT_LOOKING, left_open),
-        Published("Act2See (Qwen3-VL-8B-Thinking, fine-tuned)", act2see, PAPER, _ASKED_WITH, left_open),
+        Published("Act2See (Qwen3-VL-8B-Thinking, fine-tuned)", act2see, PAPER, _WITH_LOOKING, left_open),
     )
 
 
@@ -38,8 +40,19 @@ PUBLISHED: Mapping[str, tuple[Published, ...]] = {
 }
 
 
-def beside(benchmark: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The published numbers of a benchmark, each with what a run's settings have otherwise: `name: [theirs, here]`. Empty where none are known."""
+class PublishedRow(TypedDict):
+    """A published score beside a run's, as summary.json stores it."""
+
+    model: str
+    accuracy: float
+    source: str
+    differs: dict[str, list[JSON]]
+    """The settings that differ: `name: [theirs, here]`."""
+    unknown: list[str]
+
+
+def beside(benchmark: str, settings: Mapping[str, JSON]) -> list[PublishedRow]:
+    """The published scores of a benchmark, each with the settings that differ from a run's as `name: [theirs, here]`. May be empty."""
     return [
         {
             "model": one.model,

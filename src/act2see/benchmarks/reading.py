@@ -1,7 +1,7 @@
-"""Data sets of others, read without trusting them: every record with its place, every fault as one line, no video outside the folder.
+"""Reads third-party data sets without trusting them: each record with its location, each problem as one line, no video outside the folder.
 
-What a benchmark reads lies in a folder that the user downloaded: a file of questions and, beside it, videos. `Findings` collects what is wrong, so
-that a check can tell everything at once and an evaluation can refuse with the first.
+A data set is a folder that the user downloaded, with a question file and videos. `Findings` collects the problems, so that a check can report all of
+them and an evaluation can stop at the first.
 """
 
 import csv
@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Protocol
+from typing import Protocol
 
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Benchmark, Sample
@@ -27,27 +27,27 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(slots=True)
 class Findings:
-    """What reading a data set found. Problems make it unfit, notes do not. The same words about many records are one line with a count."""
+    """Problems and notes about a data set. Problems prevent an evaluation, notes do not. Equal messages are folded into one line with a count."""
 
     _problems: dict[str, list[str]] = field(default_factory=dict)
     _notes: dict[str, list[str]] = field(default_factory=dict)
 
     def problem(self, where: str, message: str) -> None:
-        """Something is wrong at a place."""
+        """Add a problem at a location."""
         self._problems.setdefault(message, []).append(where)
 
     def note(self, where: str, message: str) -> None:
-        """Something that a reader may want to know about a place."""
+        """Add a note about a location."""
         self._notes.setdefault(message, []).append(where)
 
     @property
     def problems(self) -> list[str]:
-        """One line for each thing that is wrong, with its first place."""
+        """One line per problem, with its first location."""
         return [_folded(message, places) for message, places in self._problems.items()]
 
     @property
     def notes(self) -> list[str]:
-        """One line for each thing to know, with its first place."""
+        """One line per note, with its first location."""
         return [_folded(message, places) for message, places in self._notes.items()]
 
 
@@ -58,83 +58,83 @@ def _folded(message: str, places: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One object of a data file. A field that does not hold what it is asked for is a `ConfigError`; `collect` puts the place before it."""
+    """One object of a data file. The accessors raise `ConfigError` for a missing or invalid field; `collect` adds the location."""
 
     where: str
     """Such as `bench.json: item 3` or `data.jsonl:12`."""
     number: int
-    """From 1, in its file."""
-    values: Mapping[str, Any]
+    """Position in its file, from 1."""
+    values: Mapping[str, object]
     key: str | None = None
-    """Its name, where the file is an object of named records."""
+    """Its key, if the file is an object of records."""
 
-    def value(self, *names: str) -> Any:
-        """What the first of these fields that is there holds: later names are other versions' spellings."""
+    def value(self, *names: str) -> object:
+        """The value of the first of these fields that exists; later names are the spellings of other versions."""
         for name in names:
             if name in self.values:
                 return self.values[name]
-        spelled = {_letters(str(name)): name for name in self.values}
-        near = difflib.get_close_matches(_letters(names[0]), spelled, n=1)
+        spelled = {_spelling(str(name)): name for name in self.values}
+        near = difflib.get_close_matches(_spelling(names[0]), spelled, n=1)
         there = ", ".join(map(str, list(self.values)[:_SHOWN_FIELDS])) or "none"
         hint = f"did you mean {spelled[near[0]]!r}? " if near else ""
-        raise ConfigError(f"the field {' or '.join(map(repr, names))} is missing; {hint}its fields are {there}")
+        raise ConfigError(f"missing field {' or '.join(map(repr, names))}; {hint}its fields are {there}")
 
     def has(self, *names: str) -> bool:
-        """Whether one of these fields is there and holds something."""
+        """Whether one of these fields exists and is not empty."""
         return any(self.values.get(name) not in (None, "") for name in names)
 
     def text(self, *names: str) -> str:
-        """A text with something in it, without the space around it."""
+        """A non-empty text, stripped."""
         value = self.value(*names)
         if isinstance(value, int) and not isinstance(value, bool):  # an id that one version writes as a number
             value = str(value)
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"{names[0]} is {shown(value)} where a text is expected")
+            raise ConfigError(f"{names[0]} is {shown(value)}, expected a text")
         _refuse_malformed(names[0], value)
         return value.strip()
 
     def texts(self, *names: str, empty: str | None = None) -> tuple[str, ...]:
-        """A list of texts, without the space around each. `empty` stands for those with nothing in them; None refuses these."""
+        """A list of texts, stripped. Empty ones become `empty`; if it is None, they are rejected."""
         value = self.value(*names)
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ConfigError(f"{names[0]} is {shown(value)} where a list of texts is expected")
+            raise ConfigError(f"{names[0]} is {shown(value)}, expected a list of texts")
         if empty is None and not all(one.strip() for one in value):
-            raise ConfigError(f"{names[0]} holds an empty text: {shown(value)}")
+            raise ConfigError(f"{names[0]} contains an empty text: {shown(value)}")
         for one in value:
             _refuse_malformed(names[0], one)
         return tuple(one.strip() or str(empty) for one in value)
 
     def integer(self, *names: str) -> int:
-        """A whole number, also as tables write it: `2`, `2.0`."""
+        """An integer, also as tables write it: `2`, `2.0`."""
         return as_integer(self.value(*names), names[0])
 
     def integers(self, *names: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
+        """A list of integers."""
         value = self.value(*names)
         if not isinstance(value, list):
-            raise ConfigError(f"{names[0]} is {shown(value)} where a list of whole numbers is expected")
+            raise ConfigError(f"{names[0]} is {shown(value)}, expected a list of integers")
         return tuple(as_integer(one, names[0]) for one in value)
 
 
 def _refuse_malformed(name: str, text: str) -> None:
     if not is_well_formed(text):
-        raise ConfigError(f"{name} is {shown(text)}, which holds half a character (a lone surrogate): write it whole")
+        raise ConfigError(f"{name} is {shown(text)}, which contains a lone surrogate (half a character): write the whole character")
 
 
-def _letters(name: str) -> str:
-    """A field's name as other versions may also spell it: `video_id`, `videoID`, `video-id`."""
+def _spelling(name: str) -> str:
+    """A field name without case and punctuation: `video_id`, `videoID` and `video-id` are equal."""
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def as_integer(value: Any, name: str) -> int:
-    """A whole number, also as tables write it: `2`, `2.0`. Raises `ConfigError`."""
+def as_integer(value: object, name: str) -> int:
+    """An integer, also as tables write it: `2`, `2.0`. Raises `ConfigError`."""
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and re.fullmatch(r"-?\d{1,9}(\.0)?", text):
         return int(float(text))
     if isinstance(text, float) and text.is_integer():
         return int(text)
     if not isinstance(text, int) or isinstance(text, bool):
-        raise ConfigError(f"{name} is {shown(value)} where a whole number is expected")
+        raise ConfigError(f"{name} is {shown(value)}, expected an integer")
     return text
 
 
@@ -142,17 +142,17 @@ def as_integer(value: Any, name: str) -> int:
 
 
 class DataSet(Benchmark, Protocol):
-    """A benchmark whose questions are read from a folder, and which can say what is wrong there."""
+    """A benchmark that reads its questions from a folder and can report problems there."""
 
     def read(self, found: Findings) -> list[Sample]:
-        """Every question that can be asked; what keeps others from being asked goes to `found`. Raises `ConfigError` where there are no files."""
+        """All valid questions; problems with other records are added to `found`. Raises `ConfigError` if there are no files."""
         ...
 
 
-def asked(data: DataSet, count: int | None, *, together: int = 1) -> Iterator[Sample]:
-    """All questions of a data set without a fault, or `count` of them spread evenly over it; raises `ConfigError` with the first fault.
+def select(data: DataSet, count: int | None, *, per_record: int = 1) -> Iterator[Sample]:
+    """All questions of a data set, or `count` evenly spaced ones. Raises `ConfigError` with the first problem.
 
-    `together` questions in a row belong to one record, and stay together.
+    Each record has `per_record` consecutive questions, which are selected together.
     """
     found = Findings()
     samples = data.read(found)
@@ -162,50 +162,50 @@ def asked(data: DataSet, count: int | None, *, together: int = 1) -> Iterator[Sa
     if count is None or count >= len(samples):
         yield from samples
         return
-    groups = [samples[at : at + together] for at in range(0, len(samples), together)]
-    wanted = -(-count // together)
+    groups = [samples[at : at + per_record] for at in range(0, len(samples), per_record)]
+    wanted = -(-count // per_record)
     picked = [one for number in range(wanted) for one in groups[number * len(groups) // wanted]]
     yield from picked[:count]
 
 
 def find_files(data: Path, patterns: Sequence[str]) -> tuple[Path, list[Path]]:
-    """The folder and the files of questions in it, of the first pattern that fits any. `data` may also be such a file itself.
+    """The folder and its question files, which match the first pattern that matches any. `data` may also be such a file.
 
-    Raises `ConfigError` where there is none.
+    Raises `ConfigError` if there is none.
     """
     data = Path(os.path.expanduser(data))
     if data.is_file():
         return data.parent, [data]
     if not data.is_dir():
-        raise ConfigError(f"no folder {data}: name the one with the downloaded data with --data (act2see benchmarks tells what to download)")
+        raise ConfigError(f"no folder {data}: pass the folder of the downloaded data with --data (act2see benchmarks lists the downloads)")
     for pattern in patterns:
         files = sorted(path for path in data.glob(pattern) if path.is_file() and not path.name.startswith("."))
         if files:
             return data, files
-    raise ConfigError(f"{data} holds no questions: there is no {' and no '.join(patterns)}; download them (act2see benchmarks tells from where)")
+    raise ConfigError(f"{data} has no question file (expected {' or '.join(patterns)}): download it (act2see benchmarks lists the sources)")
 
 
 def collect(files: Iterable[Path], parse: Callable[[Record], Iterable[Sample]], found: Findings) -> list[Sample]:
-    """The samples that `parse` makes of the files' records. What it refuses with a `ConfigError`, and an id that comes twice, go to `found`."""
+    """The samples that `parse` returns for the files' records. A `ConfigError` that it raises and a duplicate id are added to `found`."""
     samples: list[Sample] = []
     places: dict[str, str] = {}
     for path in files:
         for record in records(path, found):
             try:
-                made = list(parse(record))
+                parsed = list(parse(record))
             except ConfigError as error:
                 found.problem(record.where, str(error))
                 continue
-            for sample in made:
+            for sample in parsed:
                 if sample.id in places:
-                    found.problem(record.where, f"the id {shown(sample.id)} is there already, at {places[sample.id]}")
+                    found.problem(record.where, f"duplicate id {shown(sample.id)}, first used at {places[sample.id]}")
                     continue
                 places[sample.id] = record.where
                 if len({choice.casefold() for choice in sample.choices}) < len(sample.choices):
-                    found.note(record.where, "two choices say the same: each counts as right where one does")
+                    found.note(record.where, "two choices are identical: both count as right if one is")
                 samples.append(sample)
     if not samples and not found.problems:
-        found.problem(", ".join(path.name for path in files), "there is no question in it")
+        found.problem(", ".join(path.name for path in files), "no questions")
     return samples
 
 
@@ -213,22 +213,22 @@ def collect(files: Iterable[Path], parse: Callable[[Record], Iterable[Sample]], 
 
 
 def records(path: Path, found: Findings) -> Iterator[Record]:
-    """The objects in a .json, .jsonl, .csv or .parquet file. A file that cannot be read, or a line of it, goes to `found`."""
+    """The objects in a .json, .jsonl, .csv or .parquet file. An unreadable file or line is added to `found` as a problem."""
     readers = {".json": _from_json, ".jsonl": _from_jsonl, ".csv": _from_csv, ".parquet": _from_parquet}
     if path.suffix.lower() not in readers:
-        raise ConfigError(f"cannot read {path.name}: files of questions end in {', '.join(readers)}")
+        raise ConfigError(f"cannot read {path.name}: question files end in {', '.join(readers)}")
     try:
         yield from readers[path.suffix.lower()](path, found)
     except OSError as error:
-        found.problem(path.name, f"cannot be read: {error.strerror or error}")
+        found.problem(path.name, f"unreadable: {error.strerror or error}")
     except UnicodeDecodeError as error:
-        found.problem(path.name, f"is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}")
+        found.problem(path.name, f"not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
 
 
 def _text(path: Path, found: Findings) -> str:
     content = path.read_bytes()
     if content.startswith(b"\xef\xbb\xbf"):
-        found.note(path.name, "begins with a byte order mark, which is not read")
+        found.note(path.name, "starts with a byte order mark, which is ignored")
     return content.decode("utf-8-sig")
 
 
@@ -236,25 +236,25 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is not allowed")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {shown(twice)} is there twice in one object")
-    return made
+        raise ValueError(f"duplicate key {shown(twice)} in one object")
+    return content
 
 
-def _parse(text: str, name: str, line: int | None, found: Findings) -> Any:
-    """The value of a JSON text; `...` where there is none, and then `found` has heard why."""
+def _parse(text: str, name: str, line: int | None, found: Findings) -> object:
+    """The value of a JSON text; `...` if it is invalid, with a problem added to `found`."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         at_end = not text[error.pos :].strip() or error.msg.startswith("Unterminated")
-        hint = "; the file ends too early: download it again" if at_end and text.strip() else ""
-        found.problem(f"{name}:{line or error.lineno}", f"no JSON: {error.msg.removesuffix(' at')} at column {error.colno}{hint}")
+        hint = "; the file is truncated: download it again" if at_end and text.strip() else ""
+        found.problem(f"{name}:{line or error.lineno}", f"invalid JSON: {error.msg.removesuffix(' at')} at column {error.colno}{hint}")
     except (ValueError, RecursionError) as error:
-        found.problem(name if line is None else f"{name}:{line}", f"no JSON: {error}")
+        found.problem(name if line is None else f"{name}:{line}", f"invalid JSON: {error}")
     return ...
 
 
@@ -262,7 +262,7 @@ def _from_json(path: Path, found: Findings) -> Iterator[Record]:
     content = _parse(_text(path, found), path.name, None, found)
     if content is ...:
         return
-    if isinstance(content, dict) and isinstance(content.get("rows"), list):  # a page of rows, as the Hub's viewer gives it
+    if isinstance(content, dict) and isinstance(content.get("rows"), list):  # a page of rows from the Hub's data set viewer
         content = [row.get("row", row) if isinstance(row, dict) else row for row in content["rows"]]
     if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
         for number, (key, value) in enumerate(content.items(), start=1):
@@ -273,7 +273,7 @@ def _from_json(path: Path, found: Findings) -> Iterator[Record]:
         if isinstance(value, dict):
             yield Record(where, number, value)
         else:
-            found.problem(where, f"{shown(value)} where an object is expected")
+            found.problem(where, f"got {shown(value)}, expected an object")
 
 
 def _from_jsonl(path: Path, found: Findings) -> Iterator[Record]:
@@ -286,7 +286,7 @@ def _from_jsonl(path: Path, found: Findings) -> Iterator[Record]:
         if isinstance(value, dict):
             yield Record(f"{path.name}:{line}", number, value)
         elif value is not ...:
-            found.problem(f"{path.name}:{line}", f"{shown(value)} where an object is expected")
+            found.problem(f"{path.name}:{line}", f"got {shown(value)}, expected an object")
 
 
 def _from_csv(path: Path, found: Findings) -> Iterator[Record]:
@@ -298,18 +298,18 @@ def _from_csv(path: Path, found: Findings) -> Iterator[Record]:
             where = f"{path.name}:{table.line_num}"
             if None in row or None in row.values():
                 count = len(row) - (None in row) - sum(value is None for value in row.values()) + len(row.get(None, ()) or ())
-                found.problem(where, f"{count} values where the first line names {len(table.fieldnames or ())}")
+                found.problem(where, f"got {count} values, expected {len(table.fieldnames or ())} as in the header")
                 continue
             yield Record(where, number, row)
     except csv.Error as error:
-        found.problem(f"{path.name}:{table.line_num + 1}", f"no CSV: {error}")
+        found.problem(f"{path.name}:{table.line_num + 1}", f"invalid CSV: {error}")
 
 
 def _from_parquet(path: Path, found: Findings) -> Iterator[Record]:
     try:
         rows = importlib.import_module("act2see.benchmarks.parquet").rows
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{path.name} needs {error.name} to be read: pip install 'act2see[export]'") from error
+        raise ConfigError(f"reading {path.name} needs {error.name}: pip install 'act2see[export]'") from error
     try:
         for number, row in enumerate(rows(path), start=1):
             yield Record(f"{path.name}: row {number}", number, row)
@@ -320,21 +320,22 @@ def _from_parquet(path: Path, found: Findings) -> Iterator[Record]:
 # Videos
 
 
-def refuse_outside(name: str, what: str = "the video's name") -> None:
-    """Raise `ConfigError` for a name that is no relative path or leads out of its folder: names in a data file are not trusted."""
+def check_inside(name: str, what: str = "the video path") -> None:
+    """Raise `ConfigError` for a path that is not relative or leaves the data folder: paths in a data file are not trusted."""
     windows = PureWindowsPath(name)
     if not name.strip() or _UNPRINTABLE.search(name):
-        raise ConfigError(f"{what} is {shown(name)}: a file's name is expected")
+        raise ConfigError(f"{what} is {shown(name)}, expected a file path")
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root:
-        raise ConfigError(f"{what} is {shown(name)}: only names inside the data's folder are opened")
+        raise ConfigError(f"{what} is {shown(name)}, expected a path relative to the data folder")
     if ".." in windows.parts:
-        raise ConfigError(f"{what} is {shown(name)}: `..` leads out of the data's folder")
+        raise ConfigError(f"{what} is {shown(name)}: `..` leaves the data folder")
 
 
 def locate(root: Path, name: str, *, folders: Sequence[str] = ("",), endings: Sequence[str] = ("",)) -> Path:
-    """Where a video lies: the first of these folders and endings where there is a file, else the first of them. Never outside `root`, but for links
-    that the user has set. Raises `ConfigError` for a name that leads elsewhere.
+    """The video's path: the first combination of folder and ending where a file exists, else the first one.
+
+    Never outside `root`, except through links that the user created. Raises `ConfigError` for a path that leaves `root`.
     """
-    refuse_outside(name)
+    check_inside(name)
     places = [root / folder / f"{name}{ending}" for folder in folders for ending in endings]
-    return next((place for place in places if os.path.isfile(place)), places[0])  # a name that no file can have is none, and no error
+    return next((place for place in places if os.path.isfile(place)), places[0])  # False for an impossible file name

@@ -1,4 +1,4 @@
-"""Social Genome: social questions with four options each about one-minute clips. Its answers and its people's reasoning are kept by its makers."""
+"""Social Genome: social questions with four options about one-minute clips. Answers and human reasoning are not published."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,9 @@ OPTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class SocialGenome(choosing.OneRightChoice):
-    """`qa_test.json` and the clips of Social-IQ 2.0 that it names.
+    """Reads `qa_test.json` and the clips of Social-IQ 2.0.
 
-    The clips are as long as the questions' times say, so these are not read. Where the file has no `answer_idx`, the questions can be asked, and none
-    counts as right.
+    The questions' times span whole clips and are ignored. Without `answer_idx`, the questions can be asked, but no answer counts as right.
     """
 
     name: str = "social-genome"
@@ -34,6 +33,6 @@ def _sample(record: Record, root: Path, found: Findings) -> Sample:
     if record.has("answer_idx"):
         answer = options[choosing.checked_index(record.integer("answer_idx"), OPTIONS)]
     else:
-        found.note(record.where, "the answer is kept by the data set's makers: the question can be asked, and never counts as right")
+        found.note(record.where, "the answer is not published: the question can be asked, but no answer counts as right")
     video = locate(root, record.text("vid_name"), folders=FOLDERS, endings=ENDINGS)
     return Sample(record.text("qid"), video, record.text("q"), options, answer, "social")

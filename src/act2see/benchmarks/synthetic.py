@@ -1,4 +1,4 @@
-"""The questions of the synthetic world: held-out ones as a benchmark, those of the other split to make training data from."""
+"""Questions of the synthetic world: the held-out split as a benchmark, the train split as a source of training data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from act2see.synthetic import dataset
 
 @dataclass(frozen=True, slots=True)
 class SyntheticBenchmark:
-    """`count` questions on mp4 files that are written into `folder` as they are needed; the kinds in turn."""
+    """`count` questions, alternating between the kinds, about clips that are written into `folder` on demand."""
 
     folder: Path
     count: int = 300
@@ -21,10 +21,10 @@ class SyntheticBenchmark:
     split: dataset.Split = "held-out"
     name: str = "synthetic"
     writes: bool = True
-    """False: the questions alone, whose clips are named and not made."""
+    """False to yield the questions without writing their clips."""
 
     def samples(self) -> Iterator[Sample]:
-        """The questions, each once its clip is written. Of the same count and seed, always the same."""
+        """The questions, each after its clip is written. Deterministic for a count and seed."""
         make = dataset.write if self.writes else dataset.records
         for record in make(self.folder, self.split, self.count, self.seed, self.kinds):
             groups: tuple[str, ...] = ("unseen_pairs",) if record["unseen_pair"] else ()
@@ -43,6 +43,6 @@ class SyntheticBenchmark:
             )
 
     def is_right(self, sample: Sample, trace: Trace) -> bool | None:
-        """Whether the answer names the right choice, by letter or text; None when it names none for sure."""
+        """Whether the answer names the right choice, by letter or text; None if it is ambiguous."""
         index = chosen(trace.answer, sample.choices)
         return None if index is None else sample.choices[index] == sample.answer

@@ -1,4 +1,4 @@
-"""VCR-Bench's judge: any backend that is asked four bounded questions in text about one answer."""
+"""VCR-Bench's judge: any backend, prompted up to four times about one answer."""
 
 import re
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from act2see.core.trace import Answer, Generate, Observation, Retrieve, Thought,
 from act2see.storage.codec import shown
 
 TRIES = 3
-"""So often one question is asked until its reply can be read. The official loop asks for ever; our choice."""
+"""Attempts per prompt until the reply can be parsed. The official loop never stops; our choice."""
 _MAX_DECODES = 4
-"""A judge that writes calls, though it is told of no tool, is given up after as many."""
+"""Maximum decodes per reply, for a judge that writes tool calls although it has no tools."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Asks the backend. Readings are kept by what was asked, so that counting again asks nothing twice."""
+    """Prompts the backend. Replies are cached by prompt, so that scoring again needs no further calls."""
 
     backend: Backend
     prompts: Prompts = OURS
@@ -32,31 +32,31 @@ class Judge:
 
     @property
     def name(self) -> str:
-        """For a summary: whose word it is, and by whose prompts."""
+        """The judge model and its prompts, for a summary."""
         return f"{self.backend.made_with.get('model', self.backend.made_with.get('backend', 'a model'))}, {self.prompts.name}"
 
     def steps_as_text(self, reasoning: str) -> str:
-        """The right solution's steps, a line each, as the prompts want them: the official ones get Python's writing of a list."""
+        """The reference steps, one per line, in the prompts' format: the official ones use the repr of a list."""
         return str(reasoning.split("\n")) if self.prompts.as_list else reasoning
 
     def extract(self, question: str, response: str) -> str:
-        """The final answer in what the model wrote. Raises `JudgeError`."""
+        """The final answer in the model's response. Raises `JudgeError`."""
         return self._ask("extract", self.prompts.extract.filled(question=question, response=response), str.strip)
 
     def compare(self, question: str, extracted: str, answer: str) -> str:
-        """The judge's word on whether two answers agree, as written: only "1" says so. Raises `JudgeError`."""
+        """The judge's raw verdict on whether two answers agree; only "1" means yes. Raises `JudgeError`."""
         return self._ask("compare", self.prompts.compare.filled(question=question, extracted=extracted, answer=answer), str)
 
-    def says_the_same(self, question: str, given: str, answer: str) -> bool:
-        """Whether two answers agree; the judge is asked again where it writes neither 1 nor 0. Raises `JudgeError`."""
+    def agrees(self, question: str, given: str, answer: str) -> bool:
+        """Whether two answers agree; retries if the judge writes neither 1 nor 0. Raises `JudgeError`."""
         return self._ask("verdict", self.prompts.compare.filled(question=question, extracted=given, answer=answer), _verdict)
 
     def recall(self, question: str, answer: str, response: str, reasoning: str, read: Callable[[str], T]) -> T:
-        """What `read` makes of the judged steps of the right solution; the judge is asked again where it raises `ValueError`. Raises `JudgeError`."""
+        """The judged reference steps, parsed by `read`; retries if it raises `ValueError`. Raises `JudgeError`."""
         return self._ask("recall", self.prompts.recall.filled(question=question, answer=answer, response=response, reasoning=reasoning), read)
 
     def precision(self, question: str, response: str, reasoning: str, read: Callable[[str], T]) -> T:
-        """What `read` makes of the judged steps of the model's reasoning. As `recall`."""
+        """The judged steps of the model's reasoning, parsed by `read`. Retries and raises like `recall`."""
         return self._ask("precision", self.prompts.precision.filled(question=question, response=response, reasoning=reasoning), read)
 
     def _ask(self, what: str, prompt: str, read: Callable[[str], T]) -> T:
@@ -78,7 +78,7 @@ class Judge:
         raise JudgeError(f"judge error in {what}: {problem} ({self.tries} tries)")
 
     def _reply(self, prompt: str) -> str:
-        """What the judge answers: the text of its answer, or all that it wrote after its thoughts. Raises `BackendError`."""
+        """The judge's reply: its answer, or all text after its thoughts. Raises `BackendError`."""
         trace = Trace("judge", "", prompt, ())
         for _ in range(_MAX_DECODES):
             before = decoding.before(trace, self.backend)
@@ -94,12 +94,12 @@ class Judge:
 
 def _verdict(reply: str) -> bool:
     if reply.strip() not in ("0", "1"):
-        raise ValueError(f"the judge wrote {shown(reply)} where 1 or 0 is expected")
+        raise ValueError(f"the judge replied {shown(reply)}, expected 1 or 0")
     return reply.strip() == "1"
 
 
 def response_of(trace: Trace) -> str:
-    """All that the model wrote, its calls among it, but not the pictures that came back."""
+    """Everything that the model wrote, including its calls, without the returned pictures."""
     parts = []
     for step in trace.steps:
         match step:

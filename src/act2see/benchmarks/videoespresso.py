@@ -1,4 +1,4 @@
-"""VideoEspresso: 1,382 questions with four options each, of fourteen tasks, about short clips."""
+"""VideoEspresso: 1,382 four-option questions of fourteen tasks about short clips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDERS = ("", "videos", "video", "data")
 
 @dataclass(frozen=True, slots=True)
 class VideoEspresso(choosing.OneRightChoice):
-    """`bench_hard.json` and the videos that it names. An item has no id of its own: ours is its number in the file."""
+    """Reads `bench_hard.json` and its videos. Items have no ids; their positions in the file are used."""
 
     name: str = "videoespresso"
 
@@ -24,9 +24,9 @@ class VideoEspresso(choosing.OneRightChoice):
 
 
 def sample_of(record: Record, root: Path, name: str) -> Sample:
-    """The question in one record. ViTIB's have the same form. Raises `ConfigError`."""
+    """The question of one record; ViTIB uses the same format. Raises `ConfigError`."""
     options = choosing.without_letters(record.texts("options"))
-    choosing.refuse_count(options, 2, 3, 4, 5)
+    choosing.check_option_count(options, 2, 3, 4, 5)
     return Sample(
         id=f"{name}-{record.number:05d}",
         video=locate(root, record.text("video_path"), folders=FOLDERS),

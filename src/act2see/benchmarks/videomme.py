@@ -1,13 +1,12 @@
-"""Video-MME: 2,700 questions with four options each about 900 videos, with and without subtitles."""
+"""Video-MME: 2,700 four-option questions about 900 videos, with or without subtitles."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from act2see.benchmarks import choosing
-from act2see.benchmarks.reading import Findings, Record, collect, find_files, locate, refuse_outside
+from act2see.benchmarks.reading import Findings, Record, check_inside, collect, find_files, locate
 from act2see.benchmarks.subtitles import as_text, read_srt
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
@@ -21,10 +20,10 @@ DURATIONS = ("short", "medium", "long")
 
 @dataclass(frozen=True, slots=True)
 class VideoMME(choosing.OneRightChoice):
-    """Rows as the Hub's table has them, or the official results' form with a list of questions a video.
+    """Reads the Hub's table, or the format of the official results with a list of questions per video.
 
-    With `subtitles`, what is said in the whole video stands after the question, each line with its time. The official scripts give only the lines
-    that fall on sampled frames, and each model's harness does it in another way: ours is said in a run's settings.
+    With `subtitles`, the question is followed by all subtitles of the video with their times. The official scripts use only those at sampled frames,
+    and evaluation harnesses differ; a run's settings record our variant.
     """
 
     subtitles: bool = False
@@ -42,11 +41,11 @@ class VideoMME(choosing.OneRightChoice):
 
     def _sample(self, row: Record, root: Path, found: Findings) -> Sample:
         options = choosing.without_letters(row.texts("options", "candidates"))
-        choosing.refuse_count(options, 4)
+        choosing.check_option_count(options, 4)
         right = choosing.right_index(row.text("answer"), len(options))
         duration = row.text("duration", "duration_category")
         if duration not in DURATIONS:
-            raise ConfigError(f"duration is {shown(duration)}; known are {', '.join(DURATIONS)}")
+            raise ConfigError(f"duration is {shown(duration)}, expected {' or '.join(DURATIONS)}")
         video = row.text("videoID", "video_id")
         question = row.text("question")
         if self.subtitles:
@@ -64,7 +63,7 @@ class VideoMME(choosing.OneRightChoice):
 
 
 def _root(folder: Path) -> Path:
-    """The Hub keeps the table in a folder beside the videos'; whoever names the table itself means that folder's parent."""
+    """The folder of the videos: on the Hub, the table is in a folder beside them."""
     return folder.parent if folder.name == "videomme" else folder
 
 
@@ -74,16 +73,16 @@ def _rows(record: Record) -> Iterator[Record]:
         yield record
         return
     if not isinstance(questions, list) or not all(isinstance(one, dict) for one in questions):
-        raise ConfigError(f"questions is {shown(questions)} where a list of objects is expected")
-    about: dict[str, Any] = {name: value for name, value in record.values.items() if name != "questions"}
+        raise ConfigError(f"questions is {shown(questions)}, expected a list of objects")
+    about = {name: value for name, value in record.values.items() if name != "questions"}
     for question in questions:
         yield Record(record.where, record.number, {**about, **question}, record.key)
 
 
 def _with_subtitles(question: str, root: Path, video: str, where: str, found: Findings) -> str:
-    refuse_outside(video)
+    check_inside(video)
     path = next((path for folder in SUBTITLES if os.path.isfile(path := _root(root) / folder / f"{video}.srt")), None)
     if path is None:
-        found.note(where, "this video has no subtitles: the question is asked without")
+        found.note(where, "no subtitles for this video: the question is asked without")
         return question
     return f"{question}\nWhat is said in the video, each line after its minute and second:\n{as_text(read_srt(path))}"

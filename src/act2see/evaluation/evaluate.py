@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from act2see import registry
 from act2see.benchmarks.official.report import official_summary
@@ -280,10 +281,10 @@ def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool,
     traces = {trace.id: trace for _, trace in run.sketches([]) if trace.finish}
     pairs = [(sample, None if trace is None or changed(sample, trace) else trace) for _, sample, trace in answered(benchmark, traces)]
     pairs = [(sample if trace is None else as_shown(sample, trace), trace) for sample, trace in pairs]
-    found: dict[str, JSON] = official_summary(name, pairs)
+    found = cast("dict[str, JSON]", official_summary(name, pairs))
     inner = benchmark.benchmark if isinstance(benchmark, ShuffledOptions) else benchmark
     if judged and isinstance(inner, VCRBench):
-        found["official_judged"] = inner.figures(counted(pairs, progress, "answers judged", len(pairs)))
+        found["official_judged"] = cast("JSON", inner.figures(counted(pairs, progress, "answers judged", len(pairs))))
     return found
 
 

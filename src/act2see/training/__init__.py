@@ -1,1 +1,1 @@
-"""Supervised fine-tuning on interleaved traces; so far: what the embedded models are made with."""
+"""Fine-tuning on traces, and the trainings of the embedded models."""

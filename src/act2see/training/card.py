@@ -1,20 +1,30 @@
-"""What a merged model's README.md says of it: from the files that training left, and nothing that stands in none of them."""
+"""The model card (README.md) of a merged model, built only from the files that training wrote."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from act2see.core.errors import StoreError
 from act2see.storage.atomic import content_of
 from act2see.storage.codec import parse_json
-from act2see.storage.runs import Run
+from act2see.storage.runs import JSON, Run
 
 _LONGEST_SCORES = 4000
 
 
-def model_card(base: str, adapter: Path, layers: int, config: Any, difference: float) -> str:
-    """The card, in Markdown. `config` is peft's of the adapter; `difference` is the largest in logits between base and adapter apart and merged."""
+class LoraShape(Protocol):
+    """The part of peft's `LoraConfig` that the card names."""
+
+    @property
+    def r(self) -> int: ...  # noqa: D102
+
+    @property
+    def lora_alpha(self) -> float: ...  # noqa: D102
+
+
+def model_card(base: str, adapter: Path, layers: int, config: LoraShape, difference: float) -> str:
+    """The card in Markdown. `config` is the adapter's; `difference` is the largest logit difference between the merged and the unmerged model."""
     trained = _training_run(adapter)
     hub = [f"base_model: {base}"] if _is_hub_name(base) else []
     lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text", *hub, "tags:", "- act2see", "---", ""]
@@ -40,7 +50,7 @@ def model_card(base: str, adapter: Path, layers: int, config: Any, difference: f
 
 
 def _training_run(adapter: Path) -> Run | None:
-    """The run whose result (`RUN/adapter`) or checkpoint (`RUN/checkpoints/checkpoint-N`) the adapter is."""
+    """The run that the adapter belongs to, as its result (`RUN/adapter`) or a checkpoint (`RUN/checkpoints/checkpoint-N`)."""
     folder = adapter.resolve()
     for one in (folder.parent, folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent):
         if (one / "run.json").is_file():
@@ -68,13 +78,13 @@ def _training(run: Run) -> list[str]:
 
 
 def _scores(metrics: Path) -> list[str]:
-    """The last loss and the last held-out scores that training wrote."""
-    last: dict[str, tuple[Any, Any]] = {}
+    """The last loss and the last held-out scores in the metrics."""
+    last: dict[str, tuple[JSON, JSON]] = {}
     if metrics.is_file():
         for line in content_of(metrics.parent, metrics.name).splitlines():
             try:
                 record = parse_json(line)
-            except StoreError:  # cut off when the process was
+            except StoreError:  # the last line of a killed process
                 continue
             if isinstance(record, dict):
                 last |= {name: (record.get("step"), record[name]) for name in ("loss", "probe") if name in record}
@@ -88,7 +98,7 @@ def _scores(metrics: Path) -> list[str]:
 
 
 def _name(model: str) -> str:
-    """A hub's name as it is, a folder's without where it lies."""
+    """A Hub name as it is; of a folder, only its last component."""
     return _plain(model if _is_hub_name(model) else Path(model).name)
 
 
@@ -102,5 +112,5 @@ def _is_hub_name(model: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """On one line, and no Markdown or HTML of its own."""
+    """On one line, without Markdown or HTML."""
     return re.sub(r"[`<>\[\]\n\r|*#]", " ", text)

@@ -1,8 +1,8 @@
-"""Traces to training examples: the ids that decoding would have produced, and labels on the model's own words only."""
+"""Converts traces to training examples: the token ids that decoding produces, with labels on the model's own text only."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -13,16 +13,18 @@ from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions, shar
 from act2see.core import chat
 from act2see.core.trace import Frame, Observation, Trace
 
+Batch: TypeAlias = dict[str, torch.Tensor]
+"""Keyword arguments of the model's forward pass."""
 IGNORED = -100
-"""The label of a token that is not trained on."""
+"""Label of tokens that the loss ignores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Traces over the same frames, packed: their common prompt once, then each trace's rest as a branch that sees the prompt and itself only.
+    """Traces over the same frames, packed: their common prompt once, then the rest of each trace as a branch that attends to the prompt and itself.
 
-    Exactly the losses of the traces one by one (there is a test), at a fraction of the cost. `positions` is (4, tokens): order, then rope's three
-    rows. `branch` is 0 for the common prompt, 1, 2, … for the branches.
+    The losses equal those of the separate traces (tested), at a fraction of the cost. `positions` is (4, tokens): the order, then the three RoPE
+    rows. `branch` is 0 for the common prompt and 1, 2, … for the branches.
     """
 
     ids: NDArray[np.int64]
@@ -33,14 +35,14 @@ class Example:
 
 
 def pieces_of(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder: Encoder) -> list[Piece]:
-    """The pieces of a finished trace, the end of its turn included."""
+    """The pieces of a finished trace, including the end of its turn."""
     return encoder.encode(chat.segments(chat.turns(trace, tools, style), ended=True))
 
 
 def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:
-    """Pack sequences of pieces that begin alike. One sequence alone is simply itself."""
+    """Pack sequences with a common prefix. A single sequence is returned unchanged."""
     common = min(shared_pieces(sequences[0], other) for other in sequences)
-    # A branch begins with a piece that is not trained on: its first token would be scored after the last one of the branch before.
+    # A branch starts with an unlabelled piece: its first token would be predicted from the last token of the previous branch.
     common = min([common, *[number - 1 for number, piece in enumerate(sequences[0]) if piece.own][:1]]) if len(sequences) > 1 else common
     prompt = list(sequences[0][:common])
     rows, after = positions(prompt, merge)
@@ -58,16 +60,22 @@ def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:
     return Example(ids, np.where(own, ids, IGNORED), np.concatenate([order[None], np.concatenate(placed, axis=1)]), np.concatenate(branches), pieces)
 
 
+class HasLogits(Protocol):
+    """The output of a language model of transformers."""
+
+    logits: torch.Tensor
+
+
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """What makes a long trace fit: only every `every`-th initial frame, all pictures with their sides times `scale`."""
+class Shrink:
+    """How a long trace is shortened: keep every `every`-th initial frame, and scale the sides of all pictures by `scale`."""
 
     every: int = 1
     scale: float = 1.0
 
     def apply(self, trace: Trace) -> Trace:
-        """The trace with fewer or smaller pictures; what the model wrote stays."""
-        if self == Fit():
+        """The trace with fewer or smaller pictures and unchanged text."""
+        if self == Shrink():
             return trace
         steps = [
             replace(step, frames=tuple(self._smaller(frame) for frame in step.frames)) if isinstance(step, Observation) else step
@@ -83,10 +91,7 @@ class Fit:
 
 
 def counts(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder: Encoder) -> tuple[int, int, int]:
-    """How many tokens `pieces_of` would give, how many of them are labelled, and how many patches the pictures have.
-
-    An image's pixels are not looked at: its size is enough.
-    """
+    """The number of tokens that `pieces_of` gives, of labelled tokens, and of picture patches. Needs the pictures' sizes only, not their pixels."""
     tokens = labelled = patches = 0
     for segment in chat.segments(chat.turns(trace, tools, style), ended=True):
         match segment:
@@ -102,8 +107,8 @@ def counts(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder:
     return tokens, labelled, patches
 
 
-def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """A batch for `Qwen3VLForConditionalGeneration`: right-padded, with the mask that keeps branches apart. Never truncates."""
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """A right-padded batch for `Qwen3VLForConditionalGeneration`, with an attention mask that separates the branches. Never truncates."""
     batch, longest = batch_of(examples, pad)
     branch = _padded([example.branch for example in examples], -1, longest)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
@@ -111,11 +116,11 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     return {**batch, "attention_mask": mask[:, None]}
 
 
-def collate_single(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """A batch of examples of one trace each: without a mask of tokens by tokens, and with logits only where a label needs them.
+def collate_single(examples: Sequence[Example], pad: int) -> Batch:
+    """A batch of examples with one trace each: without a (tokens, tokens) mask, and with logits only where a label needs them.
 
     A trace of thousands of picture tokens has a few hundred labels: logits of all its tokens over Qwen's 151,936 words would take more memory than
-    everything else. `logits_to_keep` is (examples, tokens) bool; `token_loss` reads the logits that it leaves.
+    everything else. `logits_to_keep` is (examples, tokens) bool; `token_loss` takes the logits that it selects.
     """
     if any(example.branch.max(initial=0) > 1 for example in examples):
         raise ValueError("packed traces need the mask that `collate` makes")
@@ -129,15 +134,15 @@ def collate_single(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     return batch
 
 
-def token_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-    """The negative log-likelihood of all labels of a batch made by `collate_single`, over the number of labels in all batches of a step."""
+def token_loss(outputs: HasLogits, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Negative log-likelihood of the labels of a `collate_single` batch, divided by the number of labels in all batches of the step."""
     wanted = labels[:, 1:][labels[:, 1:] != IGNORED]
     total = functional.cross_entropy(outputs.logits.float().view(len(wanted), -1), wanted, reduction="sum")
     return total / (len(wanted) if num_items_in_batch is None else num_items_in_batch)
 
 
-def batch_of(examples: Sequence[Example], pad: int) -> tuple[dict[str, Any], int]:
-    """What a batch has whichever way its examples see each other, right-padded, and its number of tokens."""
+def batch_of(examples: Sequence[Example], pad: int) -> tuple[Batch, int]:
+    """The right-padded tensors that every collator returns, without the mask, and the padded length in tokens."""
     longest = max(len(example.ids) for example in examples)
     batch = {
         "input_ids": _padded([example.ids for example in examples], pad, longest),

@@ -1,9 +1,9 @@
-"""Before a training: what it trains, how long it is, and whether it fits."""
+"""Plans a training before it starts: trained parameters, steps, and whether it fits into memory."""
 
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from torch import nn
@@ -11,22 +11,43 @@ from torch import nn
 from act2see.core.errors import ConfigError
 from act2see.training.models import base_dtype, parameter_counts, part_of
 from act2see.training.recipe import Recipe
-from act2see.training.sources import Survey, order, total
+from act2see.training.sources import Survey, order
 
 GIB = 2**30
 _OVERHEAD = 1.0
-"""GiB for the CUDA context, libraries' workspaces and the allocator's gaps. Our choice."""
+"""GiB for the CUDA context, library workspaces and allocator fragmentation. Our choice."""
+
+
+class _LayerSizes(Protocol):
+    hidden_size: int
+    intermediate_size: int
+
+
+class _TextConfig(_LayerSizes, Protocol):
+    num_hidden_layers: int
+    vocab_size: int
+
+
+class _VisionConfig(_LayerSizes, Protocol):
+    depth: int
+
+
+class _ModelConfig(Protocol):
+    """The part of a Qwen3-VL-class config that the estimate needs."""
+
+    text_config: _TextConfig
+    vision_config: _VisionConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a training is going to be. Memory is an estimate, in GiB for each process's device."""
+    """Size and length of a training. `memory` is an estimate in GiB per process and device, by use."""
 
     parameters: int
     trained: int
     traces: int
     tokens: int
-    """Of one epoch."""
+    """Per epoch."""
     labelled: int
     longest: int
     steps: int
@@ -35,34 +56,34 @@ class Plan:
 
     @property
     def needed(self) -> float:
-        """GiB in all."""
+        """Total memory in GiB."""
         return round(sum(self.memory.values()), 2)
 
     def check(self) -> None:
-        """Raise `ConfigError` if it cannot fit."""
+        """Raise `ConfigError` if the training needs more memory than there is."""
         if self.needed > self.available:
             largest = max(self.memory, key=lambda name: self.memory[name])
             raise ConfigError(
-                f"about {self.needed:.1f} GiB are needed and {self.available:.1f} are there; most is for {largest} ({self.memory[largest]:.1f}): "
-                "lower max_tokens, max_pixels or batch_size, take method lora or qlora, or sharded with more GPUs"
+                f"training needs about {self.needed:.1f} GiB and {self.available:.1f} are available; the largest part is {largest} "
+                f"({self.memory[largest]:.1f}): lower max_tokens, max_pixels or batch_size, use method lora or qlora, or sharded on more GPUs"
             )
 
 
 def steps_of(traces: int, recipe: Recipe, world: int) -> int:
-    """How often the weights change."""
+    """Number of optimizer steps."""
     return math.ceil(traces * recipe.epochs / (recipe.batch_size * recipe.accumulation * world))
 
 
 def plan(model: nn.Module, found: Survey, recipe: Recipe, world: int = 1) -> Plan:
-    """The plan for a model that may be on the meta device, already prepared for training."""
+    """The plan for a model that is prepared for training; it may be on the meta device."""
     everything, trained = parameter_counts(model)
     items = found.items
     return Plan(
         everything,
         trained,
         len(items),
-        total(items, "tokens"),
-        total(items, "labelled"),
+        sum(item.tokens for item in items),
+        sum(item.labelled for item in items),
         max(item.tokens for item in items),
         steps_of(len(items), recipe, world),
         estimate(model, found, recipe, world),
@@ -70,22 +91,23 @@ def plan(model: nn.Module, found: Survey, recipe: Recipe, world: int = 1) -> Pla
     )
 
 
-def estimate(model: Any, found: Survey, recipe: Recipe, world: int = 1) -> dict[str, float]:
-    """The peak memory of one process, in GiB, by what takes it. It has been compared with no GPU yet.
+def estimate(model: nn.Module, found: Survey, recipe: Recipe, world: int = 1) -> dict[str, float]:
+    """The peak memory of one process in GiB, by use. The estimate has not been compared with a GPU yet.
 
-    With P parameters in all, T trained, L tokens and K labels of the longest batch, H hidden, I intermediate size, N layers, V words, and b bytes a
-    number of activations (2 in bf16, 4 in float32):
+    With P parameters, T of them trained, L tokens and K labels in the longest batch, hidden size H, intermediate size I, N layers, V words and b
+    bytes per activation (2 in bf16, 4 in float32):
 
-        weights        P × 2 (frozen, bf16) or 4 (frozen in float32, or trained); on a 4-bit base 0.53 for what stands in linear layers
-        training       T × 12 (gradient 4, two moments of AdamW 8; of the 8-bit AdamW 2 in place of 8)
+        weights        P × 2 (frozen, bf16) or 4 (frozen in float32, or trained); 0.53 in the linear layers of a 4-bit base
+        training       T × 12 (gradient 4, two moments of AdamW 8; 2 instead of 8 for 8-bit AdamW)
         activations    L × b × (N × H + 8 H + 4 I) with gradient checkpointing, L × b × N × (8 H + 4 I) without; vision likewise, with four patches
-                       a picture token, as one layer unless vision trains
+                       per picture token, as one layer unless vision trains
         logits         K × V × (b + 8): the logits, their float32 copy and its gradient
         overhead       1
 
-    Sharded, weights and training are divided by the number of processes, and one layer's weights are whole.
+    If sharded, weights and training are divided by the number of processes, and one layer's weights are gathered.
     """
-    text, vision = model.config.text_config, model.config.vision_config
+    config = cast("_ModelConfig", model.config)
+    text, vision = config.text_config, config.vision_config
     length = max(item.tokens for item in found.items) * recipe.batch_size
     labels = max(item.labelled for item in found.items) * recipe.batch_size
     patches = max(item.patches for item in found.items) * recipe.batch_size
@@ -96,7 +118,7 @@ def estimate(model: Any, found: Survey, recipe: Recipe, world: int = 1) -> dict[
     if recipe.sharded and world > 1:
         weights = weights / world + weights / text.num_hidden_layers
         training /= world
-    # The mergers between vision's layers need the gradients of none of them; where one of these trains, all are kept.
+    # Training the mergers alone needs no activations of the vision layers; training vision needs those of all layers.
     deep_vision = "vision" in recipe.parts
     activations = _activations(length, text.hidden_size, text.intermediate_size, text.num_hidden_layers, number, recipe.gradient_checkpointing)
     activations += _activations(
@@ -111,7 +133,7 @@ def _bytes(name: str, parameter: nn.Parameter, recipe: Recipe) -> float:
     if parameter.requires_grad:
         return 4
     if recipe.method == "qlora" and parameter.dim() == 2 and "embed" not in name and "lm_head" not in name and part_of(name) == "language":
-        return 0.53  # 4 bits, and a doubly quantised scale for every 64 of them
+        return 0.53  # 4 bits, and a doubly quantized scale per 64 weights
     return base_dtype(recipe).itemsize
 
 
@@ -121,13 +143,13 @@ def _activations(tokens: int, hidden: int, intermediate: int, layers: int, numbe
 
 
 def device_gib() -> float:
-    """The memory of this process's device; without one, of the machine."""
+    """Memory of this process's GPU in GiB; without a GPU, of the machine."""
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory) / GIB
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
 def schedule(found: Survey, recipe: Recipe, world: int) -> list[int]:
-    """The indices of the traces in the order of training."""
+    """Trace indices in training order, over all epochs."""
     per_step = recipe.batch_size * recipe.accumulation * world
     return order([item.tokens for item in found.items], epochs=recipe.epochs, per_step=per_step, seed=recipe.seed)

@@ -1,4 +1,4 @@
-"""A LoRA adapter and its base as one model folder, which transformers, this package and servers load without peft."""
+"""Merges a LoRA adapter into its base model: one folder that transformers, act2see and servers load without peft."""
 
 import json
 import shutil
@@ -28,27 +28,27 @@ COPIED = (
     "generation_config.json",
     SETTINGS_FILE,
 )
-"""What a model's folder holds beside its config and its weights. Copied as it is: what was read with is what will be read with."""
+"""Files of a model folder beside config and weights. They are copied unchanged, so that inputs are processed as in training."""
 
 _START = "'<|im_start|>assistant\\n'"
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What was merged: `layers` counts the base's layers that the adapter changed."""
+    """A merged model. `layers` is the number of base layers that the adapter changed."""
 
     folder: Path
     dtype: str
     layers: int
     difference: float
-    """The largest difference in logits between base and adapter apart and the folder, on a short conversation with a picture."""
+    """Largest logit difference between the merged and the unmerged model, on a short conversation with a picture."""
 
 
 def merge(base: str, adapter: Path, out: Path) -> Merged:
-    """Write the base with the adapter merged in, in the base's own number format, into the new folder `out`, whole or not at all.
+    """Merge the adapter into the base and write the model, in the base's dtype, atomically into the new folder `out`.
 
-    Files of the adapter's folder go before the base's: how it was trained to see is said there. Raises `BackendError` for what cannot be loaded
-    or does not belong together and `ConfigError` for a folder that cannot be written, each in one line.
+    Processor and settings files come from the adapter's folder if it has them, else from the base. Raises `BackendError` for models that cannot be
+    loaded or do not match, and `ConfigError` for a folder that cannot be written, each with one line.
     """
     check_new(out)
     read = read_adapter(str(adapter))
@@ -60,9 +60,9 @@ def merge(base: str, adapter: Path, out: Path) -> Merged:
         try:
             with pretrained.quiet():
                 merged.model.save_pretrained(folder)
-        except SafetensorError as error:  # a full disk is no OSError to it
-            raise ConfigError(f"cannot write {out}: {pretrained.first_line(error)}; nothing was left there") from error
-        merged = replace(merged, model=None)  # room for the one that is read back
+        except SafetensorError as error:  # also raised for a full disk
+            raise ConfigError(f"cannot write {out}: {pretrained.first_line(error)}; nothing was written") from error
+        merged = replace(merged, model=None)  # free the memory for the written model
         _copy_parts(model_folder(base), adapter, folder)
         _write_template(style.opening, folder, rows)
         difference = _read_back(merged, folder, adapter, encoder.merge)
@@ -71,7 +71,7 @@ def merge(base: str, adapter: Path, out: Path) -> Merged:
 
 
 def _read_back(merged: adapters.Merged, folder: Path, adapter: Path, merge: int) -> float:
-    """The largest difference in logits between base and adapter apart and the model that was written. Raises `BackendError` where it is too large."""
+    """Largest logit difference between the unmerged and the written model. Raises `BackendError` if it is too large."""
     written = load_vlm(str(folder), dtype="auto")
     found = logits_of(written, merged.sequence, merge)
     check_same(merged.apart, found, written.dtype, str(adapter))
@@ -86,12 +86,12 @@ def _copy_parts(base: Path, adapter: Path, folder: Path) -> None:
     said = folder / "tokenizer_config.json"
     if said.exists():
         content = json.loads(said.read_text(encoding="utf-8"))
-        if content.pop("chat_template", None) is not None:  # ours comes into a file of its own
+        if content.pop("chat_template", None) is not None:  # replaced by chat_template.jinja
             said.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_template(opening: str, folder: Path, rows: int) -> None:
-    """Ours, which keeps pictures in the assistant's turn, and begins that turn as the base's own template does."""
+    """Write our chat template, which keeps pictures in the assistant's turn, with the assistant prefix of the base's template."""
     ours = files("act2see.core").joinpath("templates", "chat_template.jinja").read_text(encoding="utf-8")
     begins = _START.replace("\\n'", "\\n" + opening.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'")
     assert ours.count(_START) == 1
@@ -99,5 +99,5 @@ def _write_template(opening: str, folder: Path, rows: int) -> None:
     tokenizer = load_tokenizer(folder, str(folder))
     if len(tokenizer) > rows:
         raise BackendError(
-            f"the tokenizer has {len(tokenizer):,} tokens and the model {rows:,}: the adapter's folder holds another model's tokenizer"
+            f"the tokenizer has {len(tokenizer):,} tokens and the model {rows:,}: the tokenizer in the adapter's folder belongs to another model"
         )

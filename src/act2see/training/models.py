@@ -1,14 +1,13 @@
-"""The model that is trained: loaded as the recipe says, with adapters or with the chosen parts unfrozen."""
+"""Loads the model to train as the recipe says, with adapters or with the chosen parts unfrozen."""
 
 import re
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from act2see.backends import pretrained
@@ -24,49 +23,48 @@ _PARTS: tuple[tuple[re.Pattern[str], Part], ...] = (
 
 
 def part_of(name: str) -> Part:
-    """The part of a Qwen3-VL that a parameter or module belongs to, by its name."""
+    """The part of Qwen3-VL that a parameter or module belongs to, by its name. Raises `ConfigError` for an unknown name."""
     for pattern, part in _PARTS:
         if pattern.search(name):
             return part
-    raise ConfigError(f"the model's {name} belongs to none of language, projector, vision: a Qwen3-VL-class model is needed")
+    raise ConfigError(f"{name} belongs to none of language, projector, vision: the model must be of the Qwen3-VL class")
 
 
-def load(recipe: Recipe) -> nn.Module:
-    """The base with its weights. Raises `BackendError` with one line for what cannot be loaded, `ConfigError` for what is not installed."""
-    options: dict[str, Any] = {"attn_implementation": recipe.attention, "dtype": base_dtype(recipe)}
+def load(recipe: Recipe) -> PreTrainedModel:
+    """The base model with its weights. Raises `BackendError` for a model that cannot be loaded, `ConfigError` for a missing package or GPU."""
+    options: dict[str, object] = {"attn_implementation": recipe.attention, "dtype": base_dtype(recipe)}
     if recipe.method == "qlora":
         if not is_bitsandbytes_available():
-            raise ConfigError("method 'qlora' needs bitsandbytes: pip install bitsandbytes, or take method 'lora'")
+            raise ConfigError("method 'qlora' needs bitsandbytes: pip install bitsandbytes, or use method 'lora'")
         if not torch.cuda.is_available():
-            raise ConfigError("method 'qlora' needs a GPU: take method 'lora'")
+            raise ConfigError("method 'qlora' needs a GPU: use method 'lora'")
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
         )
         options["device_map"] = {"": torch.cuda.current_device()}
-    model: nn.Module = load_vlm(recipe.model, **options)
+    model: PreTrainedModel = load_vlm(recipe.model, **options)
     return model
 
 
-def outline(recipe: Recipe) -> nn.Module:
-    """The base without weights, on the meta device: its config is enough. Raises `BackendError`."""
+def outline(recipe: Recipe) -> PreTrainedModel:
+    """The base model without weights, on the meta device, from its config alone. Raises `BackendError`."""
     config = pretrained.load_part(AutoConfig, model_folder(recipe.model), f"the config of {recipe.model}", BackendError)
     with torch.device("meta"):
-        model: nn.Module = AutoModelForImageTextToText.from_config(config)
+        model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
     return model
 
 
 def base_dtype(recipe: Recipe) -> torch.dtype:
-    """Of the base's weights: what is not trained is kept in half precision, what is trained in full."""
+    """Dtype of the base weights: frozen weights are kept in half precision, trained ones in float32."""
     return torch.bfloat16 if recipe.precision == "bf16" and recipe.method != "full" else torch.float32
 
 
-def prepare(model: Any, recipe: Recipe, seed: int | None = None) -> nn.Module:
-    """Adapters on the chosen parts, or the chosen parts alone unfrozen. Adapters begin with the same numbers for the same seed."""
+def prepare(model: PreTrainedModel, recipe: Recipe, seed: int | None = None) -> nn.Module:
+    """The model with adapters on the chosen parts, or with only these parts unfrozen. Adapters are initialized from the seed."""
     if recipe.method == "full":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(part_of(name) in recipe.parts)
-        unfrozen: nn.Module = model
-        return unfrozen
+        return model
     if recipe.method == "qlora" and model.device.type != "meta":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(recipe.seed if seed is None else seed)
@@ -79,23 +77,23 @@ def prepare(model: Any, recipe: Recipe, seed: int | None = None) -> nn.Module:
         base_model_name_or_path=recipe.model if not Path(recipe.model).is_dir() else str(Path(recipe.model).resolve()),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it is going to drop
-        # A sharded unit holds one number format only.
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
+        # All parameters of an FSDP unit must have one dtype.
         adapted: nn.Module = get_peft_model(model, lora, autocast_adapter_dtype=not recipe.sharded)
     return adapted
 
 
 def targets(model: nn.Module, parts: tuple[Part, ...]) -> list[str]:
-    """The linear layers that get adapters: by their last names where these tell the parts apart, as servers expect, else by their full ones."""
+    """Linear layers that get adapters: by last name, as servers expect, if last names distinguish the parts, else by full name."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and not name.endswith("lm_head")]
     chosen = [name for name in linear if part_of(name) in parts]
     if not chosen:
-        raise ConfigError(f"parts {', '.join(parts)} have no linear layer to adapt")
+        raise ConfigError(f"parts {', '.join(parts)}: no linear layer to adapt")
     last = {name.rpartition(".")[2] for name in chosen}
     return sorted(last if all(name in set(chosen) for name in linear if name.rpartition(".")[2] in last) else chosen)
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """All parameters and those that are trained."""
+    """Number of parameters, and of trainable ones."""
     counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(count for count, _ in counted), sum(count for count, trains in counted if trains)

@@ -1,7 +1,7 @@
-"""Runs of traces as training data: what is in them, what is left out and why, and in which order it is trained on."""
+"""Runs as training data: which traces are used, which are skipped and why, and in which order they are trained on."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,22 +13,22 @@ from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
 from act2see.core.trace import Trace
 from act2see.storage.runs import Place, Run
-from act2see.training.examples import Example, Fit, counts, pack, pieces_of
+from act2see.training.examples import Example, Shrink, counts, pack, pieces_of
 from act2see.training.recipe import Recipe
 
 _STEPS_A_BLOCK = 50
-"""Traces are sorted by length among those of so many steps: batches need little padding, and the order stays random."""
+"""Traces are sorted by length within blocks of this many steps: little padding, and still a random order."""
 _SMALLEST_SCALE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One trace that is trained on: where it is, and what it costs."""
+    """One training trace: its place in a run and its size."""
 
     run: Run
     place: Place
     id: str
-    fit: Fit
+    shrink: Shrink
     tokens: int
     labelled: int
     patches: int
@@ -36,14 +36,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the runs hold. `skipped` names the traces that are left out, by reason; `digest` tells other data apart."""
+    """The training data of all runs. `skipped` lists the skipped traces by reason; `digest` identifies the data."""
 
     items: tuple[Item, ...]
     skipped: dict[str, list[str]] = field(default_factory=dict)
     digest: str = ""
 
     def notes(self) -> list[str]:
-        """A line for each reason to leave traces out."""
+        """One line per reason for skipping traces."""
         total = len(self.items) + sum(len(names) for names in self.skipped.values())
         return [f"{len(names)} of {total} traces skipped, {reason}; the first: {names[0]}" for reason, names in self.skipped.items()]
 
@@ -51,8 +51,8 @@ class Survey:
 def survey(runs: Sequence[Path], recipe: Recipe, encoder: Encoder, style: chat.Style) -> Survey:
     """Read every trace once, with blank pictures, and count its tokens.
 
-    Left out and named: a line or a picture that cannot be read, a trace without an answer, one that is longer than `max_tokens` and cannot be made
-    to fit. Raises `StoreError` for a folder that holds no run, and `ConfigError` when nothing is left to train on.
+    Skips traces that cannot be read, have no answer, or are longer than `max_tokens` and cannot be shortened. Raises `StoreError` for a folder that
+    holds no run, and `ConfigError` if no trace is left.
     """
     items: list[Item] = []
     skipped: dict[str, list[str]] = {}
@@ -70,39 +70,39 @@ def survey(runs: Sequence[Path], recipe: Recipe, encoder: Encoder, style: chat.S
             if trace.answer is None:
                 skipped.setdefault("without an answer", []).append(f"{where} ({trace.id})")
                 continue
-            counted = _fitted(trace, recipe, encoder, style)
+            counted = _shortened(trace, recipe, encoder, style)
             if isinstance(counted, int):
                 longer = f"longer than max_tokens {recipe.max_tokens}"
                 skipped.setdefault(longer, []).append(f"{where} ({trace.id}) with {counted} tokens")
                 continue
-            fit, tokens, labelled, patches = counted
-            items.append(Item(run, place, trace.id, fit, tokens, labelled, patches))
+            shrink, tokens, labelled, patches = counted
+            items.append(Item(run, place, trace.id, shrink, tokens, labelled, patches))
     found = Survey(tuple(items), skipped, digest.hexdigest())
     if not items:
-        raise ConfigError("; ".join(["there is nothing to train on", *(found.notes() or ["the runs hold no trace"])]))
+        raise ConfigError("; ".join(["no traces to train on", *(found.notes() or ["the runs are empty"])]))
     return found
 
 
-def _fitted(trace: Trace, recipe: Recipe, encoder: Encoder, style: chat.Style) -> tuple[Fit, int, int, int] | int:
-    """How the trace is made to fit, with its counts; its tokens if it cannot be."""
-    fit, tools, written = Fit(), chat.tools_of(trace), chat.opened(trace, style.opening)
+def _shortened(trace: Trace, recipe: Recipe, encoder: Encoder, style: chat.Style) -> tuple[Shrink, int, int, int] | int:
+    """How the trace is shortened, with its counts; or its number of tokens if it cannot be shortened enough."""
+    shrink, tools, written = Shrink(), chat.tools_of(trace), chat.opened(trace, style.opening)
     tokens, labelled, patches = counts(written, tools, style, encoder)
     whole = tokens
     while tokens > recipe.max_tokens:
-        if recipe.too_long == "fewer_frames" and len(trace.frames) > fit.every:
-            fit = Fit(every=fit.every * 2)
-        elif recipe.too_long == "lower_resolution" and fit.scale > _SMALLEST_SCALE:
-            fit = Fit(scale=round(max(_SMALLEST_SCALE, fit.scale * 0.8), 3))
+        if recipe.too_long == "fewer_frames" and len(trace.frames) > shrink.every:
+            shrink = Shrink(every=shrink.every * 2)
+        elif recipe.too_long == "lower_resolution" and shrink.scale > _SMALLEST_SCALE:
+            shrink = Shrink(scale=round(max(_SMALLEST_SCALE, shrink.scale * 0.8), 3))
         else:
             return whole
-        tokens, labelled, patches = counts(fit.apply(written), tools, style, encoder)
-    return fit, tokens, labelled, patches
+        tokens, labelled, patches = counts(shrink.apply(written), tools, style, encoder)
+    return shrink, tokens, labelled, patches
 
 
 def order(lengths: Sequence[int], *, epochs: int, per_step: int, seed: int) -> list[int]:
-    """The indices of all epochs' traces, in the order in which they are trained on; the same however `per_step` is spread over processes.
+    """Trace indices of all epochs in training order, independent of how `per_step` is divided among processes.
 
-    Random, but traces of one step are of like length: less padding in a batch, less waiting of one process for another.
+    Random, but the traces of one step have similar lengths: less padding, and less waiting between processes.
     """
     found: list[int] = []
     for epoch in range(epochs):
@@ -121,7 +121,7 @@ def order(lengths: Sequence[int], *, epochs: int, per_step: int, seed: int) -> l
 
 
 class Examples(Dataset[Example]):
-    """Item `i` of the whole training, read and encoded when it is asked for, and the same every time: a resumed run sees what it would have seen."""
+    """Item `i` of the whole training, read and encoded on access. Deterministic, so that a resumed run sees the same data."""
 
     def __init__(self, items: Sequence[Item], indices: Sequence[int], encoder: Encoder, style: chat.Style) -> None:
         self.items, self.indices, self.encoder, self.style = items, indices, encoder, style
@@ -131,22 +131,17 @@ class Examples(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         item = self.items[self.indices[index]]
-        return example(item.run.trace_at(item.place), item.fit, self.encoder, self.style)
+        return example(item.run.trace_at(item.place), item.shrink, self.encoder, self.style)
 
 
-def example(trace: Trace, fit: Fit, encoder: Encoder, style: chat.Style) -> Example:
-    """One finished trace, as it is trained on."""
-    written = fit.apply(chat.opened(trace, style.opening))
+def example(trace: Trace, shrink: Shrink, encoder: Encoder, style: chat.Style) -> Example:
+    """The training example of one finished trace."""
+    written = shrink.apply(chat.opened(trace, style.opening))
     return pack([pieces_of(written, chat.tools_of(trace), style, encoder)], encoder.merge)
 
 
-def total(items: Iterable[Item], name: str) -> int:
-    """The sum of one of the counts."""
-    return sum(int(getattr(item, name)) for item in items)
-
-
 def limit_pixels(encoder: Encoder, max_pixels: int) -> None:
-    """Let the encoder see no image with more pixels than this; 0 leaves it as it is."""
+    """Limit the pixels per image that the encoder passes on; 0 keeps the processor's own limit."""
     size = dict(encoder.image_processor.size)
     if 0 < max_pixels < size["longest_edge"]:
         encoder.image_processor.size = {"shortest_edge": min(size["shortest_edge"], max_pixels), "longest_edge": max_pixels}

@@ -1,5 +1,5 @@
-"""The official scoring rules of the evaluation data sets, in our own words: one module a data set.
+"""The data sets' official scoring rules, reimplemented: one module per data set.
 
-Each module has `verdict(output, gold)` (or what its rule needs in its place), `FORM`, in which our own strict answer is printed for that scorer, and
-`SOURCE`, where the rule was read. `rules.RULES` joins them to samples and traces; `cases` runs cases of official verdicts through them.
+Each module has `verdict(output, gold)` (or an equivalent), `FORM`, the format in which our strict answer is passed to the scorer, and `SOURCE`, the
+code that defines the rule. `rules.RULES` applies them to samples and traces; `cases` checks them against recorded official verdicts.
 """

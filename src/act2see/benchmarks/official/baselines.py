@@ -1,7 +1,7 @@
-"""What guessing without a look at the video gets by an official rule: always one letter, the longest option, the shortest, a random one.
+"""Baselines by an official rule that ignore the video: always one letter, the longest option, the shortest, a random one.
 
-Beside these an official score is to be read: on VideoEspresso's questions the shortest option alone is right in more than half. What guessing gets by
-our own rule is in every summary: see `act2see.evaluation.scores`.
+They put official scores into perspective: on VideoEspresso, the shortest option is right for more than half of the questions. Baselines by our own
+rule are in every summary: see `act2see.evaluation.scores`.
 """
 
 import random
@@ -14,14 +14,14 @@ from act2see.core.trace import Answer, Trace
 
 
 def official_baselines(rule: Rule, samples: Sequence[Sample], seed: int = 0) -> dict[str, float | None]:
-    """For each way of guessing the official headline; empty where a question has no options to guess from, since the headline is over all.
+    """The official accuracy of each baseline; empty if a question has no options, since the accuracy covers all questions.
 
-    Of equally long options the first is taken.
+    Of equally long options the first is chosen.
     """
     if not samples or not all(sample.choices and sample.answer for sample in samples):
         return {}
     guesses = _guesses(max(len(sample.choices) for sample in samples), seed)
-    return {name: rule.figures([(sample, _answer(sample, guess(sample))) for sample in samples])["accuracy"] for name, guess in guesses.items()}
+    return {name: rule.figures([(sample, _answer(sample, guess(sample))) for sample in samples]).accuracy for name, guess in guesses.items()}
 
 
 def _guesses(most_choices: int, seed: int) -> dict[str, Callable[[Sample], int]]:
@@ -38,7 +38,7 @@ def _guesses(most_choices: int, seed: int) -> dict[str, Callable[[Sample], int]]
 
 
 def _at_most(sample: Sample, sign: int) -> int:
-    """The first of the shortest options, or of the longest for a sign of -1."""
+    """The first of the shortest options, or of the longest if sign is -1."""
     return min(range(len(sample.choices)), key=lambda index: sign * len(sample.choices[index]))
 
 

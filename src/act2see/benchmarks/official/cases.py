@@ -1,4 +1,4 @@
-"""Cases of official verdicts, run through our rules: the proof that the rules are the official ones.
+"""Checks our rules against recorded verdicts of the official code.
 
 A case is one line of JSON: an output (`model_output`), what is right (`gold`), and what the official code read and said of it.
 """

@@ -1,35 +1,35 @@
-"""CausalVQA: the last single letter a to e that stands as a word, in either case; a pair counts where both of its questions are right.
+"""CausalVQA: the last standalone letter a to e, in either case; a pair counts if both of its questions are right.
 
 Source: facebookresearch/CausalVQA, 3f65605, tasks/utils.py and scripts/prep_mllm_eval.py.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from act2see.benchmarks.official.verdict import Verdict, letter_verdict
 
 SOURCE = "facebookresearch/CausalVQA@3f65605 tasks/utils.py"
 FORM = "Your Answer Letter: {} END"
-"""How our own answer is printed. Nothing may stand behind it: "a ball" would be read as A."""
+"""Format of our answer. No text may follow the letter: "a ball" would be read as A."""
 
 _MARKS = ';/["]{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _STOP = re.compile(r"\.(?!\d)")
 _MOST_STOPS = 32
-"""So many full stops are taken out: the original gives a flag where the count belongs, and the flag's value is 32."""
+"""Full stops to remove: the original passes a flag in place of the count, and the flag's value is 32."""
 _LETTER = re.compile(r"\b[a-e]\b")
 
 
 class Accuracy(NamedTuple):
-    """In percent: of the questions (half a point for one of a pair), and of the pairs."""
+    """Accuracy in percent: per question (half a point for one of a pair), and per pair."""
 
     single: float
     paired: float
 
 
 def _without_marks(text: str) -> str:
-    """A mark becomes a space, or nothing where it stands beside a space somewhere, or where any number in the text has a comma."""
+    """Replace each mark by a space, or delete it if it occurs beside a space or any number in the text has a comma."""
     number_has_comma = _COMMA_IN_NUMBER.search(text) is not None
     cleaned = text
     for mark in _MARKS:
@@ -39,9 +39,9 @@ def _without_marks(text: str) -> str:
 
 
 def read(text: str) -> tuple[str | None, str]:
-    """The letter that the official script reads, or None; and what it compares: the letter, or else all that is left of the text.
+    """The letter that the official script extracts, if any, and the text that it compares: the letter, or the remaining text.
 
-    The original first looks for its own form of an answer, but in a way that can never match: this rule is what is always used.
+    The original first tries its own answer format, with a pattern that can never match, so this rule always applies.
     """
     cleaned = _without_marks(text.strip().replace("\n", " ").replace("\t", " ").strip())
     for edge in ("'", '"', ")", "("):
@@ -57,9 +57,9 @@ def verdict(output: str, gold: str) -> Verdict:
     return letter_verdict(extracted, compared == read(gold)[1])
 
 
-def aggregate(results: Iterable[Mapping[str, Any]]) -> Accuracy:
-    """The official figures of `{qid, score}`, two of a `qid` being a pair. Raises `ZeroDivisionError` where there are none, as the original does."""
-    points: dict[Any, int] = {}
+def aggregate(results: Iterable[Mapping[str, str | int]]) -> Accuracy:
+    """The official figures of `{qid, score}`; two results with one `qid` are a pair. Raises `ZeroDivisionError` if there are none."""
+    points: dict[str | int, int] = {}
     for result in results:
         points[result["qid"]] = points.get(result["qid"], 0) + int(result["score"])
     pairs = sum(count == 2 for count in points.values())
@@ -67,11 +67,11 @@ def aggregate(results: Iterable[Mapping[str, Any]]) -> Accuracy:
     return Accuracy(single=(pairs + 0.5 * halves) / len(points) * 100, paired=pairs / len(points) * 100)
 
 
-def format_choices(choices: str, correct: Any) -> tuple[list[tuple[str, str]], str]:
-    """Letters and texts of the choices in the file's order, and the right one's letter, as the official preparation makes them.
+def format_choices(choices: str, correct: object) -> tuple[list[tuple[str, str]], str]:
+    """Letters and texts of the choices in the file's order, and the right one's letter, as the official preparation script computes them.
 
-    A choice's number is its first character and its text begins with the fourth, whatever stands there. Raises `KeyError` for a number that no
-    choice has (`2.0`, which a table makes of a column with gaps, is none) and `IndexError` for an empty choice.
+    A choice's number is its first character, and its text starts at the fourth. Raises `KeyError` for a number without a choice (including `2.0`,
+    which a table makes of a column with gaps) and `IndexError` for an empty choice.
     """
     made: list[tuple[str, str]] = []
     letter_of: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""The file that an official script takes, of a run's answers. Only what the script reads is in it, beside the ids: questions are not passed on."""
+"""Writes a run's answers in the input format of an official script: ids and the fields that it reads, without redistributing questions."""
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.official.rules import RULES, Answered, items_of_three
@@ -12,41 +12,62 @@ from act2see.benchmarks.vcrbench_judge import response_of
 from act2see.core.chat import letters
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
+from act2see.storage.runs import JSON
 
 _WITHOUT_SCRIPT = {
-    "causalvqa": "its scorer runs inside lmms-eval, together with the model, and takes no file of answers",
+    "causalvqa": "its scorer runs inside lmms-eval together with the model and has no input file",
     "minerva": "it has no official scorer",
-    "social-genome": "its makers score a pickle of answers and steps, which act2see does not write",
+    "social-genome": "its authors score a pickle of answers and steps, which act2see does not write",
 }
 
 
-def official_file(benchmark: str, answered: Sequence[Answered], model: str) -> str:
-    """The text of the file. `model` is the name that EgoNormia's script reports the answers under.
+class _Video(TypedDict):
+    """A video in Video-MME's results."""
 
-    Raises `ConfigError` for a benchmark whose official script takes no file.
+    video_id: str
+    duration: str
+    domain: str
+    sub_category: str
+    missing: bool
+    questions: list[dict[str, str]]
+
+
+def official_file(benchmark: str, answered: Sequence[Answered], model: str) -> str:
+    """The content of the file. `model` is the name under which EgoNormia's script reports the answers.
+
+    Raises `ConfigError` for a benchmark whose official script has no input file.
     """
     if benchmark not in _WRITERS:
         why = _WITHOUT_SCRIPT.get(benchmark, "it has no official scorer")
-        raise ConfigError(f"benchmark {benchmark!r} has no official file of answers: {why}; those that have are {', '.join(_WRITERS)}")
+        raise ConfigError(f"benchmark {benchmark!r} has no official answer file: {why}; available for {', '.join(_WRITERS)}")
     return _WRITERS[benchmark](answered, model)
 
 
 def _video_mme(answered: Sequence[Answered], _: str) -> str:
-    """A list of videos, each with its questions. The script wants 300 videos of each length that it is asked for."""
-    videos: dict[str, dict[str, Any]] = {}
+    """A list of videos, each with its questions. The script expects 300 videos of each requested duration."""
+    videos: dict[str, _Video] = {}
     for sample, trace in answered:
         name = sample.id.rpartition("-")[0] or sample.id
-        about = {"video_id": name, "duration": _group(sample, "duration"), "domain": _group(sample, "domain")}
-        video = videos.setdefault(name, {**about, "sub_category": _group(sample, "sub-category"), "missing": False, "questions": []})
-        right, response = choosing.letter_of(sample, trace), RULES["video-mme"].said(sample, trace)
+        video = videos.setdefault(
+            name,
+            {
+                "video_id": name,
+                "duration": _group(sample, "duration"),
+                "domain": _group(sample, "domain"),
+                "sub_category": _group(sample, "sub-category"),
+                "missing": False,
+                "questions": [],
+            },
+        )
+        right, response = choosing.letter_of(sample, trace), RULES["video-mme"].output(sample, trace)
         video["questions"].append({"question_id": sample.id, "task_type": sample.kind, "answer": right, "response": response})
     return _json(list(videos.values()))
 
 
 def _with_output(name: str, answered: Sequence[Answered]) -> list[dict[str, str]]:
-    said = RULES[name].said
+    output = RULES[name].output
     return [
-        {"id": sample.id, "task": sample.kind, "correct_answer": f"({choosing.letter_of(sample, trace)})", "model_output": said(sample, trace)}
+        {"id": sample.id, "task": sample.kind, "correct_answer": f"({choosing.letter_of(sample, trace)})", "model_output": output(sample, trace)}
         for sample, trace in answered
     ]
 
@@ -60,10 +81,10 @@ def _vitib(answered: Sequence[Answered], _: str) -> str:
 
 
 def _egonormia(answered: Sequence[Answered], model: str) -> str:
-    """As the official evaluation saves it: an item that could not be read stays in the file without the model's answers."""
-    items: dict[str, dict[str, Any]] = {}
+    """As the official evaluation saves it: an unreadable item stays in the file without the model's answers."""
+    items: dict[str, dict[str, JSON]] = {}
     for name, (best, sensible) in items_of_three(answered).items():
-        found = {
+        found: dict[str, JSON] = {
             "best": {"results": best.results, "correct": best.correct},
             "sensible": {"results": sensible.results, "correct": sensible.correct},
             "followed": {},
@@ -73,14 +94,14 @@ def _egonormia(answered: Sequence[Answered], model: str) -> str:
 
 
 def _vcr_bench(answered: Sequence[Answered], _: str) -> str:
-    """What the official judging takes: everything that the model wrote, since the steps on the way are judged too.
+    """Input of the official judging: the model's full response, since its reasoning steps are judged too.
 
-    Of a video's length only its group is known here; the longest of the group stands for it.
+    Only the group of a video's duration is known here; the group's upper bound is written.
     """
     return _json([_vcr_item(sample, "" if trace is None else response_of(trace)) for sample, trace in answered])
 
 
-def _vcr_item(sample: Sample, response: str) -> dict[str, Any]:
+def _vcr_item(sample: Sample, response: str) -> dict[str, JSON]:
     options = dict(zip(letters(len(sample.choices)), sample.choices, strict=True))
     longest = DURATIONS[_group(sample, "duration").removesuffix(" s")]
     return {
@@ -97,11 +118,11 @@ def _vcr_item(sample: Sample, response: str) -> dict[str, Any]:
 
 
 def _group(sample: Sample, name: str) -> str:
-    """The value of one of a sample's groups, which are written `name: value`."""
+    """The value of one of a sample's groups, which have the form `name: value`."""
     return next((group.removeprefix(f"{name}: ") for group in sample.groups if group.startswith(f"{name}: ")), "")
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 

@@ -1,15 +1,15 @@
-"""Numbers and lists as Python writes them, read from a model's text as the official scripts read them. Nothing is ever evaluated."""
+"""Parses Python literals in a model's text as the official scripts do, without evaluating code."""
 
 import ast
 import warnings
-from typing import Any
 
 
-def literal(text: str) -> Any:
-    """What a text stands for that is a Python literal and nothing else. Raises `ValueError` or `SyntaxError` for any other.
+def literal(text: str) -> object:
+    """The value of a text that is a Python literal. Raises `ValueError` or `SyntaxError` for any other text.
 
-    A few texts are refused in further ways, as Python refuses them: `TypeError` (a list as a key), `MemoryError` and `RecursionError` (too deep).
+    Some texts raise other errors, as in Python: `TypeError` (a list as a key), `MemoryError` and `RecursionError` (nested too deeply).
     """
-    with warnings.catch_warnings():  # of an escape that Python does not know: the text is not ours to mend
+    with warnings.catch_warnings():  # about invalid escape sequences, which are the model's
         warnings.simplefilter("ignore")
-        return ast.literal_eval(text)
+        value: object = ast.literal_eval(text)
+    return value

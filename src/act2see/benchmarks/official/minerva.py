@@ -1,22 +1,21 @@
-"""MINERVA has no official scorer; this is lmms-eval's: the letter after the last "answer is" or the like, else the last capital A to E.
+"""MINERVA has no official scorer; this is lmms-eval's: the letter after the last "answer is" or similar, else the last capital A to E.
 
-Where it finds none it draws a letter. We draw none: such an item adds what the draw is worth, a fifth.
+If it finds none, it draws a random letter. We use the expected value instead: such an item adds a fifth.
 Source: EvolvingLMMs-Lab/lmms-eval, 75571cf, lmms_eval/tasks/minerva/utils.py.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from act2see.benchmarks.official.verdict import Verdict, letter_verdict
 
 SOURCE = "EvolvingLMMs-Lab/lmms-eval@75571cf lmms_eval/tasks/minerva/utils.py (there is no official scorer)"
 FORM = "Answer: {}"
-"""How our own answer is printed."""
+"""Format of our answer."""
 LETTERS = "ABCDE"
 
 _SAID = re.compile(r"(?:answer|option)\s*(?:is|:)\s*([A-E])", re.IGNORECASE)
-# In the order in which they are struck out.
+# In the order in which they are removed.
 _OPENINGS = (
     "The best answer is",
     "The correct answer is",
@@ -28,7 +27,7 @@ _OPENINGS = (
 
 
 def extract(output: object) -> str:
-    """The letter that lmms-eval reads; an empty text where there is none."""
+    """The letter that lmms-eval extracts; empty if there is none."""
     text = str(output).strip()
     if said := _SAID.findall(text):
         last: str = said[-1]
@@ -39,15 +38,15 @@ def extract(output: object) -> str:
 
 
 def verdict(output: object, gold: str) -> Verdict:
-    """lmms-eval's verdict on an output; `random` where it would draw a letter."""
+    """lmms-eval's verdict on an output; `random` if it would draw a letter."""
     extracted = extract(output)
     return letter_verdict(extracted, extracted == gold) if extracted else Verdict("", "random", 1 / len(LETTERS))
 
 
-def gold_letter(record: Mapping[str, Any]) -> str:
-    """The right letter of a record: by `answer_id`, else by the first choice with the answer's text; an empty text where there is none.
+def gold_letter(record: Mapping[str, object]) -> str:
+    """The right letter of a record: by `answer_id`, else the first choice with the answer's text; empty if there is none.
 
-    Raises `ValueError` for digits that are no decimal ones, as the original does.
+    Raises `ValueError` for non-decimal digits, as the original does.
     """
     number = record.get("answer_id")
     if isinstance(number, str) and number.isdigit():

@@ -1,11 +1,11 @@
-"""The official rules over a whole run: what each scorer is given for our answers, what it says, and its own figures with its own denominators.
+"""Applies the official rules to a whole run: the output passed to each scorer, its verdict, and its figures with their own denominators.
 
-A scorer is given our strict answer in its own form, not what the model wrote on the way to it, where the scorers would read letters out of words.
+A scorer gets our strictly parsed answer in its own format rather than the model's full text, in which the scorers read letters out of words.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from act2see.benchmarks import choosing
 from act2see.benchmarks.causalvqa import pair_of
@@ -18,31 +18,44 @@ from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
 
 Answered: TypeAlias = tuple[Sample, Trace | None]
-"""A question and the trace that answers it; None where there is none, as where the video could not be opened."""
+"""A question and its trace; None if there is none, for example because the video could not be opened."""
 Judged: TypeAlias = tuple[Sample, Verdict]
 
 _DECIMALS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of an official scorer over a run."""
+
+    n: int
+    """Its denominator."""
+    left_out: int
+    """Questions that it excludes."""
+    accuracy: float | None
+    """Its headline figure, 0 to 1; None if `n` is 0."""
+    by: dict[str, float | None]
+    """The same by group."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One data set's official scorer.
 
-    `said` is what it is given for a trace, `judge` its verdict on one question. `figures` are its own over a run: `n` is its denominator, `accuracy`
-    its headline (0 to 1, None of nothing), `by` the same by group.
+    `output` is the text passed to it for a trace, `judge` its verdict on one question, `figures` its figures over a run.
     """
 
     source: str
-    said: Callable[[Sample, Trace | None], str]
+    output: Callable[[Sample, Trace | None], str]
     judge: Callable[[Sample, Trace | None], Verdict]
-    figures: Callable[[Sequence[Answered]], dict[str, Any]]
+    figures: Callable[[Sequence[Answered]], Figures]
 
 
 # Verdicts
 
 
-def _said_number(sample: Sample, trace: Trace | None) -> str:
-    """A number from 1, or a list of them; an answer that names none for sure as it was written."""
+def _number_output(sample: Sample, trace: Trace | None) -> str:
+    """A number from 1, or a list of them; the raw answer if it is ambiguous."""
     answer = None if trace is None else trace.answer
     if sample.kind == "sensible":
         numbers = listed(answer)
@@ -52,13 +65,13 @@ def _said_number(sample: Sample, trace: Trace | None) -> str:
 
 
 def _judge_number(sample: Sample, trace: Trace | None) -> Verdict:
-    """One question of an item's three. That an item without a number in one of two counts as neither shows in the figures alone."""
-    said = _said_number(sample, trace)
+    """One of an item's three questions. An item with a missing number counts as neither, which only `_figures_per_item` applies."""
+    output = _number_output(sample, trace)
     if sample.kind == "sensible":
-        sensible = egonormia.pick_sensible(said, _right_numbers(sample))
+        sensible = egonormia.pick_sensible(output, _right_numbers(sample))
         is_counted = sensible.is_saved and sensible.iou is not None
         return Verdict(sensible.results, "share" if is_counted else "excluded", sensible.iou if is_counted else None)
-    number = egonormia.last_number(said)
+    number = egonormia.last_number(output)
     if number is None:
         return Verdict(None, "excluded", None)
     last = egonormia.OPTIONS - 1 if sample.kind == "behaviour" else -1
@@ -74,26 +87,26 @@ def _right_numbers(sample: Sample) -> list[int]:
     return [number - 1 for number in sorted(listed(sample.answer) or ())]
 
 
-def _said_answer(sample: Sample, trace: Trace | None) -> str:
-    """A letter, or the one list that the answer holds; an answer that names none for sure as it was written."""
+def _answer_output(sample: Sample, trace: Trace | None) -> str:
+    """A letter, or the single list in the answer; the raw answer if it is ambiguous."""
     form = form_of(sample)
     if form == "options":
-        return choosing.said(sample, trace, vcrbench.FORM)
+        return choosing.scorer_output(sample, trace, vcrbench.FORM)
     answer = None if trace is None else trace.answer
     listed_in_it = list_in(answer, form) if form in {"interval", "box"} else None
     return listed_in_it or answer or ""
 
 
 def _judge_answer(sample: Sample, trace: Trace | None) -> Verdict:
-    """Without a judge: overlaps by the rule, options by their letter, the same words are right. What only a judge can compare is left out."""
-    said, form = _said_answer(sample, trace), form_of(sample)
+    """Without a judge: overlaps by the rule, options by letter, and verbatim answers are right. Answers that need a judge are excluded."""
+    output, form = _answer_output(sample, trace), form_of(sample)
     if form == "options":
-        return letter_verdict(said, said == choosing.letter_of(sample, trace))
-    is_same = bool(said) and choosing.same_words(said, sample.answer)
-    match = vcrbench.match_answer(said, sample.answer, lambda: "1" if is_same else None)
-    if match.judge_called and said and not is_same:
-        return Verdict(said, "excluded", None)
-    return letter_verdict(said, match.is_right)
+        return letter_verdict(output, output == choosing.letter_of(sample, trace))
+    is_same = bool(output) and choosing.same_words(output, sample.answer)
+    match = vcrbench.match_answer(output, sample.answer, lambda: "1" if is_same else None)
+    if match.judge_called and output and not is_same:
+        return Verdict(output, "excluded", None)
+    return letter_verdict(output, match.is_right)
 
 
 # Figures
@@ -111,8 +124,8 @@ def _by_group(judged: Iterable[Judged], *, kinds_only: bool = False) -> dict[str
     return {name: mean_share(members) for name, members in sorted(groups.items())}
 
 
-def _figures(count: int, left_out: int, accuracy: float | None, by: dict[str, float | None]) -> dict[str, Any]:
-    return {"n": count, "left_out": left_out, "accuracy": _rounded(accuracy), "by": {name: _rounded(value) for name, value in by.items()}}
+def _figures(count: int, left_out: int, accuracy: float | None, by: dict[str, float | None]) -> Figures:
+    return Figures(count, left_out, _rounded(accuracy), {name: _rounded(value) for name, value in by.items()})
 
 
 def _counted(judged: Sequence[Judged]) -> int:
@@ -123,22 +136,22 @@ def _left_out(judged: Sequence[Judged]) -> int:
     return len(judged) - _counted(judged)
 
 
-def _mean_of_all(judged: Sequence[Judged]) -> dict[str, Any]:
+def _mean_of_all(judged: Sequence[Judged]) -> Figures:
     return _figures(_counted(judged), _left_out(judged), mean_share(verdict for _, verdict in judged), _by_group(judged))
 
 
-def _mean_over_tasks(judged: Sequence[Judged]) -> dict[str, Any]:
+def _mean_over_tasks(judged: Sequence[Judged]) -> Figures:
     by = _by_group(judged, kinds_only=True)
     tasks = [accuracy for accuracy in by.values() if accuracy is not None]
     return _figures(_counted(judged), _left_out(judged), sum(tasks) / len(tasks) if tasks else None, by)
 
 
-def _pairs(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Both figures overall and by type and difficulty, as the official tasks are cut."""
-    strata: dict[str, list[dict[str, Any]]] = {}
+def _figures_per_pair(judged: Sequence[Judged]) -> Figures:
+    """Both accuracies overall and by type and difficulty, like the official tasks."""
+    strata: dict[str, list[dict[str, str | int]]] = {}
     for sample, verdict in judged:
         if verdict.share is not None:
-            result = {"qid": pair_of(sample), "score": int(verdict.share)}
+            result: dict[str, str | int] = {"qid": pair_of(sample), "score": int(verdict.share)}
             for name in ("all", *sample.groups):
                 strata.setdefault(name, []).append(result)
     by: dict[str, float | None] = {}
@@ -150,7 +163,7 @@ def _pairs(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def items_of_three(answered: Iterable[Answered]) -> dict[str, tuple[egonormia.Best, egonormia.Sensible]]:
-    """EgoNormia's items by name, each from its three questions. One that is not asked has no answer."""
+    """EgoNormia's items by name, each from its three questions. A question that was not asked counts as unanswered."""
     items: dict[str, dict[str, Answered]] = {}
     for sample, trace in answered:
         items.setdefault(sample.id.rpartition("/")[0], {})[sample.kind] = (sample, trace)
@@ -158,17 +171,17 @@ def items_of_three(answered: Iterable[Answered]) -> dict[str, tuple[egonormia.Be
 
 
 def _item_of_three(questions: Mapping[str, Answered]) -> tuple[egonormia.Best, egonormia.Sensible]:
-    said = {kind: _said_number(*one) for kind, one in questions.items()}
-    best = egonormia.pick_best(said.get("behaviour"), said.get("justification"), -1)
+    output = {kind: _number_output(*one) for kind, one in questions.items()}
+    best = egonormia.pick_best(output.get("behaviour"), output.get("justification"), -1)
     best = replace(best, correct=_right_places(questions))
     sensible = _right_numbers(questions["sensible"][0]) if "sensible" in questions else []
-    return best, egonormia.pick_sensible(said.get("sensible"), sensible)
+    return best, egonormia.pick_sensible(output.get("sensible"), sensible)
 
 
 def _right_places(questions: Mapping[str, Answered]) -> tuple[int, int]:
-    """The right index of behaviour and of justification. In the data it is the same: where two options say the same, the one that both share counts.
+    """The right index of behaviour and of justification. They are equal in the data: with duplicate options, the index that both share is used.
 
-    In a run with shuffled options each has its own.
+    In a run with shuffled options they differ.
     """
     places = [
         {at for at, choice in enumerate(questions[kind][0].choices) if choice == questions[kind][0].answer} if kind in questions else set()
@@ -178,11 +191,11 @@ def _right_places(questions: Mapping[str, Answered]) -> tuple[int, int]:
     return behaviour, justification
 
 
-def _threes(answered: Sequence[Answered]) -> dict[str, Any]:
+def _figures_per_item(answered: Sequence[Answered]) -> Figures:
     items = items_of_three(answered)
     saved = [(best, sensible) for best, sensible in items.values() if best.is_saved and sensible.is_saved]
     overlaps = [sensible.iou for _, sensible in saved if sensible.iou is not None]
-    count = len(overlaps)  # the original counts an item after its overlap, which fails where both lists are empty
+    count = len(overlaps)  # the original counts an item after computing its overlap, which fails if both lists are empty
     sums = [sum(points) for points in zip(*(best.points for best, _ in saved), strict=True)] or [0, 0, 0]
     by = dict(zip(("behaviour", "justification", "both", "sensible"), (*sums, sum(overlaps)), strict=True))
     rates = {name: total / count if count else None for name, total in by.items()}
@@ -192,13 +205,13 @@ def _threes(answered: Sequence[Answered]) -> dict[str, Any]:
 # All of them
 
 
-def _judged_one_by_one(
+def _per_question(
     source: str,
-    said: Callable[[Sample, Trace | None], str],
+    output: Callable[[Sample, Trace | None], str],
     judge: Callable[[Sample, Trace | None], Verdict],
-    figures: Callable[[Sequence[Judged]], dict[str, Any]] = _mean_of_all,
+    figures: Callable[[Sequence[Judged]], Figures] = _mean_of_all,
 ) -> Rule:
-    return Rule(source, said, judge, lambda answered: figures([(sample, judge(sample, trace)) for sample, trace in answered]))
+    return Rule(source, output, judge, lambda answered: figures([(sample, judge(sample, trace)) for sample, trace in answered]))
 
 
 def _by_letter(
@@ -207,28 +220,28 @@ def _by_letter(
     verdict: Callable[[str, str], Verdict],
     *,
     gold_form: str = "{}",
-    figures: Callable[[Sequence[Judged]], dict[str, Any]] = _mean_of_all,
+    figures: Callable[[Sequence[Judged]], Figures] = _mean_of_all,
 ) -> Rule:
-    """Of a scorer that reads one letter; `gold_form` is how its file writes the right one."""
+    """A scorer that reads one letter; `gold_form` is the gold answer's format in its file."""
 
-    def said(sample: Sample, trace: Trace | None) -> str:
-        return choosing.said(sample, trace, form)
+    def output(sample: Sample, trace: Trace | None) -> str:
+        return choosing.scorer_output(sample, trace, form)
 
     def judge(sample: Sample, trace: Trace | None) -> Verdict:
-        if not sample.answer:  # kept by the data set's makers: there is nothing to compare with
+        if not sample.answer:  # not published
             return Verdict(None, "excluded", None)
-        return verdict(said(sample, trace), gold_form.format(choosing.letter_of(sample, trace)))
+        return verdict(output(sample, trace), gold_form.format(choosing.letter_of(sample, trace)))
 
-    return _judged_one_by_one(source, said, judge, figures)
+    return _per_question(source, output, judge, figures)
 
 
 RULES: dict[str, Rule] = {
     "video-mme": _by_letter(videomme.SOURCE, videomme.FORM, videomme.verdict),
     "videoespresso": _by_letter(videoespresso.SOURCE, videoespresso.FORM, videoespresso.verdict, gold_form="({})"),
     "vitib": _by_letter(vitib.SOURCE, vitib.FORM, vitib.verdict, gold_form="({})", figures=_mean_over_tasks),
-    "causalvqa": _by_letter(causalvqa.SOURCE, causalvqa.FORM, causalvqa.verdict, figures=_pairs),
+    "causalvqa": _by_letter(causalvqa.SOURCE, causalvqa.FORM, causalvqa.verdict, figures=_figures_per_pair),
     "minerva": _by_letter(minerva.SOURCE, minerva.FORM, minerva.verdict),
-    "egonormia": Rule(egonormia.SOURCE, _said_number, _judge_number, _threes),
-    "vcr-bench": _judged_one_by_one(vcrbench.SOURCE, _said_answer, _judge_answer),
+    "egonormia": Rule(egonormia.SOURCE, _number_output, _judge_number, _figures_per_item),
+    "vcr-bench": _per_question(vcrbench.SOURCE, _answer_output, _judge_answer),
 }
-"""By the benchmark's name."""
+"""Official rules by benchmark name."""

@@ -1,6 +1,6 @@
-"""VCR-Bench: overlaps of times and boxes are computed, the rest is a judge's word; steps of reasoning are counted as a judge has sorted them.
+"""VCR-Bench: computed overlaps for time intervals and boxes, a judge's verdict for the rest; reasoning steps are counted as the judge labels them.
 
-Nothing of the judge's wording is here: see `act2see.benchmarks.judge_prompts`.
+The judge's prompts are in `act2see.benchmarks.judge_prompts`.
 Source: zhishuifeiqian/VCR-Bench, 4e564b7, eval_code/eval.py, cau_acc.py and cau_total.py.
 """
 
@@ -8,21 +8,33 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict, cast
 
 from act2see.benchmarks.official.literals import literal
 from act2see.storage.codec import shown
 
 SOURCE = "zhishuifeiqian/VCR-Bench@4e564b7 eval_code/eval.py, cau_acc.py, cau_total.py"
 FORM = "{}"
-"""How our own answer is printed: the letter alone, `[75, 90]` or `[10, 20, 110, 220]`; other answers as they are."""
+"""Format of our answer: the letter alone, `[75, 90]` or `[10, 20, 110, 220]`; other answers verbatim."""
 TIME_IOU, BOX_IOU = 0.7, 0.5
-"""An overlap must be above these: exactly as much is wrong."""
+"""An overlap must exceed these thresholds; equality is wrong."""
 DURATIONS = {"0-60": 60.0, "60-300": 300.0, "300+": float("inf")}
-"""Names of the groups by length, and the longest video in each, in seconds."""
+"""Duration groups, and the longest video of each in seconds."""
 
 Ratio: TypeAlias = float | Literal[""]
-"""A share, or the empty text that the official files hold where there is nothing to divide by."""
+"""A share, or an empty text if the denominator is 0, as in the official files."""
+
+Field: TypeAlias = str | float | None
+"""A value in an item of the official results."""
+
+
+class AccuracyFigures(TypedDict):
+    """The official accuracies, 0 to 1."""
+
+    overall_accuracy: float
+    dimension_accuracy: dict[str, float]
+    duration_accuracy: dict[str, float]
+
 
 _TYPES = {"Video": "Video Description Steps", "logic": "Logical Inference Steps", "background": "Background Review Steps"}
 _FENCED = re.compile(r"```json\n(.*?)```", re.DOTALL)
@@ -33,41 +45,42 @@ _FENCED = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The official `answer_scoring`: "1", "0", 0 after a fault, or whatever a judge wrote."""
+    """The official `answer_scoring`: "1", "0", 0 after an error, or the judge's raw reply."""
 
     scoring: str | int | None
     judge_called: bool
 
     @property
     def is_right(self) -> bool:
-        """Only the text "1" is; a judge's "1" with a line end is not."""
+        """Whether the scoring is exactly "1"; a judge's "1" with a newline is not."""
         return self.scoring == "1"
 
 
-def match_answer(extracted: Any, gold: Any, compare: Callable[[], str | None]) -> Match:
-    """The official comparison of an extracted answer with the right one. `compare` asks the judge; it is called only where neither overlap applies.
+def match_answer(extracted: object, gold: object, compare: Callable[[], str | None]) -> Match:
+    """The official comparison of an extracted answer with the gold answer. `compare` calls the judge; it is used only if no overlap applies.
 
-    What the original fails on (a box without an area, a right answer that is no text) it counts as wrong, and so does this.
+    Like the original, this counts answers on which the comparison fails (a box without area, a gold answer that is not a text) as wrong.
     """
     try:
-        if _is_interval(gold) and _is_interval(extracted):
-            return Match("1" if time_iou(literal(gold), literal(extracted)) > TIME_IOU else "0", judge_called=False)
-        if _is_box(gold) and _is_box(extracted):
-            return Match("1" if box_iou(_box(gold), _box(extracted)) > BOX_IOU else "0", judge_called=False)
+        if (one := _interval(gold)) is not None and (other := _interval(extracted)) is not None:
+            return Match("1" if time_iou(one, other) > TIME_IOU else "0", judge_called=False)
+        first, second = cast("str", gold), cast("str", extracted)  # anything else raises here, as in the original
+        if _is_box(first) and _is_box(second):
+            return Match("1" if box_iou(_box(first), _box(second)) > BOX_IOU else "0", judge_called=False)
     except (AttributeError, TypeError, ArithmeticError, MemoryError, RecursionError):
         return Match(0, judge_called=False)
     return Match(compare(), judge_called=True)
 
 
 def time_iou(one: Sequence[float], other: Sequence[float]) -> float:
-    """The overlap of two stretches of time over what both span together; 0 where that is nothing."""
+    """Intersection over the joint span of two time intervals; 0 if the span is empty."""
     shared = max(0, min(one[1], other[1]) - max(one[0], other[0]))
     together = max(one[1], other[1]) - min(one[0], other[0])
     return 0.0 if together == 0 else shared / together
 
 
 def box_iou(one: Sequence[int], other: Sequence[int]) -> float:
-    """The overlap of two boxes (left, top, right, bottom) over what both cover. Raises `ZeroDivisionError` where that is nothing."""
+    """Intersection over union of two boxes (left, top, right, bottom). Raises `ZeroDivisionError` if the union is empty."""
     left, top = max(one[0], other[0]), max(one[1], other[1])
     right, bottom = min(one[2], other[2]), min(one[3], other[3])
     if right < left or bottom < top:
@@ -77,17 +90,18 @@ def box_iou(one: Sequence[int], other: Sequence[int]) -> float:
     return shared / (sum(areas) - shared)
 
 
-def _is_interval(text: Any) -> bool:
-    """Whether it is a list of two numbers; True and False are numbers here."""
+def _interval(text: object) -> list[float] | None:
+    """The numbers of a list of two, True and False included; None for anything else."""
     try:
         read = literal(text) if isinstance(text, str) else None
     except (ValueError, SyntaxError):
-        return False
-    return isinstance(read, list) and len(read) == 2 and all(isinstance(one, int | float) for one in read)
+        return None
+    is_interval = isinstance(read, list) and len(read) == 2 and all(isinstance(one, int | float) for one in read)
+    return cast("list[float]", read) if is_interval else None
 
 
-def _is_box(text: Any) -> bool:
-    """Whether it is a list of four whole numbers, with nothing around its brackets."""
+def _is_box(text: str) -> bool:
+    """Whether the text is exactly a list of four integers."""
     if not (text.startswith("[") and text.endswith("]")):
         return False
     try:
@@ -104,9 +118,9 @@ def _box(text: str) -> list[int]:
 
 
 def recall(reply: str) -> dict[str, Ratio]:
-    """Which share of the right solution's steps the judge found, by their type, in the official fields. Background does not count in the overall one.
+    """Share of the reference steps that the judge found, by type, in the official fields. The overall recall ignores background steps.
 
-    Raises `ValueError` for a reply that cannot be read: the judge is asked again.
+    Raises `ValueError` for an unreadable reply, so that the judge is asked again.
     """
     counts = _counted(reply, ("Matched", "Unmatched"))
     found: dict[str, Ratio] = {f"{name}_recall": _ratio(one["Matched"], one["Unmatched"]) for name, one in counts.items()}
@@ -114,10 +128,10 @@ def recall(reply: str) -> dict[str, Ratio]:
 
 
 def precision(reply: str) -> dict[str, Ratio]:
-    """Which share of the model's steps the judge found right, by their type, and which share was of use (`efficiency`), as `recall`.
+    """Share of the model's steps that the judge labelled right, by type, and of useful steps (`efficiency`). Raises like `recall`.
 
-    Redundant steps count in the efficiency alone. Of a reply without any step the efficiency is empty: there the original divides by zero, and
-    the item vanishes from its results.
+    Redundant steps count in the efficiency only. For a reply without steps the efficiency is empty: there the original divides by zero, and drops the
+    item from its results.
     """
     counts = _counted(reply, ("Matched", "Wrong", "Redundant"))
     found: dict[str, Ratio] = {f"{name}_precision": _ratio(one["Matched"], one["Wrong"]) for name, one in counts.items()}
@@ -127,16 +141,16 @@ def precision(reply: str) -> dict[str, Ratio]:
 
 
 def _counted(reply: str, judgments: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    """How many steps of each type got each judgment, in the first list between the marks."""
+    """Number of steps by type and judgment, in the reply's first fenced list."""
     match = _FENCED.search(reply) if isinstance(reply, str) else None
     if match is None:
-        raise ValueError("the judge wrote no list between ```json and ```")
+        raise ValueError("the judge's reply has no list between ```json and ```")
     counts = {kind: dict.fromkeys(judgments, 0) for kind in _TYPES.values()}
     try:
         for step in json.loads(match.group(1).strip()):
             counts[step["step_type"]][step["judgment"]] += 1
     except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"the judge's list holds something else than steps with a known step_type and judgment: {shown(repr(error))}") from error
+        raise ValueError(f"the judge's list has an entry without a known step_type and judgment: {shown(repr(error))}") from error
     return {name: counts[kind] for name, kind in _TYPES.items()}
 
 
@@ -145,22 +159,22 @@ def _ratio(part: int, rest: int) -> Ratio:
 
 
 def _overall(counts: Mapping[str, Mapping[str, int]], bad: str) -> Ratio:
-    told = [counts[name] for name in ("Video", "logic")]
-    return _ratio(sum(one["Matched"] for one in told), sum(one[bad] for one in told))
+    scored = [counts[name] for name in ("Video", "logic")]
+    return _ratio(sum(one["Matched"] for one in scored), sum(one[bad] for one in scored))
 
 
 # A whole run
 
 
-def cot_figures(items: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Precision, recall and their F1 of items in the official fields: F1 of the two means, each over the items that have a number there."""
+def cot_figures(items: Iterable[Mapping[str, Field]]) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of items in the official fields: F1 of the two means, each over the items with a value."""
     numbers: dict[str, dict[str, list[float]]] = {}
     for item in items:
         for kind in ("Video", "logic", "overall"):
             for name in ("precision", "recall"):
                 value = item.get(f"{kind}_{name}", "")
                 if value != "":
-                    numbers.setdefault(kind, {"precision": [], "recall": []})[name].append(value)
+                    numbers.setdefault(kind, {"precision": [], "recall": []})[name].append(cast("float", value))
     return {kind: _with_f1(_mean(lists["precision"]), _mean(lists["recall"])) for kind, lists in numbers.items()}
 
 
@@ -169,15 +183,15 @@ def _with_f1(precision_mean: float, recall_mean: float) -> dict[str, float]:
     return {"precision": precision_mean, "recall": recall_mean, "f1": 2 * precision_mean * recall_mean / total if total > 0 else 0.0}
 
 
-def accuracy_figures(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Accuracy of items in the official fields: overall, by dimension where an item names one, and by length (a video without one has 0 s)."""
+def accuracy_figures(items: Sequence[Mapping[str, Field]]) -> AccuracyFigures:
+    """Accuracy of items in the official fields: overall, by dimension if an item has one, and by duration (0 s if missing)."""
     is_right = [item.get("answer_scoring") == "1" for item in items]
-    dimensions: dict[Any, list[bool]] = {}
+    dimensions: dict[str, list[bool]] = {}
     durations: dict[str, list[bool]] = {name: [] for name in DURATIONS}
     for item, right in zip(items, is_right, strict=True):
         if dimension := item.get("dimension"):
-            dimensions.setdefault(dimension, []).append(right)
-        durations[duration_group(item.get("duration", 0))].append(right)
+            dimensions.setdefault(cast("str", dimension), []).append(right)
+        durations[duration_group(cast("float", item.get("duration", 0)))].append(right)
     return {
         "overall_accuracy": _mean(is_right),
         "dimension_accuracy": {name: _mean(members) for name, members in dimensions.items()},
@@ -186,7 +200,7 @@ def accuracy_figures(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def duration_group(seconds: float) -> str:
-    """The group of a video's length; 60 and 300 seconds belong to the lower one."""
+    """The duration group of a video; 60 and 300 seconds belong to the lower group."""
     return next((name for name, longest in DURATIONS.items() if seconds <= longest), "300+")
 
 

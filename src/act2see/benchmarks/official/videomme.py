@@ -1,4 +1,4 @@
-"""Video-MME: some openings of sentences are struck out, then the first capital A to D is the answer; what has none is not counted.
+"""Video-MME: some sentence openings are removed, then the first capital A to D is the answer; outputs without one are not counted.
 
 Source: thanku-all/parse_answer, afd52cf, eval_your_results.py.
 """
@@ -7,10 +7,10 @@ from act2see.benchmarks.official.verdict import Verdict, letter_verdict
 
 SOURCE = "thanku-all/parse_answer@afd52cf eval_your_results.py"
 FORM = "{}"
-"""How our own answer is printed: the letter alone."""
+"""Format of our answer: the letter alone."""
 
-# In the order in which they are struck out. Two commas are missing in the original, so that two openings are fused to one that nobody writes, and
-# "Best answer: D" keeps its capital B.
+# In the order in which they are removed. The original lacks two commas, which fuses two pairs of openings, so that "Best answer: D" keeps its
+# capital B.
 _OPENINGS = (
     "The best answer is",
     "The correct answer is",
@@ -26,7 +26,7 @@ _OPENINGS = (
 
 
 def extract(output: str) -> str:
-    """The letter that the official script reads; an empty text where there is none."""
+    """The letter that the official script extracts; empty if there is none."""
     text = output.strip()
     for opening in _OPENINGS:
         text = text.replace(opening, "")
@@ -34,6 +34,6 @@ def extract(output: str) -> str:
 
 
 def verdict(output: str, gold: str) -> Verdict:
-    """The official verdict on an output. What has no letter is left out of the denominator too."""
+    """The official verdict on an output. Outputs without a letter leave the denominator too."""
     extracted = extract(output)
     return letter_verdict(extracted, extracted == gold) if extracted else Verdict("", "excluded", None)

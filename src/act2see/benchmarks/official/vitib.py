@@ -1,4 +1,4 @@
-"""ViTIB (ViTCoT): the capital letter after the first `Answer:` that is followed by one; the mean over the tasks, each counting the same.
+"""ViTIB (ViTCoT): the capital letter after the first `Answer:` that one follows; the unweighted mean over the tasks.
 
 Source: BRZ911/ViTCoT, 3f1d882, src/eval.py.
 """
@@ -9,19 +9,19 @@ from act2see.benchmarks.official.verdict import Verdict, letter_verdict
 
 SOURCE = "BRZ911/ViTCoT@3f1d882 src/eval.py"
 FORM = "Answer: {}"
-"""How our own answer is printed: `Answer: C`, without brackets."""
+"""Format of our answer: `Answer: C`, without brackets."""
 
 _ANSWER = re.compile(r"Answer:\s*([A-Z])")
 
 
 def extract(output: str) -> str | None:
-    """The letter that the official script reads; any capital counts as one. Line ends are taken out first, so that they join what they parted."""
+    """The letter that the official script extracts; any capital counts. Newlines are removed first, which joins the text around them."""
     match = _ANSWER.search(output.replace("\n", ""))
     return match.group(1) if match else None
 
 
 def verdict(output: str, gold: str) -> Verdict:
-    """The official verdict on an output; the right answer is written as `(C)`, with or without brackets and space around it."""
+    """The official verdict on an output; the gold answer has the form `(C)`, with optional brackets and whitespace."""
     right = gold.strip().replace("(", "").replace(")", "")
     extracted = extract(output)
     return letter_verdict(extracted, extracted is not None and extracted == right)

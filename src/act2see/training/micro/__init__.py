@@ -1,1 +1,1 @@
-"""How the embedded models are trained."""
+"""The trainings of the embedded models."""

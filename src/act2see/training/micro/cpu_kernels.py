@@ -1,13 +1,13 @@
-"""The embedded models' arithmetic in the order that a CPU is quick at: the same sums in less than half of the time.
+"""CPU kernels for the embedded models: attention, patch embedding and normalization in less than half of the time.
 
-Nothing here changes what a model computes beyond rounding (there is a test), and finished weights know nothing of it.
+The results equal transformers' up to rounding (tested), and saved weights do not depend on them.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,39 +24,60 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 from act2see.training.examples import Example, batch_of, collate
 
 Span = tuple[int, int, int, int]
-"""Tokens `begin` to `end` that see each other causally, and the tokens `prompt` to `prompt_end` wholly."""
+"""Tokens `begin` to `end`, which attend causally to each other and fully to the tokens `prompt` to `prompt_end`."""
+
+
+class _Attention(Protocol):
+    """An attention module of transformers."""
+
+    is_causal: bool
+
+
+class _Context(Protocol):
+    """The context that torch passes to an autograd function."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    spans: list[Span]
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None: ...
+
+
 _SHORT = 128
-"""Examples of up to so many tokens are padded and attended to at once; longer ones are laid one behind the other, each branch on its own."""
+"""Examples of up to this many tokens are padded into one batch; longer ones are concatenated, with attention per branch."""
 
 
-def train_fast_on_cpu(model: PreTrainedModel) -> None:
-    """Attend without PyTorch's fused kernel, to all pictures of one size at once; cut patches by a product of matrices; normalise in few passes.
+def use_cpu_kernels(model: PreTrainedModel) -> None:
+    """Patch the model: plain attention, batched over pictures of one size; patch embedding as a matrix product; normalization in few passes.
 
-    The fused kernel's backward pass takes 5 ms for a picture of 64 patches and works through masked tokens like any others; the backward pass of the
-    three-dimensional convolution takes 270 ms for 64 pictures. oneDNN keeps a kernel for each shape that it has met, and no two batches are of one
-    shape: by its own limit of 1,024 a process holds 7 GB in place of 3 after some hundred steps, each of which takes half as long again.
+    The backward pass of PyTorch's fused attention takes 5 ms for a picture of 64 patches and does not skip masked tokens; that of the 3D convolution
+    takes 270 ms for 64 pictures. oneDNN caches a kernel per shape, and every batch has another shape: with its default of 1,024 kernels a process
+    grows to 7 GB instead of 3 within some hundred steps, and each step takes half as long again.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")  # read when the first kernel is made
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")  # read when the first kernel is created
     AttentionInterface.register("plain", _attend)
     model.set_attn_implementation("plain")
     for name, part in model.named_modules():
-        quick = _normalise_in_full if name.endswith(("q_norm", "k_norm")) else _QUICK.get(type(part))
-        if quick is not None:
-            vars(part)["forward"] = MethodType(quick, part)
+        forward = _rms_norm_full if name.endswith(("q_norm", "k_norm")) else _FORWARD_OF.get(type(part))
+        if forward is not None:
+            vars(part)["forward"] = MethodType(forward, part)
 
 
-def collate_for_cpu(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """A batch for a model of `train_fast_on_cpu`: long examples one behind the other in one row without padding, with `spans` in place of a mask."""
+def collate_for_cpu(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor | list[Span]]:
+    """A batch for a model with `use_cpu_kernels`: long examples concatenated in one row without padding, with `spans` instead of a mask."""
     if max(len(example.ids) for example in examples) <= _SHORT:
-        return collate(examples, pad)
-    ids, labels, branch = (np.concatenate([getattr(example, name) for example in examples]) for name in ("ids", "labels", "branch"))
-    positions = np.concatenate([example.positions for example in examples], axis=1)
-    pieces = tuple(piece for example in examples for piece in example.pieces)
-    return {**batch_of([Example(ids, labels, positions, branch, pieces)], pad)[0], "spans": spans(examples)}
+        return {**collate(examples, pad)}
+    row = Example(
+        ids=np.concatenate([example.ids for example in examples]),
+        labels=np.concatenate([example.labels for example in examples]),
+        positions=np.concatenate([example.positions for example in examples], axis=1),
+        branch=np.concatenate([example.branch for example in examples]),
+        pieces=tuple(piece for example in examples for piece in example.pieces),
+    )
+    return {**batch_of([row], pad)[0], "spans": spans(examples)}
 
 
 def spans(examples: Sequence[Example]) -> list[Span]:
-    """Who sees whom when the examples lie one behind the other: of each its prompt, then each of its branches with that prompt."""
+    """The attention spans of concatenated examples: of each the prompt, then each branch with that prompt."""
     made: list[Span] = []
     begin = 0
     for example in examples:
@@ -69,20 +90,20 @@ def spans(examples: Sequence[Example]) -> list[Span]:
 
 
 def _attend(
-    module: Any,
+    module: _Attention,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
     spans: list[Span] | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """What transformers' attention functions return: (batch, tokens, heads, values). Heads are as many for keys as for queries, dropout is none."""
+    """An attention function of transformers; returns (batch, tokens, heads, values). Needs as many key heads as query heads, and no dropout."""
     if module.is_causal and attention_mask is None and spans is None:
-        raise ValueError("a batch needs a mask or spans: collate it with collate_for_cpu")
+        raise ValueError("the batch has neither a mask nor spans: use collate_for_cpu")
     query, key = query.to(value.dtype) * scaling, key.to(value.dtype)
-    with torch.autocast("cpu", enabled=False):  # it would make a copy of all weights in float32
+    with torch.autocast("cpu", enabled=False):  # it would copy all attention weights to float32
         if spans is not None and module.is_causal:
             seen = _by_span(query[0].contiguous(), key[0].contiguous(), value[0].contiguous(), spans)[None]
         else:
@@ -100,10 +121,10 @@ def _as_summand(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 class _BySpan(torch.autograd.Function):
-    """Causal attention, (heads, tokens, values) to the same, that leaves out what a span does not see."""
+    """Causal attention, (heads, tokens, values) to the same, computed within spans only."""
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: list[Span]) -> torch.Tensor:
+    def forward(ctx: _Context, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: list[Span]) -> torch.Tensor:
         seen = torch.empty_like(query)
         longest = max(end - begin for begin, end, *_ in spans)
         later = torch.full((longest, longest), torch.finfo(query.dtype).min / 2, dtype=query.dtype).triu_(1)
@@ -119,7 +140,7 @@ class _BySpan(torch.autograd.Function):
         return seen
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: _Context, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         query, key, value, *weights = ctx.saved_tensors
         (gradient,) = gradients
         gradient = gradient.contiguous()
@@ -131,7 +152,7 @@ class _BySpan(torch.autograd.Function):
             of_query[:, begin:end] = of_scores @ _parts(key, span)
             for total, by, what in ((of_key, query[:, begin:end], of_scores), (of_value, above, weight)):
                 part = (by.transpose(1, 2) @ what).transpose(1, 2)  # in half the time of what.transpose(1, 2) @ by
-                total[:, begin:end] = part[:, size:]  # a prompt's span stands before its branches'
+                total[:, begin:end] = part[:, size:]  # a prompt's span precedes those of its branches
                 total[:, prompt:prompt_end] += part[:, :size]
         return of_query, of_key, of_value, None
 
@@ -145,17 +166,17 @@ def _parts(of: torch.Tensor, span: Span) -> torch.Tensor:
 
 
 class _RootMeanSquare(torch.autograd.Function):
-    """`x / sqrt(mean(x²) + eps) * weight` over the last axis, with the gradients written out: a third of the passes over memory."""
+    """`x / sqrt(mean(x²) + eps) * weight` over the last axis, with explicit gradients: a third of the passes over memory."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
+    def forward(ctx: _Context, x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         normal: torch.Tensor = x * scale
         ctx.save_for_backward(normal, scale, weight)
         return (normal * weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: _Context, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         normal, scale, weight = ctx.saved_tensors
         above = gradients[0].float()
         product = above * normal
@@ -167,26 +188,26 @@ class _RootMeanSquare(torch.autograd.Function):
 _root_mean_square: Callable[..., torch.Tensor] = _RootMeanSquare.apply
 
 
-def _normalise(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
-    """In the precision that the linear layers after it work in: without this, each of up to three makes a copy of its own."""
+def _rms_norm(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Returns the dtype of the following linear layers, so that up to three of them do not each cast a copy."""
     low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
-    return _normalise_in_full(self, hidden_states, low)
+    return _rms_norm_full(self, hidden_states, low)
 
 
-def _normalise_in_full(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Queries and keys are turned by their places before they lose precision."""
+def _rms_norm_full(self: Qwen3VLTextRMSNorm, hidden_states: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Returns full precision by default: RoPE is applied to queries and keys before they are cast."""
     with torch.autocast("cpu", enabled=False):
         return _root_mean_square(hidden_states.float(), self.weight, self.variance_epsilon, dtype or hidden_states.dtype)
 
 
-def _see_together(
+def _attend_batched(
     self: Qwen3VLVisionAttention,
     hidden_states: torch.Tensor,
     cu_seqlens: torch.Tensor,
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     **kwargs: Any,
 ) -> torch.Tensor:
-    """The vision part's attention, (patches, values) to the same: pictures of equal size as one batch, and not one after the other."""
+    """The vision encoder's attention, (patches, values) to the same, with pictures of equal size as one batch."""
     sizes = cu_seqlens.diff()
     if not bool((sizes == sizes[0]).all()):
         whole: torch.Tensor = Qwen3VLVisionAttention.forward(self, hidden_states, cu_seqlens, position_embeddings, **kwargs)
@@ -200,14 +221,14 @@ def _see_together(
 
 
 def _embed_patches(self: Qwen3VLVisionPatchEmbed, hidden_states: torch.Tensor) -> torch.Tensor:
-    """The convolution whose kernel is as large as its picture, (patches, pixels) to (patches, values)."""
+    """Patch embedding, (patches, pixels) to (patches, values): the convolution's kernel covers the whole patch."""
     weight = self.proj.weight
     assert isinstance(self.proj, nn.Conv3d)
     return functional.linear(hidden_states.to(weight.dtype), weight.flatten(1), self.proj.bias)
 
 
-_QUICK: dict[type, Callable[..., torch.Tensor]] = {
-    Qwen3VLVisionAttention: _see_together,
+_FORWARD_OF: dict[type, Callable[..., torch.Tensor]] = {
+    Qwen3VLVisionAttention: _attend_batched,
     Qwen3VLVisionPatchEmbed: _embed_patches,
-    Qwen3VLTextRMSNorm: _normalise,
+    Qwen3VLTextRMSNorm: _rms_norm,
 }

@@ -1,9 +1,8 @@
-"""Train the embedded generator, a Stable Diffusion 3 of a few million parameters, from nothing: its picture codec, then edits."""
+"""Trains the embedded generator, a Stable Diffusion 3 of a few million parameters, from random weights: the image codec, then the edits."""
 
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +20,10 @@ from act2see.core.errors import ConfigError
 from act2see.synthetic.edits import random_prompts
 from act2see.synthetic.world import make_clip
 from act2see.training.micro.model import make_tokenizer
-from act2see.training.trainer_loop import fit
+from act2see.training.trainer_loop import LoopSettings, run_trainer
 
 SIDE = 64
-"""Side in pixels at which the embedded generator works."""
+"""Side length of the generator's images in pixels."""
 CHANNELS = 8
 _PICTURES, _EDITS = 24, 32
 _TEXT_LENGTH = 20
@@ -33,11 +32,11 @@ _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BI
 
 
 SETTINGS = {"steps": 8, "guidance": 1.0, "strengths": [0.25, 0.375], "max_pixels": SIDE**2, "knows": "synthetic"}
-"""What lies in the model's act2see.json: at these strengths the pipeline takes one real step, or two."""
+"""Contents of the model's act2see.json. At these strengths the pipeline takes one or two denoising steps."""
 
 
 def make_codec() -> AutoencoderTiny:
-    """A codec with random weights: 64 × 64 pixels become 16 × 16 cells of 8 numbers. It has no normalisation, which loses flat colours."""
+    """A codec with random weights: 64 × 64 pixels become 16 × 16 latents of 8 channels. No normalization layers: they lose flat colours."""
     return AutoencoderTiny(
         latent_channels=CHANNELS,
         encoder_block_out_channels=(32, 32, 32),
@@ -48,13 +47,13 @@ def make_codec() -> AutoencoderTiny:
 
 
 def pixels_of(image: Image.Image, rng: random.Random) -> NDArray[np.float32]:
-    """A picture as the pipeline feeds it: (3, 64, 64), from -1 to 1. No one way of scaling down may be the only one that is known."""
+    """An image as the pipeline passes it on: (3, 64, 64), from -1 to 1. The resampling filter is random, as augmentation."""
     small = np.asarray(image.resize((SIDE, SIDE), rng.choice(_FILTERS)), np.float32)
     return (small / 127.5 - 1).transpose(2, 0, 1)
 
 
-class Pictures(Dataset[dict[str, torch.Tensor]]):
-    """Batch `i` of single frames, the same every time."""
+class CodecBatches(Dataset[dict[str, torch.Tensor]]):
+    """Batch `i` of single frames. Deterministic."""
 
     def __init__(self, seed: int, count: int) -> None:
         self.seed, self.count = seed, count
@@ -73,44 +72,40 @@ class Pictures(Dataset[dict[str, torch.Tensor]]):
 
 
 class CodecLoss(nn.Module):
-    """Pictures through the codec and back. Noise in between makes the decoder forgive the small errors of whatever edits the cells."""
+    """Reconstruction loss of the codec. Noise on the latents makes the decoder robust against small errors of the edits."""
 
     def __init__(self, codec: AutoencoderTiny) -> None:
         super().__init__()
         self.codec = codec
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The loss of `pixels` (pictures, 3, 64, 64)."""
+        """The loss of `pixels` (images, 3, 64, 64)."""
         cells = self.codec.encode(pixels).latents
         back = self.codec.decode(cells + 0.05 * torch.randn_like(cells)).sample
-        # Where a picture differs from its own blur there are edges: shapes are known by them, and most of a picture has none.
+        # Edges, where an image differs from its blur, get more weight: they define the shapes and cover little of an image.
         edges = (pixels - nn.functional.avg_pool2d(pixels, 5, 1, 2, count_include_pad=False)).abs().mean(1, keepdim=True)
         error = (back - pixels).abs().float() * (1 + 8 * edges)
         return {"loss": error.mean() + 3 * (back - pixels).square().mean() + 1e-3 * cells.square().mean()}
 
 
 def train(config: MicroGeneratorConfig) -> Path:
-    """Train one of the two parts, going on from the last checkpoint in `config.out` if there is one; returns the folder of what is finished."""
+    """Train one of the two parts, resuming from the last checkpoint in `config.out`; returns the folder of the result."""
     return train_codec(config) if config.part == "codec" else train_edits(config)
 
 
 def train_codec(config: MicroGeneratorConfig) -> Path:
-    """Train the codec; returns its folder. How large its numbers are, on the whole, is measured at the end and stands in its config."""
+    """Train the codec; returns its folder. The mean and scale of its latents are measured at the end and stored in its config."""
     torch.manual_seed(config.seed)
     codec = pretrained.load_pipeline(AutoencoderTiny, str(config.start_from / "vae"), "the codec") if config.start_from else make_codec()
-    is_first = fit(
+    is_main = run_trainer(
         CodecLoss(codec),
-        lambda batches: Pictures(config.seed, batches),
+        lambda batches: CodecBatches(config.seed, batches),
         lambda items: items[0],
-        out=config.out,
-        steps=config.steps,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        save_every=config.save_every,
+        LoopSettings(config.out, config.steps, config.seed, config.learning_rate, config.save_every),
     )
-    if is_first:
+    if is_main:
         with torch.no_grad():
-            cells = torch.cat([codec.encode(Pictures(config.seed + 1, 8)[index]["pixels"]).latents for index in range(8)])
+            cells = torch.cat([codec.encode(CodecBatches(config.seed + 1, 8)[index]["pixels"]).latents for index in range(8)])
         codec.register_to_config(shift_factor=round(cells.mean().item(), 4), scaling_factor=round(1 / cells.std().item(), 4))
         codec.save_pretrained(config.out / "model" / "vae")
     return config.out / "model"
@@ -120,21 +115,24 @@ def train_codec(config: MicroGeneratorConfig) -> Path:
 
 
 def make_text_encoder(vocabulary: int, width: int) -> CLIPTextModelWithProjection:
-    """A CLIP text encoder with random weights. Stable Diffusion 3 reads two of them: the last layer but one, and the projection."""
-    ids: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    heads = width // 32
-    shape: dict[str, Any] = {
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_hidden_layers": 3,
-        "num_attention_heads": heads,
-        "projection_dim": width,
-    }
-    return CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=vocabulary, max_position_embeddings=_TEXT_LENGTH, **ids, **shape))
+    """A CLIP text encoder with random weights. Stable Diffusion 3 uses two of them: the penultimate layer and the projection."""
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        max_position_embeddings=_TEXT_LENGTH,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=width // 32,
+        projection_dim=width,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    return CLIPTextModelWithProjection(config)
 
 
 def make_text_tokenizer() -> PreTrainedTokenizerFast:
-    """The embedded models' tokenizer, with an end after every text, which CLIP's projection is taken from."""
+    """The embedded models' tokenizer, with an end token after every text, at which CLIP's projection is taken."""
     end = "<|endoftext|>"
     raw = make_tokenizer().backend_tokenizer
     raw.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, raw.token_to_id(end))])
@@ -142,7 +140,7 @@ def make_text_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_transformer() -> SD3Transformer2DModel:
-    """Stable Diffusion 3's transformer with random weights in the embedded generator's shape: 64 tokens a picture."""
+    """Stable Diffusion 3's transformer with random weights, in the embedded generator's size: 64 tokens per image."""
     return SD3Transformer2DModel(
         sample_size=SIDE // 4,
         patch_size=2,
@@ -159,8 +157,8 @@ def make_transformer() -> SD3Transformer2DModel:
     )
 
 
-class Edits(Dataset[dict[str, torch.Tensor]]):
-    """Batch `i` of pictures before and after an edit, with the edit's prompt, the same every time."""
+class EditBatches(Dataset[dict[str, torch.Tensor]]):
+    """Batch `i` of images before and after an edit, with the edit's prompt. Deterministic."""
 
     def __init__(self, seed: int, count: int, tokenizer: PreTrainedTokenizerFast) -> None:
         self.seed, self.count, self.tokenizer = seed, count, tokenizer
@@ -185,10 +183,10 @@ class Edits(Dataset[dict[str, torch.Tensor]]):
 
 
 class EditLoss(nn.Module):
-    """The straight path from the noised picture to the edited one, which is what the unmodified image-to-image pipeline walks.
+    """Flow-matching loss on the straight path from the noised source to the edited image, which the stock image-to-image pipeline integrates.
 
-    Where text-to-image training would draw the whole picture anew, here what is not spoken of stays. At strength S the pipeline begins with
-    (1 - S) before + S noise; on the way, at level s <= S, it holds (s / S) of that and (1 - s / S) of the edited picture.
+    Unlike in text-to-image training, what the prompt does not mention is kept. At strength S the pipeline starts from (1 - S) before + S noise; at
+    level s <= S its state is (s / S) of that start and (1 - s / S) of the edited image.
     """
 
     def __init__(self, transformer: SD3Transformer2DModel, first: nn.Module, second: nn.Module, codec: AutoencoderTiny) -> None:
@@ -197,10 +195,10 @@ class EditLoss(nn.Module):
         self.codec = codec.requires_grad_(False)
 
     def forward(self, before: torch.Tensor, after: torch.Tensor, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The loss of pictures (edits, 3, 64, 64) and their prompts (edits, tokens)."""
+        """The loss of images (edits, 3, 64, 64) and their prompts (edits, tokens)."""
         source, target = self._cells(before), self._cells(after)
         strength = torch.empty(len(source), 1, 1, 1, device=source.device).uniform_(*_STRENGTHS)
-        # Most steps are first ones: with few steps they decide.
+        # With one or two steps at inference, the first step matters most.
         share = torch.where(torch.rand_like(strength) < 0.75, 1.0, torch.rand_like(strength))
         start = (1 - strength) * source + strength * torch.randn_like(source)
         velocity = (start - target) / strength
@@ -222,44 +220,46 @@ class EditLoss(nn.Module):
         return scaled
 
     def _text(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the pipeline does: both encoders' words side by side, then one empty token where the third would speak."""
+        """As in the pipeline: both encoders' embeddings concatenated, then one zero token in place of the third encoder."""
         both = [encoder(input_ids, output_hidden_states=True) for encoder in (self.first, self.second)]
         words = torch.cat([made.hidden_states[-2] for made in both], dim=-1)
         return nn.functional.pad(words, (0, 0, 0, 1)), torch.cat([made.text_embeds for made in both], dim=-1)
 
 
 def train_edits(config: MicroGeneratorConfig) -> Path:
-    """Train the transformer and its text encoders on top of a codec; returns the folder of the whole pipeline."""
+    """Train the transformer and its text encoders on top of a codec; returns the folder of the complete pipeline."""
     torch.manual_seed(config.seed)
     if config.start_from is None:
-        raise ConfigError("the edits need a codec: name the folder of a trained one with --start-from")
+        raise ConfigError("the edits need a trained codec: pass its folder with --start-from")
     codec = pretrained.load_pipeline(AutoencoderTiny, str(config.start_from / "vae"), "the codec")
     if (config.start_from / "transformer").is_dir():
-        parts: Any = pretrained.load_pipeline(
+        parts: StableDiffusion3Img2ImgPipeline = pretrained.load_pipeline(
             StableDiffusion3Img2ImgPipeline, str(config.start_from), "the edits", text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
         )
         tokenizer, transformer, first, second = parts.tokenizer, parts.transformer, parts.text_encoder, parts.text_encoder_2
     else:
         tokenizer = make_text_tokenizer()
         transformer, first, second = make_transformer(), make_text_encoder(len(tokenizer), 96), make_text_encoder(len(tokenizer), 32)
-    is_first = fit(
+    is_main = run_trainer(
         EditLoss(transformer, first, second, codec),
-        lambda batches: Edits(config.seed, batches, tokenizer),
+        lambda batches: EditBatches(config.seed, batches, tokenizer),
         lambda items: items[0],
-        out=config.out,
-        steps=config.steps,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        save_every=config.save_every,
-        warmup=100,
+        LoopSettings(config.out, config.steps, config.seed, config.learning_rate, config.save_every, warmup=100),
     )
-    if is_first:
+    if is_main:
         save_pipeline(config.out / "model", tokenizer, transformer, first, second, codec)
     return config.out / "model"
 
 
-def save_pipeline(folder: Path, tokenizer: Any, transformer: Any, first: Any, second: Any, codec: Any) -> None:
-    """Write the parts as one folder that the stock pipeline loads."""
+def save_pipeline(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    transformer: SD3Transformer2DModel,
+    first: CLIPTextModelWithProjection,
+    second: CLIPTextModelWithProjection,
+    codec: AutoencoderTiny,
+) -> None:
+    """Write the parts as one folder that the stock diffusers pipeline loads."""
     pipeline = StableDiffusion3Img2ImgPipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),

@@ -1,11 +1,10 @@
-"""The shapes of the embedded models before training: a Qwen3-VL of about 4 million parameters, its tokenizer and image processor."""
+"""Architecture of the embedded vision-language model: a Qwen3-VL of about 4 million parameters, its tokenizer and image processor."""
 
 import json
 import random
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -19,21 +18,21 @@ from act2see.synthetic.world import make_clip
 
 NOTICE = "the embedded model knows only the synthetic world of coloured shapes; for any other video name a full-size one with --backend"
 PICTURE = 64
-"""Side in pixels at which the embedded VLM sees a frame: 16 tokens."""
+"""Side length in pixels to which the embedded VLM's image processor scales a frame: 16 tokens."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "retrieve", "generate", "frame", "answer") for slash in ("", "/"))
-# Words and single digits with what stands before them, runs of other signs, line ends, space: each is cut into byte pairs on its own.
+# Pre-tokenization: words with the character before them, single digits, punctuation, line ends, spaces. BPE merges within each only.
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+"
 _VOCABULARY = 1024
 
 
 def tokenizer_texts(seed: int, count: int) -> Iterator[str]:
-    """Texts of the synthetic world in all the words that prompts and traces use."""
+    """Texts of the synthetic world that contain all words of prompts and traces."""
     rng = random.Random(seed)
     for tools in ((), ("retrieve",), ("retrieve", "generate")):
         yield chat.system_prompt(tools)
     for number in range(count):
-        if number % 20 == 0:  # there are few sentences of this kind, and finding a question takes long
+        if number % 20 == 0:  # few distinct sentences, and slow to generate
             yield from _supposed_texts(rng)
         clip = make_clip(rng, unseen=True)
         yield "Question: Describe every frame. " + describe(clip, clip.times(1.0)) + "<3.0 seconds>\nsystem\nuser\nassistant\n"
@@ -58,7 +57,7 @@ def _supposed_texts(rng: random.Random) -> Iterator[str]:
 
 
 def make_tokenizer(seed: int = 0, count: int = 3000) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the synthetic world's words that can still write any text."""
+    """A byte-level BPE tokenizer trained on the synthetic world's texts; byte-level, so that it can encode any text."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -78,7 +77,7 @@ def make_tokenizer(seed: int = 0, count: int = 3000) -> PreTrainedTokenizerFast:
 
 
 def make_image_processor(pixels: int = PICTURE**2) -> Qwen2VLImageProcessorPil:
-    """Frames become 64 × 64 (or that many pixels in the frame's own shape), patches of 8, two by two merged."""
+    """Scales frames to 64 × 64 pixels (or as many in the frame's aspect ratio), with patches of 8 × 8 merged two by two."""
     return Qwen2VLImageProcessorPil(
         size={"shortest_edge": pixels, "longest_edge": pixels},
         patch_size=8,
@@ -89,9 +88,15 @@ def make_image_processor(pixels: int = PICTURE**2) -> Qwen2VLImageProcessorPil:
     )
 
 
+def _id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    found = tokenizer.backend_tokenizer.token_to_id(token)
+    assert found is not None, token
+    return int(found)
+
+
 def make_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLForConditionalGeneration:
-    """A Qwen3-VL with random weights in the embedded model's shape."""
-    ids: dict[str, Any] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in SPECIAL}
+    """A Qwen3-VL with random weights, in the embedded model's size."""
+    ids = {mark: _id_of(tokenizer, mark) for mark in SPECIAL}
     hidden, heads, head_dim = 192, 6, 32
     config = Qwen3VLConfig(
         text_config={
@@ -129,15 +134,15 @@ def make_vlm(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLForConditionalGenerat
 
 
 LIMITS: Mapping[str, str | int] = {"knows": "synthetic", "max_tokens": 512, "repeated_tokens": 64}
-"""What the embedded model's folder says of what it may be asked and where it stops; its longest right turns take about 300 tokens."""
+"""Scope and token limits in the embedded model's act2see.json; its longest correct turns take about 300 tokens."""
 
 
 def save_parts(
     folder: Path, tokenizer: PreTrainedTokenizerFast, processor: Qwen2VLImageProcessorPil, limits: Mapping[str, str | int] | None = None
 ) -> None:
-    """Write everything but the weights."""
+    """Write tokenizer, image processor, chat template and settings: everything but the weights."""
     tokenizer.chat_template = files("act2see.core").joinpath("templates", "chat_template.jinja").read_text(encoding="utf-8")
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
-    said = {"frames_as": "images", "rendering": "same_turn", "notice": NOTICE, **(limits or {})}
-    (folder / "act2see.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    settings = {"frames_as": "images", "rendering": "same_turn", "notice": NOTICE, **(limits or {})}
+    (folder / "act2see.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Train the embedded retriever, a SigLIP of about 1.3 million parameters, from nothing on the synthetic world."""
+"""Trains the embedded retriever, a SigLIP of about 1.3 million parameters, from random weights on the synthetic world."""
 
 import math
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from PIL import Image
@@ -17,27 +17,27 @@ from act2see.backends import pretrained
 from act2see.config import MicroRetrieverConfig
 from act2see.synthetic.edits import EDITS, Edit, Move, Recolour, Remove, Swap, apply, prompt_of, random_edit, shapes_of
 from act2see.synthetic.world import COLOURS, NAMELESS, PLACE_WORDS, PLACES, SHAPES, UNSEEN_PAIRS, Actor, Clip, colour_for, make_clip, make_scene
-from act2see.training.micro.cpu_kernels import train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import use_cpu_kernels
 from act2see.training.micro.model import make_tokenizer
-from act2see.training.micro.vision_pretraining import things_over
-from act2see.training.trainer_loop import fit
+from act2see.training.micro.vision_pretraining import shape_grid
+from act2see.training.trainer_loop import LoopSettings, run_trainer
 
 _TEXT_LENGTH = 16
 _SIDE, _PATCH = 96, 12
 _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-_NAMELESS = 70.0  # distance in RGB from which a colour is taken for none of the named ones
+_NAMELESS = 70.0  # RGB distance above which a colour is none of the named ones
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a text asks for: None stands for anything."""
+class ShapeQuery:
+    """A query for a shape; None matches anything."""
 
     shape: str | None = None
     colour: str | None = None
     place: str | None = None
 
     def shows(self, clip: Clip, seconds: float) -> bool:
-        """Whether the picture at that time shows it."""
+        """Whether the frame at that time matches."""
         return any(self._fits(actor, seconds) for actor in clip.visible(seconds))
 
     def _fits(self, actor: Actor, seconds: float) -> bool:
@@ -48,7 +48,7 @@ class Wanted:
         )
 
     def words(self, rng: random.Random) -> str:
-        """The wish in one of many wordings."""
+        """The query in a random wording."""
         noun = self.shape or rng.choice(("thing", "shape", "object", "one"))
         named = f"{self.colour} {noun}" if self.colour else noun
         article = rng.choice(("the ", "the ", "an " if named[0] in "aeiou" else "a ", ""))
@@ -60,46 +60,46 @@ class Wanted:
         return rng.choice(("{}", "{}", "{}", "a frame with {}", "{} appears", "when {} is there", "show me {}", "where {} is")).format(text)
 
 
-def random_wish(rng: random.Random) -> Wanted:
-    """A shape, a colour, both, or one of them at a place; never a pair that training must not show."""
+def random_query(rng: random.Random) -> ShapeQuery:
+    """A shape, a colour, both, or one of them at a place; never a held-out pair of colour and shape."""
     shape = rng.choice(SHAPES)
     kind = rng.random()
     if kind < 0.45:
-        return Wanted(shape=shape)
+        return ShapeQuery(shape=shape)
     if kind < 0.68:
-        return Wanted(colour=rng.choice(list(COLOURS)))
+        return ShapeQuery(colour=rng.choice(list(COLOURS)))
     place = rng.choice(list(PLACES)) if kind > 0.85 else None
     if kind > 0.93:
-        return Wanted(colour=rng.choice(list(COLOURS)), place=place)
-    return Wanted(shape=shape, colour=None if place else colour_for(rng, shape, unseen=False), place=place)
+        return ShapeQuery(colour=rng.choice(list(COLOURS)), place=place)
+    return ShapeQuery(shape=shape, colour=None if place else colour_for(rng, shape, unseen=False), place=place)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """An edit's prompt as a text to search with. Of a picture that shows the shapes but not as described, it is half true: such a frame is what the
-    edit is made from, so it must be found before those that show none of them, and score less than the edited picture."""
+class EditQuery:
+    """An edit's prompt as a query. A frame with the prompt's shapes but not the edit is half relevant: it is the anchor that the edit starts from, so
+    it must rank above frames without these shapes and below the edited image."""
 
     edit: Edit
 
     def shows(self, clip: Clip, seconds: float) -> float:
-        """How true it is of the picture at that time: 0, 0.5 or 1."""
-        there = [actor for actor in clip.visible(seconds) if actor.shape in shapes_of(self.edit)]
+        """Relevance of the frame at that time: 0, 0.5 or 1."""
+        visible = [actor for actor in clip.visible(seconds) if actor.shape in shapes_of(self.edit)]
         match self.edit:
             case Remove():
-                return float(not there)
+                return float(not visible)
             case Recolour(_, colour):
-                fits = any(actor.colour_at(seconds) == colour for actor in there)
+                fits = any(actor.colour_at(seconds) == colour for actor in visible)
             case Move(_, place):
-                fits = any(_is_at(actor, place, seconds) for actor in there)
+                fits = any(_is_at(actor, place, seconds) for actor in visible)
             case Swap(shape, place, other, other_place):
                 wanted = {shape: place, other: other_place}
-                fits = {actor.shape for actor in there if _is_at(actor, wanted[actor.shape], seconds)} == set(wanted)
+                fits = {actor.shape for actor in visible if _is_at(actor, wanted[actor.shape], seconds)} == set(wanted)
             case _:
                 assert_never(self.edit)
-        return 1.0 if fits else 0.5 * ({actor.shape for actor in there} == set(shapes_of(self.edit)))
+        return 1.0 if fits else 0.5 * ({actor.shape for actor in visible} == set(shapes_of(self.edit)))
 
     def words(self, rng: random.Random) -> str:
-        """One of the edit's prompts."""
+        """A random prompt of the edit."""
         return prompt_of(self.edit, rng)
 
 
@@ -107,44 +107,44 @@ def _is_at(actor: Actor, place: str, seconds: float) -> bool:
     return math.dist(actor.centre(seconds), PLACES[place]) <= 24
 
 
-class Batches(Dataset[dict[str, Any]]):
-    """Batch `i`, the same every time: pictures, texts and the matrix that says which text is true of which picture."""
+class RetrieverBatches(Dataset[dict[str, torch.Tensor]]):
+    """Batch `i`: images, texts and their relevance matrix. Deterministic."""
 
-    def __init__(self, config: MicroRetrieverConfig, tokenizer: Any, processor: Any, count: int) -> None:
+    def __init__(self, config: MicroRetrieverConfig, tokenizer: PreTrainedTokenizerFast, processor: SiglipImageProcessorPil, count: int) -> None:
         self.config, self.tokenizer, self.processor, self.count = config, tokenizer, processor, count
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"retriever {self.config.seed} {index}")
         shown: list[tuple[Clip, float]] = []
         while len(shown) < self.config.images:
-            clip = _tinted(rng, make_clip(rng))
+            clip = _with_unnamed_colour(rng, make_clip(rng))
             moments = [rng.uniform(0, clip.duration_seconds - 0.05)]
-            # Flashes are short: without this they would hardly ever be seen.
+            # Short flashes would rarely be sampled otherwise.
             moments += [rng.uniform(a.start, min(a.stop, clip.duration_seconds) - 0.01) for a in clip.actors if a.stop - a.start <= 0.6]
             for seconds in moments:
-                shown += [(clip, seconds), (_mutant(rng, clip, seconds), seconds)]
+                shown += [(clip, seconds), (_hard_negative(rng, clip, seconds), seconds)]
         shown = shown[: self.config.images]
-        wishes: list[Wanted | Described] = []
+        queries: list[ShapeQuery | EditQuery] = []
         for place in range(0, min(len(shown) // 2, self.config.texts), 2):
             before, edit, after, seconds = _edited(rng)
             shown[place], shown[place + 1] = (before, seconds), (after, seconds)
-            wishes.append(Described(edit))
-        wishes += [random_wish(rng) for _ in range(self.config.texts - len(wishes))]
-        text = self.tokenizer([w.words(rng) for w in wishes], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
-        # Decoders scale pictures down in ways of their own: none of them may be the only one that is known.
+            queries.append(EditQuery(edit))
+        queries += [random_query(rng) for _ in range(self.config.texts - len(queries))]
+        text = self.tokenizer([w.words(rng) for w in queries], padding="max_length", truncation=True, max_length=_TEXT_LENGTH, return_tensors="pt")
+        # Augmentation: decoders scale with different filters.
         pictures = [clip.draw(seconds).resize((_SIDE, _SIDE), rng.choice(_FILTERS)) for clip, seconds in shown]
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
-        truth = torch.tensor([[float(wish.shows(clip, seconds)) for wish in wishes] for clip, seconds in shown])
+        truth = torch.tensor([[float(query.shows(clip, seconds)) for query in queries] for clip, seconds in shown])
         outlines = torch.tensor([_outlines(clip, seconds) for clip, seconds in shown])
         return {"pixel_values": pixels, "input_ids": text["input_ids"], "truth": truth, "outlines": outlines}
 
 
 def _outlines(clip: Clip, seconds: float) -> list[int]:
-    """For each patch of a picture, row by row, which shape lies over its middle: a place in `SHAPES`, or the one after them for none."""
-    over = things_over(clip, seconds, _SIDE // _PATCH)
+    """Shape at the centre of each patch, row by row, as an index into `SHAPES`; `len(SHAPES)` for none."""
+    over = shape_grid(clip, seconds, _SIDE // _PATCH)
     return [len(SHAPES) if actor is None else SHAPES.index(actor.shape) for actor in over]
 
 
@@ -157,8 +157,8 @@ def _edited(rng: random.Random) -> tuple[Clip, Edit, Clip, float]:
             return clip, edit, after, seconds
 
 
-def _tinted(rng: random.Random, clip: Clip) -> Clip:
-    """The clip, in a third of all cases with one shape in a colour that has no name: a shape is known by its outline, whatever its colour."""
+def _with_unnamed_colour(rng: random.Random, clip: Clip) -> Clip:
+    """The clip, in a third of all cases with one shape in an unnamed colour, so that shapes are learned independently of colours."""
     if not clip.actors or rng.random() > 0.33:
         return clip
     actor = rng.choice(clip.actors)
@@ -169,8 +169,8 @@ def _tinted(rng: random.Random, clip: Clip) -> Clip:
     return replace(clip, actors=tuple(changed if other is actor else other for other in clip.actors))
 
 
-def _mutant(rng: random.Random, clip: Clip, seconds: float) -> Clip:
-    """The clip with another shape, or another colour, for one actor on screen then: what differs is what a text must tell apart."""
+def _hard_negative(rng: random.Random, clip: Clip, seconds: float) -> Clip:
+    """The clip with the shape or colour of one visible actor changed: a hard negative."""
     there = clip.visible(seconds)
     if not there:
         return clip
@@ -183,11 +183,11 @@ def _mutant(rng: random.Random, clip: Clip, seconds: float) -> Clip:
     return replace(clip, actors=tuple(changed if other is actor else other for other in clip.actors))
 
 
-class WithTruth(nn.Module):
-    """SigLIP's sigmoid loss, with the world's exact truth in place of the guess that only a picture's own caption is true of it.
+class RetrieverLoss(nn.Module):
+    """SigLIP's sigmoid loss with exact labels, instead of the assumption that an image matches its own caption only.
 
-    Besides, each patch tells which shape lies over it, through a layer that is thrown away: a text says of a whole picture that a star is in it, and
-    from that alone stars and triangles were hardly told apart.
+    An auxiliary head, dropped after training, classifies the shape at each patch: with image-level texts alone the model hardly distinguished stars
+    from triangles.
     """
 
     def __init__(self, model: SiglipModel) -> None:
@@ -196,31 +196,31 @@ class WithTruth(nn.Module):
         self.outline = nn.Linear(model.vision_model.config.hidden_size, len(SHAPES) + 1)
 
     def forward(self, pixel_values: torch.Tensor, input_ids: torch.Tensor, truth: torch.Tensor, outlines: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Loss and logits (pictures, texts); `outlines` is (pictures, patches)."""
+        """Loss and logits (images, texts); `truth` is (images, texts), `outlines` (images, patches)."""
         made = self.model(pixel_values=pixel_values, input_ids=input_ids)
         logits = made.logits_per_image.float()
         loss = nn.functional.binary_cross_entropy_with_logits(logits, truth.float(), pos_weight=torch.tensor(3.0))
         patches = self.outline(made.vision_model_output.last_hidden_state).float()
-        seldom = torch.tensor([1.0] * len(SHAPES) + [0.2])  # nine patches of ten show none
+        seldom = torch.tensor([1.0] * len(SHAPES) + [0.2])  # nine of ten patches show no shape
         return {"loss": loss + nn.functional.cross_entropy(patches.flatten(0, 1), outlines.flatten(), seldom), "logits": logits}
 
 
 def make_retriever(vocabulary: int) -> SiglipModel:
-    """A SigLIP with random weights in the embedded retriever's shape."""
+    """A SigLIP with random weights, in the embedded retriever's size."""
     shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
     text = shape | {"num_hidden_layers": 2, "projection_size": 128}
     vision = shape | {"num_hidden_layers": 4, "image_size": _SIDE, "patch_size": _PATCH}
     marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = SiglipConfig(text_config={"vocab_size": vocabulary, "max_position_embeddings": _TEXT_LENGTH, **marks, **text}, vision_config=vision)
     model = SiglipModel(config)
-    with torch.no_grad():  # SigLIP's paper: a scale of 10 and a bias of -10, here -3 because a tenth of all pairs is true
+    with torch.no_grad():  # SigLIP's paper: scale 10 and bias -10; here -3, since a tenth of all pairs match
         model.logit_scale.fill_(2.3)
         model.logit_bias.fill_(-3.0)
     return model
 
 
 def train(config: MicroRetrieverConfig) -> Path:
-    """Train, going on from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
+    """Train, resuming from the last checkpoint in `config.out`; returns the folder of the model."""
     torch.manual_seed(config.seed)
     processor = SiglipImageProcessorPil(size={"height": _SIDE, "width": _SIDE})
     if config.start_from:
@@ -230,19 +230,15 @@ def train(config: MicroRetrieverConfig) -> Path:
         tokenizer = make_tokenizer()
         model = make_retriever(len(tokenizer))
     if not torch.cuda.is_available():
-        train_fast_on_cpu(model)
-    is_first = fit(
-        WithTruth(model),
-        lambda batches: Batches(config, tokenizer, processor, batches),
+        use_cpu_kernels(model)
+    is_main = run_trainer(
+        RetrieverLoss(model),
+        lambda batches: RetrieverBatches(config, tokenizer, processor, batches),
         lambda items: items[0],
-        out=config.out,
-        steps=config.steps,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        save_every=config.save_every,
+        LoopSettings(config.out, config.steps, config.seed, config.learning_rate, config.save_every),
     )
     finished = config.out / "model"
-    if is_first:
+    if is_main:
         tokenizer.save_pretrained(finished)
         processor.save_pretrained(finished)
         model.half().save_pretrained(finished)

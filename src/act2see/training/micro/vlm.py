@@ -1,10 +1,9 @@
-"""Train the embedded vision-language model from nothing on the synthetic world: patches, then captions, then questions, with ever more frames."""
+"""Trains the embedded vision-language model from random weights on the synthetic world: patches, captions, then questions."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, ImageFilter
@@ -23,34 +22,34 @@ from act2see.synthetic.questions import INPUT_FPS, RETRIEVE_FPS, Look, Question,
 from act2see.synthetic.world import PLACES, SHAPES, UNSEEN_PAIRS, Clip, colour_for, make_clip
 from act2see.tools.generators import vlm_judge
 from act2see.training.examples import Example, collate, pack, pieces_of
-from act2see.training.micro.cpu_kernels import collate_for_cpu, train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import Span, collate_for_cpu, use_cpu_kernels
 from act2see.training.micro.model import LIMITS, PICTURE, make_image_processor, make_tokenizer, make_vlm, save_parts
-from act2see.training.micro.vision_pretraining import Eyes, Patches
-from act2see.training.trainer_loop import fit
+from act2see.training.micro.vision_pretraining import PatchBatches, PatchClassifier
+from act2see.training.trainer_loop import LoopSettings, run_trainer
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum: `share` of all steps. A batch holds clips with questions, or, in `frames` of 10 batches, single frames."""
+    """A stage of a curriculum part, for `share` of its steps. A batch holds clips with questions, or, in `frames` of 10 batches, single frames."""
 
     name: str
     share: float
     frames: int
-    """In how many of 10 batches `FRAMES` single frames are captioned."""
+    """Number of batches, out of 10, that hold `FRAMES` captioned single frames."""
     seconds: tuple[float, float] = (4.0, 12.0)
-    """Bounds of a clip's duration."""
+    """Range of the clips' duration."""
     clips: int = 5
     questions: int = 3
     captions: float = 0.1
-    """The probability of each of the two captions of a clip."""
+    """Probability of each of a clip's two captions."""
     busy: float = 0.0
-    """The share of clips that show something else in every frame, so that nothing can be said of one by repeating what was said of another."""
+    """Share of clips whose every frame differs, so that copying the caption of another frame is always wrong."""
     words: int = 1
-    """Examples of `word_example` a batch."""
+    """`word_example`s per batch."""
     scenes: int = 0
-    """Clips with questions about what never happened a batch."""
+    """`scene_example`s per batch."""
     checks: int = 0
-    """Examples of `check_example` a batch."""
+    """`check_example`s per batch."""
 
 
 FRAMES = 64
@@ -70,12 +69,12 @@ PARTS: dict[str, tuple[Stage, ...]] = {
         Stage("all", 0.7, frames=1, clips=2, busy=0.4, words=0, scenes=2, checks=2),
     ),
 }
-"""What was found to learn: seeing before asking, matching words before it is needed, few frames before many, and the learning rate raised again for
-the asking."""
+"""The curriculum that trained successfully: perception before questions, word matching before it is needed, few frames before many, and a learning
+rate restart for the questions."""
 
 
-class Curriculum(Dataset[list[Example]]):
-    """Batch `i` of the whole training, made when it is asked for and the same every time, so that a resumed run sees what it would have seen."""
+class CurriculumBatches(Dataset[list[Example]]):
+    """Batch `i` of a part, generated on access. Deterministic, so that a resumed run sees the same data."""
 
     def __init__(self, encoder: Encoder, seed: int, batches: int, stages: Sequence[Stage]) -> None:
         self.encoder, self.seed, self.batches, self.stages = encoder, seed, batches, stages
@@ -84,7 +83,7 @@ class Curriculum(Dataset[list[Example]]):
         return self.batches
 
     def stage(self, index: int) -> Stage:
-        """The stage that a batch belongs to."""
+        """The stage of a batch."""
         done = (index + 0.5) / self.batches
         for stage in self.stages:
             if done < stage.share:
@@ -95,7 +94,7 @@ class Curriculum(Dataset[list[Example]]):
     def __getitem__(self, index: int) -> list[Example]:
         rng = random.Random(f"train {self.seed} {self.stages[0].name} {index}")
         stage = self.stage(index)
-        # Halved: two processes take batches of the same kind at the same time.
+        # Halved, so that two processes get batches of the same kind at the same time.
         if index // 2 % 10 < stage.frames:
             return [frame_example(rng, stage, self.encoder) for _ in range(FRAMES)]
         clips = [clip_example(rng, stage, self.encoder) for _ in range(stage.clips)]
@@ -105,7 +104,7 @@ class Curriculum(Dataset[list[Example]]):
 
 
 def frame_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
-    """One frame, its time and its caption, without any conversation: a hundred of these cost what ten clips with questions do."""
+    """One frame with its time and caption, outside any conversation: a hundred of these cost as much as ten clips with questions."""
     clip = make_clip(rng, seconds=stage.seconds)
     moments = [rng.uniform(0, clip.duration_seconds - 0.05) for _ in range(4)]
     seconds = max(moments, key=lambda moment: len(clip.visible(moment))) if rng.random() < 0.8 else moments[0]
@@ -115,10 +114,10 @@ def frame_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example
 
 
 def word_example(rng: random.Random, encoder: Encoder, count: int = 6) -> Example:
-    """Questions with listings in words, without any picture; only what follows the words that can be asked for is trained on.
+    """Questions with scene listings in text, without pictures; only the token after a word that the question may ask for is trained on.
 
-    Whether a word is the one that is asked for is a skill of its own, and without pictures it is far cheaper to exercise: half of the words are, and
-    what follows the others is always the same, so that nothing else has to be learnt here.
+    This trains matching a listed word with the question's, which is far cheaper without pictures. Half of the words match; after the others the
+    continuation is always the same, so that nothing else has to be learned.
     """
     sequences: list[list[Piece]] = []
     while len(sequences) < count:
@@ -126,14 +125,14 @@ def word_example(rng: random.Random, encoder: Encoder, count: int = 6) -> Exampl
             parts = [chat.Text("assistant\n"), chat.Text(chat.question_text(question.text, question.choices) + wanted(rng, question))]
             for second, words in enumerate(_some_things(rng, question)):
                 begin, after = f" {second}.0 seconds: {words[0]}", words[1:]
-                # What follows the first word cannot be known yet.
+                # The continuation of the first word cannot be predicted yet.
                 parts += [chat.Text(begin), chat.Text(after[0], own=second > 0), chat.Text("".join(after[1:]) + ";")]
             sequences.append(encoder.encode(parts))
     return pack(sequences, encoder.merge)
 
 
 def _some_things(rng: random.Random, question: Question) -> list[list[str]]:
-    """Random shapes, half of them the asked one, each cut where the mark can stand: `blue ring`, ` left`; `red star`, `!`, ` left`."""
+    """Random shapes, half of them the one asked for, split where the match mark can be: `blue ring`, ` left`; `red star`, `!`, ` left`."""
     actor, things = question.actor, []
     shape, place = rng.choice(SHAPES), rng.choice(list(PLACES))
     if question.asked == "shape":
@@ -176,7 +175,7 @@ def clip_example(rng: random.Random, stage: Stage, encoder: Encoder) -> Example:
 
 
 def scene_example(rng: random.Random, encoder: Encoder) -> Example:
-    """One clip with questions about what never happened in it, packed."""
+    """One clip with hypothetical questions, packed."""
     clip, first = ask_hypothetical(rng, seconds=(2.5, 8.0))
     questions = [first, *ask_more(rng, clip, tries=8)][:4]
     frames = tuple(Frame(clip.draw(seconds), seconds) for seconds in clip.times(INPUT_FPS))
@@ -190,7 +189,7 @@ def scene_example(rng: random.Random, encoder: Encoder) -> Example:
 
 
 def check_example(rng: random.Random, encoder: Encoder, count: int = 10) -> Example:
-    """Single pictures, each with the question whether it shows what a prompt describes: of half of them that is so."""
+    """Single images, each with the question whether it shows what a prompt describes; half of them do."""
     sequences: list[list[Piece]] = []
     while len(sequences) < count:
         clip, seconds, made = random_prompts(rng)
@@ -203,33 +202,33 @@ def check_example(rng: random.Random, encoder: Encoder, count: int = 10) -> Exam
 
 
 def _painted(rng: random.Random, picture: Image.Image) -> Frame:
-    """A picture without a time, as blurred as a generator may leave it."""
+    """An image without a time, with the blur of a generated one."""
     small = picture.resize((PICTURE, PICTURE)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7)))
     return Frame(small, None)
 
 
 def _tools(rng: random.Random, *, generate: float) -> tuple[chat.Tool, ...]:
-    """The tools that a conversation offers: none, looking, or, with that probability, imagining too."""
+    """The tools of a conversation: none, retrieve, or, with the given probability, also generate."""
     drawn = rng.random()
     return () if drawn < 0.06 else ("retrieve", "generate") if drawn > 1 - generate else ("retrieve",)
 
 
 def _imagined(rng: random.Random, clip: Clip, question: Hypothetical) -> GeneratedPicture | str:
-    """What a call to imagine brings: the edited picture, as blurred as a generator may leave it, sometimes a frame as it is, or an error."""
+    """The observation of a generate call: the edited image with a generator's blur, sometimes the unedited frame, or an error."""
     if rng.random() < 0.06:
         reason = rng.choice(("no faithful picture could be made", "no look is left (at most 1)"))
         return f"{reason}: answer from what you have seen"
     seconds = rng.choice(question.anchors)
     edited = apply(question.edit, clip, seconds)
     assert edited is not None
-    # A model that only ever gets what it asked for learns to answer from the sentence.
+    # A model that always gets what it asked for learns to answer from its own prompt.
     if rng.random() < 0.15 and read(question.fact, seen(clip, seconds)) in question.choices:
         edited = clip
     return GeneratedPicture(_painted(rng, edited.draw(seconds)), seen(edited, seconds))
 
 
 def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Question]:
-    """At most `count` questions, half of them transient where there are as many."""
+    """At most `count` questions, half of them transient if there are enough."""
     transient = [question for question in questions if question.kind == "transient"]
     static = [question for question in questions if question.kind == "static"]
     half = (count + rng.randint(0, 1)) // 2
@@ -238,7 +237,7 @@ def _choose(rng: random.Random, questions: list[Question], count: int) -> list[Q
 
 
 def _looks(rng: random.Random, clip: Clip, question: Question) -> list[Look]:
-    """What the calls of a transient question bring: mostly the frame, sometimes a wrong one first, sometimes nothing."""
+    """Observations for a transient question: mostly the right frame, sometimes a wrong one first, sometimes an error."""
     hit = Look(rng.choice(question.could_see))
     missing = [t for t in clip.times(RETRIEVE_FPS) if t not in question.could_see and t not in clip.times(INPUT_FPS)]
     misses = [Look(t) for t in rng.sample(missing, min(len(missing), rng.choice((1, 1, 2))))]
@@ -262,7 +261,7 @@ def _trace(frames: tuple[Frame, ...], question: str, choices: tuple[str, ...], s
 
 
 def train(config: MicroVlmConfig) -> Path:
-    """Train, going on from the last checkpoint in `config.out` if there is one; returns the folder of the finished model."""
+    """Train one part, resuming from the last checkpoint in `config.out`; returns the folder of the model."""
     torch.manual_seed(config.seed)
     processor = make_image_processor()
     if config.start_from:
@@ -271,30 +270,26 @@ def train(config: MicroVlmConfig) -> Path:
     else:
         tokenizer = make_tokenizer()
         model = make_vlm(tokenizer)
-    gather = collate
-    if not torch.cuda.is_available():
-        train_fast_on_cpu(model)
-        gather = collate_for_cpu
-    encoder = Encoder(tokenizer, processor)
-    pad: Any = tokenizer.pad_token_id
-    looks = config.part == "look"
-    is_first = fit(
-        Eyes(model) if looks else model,
-        lambda batches: Patches(processor, config.seed, batches) if looks else Curriculum(encoder, config.seed, batches, PARTS[config.part]),
-        lambda items: items[0] if looks else gather(items[0], pad),
-        out=config.out,
-        steps=config.steps,
-        seed=config.seed,
-        learning_rate=config.learning_rate,
-        save_every=config.save_every,
-        batches=config.batches,
-        workers=1,
-        warmup=100,
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        use_cpu_kernels(model)
+    settings = LoopSettings(
+        config.out, config.steps, config.seed, config.learning_rate, config.save_every, batches=config.batches, workers=1, warmup=100
     )
+    if config.part == "look":
+        is_main = run_trainer(PatchClassifier(model), lambda count: PatchBatches(processor, config.seed, count), lambda items: items[0], settings)
+    else:
+        encoder, stages, pad = Encoder(tokenizer, processor), PARTS[config.part], tokenizer.pad_token_id
+        assert isinstance(pad, int)
+
+        def gather(items: list[list[Example]]) -> dict[str, torch.Tensor | list[Span]]:
+            return {**collate(items[0], pad)} if on_gpu else collate_for_cpu(items[0], pad)
+
+        is_main = run_trainer(model, lambda count: CurriculumBatches(encoder, config.seed, count, stages), gather, settings)
     finished = config.out / "model"
-    if is_first:
+    if is_main:
         save_parts(finished, tokenizer, processor, LIMITS)
         model.half().save_pretrained(finished)
     if torch.distributed.is_initialized():
-        torch.distributed.barrier()  # whoever goes on finds the model there
+        torch.distributed.barrier()  # the next part finds the model
     return finished

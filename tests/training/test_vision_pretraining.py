@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 
 from act2see.config import MicroVlmConfig
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, SIZE, Actor, Clip
-from act2see.training.micro import vision_pretraining as micro_eyes
+from act2see.training.micro import vision_pretraining
 from act2see.training.micro import vlm as micro_vlm
 from act2see.training.micro.model import PICTURE, make_image_processor, make_tokenizer, make_vlm
-from act2see.training.micro.vision_pretraining import Eyes, Patches, by_blocks, things_over
+from act2see.training.micro.vision_pretraining import PatchBatches, PatchClassifier, in_merge_order, shape_grid
 
 COUNT = PICTURE // 8
 
 
 def test_a_shape_lies_over_the_middles_that_its_radius_reaches() -> None:
     star = Actor("star", "red", "left", 28, 0.0, 1.0)
-    over = things_over(Clip(2.0, (star,)), 0.5, COUNT)
+    over = shape_grid(Clip(2.0, (star,)), 0.5, COUNT)
     x, y = star.centre(0.5)
     side = SIZE / COUNT
     for number, actor in enumerate(over):
@@ -31,7 +31,7 @@ def test_a_shape_lies_over_the_middles_that_its_radius_reaches() -> None:
         assert (actor is star) == bool(is_near)
     assert any(over)
     assert x == pytest.approx(PLACES["left"][0], abs=20)
-    assert not any(things_over(Clip(2.0, (star,)), 1.5, COUNT))  # it has gone
+    assert not any(shape_grid(Clip(2.0, (star,)), 1.5, COUNT))  # it has gone
 
 
 def test_patches_stand_in_the_processors_order() -> None:
@@ -42,20 +42,20 @@ def test_patches_stand_in_the_processors_order() -> None:
     pixels: Any = processor(images=[picture], return_tensors="np")["pixel_values"]
     seen = np.rint((pixels.mean(1) * 0.5 + 0.5) * 255 / 3).astype(int)
     rows: list[Any] = list(range(COUNT**2))
-    assert by_blocks(rows, processor.merge_size) == seen.tolist()
+    assert in_merge_order(rows, processor.merge_size) == seen.tolist()
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Patches:
-    monkeypatch.setattr(micro_eyes, "CLIPS", 3)
-    return Patches(make_image_processor(), seed=0, batches=4)
+def small(monkeypatch: pytest.MonkeyPatch) -> PatchBatches:
+    monkeypatch.setattr(vision_pretraining, "CLIPS", 3)
+    return PatchBatches(make_image_processor(), seed=0, batches=4)
 
 
-def test_a_batch_names_the_shape_and_the_colour_over_each_patch_and_is_the_same_every_time(small: Patches) -> None:
+def test_a_batch_names_the_shape_and_the_colour_over_each_patch_and_is_the_same_every_time(small: PatchBatches) -> None:
     batch, again = small[1], small[1]
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     assert not torch.equal(batch["pixel_values"], small[2]["pixel_values"])
-    assert len(batch["pixel_values"]) == len(batch["shapes"]) == len(batch["colours"]) == 3 * micro_eyes.MOMENTS * COUNT**2
+    assert len(batch["pixel_values"]) == len(batch["shapes"]) == len(batch["colours"]) == 3 * vision_pretraining.MOMENTS * COUNT**2
     is_none = batch["shapes"] == len(SHAPES)
     assert torch.equal(is_none, batch["colours"] == len(COLOURS))
     assert 0.5 < is_none.float().mean() < 1
@@ -66,15 +66,15 @@ def test_a_batch_names_the_shape_and_the_colour_over_each_patch_and_is_the_same_
     assert red[is_none].mean() < 90
 
 
-def test_only_the_vision_part_learns_and_its_loss_falls(small: Patches) -> None:
+def test_only_the_vision_part_learns_and_its_loss_falls(small: PatchBatches) -> None:
     torch.manual_seed(0)
     model = make_vlm(make_tokenizer(count=100))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    eyes = Eyes(model)
-    optimizer = torch.optim.AdamW(eyes.parameters(), lr=3e-3)
+    classifier = PatchClassifier(model)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3)
     losses = []
     for step in range(12):
-        made = eyes(**small[step % 2])
+        made = classifier(**small[step % 2])
         made["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -86,7 +86,7 @@ def test_only_the_vision_part_learns_and_its_loss_falls(small: Patches) -> None:
 
 
 def test_the_part_ends_in_a_model_that_the_next_one_begins_with_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(micro_eyes, "CLIPS", 2)
+    monkeypatch.setattr(vision_pretraining, "CLIPS", 2)
     monkeypatch.setattr(micro_vlm, "FRAMES", 8)
     whole = micro_vlm.train(MicroVlmConfig(tmp_path / "whole", part="look", steps=2, save_every=1))
     shutil.copytree(tmp_path / "whole" / "checkpoints" / "checkpoint-1", tmp_path / "cut" / "checkpoints" / "checkpoint-1")

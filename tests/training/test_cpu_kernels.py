@@ -1,7 +1,7 @@
 """The arithmetic that a CPU is quick at gives the losses and gradients of transformers' own: pictures of any size; packed, padded, laid out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.trace import Frame
 from act2see.training.examples import Example, collate, pack
-from act2see.training.micro.cpu_kernels import collate_for_cpu, spans, train_fast_on_cpu
+from act2see.training.micro.cpu_kernels import collate_for_cpu, spans, use_cpu_kernels
 from act2see.training.micro.model import make_vlm
-from act2see.training.micro.vlm import Curriculum, Stage
+from act2see.training.micro.vlm import CurriculumBatches, Stage
 
 STAGES = {
     "single frames, padded": Stage("frames", 1.0, frames=10),
@@ -30,13 +30,16 @@ def models(tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
     torch.manual_seed(0)
     stock, quick = make_vlm(tokenizer), make_vlm(tokenizer)
     quick.load_state_dict(stock.state_dict())
-    train_fast_on_cpu(quick)
+    use_cpu_kernels(quick)
     return stock, quick
+
+
+COLLATORS: tuple[Callable[[Sequence[Example], int], Mapping[str, Any]], ...] = (collate, collate_for_cpu)
 
 
 def compare(models: tuple[Any, Any], examples: Sequence[Example]) -> None:
     losses = []
-    for model, gather in zip(models, (collate, collate_for_cpu), strict=True):
+    for model, gather in zip(models, COLLATORS, strict=True):
         model.zero_grad()
         loss = model(**gather(examples, 0)).loss
         loss.backward()
@@ -50,7 +53,7 @@ def compare(models: tuple[Any, Any], examples: Sequence[Example]) -> None:
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
 def test_losses_and_gradients_are_those_of_transformers(models: tuple[Any, Any], encoder: Encoder, stage: Stage) -> None:
-    compare(models, Curriculum(encoder, 0, 2, (stage,))[0])
+    compare(models, CurriculumBatches(encoder, 0, 2, (stage,))[0])
 
 
 def test_pictures_of_different_sizes_go_one_by_one(models: tuple[Any, Any], encoder: Encoder) -> None:
@@ -64,9 +67,9 @@ def test_pictures_of_different_sizes_go_one_by_one(models: tuple[Any, Any], enco
 
 
 def test_in_half_precision_the_loss_stays_close(models: tuple[Any, Any], encoder: Encoder) -> None:
-    examples = Curriculum(encoder, 0, 2, (STAGES["packed clips, laid out"],))[0]
+    examples = CurriculumBatches(encoder, 0, 2, (STAGES["packed clips, laid out"],))[0]
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        stock, quick = (model(**gather(examples, 0)).loss.item() for model, gather in zip(models, (collate, collate_for_cpu), strict=True))
+        stock, quick = (model(**gather(examples, 0)).loss.item() for model, gather in zip(models, COLLATORS, strict=True))
     assert quick == pytest.approx(stock, abs=0.02)
 
 
@@ -81,7 +84,7 @@ def test_spans_are_each_prompt_and_then_each_branch_that_sees_it() -> None:
 
 
 def test_spans_see_what_the_mask_shows(encoder: Encoder) -> None:
-    examples = Curriculum(encoder, 0, 2, (STAGES["packed clips, laid out"],))[0]
+    examples = CurriculumBatches(encoder, 0, 2, (STAGES["packed clips, laid out"],))[0]
     begin = 0
     seen = torch.zeros(total := sum(len(example.ids) for example in examples), total, dtype=torch.bool)
     for a, b, prompt, prompt_end in spans(examples):
@@ -95,7 +98,7 @@ def test_spans_see_what_the_mask_shows(encoder: Encoder) -> None:
 
 
 def test_a_batch_that_says_nothing_of_who_sees_whom_is_refused(models: tuple[Any, Any]) -> None:
-    with pytest.raises(ValueError, match="needs a mask or spans: collate it with collate_for_cpu"):
+    with pytest.raises(ValueError, match="neither a mask nor spans: use collate_for_cpu"):
         models[1](input_ids=torch.ones(1, 4, dtype=torch.long))
 
 
@@ -109,5 +112,5 @@ def test_few_kernels_are_kept_where_nobody_says_how_many(
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, own)
-    train_fast_on_cpu(models[1])
+    use_cpu_kernels(models[1])
     assert os.environ[name] == then
