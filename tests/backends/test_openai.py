@@ -175,6 +175,11 @@ def test_reasoning_sent_apart_is_put_back(server: Server, name: str, text: str, 
     assert "".join(pieces) == continuation.text == whole
 
 
+def test_reasoning_that_the_template_opened_is_not_opened_again(server: Server) -> None:
+    server.reasoning, server.write = "Look.", lambda prompt: "<answer> B </answer>"
+    assert ask(OpenAIBackend(settings(server, opening="<think>\n")))[1].text == "Look.</think><answer> B </answer>"
+
+
 def test_a_call_inside_reasoning_sent_apart_is_a_call(server: Server) -> None:
     server.reasoning, server.write = "I want <retrieve> x </retrieve> now", lambda prompt: "no"
     assert ask(OpenAIBackend(settings(server)))[1].text == "<think>I want <retrieve> x </retrieve>"

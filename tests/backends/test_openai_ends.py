@@ -2,6 +2,7 @@
 
 import email.utils
 import gzip
+import json
 import re
 import threading
 import time
@@ -18,7 +19,7 @@ from act2see.backends.openai import OpenAIBackend, OpenAISettings
 from act2see.benchmarks.vcrbench_judge import Judge
 from act2see.core.errors import BackendError, ConfigError, JudgeError
 from act2see.core.interfaces import Continuation
-from act2see.core.trace import Frame, Trace
+from act2see.core.trace import Frame, Observation, Retrieve, Trace
 from raw_server import STREAM_HEAD, RawServer, Script, Write, delta, dripping_handshake, event, raw_server, whole
 
 KEY = "sk-very-secret-1234567890"
@@ -30,8 +31,8 @@ def settings(server: RawServer, **changes: Any) -> OpenAISettings:
     return replace(OpenAISettings("m", server.base_url, timeout_seconds=5, retries=0), **changes)
 
 
-def ask(made: OpenAISettings, sleep: Callable[[float], None] = lambda seconds: None) -> Continuation:
-    trace = Trace("1", "clip.mp4", "What colour?", (Frame(Image.new("RGB", (8, 6)), 0.0),), ("blue", "red"))
+def ask(made: OpenAISettings, sleep: Callable[[float], None] = lambda seconds: None, trace: Trace | None = None) -> Continuation:
+    trace = trace or Trace("1", "clip.mp4", "What colour?", (Frame(Image.new("RGB", (8, 6)), 0.0),), ("blue", "red"))
     stream = OpenAIBackend(made, sleep).decode(trace, ())
     while True:
         try:
@@ -41,14 +42,49 @@ def ask(made: OpenAISettings, sleep: Callable[[float], None] = lambda seconds: N
             return found
 
 
-def refused(made: OpenAISettings, sleep: Callable[[float], None] = lambda seconds: None) -> str:
+def refused(made: OpenAISettings, sleep: Callable[[float], None] = lambda seconds: None, trace: Trace | None = None) -> str:
     with pytest.raises(BackendError) as raised:
-        ask(made, sleep)
+        ask(made, sleep, trace)
     text = str(raised.value)
     assert text.isprintable()  # one line
     assert len(text) < 700
     assert KEY not in text
     return text
+
+
+# Advice
+
+
+@pytest.mark.parametrize(
+    ("models", "advice"),
+    [
+        ({"data": [{"id": "other", "max_model_len": 1}, {"id": "m", "max_model_len": 8192}]}, "its context has 8,192 tokens"),
+        ({"data": [{"id": "m", "max_model_len": 262144}]}, None),
+        ({"data": [{"id": "m"}]}, None),
+        ({"data": "none"}, None),
+        (["x" * (module.MAX_MODELS_BYTES + 1)], None),
+    ],
+)
+def test_a_refusal_for_length_names_the_servers_context(models: Any, advice: str | None) -> None:
+    too_long = whole(b'{"error": {"message": "too long"}}', status="400 Bad", kind="application/json")
+    with raw_server(too_long, whole(json.dumps(models).encode(), kind="application/json")) as server:
+        text = refused(settings(server))
+        assert server.paths == ["/v1/chat/completions", "/v1/models"]
+    assert "refused the request (400): too long" in text
+    assert ("--max-tokens" in text) == (advice is not None)
+    assert (advice or "") in text
+
+
+@pytest.mark.parametrize("status", ["400 Bad", "500 Failed"])
+def test_a_server_without_our_template_is_named_where_it_fails(status: str) -> None:
+    """Other templates drop or misplace an image in the assistant's turn: vLLM then answers 500, llama.cpp 400."""
+    frame = Frame(Image.new("RGB", (8, 6)), 1.0)
+    looked = Trace("1", "clip.mp4", "What colour?", (), ("blue", "red"), steps=[Retrieve("x"), Observation((frame,))])
+    with raw_server(whole(b"no", status=status)) as server:
+        text = refused(settings(server, rendering="same_turn"), trace=looked)
+        assert "--rendering user_turn" in text
+        assert "--rendering" not in refused(settings(server, rendering="same_turn"))
+        assert "--rendering" not in refused(settings(server), trace=looked)
 
 
 # What does not end by itself

@@ -6,6 +6,7 @@ Conversation format and request options differ by server: docs/servers.md lists 
 import base64
 import copy
 import io
+import json
 import os
 import re
 import time
@@ -27,7 +28,7 @@ from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError
 from act2see.core.framing import SERVER_PICTURES, FrameLimit, server_limit
 from act2see.core.interfaces import Continuation
-from act2see.core.protocol import STOPS, first_use
+from act2see.core.protocol import STOPS, first_use, is_thinking
 from act2see.core.trace import Cost, Frame, Trace
 
 ImageFormat = Literal["auto", "png", "jpeg"]
@@ -46,6 +47,11 @@ RUN_ON_CHARACTERS = 64
 MAX_MENTIONS = 256
 """A model that mentions calls this often in one answer does not terminate: it counts as cut off. Our choice; a mention costs no request here, unlike
 in `decoding`, where the limit is 32."""
+
+_TEMPLATE_ADVICE = "does the server use the chat template of `act2see template`? If not, use --rendering user_turn"
+MODELS_SECONDS = 5.0
+"""How long to wait for the list of models, which only improves an error message. Our choice."""
+MAX_MODELS_BYTES = 2**20
 
 _TAG = re.compile("<(/?)(" + "|".join(stop[2:-1] for stop in STOPS) + ")>")
 
@@ -157,11 +163,12 @@ class OpenAIBackend:
         before = chat.words_of_turn(trace, self._style)
         started = time.perf_counter()
         tries = self._caller.tries()
+        server = self._advised(trace)
         while True:
             answer = _Answer(before, stops)
             try:
                 with tries.next() as call:
-                    yield from self._read(call, request, answer)
+                    yield from self._read(server, call, request, answer)
                     if not answer.is_complete:
                         raise self._server.broken("it ended without a finish reason; is this an OpenAI-compatible server?")
             except TransientError as fault:
@@ -180,10 +187,15 @@ class OpenAIBackend:
             raise BackendError(f"the content filter of {self._url} stopped the answer")
         return Continuation(answer.text, answer.stopped, _cost(answer, started))
 
-    def _read(self, call: Call, request: Mapping[str, object], answer: "_Answer") -> Generator[str, None, None]:
+    def _advised(self, trace: Trace) -> Server:
+        """The server, with advice for the fault that a trace's images can cause: only our template keeps images in the assistant's turn."""
+        has_images = self._style.rendering == "same_turn" and any(observation.frames for observation in trace.observations)
+        return replace(self._server, advice=_TEMPLATE_ADVICE) if has_images else self._server
+
+    def _read(self, server: Server, call: Call, request: Mapping[str, object], answer: "_Answer") -> Generator[str, None, None]:
         """Read one request's stream into the answer, yielding its text. Raises `TransientError` and `BackendError`."""
         s = self.settings
-        with self._open(call, request) as stream:
+        with self._open(server, call, request) as stream:
             try:
                 for chunk in read_chunks(stream.response.iter_bytes(), s.answer_characters or CHARACTERS_PER_TOKEN * s.max_tokens):
                     answer.usage = chunk.usage or answer.usage
@@ -196,23 +208,42 @@ class OpenAIBackend:
             except ReportedError as error:
                 if answer.is_complete:
                     return
-                raise self._server.refusal(error.status, server_message(error.body, "no reason")) from None
+                raise server.refusal(error.status, server_message(error.body, "no reason")) from None
             except BrokenStreamError as error:
-                raise self._server.broken(str(error)) from None
+                raise server.broken(str(error)) from None
             except httpx2.TimeoutException:
-                raise self._server.broken(f"no data for {s.timeout_seconds:g} s") from None
+                raise server.broken(f"no data for {s.timeout_seconds:g} s") from None
             except (httpx2.HTTPError, httpx2.StreamError) as error:
-                raise self._server.broken(self._server.redacted(error) or type(error).__name__) from None
+                raise server.broken(server.redacted(error) or type(error).__name__) from None
 
-    def _open(self, call: Call, request: Mapping[str, object]) -> openai.Stream[ChatCompletionChunk]:
+    def _open(self, server: Server, call: Call, request: Mapping[str, object]) -> openai.Stream[ChatCompletionChunk]:
         try:
             create = cast("Callable[..., openai.Stream[ChatCompletionChunk]]", call.client.chat.completions.create)
             return create(**request)
         except openai.APIError as error:
+            if isinstance(error, openai.APIStatusError) and error.status_code == 400 and (context := self._context(call)) is not None:
+                limit = f"its context has {context:,} tokens for prompt and answer together"
+                server = replace(server, advice=f"{limit}: pass a --max-tokens well below (now {self.settings.max_tokens:,}), or fewer --max-frames")
             # Without the cause, whose request contains the key.
-            raise self._server.fault(error) from None
+            raise server.fault(error) from None
         except ValueError as error:  # a value that JSON or a header cannot represent
-            raise BackendError(f"the request to {self._url} cannot be sent: {self._server.redacted(error)}") from None
+            raise BackendError(f"the request to {self._url} cannot be sent: {server.redacted(error)}") from None
+
+    def _context(self, call: Call) -> int | None:
+        """The context length that the server's list of models gives (vLLM's `max_model_len`), if `max_tokens` fills half of it; else None."""
+        call.deadline.shorten(MODELS_SECONDS)
+        body = bytearray()
+        try:
+            with call.client.models.with_streaming_response.list() as response:
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > MAX_MODELS_BYTES:
+                        return None
+            listed = json.loads(body)["data"]
+            length = next(model["max_model_len"] for model in listed if model["id"] == self.settings.model)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, LookupError, TypeError, ValueError, RecursionError, StopIteration):
+            return None  # many servers list no lengths
+        return length if type(length) is int and 0 < length <= 2 * self.settings.max_tokens else None
 
     def _request(self, trace: Trace, tools: Sequence[chat.Tool], stops: Sequence[str]) -> Mapping[str, object]:
         s = self.settings
@@ -260,6 +291,7 @@ class _Answer:
         self._matched: str | None = None
         self._is_cut = False
         self._is_reasoning = False
+        self._is_opened = is_thinking(before)
         self._held = ""
         self._behind = 0
         self._mentions = 0
@@ -328,8 +360,8 @@ class _Answer:
         reasoning = self._quoted(choice.delta.reasoning, is_last=bool(content) or choice.finish_reason is not None)
         new = ""
         if reasoning:
-            new += reasoning if self._is_reasoning else f"<think>{reasoning}"
-            self._is_reasoning = True
+            new += reasoning if self._is_reasoning or self._is_opened else f"<think>{reasoning}"
+            self._is_reasoning, self._is_opened = True, False
         if content:
             new += f"{_CLOSING}{content}" if self._is_reasoning else content
             self._is_reasoning = False

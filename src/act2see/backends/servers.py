@@ -47,6 +47,8 @@ class Server:
     """The flag that sets the address, named in errors."""
     key: str
     timeout_seconds: float
+    advice: str = ""
+    """What to do if the server refuses the request (400) or fails on it (5xx); ends the error."""
 
     def redacted(self, words: object) -> str:
         """A server's text as one short printable line without the key."""
@@ -79,8 +81,10 @@ class Server:
             missing = f"has no model {self.model!r} or no {self.endpoint}"
             return BackendError(f"{self.url} {missing} (404): {said}; check the model's name and {self.option}")
         if status in _RETRIED or status >= 500:
-            return TransientError(f"{self.url} failed", f" ({status}): {said}", "try again later", wait_seconds)
-        return BackendError(f"{self.url} refused the request ({status}): {said}")
+            hint = self.advice if status >= 500 and self.advice else "try again later"
+            return TransientError(f"{self.url} failed", f" ({status}): {said}", hint, wait_seconds)
+        advice = f"; {self.advice}" if status == 400 and self.advice else ""
+        return BackendError(f"{self.url} refused the request ({status}): {said}{advice}")
 
     def broken(self, why: str) -> TransientError:
         """The error for an answer that was cut off or cannot be parsed."""
