@@ -96,6 +96,14 @@ def test_a_kept_index_is_mapped_and_nothing_is_encoded_again(clip: Path, cache: 
         assert file.get_tensor("seconds") == pytest.approx(kept.seconds)
 
 
+def test_frames_that_were_converted_otherwise_are_encoded_again(clip: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    Index.build(Video(clip), Grey(), cache=cache)
+    monkeypatch.setattr("act2see.tools.index.CONVERSION", 0)
+    encoder = Grey()
+    Index.build(Video(clip), encoder, cache=cache)
+    assert encoder.calls > 0
+
+
 def test_another_encoder_size_rate_or_option_is_another_index(clip: Path, cache: Cache) -> None:
     class Larger(Grey):
         side = 128

@@ -25,6 +25,7 @@ from act2see.core.interfaces import FrameEncoder
 from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
 from act2see.video import Video
+from act2see.video.pictures import CONVERSION
 
 PART_FRAMES = 32
 """Frames per part, encoded and cached together."""
@@ -143,7 +144,7 @@ class _Builder:
     def __init__(self, video: Video, encoder: FrameEncoder, options: _Options, cache: Cache | None) -> None:
         self.video, self.encoder, self.options, self.cache = video, encoder, options, cache
         self.modified = _modified(video.path)
-        inputs = [_FORMAT, video.digest, encoder.fingerprint, encoder.side, repr(options)]
+        inputs = [_FORMAT, CONVERSION, video.digest, encoder.fingerprint, encoder.side, repr(options)]
         self.key = f"{video.digest[:32]}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]}"
         self.name = f"frames/{self.key}.safetensors"
 

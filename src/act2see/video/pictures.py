@@ -12,6 +12,8 @@ from PIL import Image, ImageFilter
 
 from act2see.video import colours
 
+CONVERSION = 2
+"""Version of the conversion to pixels, for the keys of what is computed from frames and cached. Count it up when pixels change."""
 # A display matrix maps the stored point (p, q), q downwards, to (a p + c q, b p + d q); keys are the signs of (a, b, c, d).
 _UPRIGHT = {
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
