@@ -19,7 +19,7 @@ from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
 from act2see.video import Video
 from act2see.video.bitstream import Scanner
-from act2see.video.packets import packets_of
+from act2see.video.packets import FORMAT, packets_of
 
 Write = Callable[..., Path]
 NumberOf = Callable[[Frame], int]
@@ -47,7 +47,7 @@ def test_what_the_packets_say_is_kept(write_video: Write, tmp_path: Path) -> Non
     cache = Notes(tmp_path / "cache")
     first = Video(path, cache)
     assert cache.asked == []  # not before it is needed
-    name = f"packets/{first.digest}.npz"
+    name = f"packets/{first.digest}-{FORMAT}.npz"
     times = first.times(24)
     assert cache.asked == [f"read {name}", f"write videos/{first.digest[:32]}", f"write {name}"]  # and whose packets they are
     second = Video(path, cache)
@@ -95,7 +95,7 @@ def test_a_useless_entry_is_made_anew(kind: str, write_video: Write, number_of: 
     path = write_video("clip.mkv", TIMES)
     cache = Notes(tmp_path / "cache")
     video = Video(path, cache)
-    times, name = video.times(24), f"packets/{video.digest}.npz"
+    times, name = video.times(24), f"packets/{video.digest}-{FORMAT}.npz"
     cache.write(name, USELESS[kind](cache.read(name) or b""))
     del cache.asked[:]
     again = Video(path, cache)
@@ -109,7 +109,7 @@ def test_arrays_of_another_shape_are_made_anew(write_video: Write, tmp_path: Pat
     path = write_video("clip.mp4", TIMES)
     cache = Cache(tmp_path / "cache")
     video = Video(path, cache)
-    times, name = video.times(24), f"packets/{video.digest}.npz"
+    times, name = video.times(24), f"packets/{video.digest}-{FORMAT}.npz"
     with np.load(BytesIO(cache.read(name) or b"")) as kept:
         arrays = dict(kept)
     for broken in ({"pts": arrays["pts"][:-1]}, {"marks": arrays["marks"].astype(np.int64)}, {"dts": arrays["dts"].reshape(2, -1)}):

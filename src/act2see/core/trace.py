@@ -40,7 +40,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One RGB picture. `seconds` is its presentation time since the video's first frame; None for a generated picture."""
+    """One RGB picture. `seconds` is its presentation time on the player's clock; None for a generated picture."""
 
     image: Image.Image
     seconds: float | None

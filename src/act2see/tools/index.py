@@ -29,7 +29,7 @@ from act2see.video.pictures import CONVERSION
 
 PART_FRAMES = 32
 """Frames per part, encoded and cached together."""
-_FORMAT = 1
+_FORMAT = 2  # 2: times on the player's clock
 
 
 _log = logging.getLogger(__name__)

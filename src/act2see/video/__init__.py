@@ -1,6 +1,6 @@
 """Frames of a video file by presentation time: never by index and average frame rate, and without loading the whole video.
 
-Times are in seconds since the first decodable frame. One pass over the packets, without decoding, yields all timestamps. Then only the packets
+Times are in seconds on the player's clock, see `clock`. One pass over the packets, without decoding, yields all timestamps. Then only the packets
 that the requested frames depend on are decoded; the pictures are bit-identical to those of a full decode.
 """
 

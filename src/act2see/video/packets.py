@@ -4,7 +4,7 @@ import json
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -19,6 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from act2see.video import clock
 from act2see.video.bitstream import Scanner
 
 FALLBACK_FPS = 25
@@ -26,14 +27,12 @@ FALLBACK_FPS = 25
 KEY, DISCARD, CORRUPT = 4, 8, 16  # packet flags, in addition to those of `bitstream`
 NO_TIME = -(1 << 63)  # AV_NOPTS_VALUE
 
-_FORMAT = 1
+FORMAT = 2
+"""Version of a cached scan, part of its key: 2 since a scan states the file's start and end."""
 # Cached scans are valid for these versions only: others may demux differently.
-_VERSIONS = f"{_FORMAT} av {av.__version__} libavformat {'.'.join(map(str, av.library_versions['libavformat']))}"
+_VERSIONS = f"{FORMAT} av {av.__version__} libavformat {'.'.join(map(str, av.library_versions['libavformat']))}"
 # AVI stores the decoding order only; with reordered frames, its packets' presentation times are wrong.
 _FORMATS_WITHOUT_TIMES = {"avi"}
-# Formats whose header states the duration; for others, FFmpeg estimates it from the bit rate.
-_FORMATS_WITH_DURATION = {"mov", "matroska", "flv"}
-_MISSING_SECONDS = 0.5  # tolerates a rounded-up last frame or a trailing subtitle
 _S = TypeVar("_S", bound=Stream)
 
 
@@ -47,6 +46,8 @@ class PacketScan:
     marks: NDArray[np.uint8]  # flags: those of `bitstream`, and KEY, DISCARD, CORRUPT
     tick: Fraction  # seconds
     rate: Fraction  # frames per second, for streams without timestamps
+    start: Fraction | None  # time zero in seconds, as the file counts: see `clock`
+    others_end: Fraction | None  # end of the longest other stream of pictures or sound, likewise
     has_pts: bool  # whether the format stores presentation times
     skips: bool  # whether non-reference pictures can be skipped
     doubt: str | None  # why the packets do not allow a decode plan
@@ -55,7 +56,8 @@ class PacketScan:
     def to_bytes(self) -> bytes:
         """An npz file without pickles."""
         told = [self.has_pts, self.skips, self.doubt, self.missing]
-        header = json.dumps({"made_by": _VERSIONS, "tick": str(self.tick), "rate": str(self.rate), "told": told})
+        times = {name: None if value is None else str(value) for name, value in (("start", self.start), ("others_end", self.others_end))}
+        header = json.dumps({"made_by": _VERSIONS, "tick": str(self.tick), "rate": str(self.rate), **times, "told": told})
         buffer = BytesIO()
         np.savez_compressed(buffer, header=np.array(header), pts=self.pts, dts=self.dts, lengths=self.lengths, marks=self.marks)
         return buffer.getvalue()
@@ -70,12 +72,13 @@ class PacketScan:
                     return None
                 arrays = file["pts"], file["dts"], file["lengths"], file["marks"]
             tick, rate = Fraction(header["tick"]), Fraction(header["rate"])
+            start, others_end = (None if header[name] is None else Fraction(header[name]) for name in ("start", "others_end"))
             has_pts, skips, doubt, missing = header["told"]
         except (ValueError, ZeroDivisionError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
             return None
         if any(one.shape != (len(arrays[0]),) or one.dtype != kind for one, kind in zip(arrays, (np.int64,) * 3 + (np.uint8,), strict=True)):
             return None
-        return cls(*arrays, tick, rate, has_pts, skips, doubt, missing)
+        return cls(*arrays, tick, rate, start, others_end, has_pts, skips, doubt, missing)
 
 
 def packets_of(packets: Iterator["Packet[_S]"]) -> Iterator["Packet[_S]"]:
@@ -101,7 +104,7 @@ def scan(container: InputContainer, stream: VideoStream) -> PacketScan:
     doubt = None
     for packet in packets_of(container.demux()):
         at = packet.stream_index
-        if packet.pts is not None:
+        if packet.pts is not None and not packet.is_discard:  # an edit list hides the others
             first, last = spans.get(at, (packet.pts, packet.pts))
             spans[at] = min(first, packet.pts), max(last, packet.pts + (packet.duration or 0))
             if at not in bases:
@@ -114,6 +117,7 @@ def scan(container: InputContainer, stream: VideoStream) -> PacketScan:
             lengths.append(packet.duration or 0)
             flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard | CORRUPT * packet.is_corrupt
             marks.append(flags | scanner.read(bytes(packet), packet.is_keyframe))
+    seconds = {at: (first * base, last * base) for at, (first, last) in spans.items() if (base := bases[at]) is not None}
     rate = stream.guessed_rate or stream.average_rate or Fraction(FALLBACK_FPS)
     return PacketScan(
         pts=np.array(pts, np.int64),
@@ -122,17 +126,10 @@ def scan(container: InputContainer, stream: VideoStream) -> PacketScan:
         marks=np.array(marks, np.uint8),
         tick=tick_of(stream),
         rate=rate,
+        start=clock.start_of(container),
+        others_end=clock.end_of_others(container, seconds, stream.index),
         has_pts=container.format.name not in _FORMATS_WITHOUT_TIMES,
         skips=scanner.skips,
         doubt=scanner.doubt or doubt,
-        missing=_missing(container, [(first * base, last * base) for at, (first, last) in spans.items() if (base := bases[at]) is not None]),
+        missing=clock.missing(container, seconds),
     )
-
-
-def _missing(container: InputContainer, spans: Sequence[tuple[Fraction, Fraction]]) -> str | None:
-    """The part of the header's duration that the packets do not cover, in one line."""
-    if not spans or container.duration is None or not _FORMATS_WITH_DURATION & set(container.format.name.split(",")):
-        return None
-    span = float(max(last for _, last in spans) - min(first for first, _ in spans))
-    promised = container.duration / av.time_base
-    return f"it ends after {span:.2f} s although its header says {promised:.2f} s" if promised - span > _MISSING_SECONDS else None

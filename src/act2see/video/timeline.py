@@ -1,9 +1,11 @@
 """Timestamps of a video's frames, the packets that hold them, and the packets to decode for them."""
 
 import itertools
+import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +18,9 @@ TOLERANCE_SECONDS = 0.001
 """Frames that start up to this much later still count as on screen: Matroska rounds to milliseconds, and remuxing preserves the rounding."""
 MAX_FPS = round(1 / TOLERANCE_SECONDS)
 """Timestamps closer together cannot be distinguished."""
+
+_STANDS_SECONDS = 0.1
+"""Sound ends with a whole packet. Only sound that lasts at least this much longer than the pictures prolongs the video. Our choice."""
 
 _T = TypeVar("_T")
 
@@ -33,8 +38,9 @@ class Run:
 class Timeline:
     """A video's frames in presentation order, and its packets in decoding order."""
 
-    times: NDArray[np.float64]  # every frame's timestamp in seconds, increasing from 0
-    duration_seconds: float
+    times: NDArray[np.float64]  # every frame's timestamp in seconds on the player's clock, increasing; the first may be later than 0
+    duration_seconds: float  # the end of the longest stream of pictures or sound
+    zero: Fraction  # time zero in seconds, as the file counts
     has_times: bool  # False: the packets have no presentation times, and `times` is derived from their order
     packets: int  # number of packets to decode: a truncated file's last packet is incomplete and would decode to a half-grey picture
     missing: str | None
@@ -80,7 +86,10 @@ class Timeline:
 
 
 def timeline(scan: PacketScan, first_pts: int | None) -> Timeline:
-    """Build the timeline from a file's packets and the presentation time of its first decoded frame."""
+    """Build the timeline from a file's packets and the presentation time of its first decoded frame, in ticks.
+
+    Time zero is the file's start, or that frame if it is earlier: a decoder may show pictures before the packet that FFmpeg takes for the first.
+    """
     count = len(scan.pts)
     while count > 1 and scan.marks[count - 1] & CORRUPT:
         count -= 1
@@ -90,9 +99,11 @@ def timeline(scan: PacketScan, first_pts: int | None) -> Timeline:
     has_times = scan.has_pts and first_pts is not None and bool((pts != NO_TIME).all())
     if not has_times or first_pts is None:
         times, duration = _counted(scan, shown)
+        if scan.others_end is not None:
+            duration = float(_prolonged(Fraction(duration), scan.others_end - (scan.start or 0)))
         nothing = np.empty(0, np.int64)
         reason = "its packets have no presentation times"
-        return Timeline(np.array(times), duration, False, count, missing, reason, pts, nothing, nothing, nothing, False)
+        return Timeline(np.array(times), duration, Fraction(0), False, count, missing, reason, pts, nothing, nothing, nothing, False)
     # Packets before the first decodable frame belong to pictures whose references precede the file's start.
     places = shown[pts[shown] >= first_pts]
     places = places[np.unique(pts[places], return_index=True)[1]]
@@ -100,14 +111,28 @@ def timeline(scan: PacketScan, first_pts: int | None) -> Timeline:
     gaps = [later - earlier for earlier, later in itertools.pairwise(ticks)]
     length = int(scan.lengths[places[-1]]) if len(places) else 0
     length = length or (round(statistics.median(gaps)) if gaps else max(1, round(1 / scan.rate / scan.tick)))
-    # Arbitrary-precision integers with a single division: exact to the last bit.
-    up, down = scan.tick.numerator, scan.tick.denominator
-    times = [(tick - first_pts) * up / down for tick in ticks]
+    first = first_pts * scan.tick
+    zero = first if scan.start is None else min(scan.start, first)
+    seconds = on_clock(scan.tick, zero)
+    times = [seconds(tick) for tick in ticks]
     doubt = scan.doubt or _doubt(scan, count, shown)
     entries = np.empty(0, np.int64) if doubt else _entries(pts, marks, first_pts)
     keys = np.flatnonzero(np.isin(places, entries))
-    duration = (ticks[-1] + length - first_pts) * up / down
-    return Timeline(np.array(times), duration, True, count, missing, doubt, pts, places, entries, keys, scan.skips)
+    end = (ticks[-1] + length) * scan.tick
+    duration = float((end if scan.others_end is None else _prolonged(end, scan.others_end)) - zero)
+    return Timeline(np.array(times), duration, zero, True, count, missing, doubt, pts, places, entries, keys, scan.skips)
+
+
+def on_clock(tick: Fraction, zero: Fraction) -> Callable[[int], float]:
+    """Converts presentation times in ticks to seconds since `zero`: integers with a single division, exact to the last bit."""
+    down = math.lcm(tick.denominator, zero.denominator)
+    up, shift = int(tick * down), int(zero * down)
+    return lambda ticks: (ticks * up - shift) / down
+
+
+def _prolonged(end: Fraction, others_end: Fraction) -> Fraction:
+    """The end of the video, given the ends of its pictures and of the longest other stream."""
+    return others_end if others_end - end >= _STANDS_SECONDS else end
 
 
 def _counted(scan: PacketScan, shown: NDArray[np.int64]) -> tuple[list[float], float]:

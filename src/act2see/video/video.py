@@ -22,9 +22,9 @@ from act2see.storage.cache import Cache
 from act2see.video import files
 from act2see.video.colours import approximation
 from act2see.video.decoding import PlanError, SeekError, decode_planned, decode_sequentially, enable_threads
-from act2see.video.packets import PacketScan, scan, tick_of
+from act2see.video.packets import FORMAT, PacketScan, scan, tick_of
 from act2see.video.pictures import FrameConverter, scaled_size, upright_size
-from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_screen, timeline
+from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_clock, on_screen, timeline
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Video:
 
     @property
     def duration_seconds(self) -> float:
-        """Time from the start of the first frame to the end of the last, computed from the packets: headers may be missing or wrong."""
+        """End of the longest stream of pictures or sound, until which the last frame stands; from the packets: headers may be missing or wrong."""
         return self._timeline.duration_seconds
 
     @property
@@ -228,10 +228,7 @@ class Video:
         line = self._timeline
         if not line.has_times:
             return float(line.times[number]) if number < len(line.times) else None
-        if picture.pts is None or self._first_pts is None:
-            return None
-        tick = tick_of(stream)
-        return (picture.pts - self._first_pts) * tick.numerator / tick.denominator
+        return None if picture.pts is None else on_clock(tick_of(stream), line.zero)(picture.pts)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -242,7 +239,7 @@ class Video:
 
     @cached_property
     def _timeline(self) -> Timeline:
-        name = f"packets/{self.digest}.npz"
+        name = f"packets/{self.digest}-{FORMAT}.npz"
         cached = self._cache.read(name) if self._cache else None
         packets = PacketScan.from_bytes(cached) if cached else None
         if packets is None:
