@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from act2see.config import IndexConfig
+from act2see.core.errors import ConfigError
+from act2see.evaluation.indexing import index_videos
 from act2see.storage.cache import Cache
 from act2see.tools.index import Index
 from act2see.video import Video
@@ -75,6 +78,82 @@ def test_control_c_keeps_what_is_done(clip: Path, tmp_path: Path, monkeypatch: p
     encoder = Grey()
     Index.build(Video(tmp_path / "first.mp4"), encoder, 10.0, Cache(tmp_path / "kept"))
     assert encoder.calls == 0
+
+
+# Folders, and several processes
+
+
+@pytest.fixture
+def folder(clip: Path, other: Path, tmp_path: Path) -> Path:
+    """A folder with two videos, one of them further down, and what else folders hold."""
+    videos = tmp_path / "videos"
+    (videos / "2024").mkdir(parents=True)
+    (videos / ".hidden").mkdir()
+    shutil.copy(clip, videos / "b.mp4")
+    shutil.copy(other, videos / "2024" / "a.mp4")
+    shutil.copy(clip, videos / ".hidden" / "c.mp4")
+    (videos / "notes.txt").write_text("no video", encoding="utf-8")
+    return videos
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_folder_is_indexed_and_what_is_no_video_is_skipped(act2see: Act2See, folder: Path, workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    done = act2see("index", folder, *GREY, "--workers", workers)
+    assert done.code == 0
+    *videos, last = done.out.splitlines()
+    assert sorted(line.split(" in ")[0] for line in videos) == [
+        f"{folder}/2024/a.mp4: 20 frames of 2.0 s",
+        f"{folder}/b.mp4: 20 frames of 2.0 s",
+    ]
+    assert last.startswith("2 videos, 40 frames in ")
+    assert done.err.startswith(f"act2see: note: skipped: {folder}/notes.txt cannot be read as a video")
+    encoder = Grey()
+    for name in ("b.mp4", "2024/a.mp4"):
+        Index.build(Video(folder / name), encoder, 10.0, Cache())
+    assert encoder.calls == 0
+    told = json.loads(act2see("index", folder, *GREY, "--workers", workers, "--json").out)
+    assert len(told["videos"]) == 2
+    assert [one["video"] for one in told["skipped"]] == [f"{folder}/notes.txt"]
+    assert told["failed"] == []
+
+
+def test_a_folder_without_videos_is_an_error(act2see: Act2See, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no files in empty: give a folder with videos" in act2see("index", "empty", *GREY).complaint
+    (tmp_path / "empty" / "notes.txt").write_text("x", encoding="utf-8")
+    done = act2see("index", "empty", *GREY)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith("act2see: no video among these files: name one, or a folder with videos\n")
+
+
+def test_what_another_process_has_begun_is_finished_by_the_next(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act2see: Act2See
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("ACT2SEE_TEST_LOG", str(log))
+    monkeypatch.setenv("ACT2SEE_TEST_HOLD", "1")  # each process halts in its first video
+    with start(tmp_path, "index", folder, *GREY, "--workers", "2") as process:
+        while not (log.exists() and log.read_text(encoding="utf-8").count("held") == 2):
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("act2see: interrupted; what was encoded is kept, and the same command goes on from there\n")
+    assert "Traceback" not in err
+    monkeypatch.delenv("ACT2SEE_TEST_HOLD")
+    assert act2see("index", folder, *GREY).out.splitlines()[-1].startswith("2 videos, 40 frames")
+
+
+def test_videos_are_indexed_in_python_too(clip: Path, tmp_path: Path) -> None:
+    outcomes: list[object] = []
+    options = IndexConfig(retriever="tiny_encoder:Grey", retrieve_fps=10.0)
+    found = index_videos([clip, tmp_path / "nowhere.mp4"], options, Cache(tmp_path / "kept"), on_video=lambda one, seconds: outcomes.append(one))
+    assert [(one.video, one.frames) for one in found.videos] == [(str(clip), 20)]
+    assert [one.video for one in found.failed] == [str(tmp_path / "nowhere.mp4")]
+    assert outcomes == [*found.videos, *found.failed]
+    with pytest.raises(ConfigError, match="encodes nothing"):
+        index_videos([clip], IndexConfig(retriever="none"), Cache(tmp_path / "kept"))
 
 
 # The cache

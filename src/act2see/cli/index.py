@@ -1,85 +1,90 @@
 """`act2see index`: encode the frames of videos ahead of the first query."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
-from act2see.cli.opening import open_video
+from act2see.cli.opening import local_files
 from act2see.cli.output import complain, complain_of, say, say_json, show_progress
 from act2see.config import IndexConfig, SettingsFile
 from act2see.core.errors import Act2SeeError, ConfigError, InternalError, VideoError
-from act2see.execution.faults import unexpected
 
 if TYPE_CHECKING:
-    from act2see.core.interfaces import FrameEncoder
     from act2see.evaluation.frames import IndexedVideo
-    from act2see.storage.cache import Cache
-    from act2see.video import Video
+    from act2see.evaluation.indexing import FailedVideo
+    from act2see.video.folders import NamedFile
 
 
 def index(
-    *videos: Annotated[str, Parameter(help="Video files, or their http(s) addresses.")],
+    *videos: Annotated[str, Parameter(help="Video files, folders of videos, or http(s) addresses.")],
     settings: Annotated[IndexConfig, Parameter(name="*")] = IndexConfig(),
     config: SettingsFile = None,
 ) -> int:
     """Encode videos' frames ahead of the first query and keep them in the cache.
 
-    Skips frames that are in the cache; Ctrl-C keeps what is done. Prints a line for each video to stdout. Exit code 1 when one failed.
+    Skips frames that are in the cache; Ctrl-C keeps what is done. Prints a line for each video to stdout. Exit code 1 when one failed that was
+    named itself; what a folder holds besides videos is skipped with a note.
     """
     del config
     from act2see import registry
+    from act2see.evaluation.indexing import index_videos
     from act2see.storage.cache import Cache
 
     if not videos:
-        raise ConfigError("no video: name one or several to be indexed")
+        raise ConfigError("no video: name one or several to be indexed, or a folder")
     registry.check_retriever(settings.retriever)
     cache = Cache()
-    if not cache.is_usable():
-        raise ConfigError(f"an index cannot be kept in {cache.folder}: name a folder that can be written with ACT2SEE_CACHE")
-    done: list[IndexedVideo] = []
-    failed: list[dict[str, str]] = []
-    encoder: FrameEncoder | None = None
+    told = _Outcomes(as_json=settings.json)
     begun = time.monotonic()
     try:
-        for video in dict.fromkeys(videos):
-            try:
-                with unexpected():
-                    opened = open_video(video)
-            except (VideoError, InternalError) as error:
-                failed.append(_failed(video, error))
-                continue
-            encoder = encoder or registry.encoder(settings.retriever, settings)
-            try:
-                with unexpected():
-                    done.append(_index(opened, encoder, cache, settings, as_named=video))
-            except Act2SeeError as error:
-                failed.append(_failed(video, error))
+        told.files = local_files(videos, told.fail)
+        with show_progress(" frames", transient=True) as progress:
+            index_videos(list(told.files), settings, cache, progress, told.add)
     except KeyboardInterrupt:
         complain("interrupted; what was encoded is kept, and the same command goes on from there")
         return INTERRUPTED
-    if done and settings.json:
-        say_json({"videos": [asdict(one) for one in done], "failed": failed})
-    elif done:
-        frames = sum(one.frames for one in done)
-        several = "videos" if len(done) > 1 else "video"
-        say(f"{len(done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
-    return MENDABLE if failed else ANSWERED
+    if told.done and settings.json:
+        skipped = {"skipped": told.skipped} if told.skipped else {}
+        say_json({"videos": [asdict(one) for one in told.done], "failed": told.failed, **skipped})
+    elif told.done:
+        frames = sum(one.frames for one in told.done)
+        several = "videos" if len(told.done) > 1 else "video"
+        say(f"{len(told.done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
+    elif not told.failed:
+        complain("no video among these files: name one, or a folder with videos")
+    return ANSWERED if told.done and not told.failed else MENDABLE
 
 
-def _failed(video: str, error: Act2SeeError) -> dict[str, str]:
-    complain_of(error) if isinstance(error, InternalError) else complain(str(error))
-    return {"video": video, "error": str(error)}
+class _Outcomes:
+    """Prints each outcome as it comes, under the name that was typed."""
 
+    def __init__(self, *, as_json: bool) -> None:
+        self.files: Mapping[str, NamedFile] = {}
+        self.done: list[IndexedVideo] = []
+        self.failed: list[dict[str, str]] = []
+        self.skipped: list[dict[str, str]] = []
+        self._as_json = as_json
 
-def _index(video: "Video", encoder: "FrameEncoder", cache: "Cache", settings: IndexConfig, as_named: str) -> "IndexedVideo":
-    from act2see.evaluation.frames import index_video
+    def add(self, outcome: "IndexedVideo | FailedVideo", seconds: float) -> None:
+        """One video is indexed, or failed."""
+        from act2see.evaluation.frames import IndexedVideo
 
-    begun = time.monotonic()
-    with show_progress(" frames", transient=True) as progress:
-        found = replace(index_video(video, encoder, settings, cache, progress), video=as_named)
-    if not settings.json:
-        say(f"{as_named}: {found.frames} frames of {found.duration_seconds:.1f} s in {time.monotonic() - begun:.1f} s")
-    return found
+        file = self.files[outcome.video]
+        if isinstance(outcome, IndexedVideo):
+            self.done.append(replace(outcome, video=file.name))
+            if not self._as_json:
+                say(f"{file.name}: {outcome.frames} frames of {outcome.duration_seconds:.1f} s in {seconds:.1f} s")
+        elif file.is_named or not isinstance(outcome.error, VideoError):
+            self.fail(file.name, outcome.error)
+        else:
+            self.skipped.append({"video": file.name, "error": str(outcome.error)})
+            complain(f"note: skipped: {outcome.error}")
+
+    def fail(self, name: str, error: Act2SeeError) -> None:
+        """One that was named failed."""
+        self.failed.append({"video": name, "error": str(error)})
+        complain_of(error) if isinstance(error, InternalError) else complain(str(error) if name in str(error) else f"{name}: {error}")

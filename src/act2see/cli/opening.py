@@ -3,15 +3,18 @@
 import atexit
 import hashlib
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act2see.cli.output import complain, working
+from act2see.core.errors import Act2SeeError, VideoError
 
 if TYPE_CHECKING:
     from act2see.storage.cache import Cache
     from act2see.video import Video
+    from act2see.video.folders import NamedFile
 
 DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
 """The bundled clips, and `questions.json`: a list of {video, question, choices, answer}."""
@@ -34,6 +37,26 @@ def open_video(named: str, *, cached: bool = True) -> "Video":
     if opened.colours:
         complain(f"note: {opened.colours}")
     return opened
+
+
+def local_files(names: Sequence[str], on_failure: Callable[[str, Act2SeeError], None], *, cached: bool = True) -> "dict[str, NamedFile]":
+    """The files that these names stand for, by their paths: files, what folders hold, and downloads; one that fails is passed to `on_failure`."""
+    from act2see.storage.cache import Cache
+    from act2see.video.download import is_url
+    from act2see.video.folders import NamedFile, files_of
+
+    cache = Cache() if cached else None
+    found: dict[str, NamedFile] = {}
+    for name in dict.fromkeys(names):
+        try:
+            files = {str(_fetched(name, cache)): NamedFile(name, is_named=True)} if is_url(name) else {one.name: one for one in files_of([name])}
+        except VideoError as error:
+            on_failure(name, error)
+            continue
+        for path, file in files.items():
+            if path not in found or file.is_named:
+                found[path] = file
+    return found
 
 
 def _fetched(url: str, cache: "Cache | None") -> Path:

@@ -73,6 +73,9 @@ class GenerateConfig(ImagineConfig):
 class IndexConfig(IndexedConfig):
     """Index videos ahead of the first query."""
 
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
+    """Videos to index at the same time, each in a process that loads the encoder."""
+
     json: bool = False
     """Print one line of JSON instead of one line per video."""
 

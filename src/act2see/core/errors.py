@@ -60,6 +60,10 @@ class StoreError(Act2SeeError):
     """A run folder, or a line in it, could not be read or written."""
 
 
+class ProcessEndedError(Act2SeeError):
+    """A worker process ended before its work was done."""
+
+
 class InternalError(Act2SeeError):
     """A bug in act2see or in a plug-in, not a user error. `faults.unexpected` converts any other exception to it."""
 
