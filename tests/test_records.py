@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from act2see.core.errors import StoreError
+from act2see.core.trace import Frame, Observation, Retrieve
 from act2see.storage.codec import parse_json
 from act2see.storage.records import decode_trace, encode_trace, read_trace
 from stored_traces import trace
@@ -85,3 +87,24 @@ def test_a_line_with_another_value_in_it_is_read_alike_both_ways(place: tuple[An
 def test_a_line_with_another_character_in_it_is_read_alike_both_ways(at: int, piece: str) -> None:
     quickly, exactly = both_ways(f"{LINE[:at]}{piece}{LINE[at:]}".encode())
     assert quickly == exactly
+
+
+def test_the_part_of_a_picture_that_a_frame_shows_is_kept_and_others_do_not_mention_it() -> None:
+    box = (0.1, 0.2, 0.4, 0.6)
+    whole, part = Frame(PIXEL, 1.0), Frame(PIXEL, 1.0, box=box)
+    kept = replace(trace(), frames=(whole,), steps=[Retrieve("zoom"), Observation((part,))])
+    record = json.loads(json.dumps(encode_trace(kept, lambda frame: FILE)))
+    assert "box" not in record["frames"][0]
+    assert record["steps"][1]["frames"][0]["box"] == list(box)
+    read = read_trace(json.dumps(record).encode(), load)
+    assert (read.frames[0].box, read.brought_frames[0].box) == (None, box)
+
+
+@pytest.mark.parametrize("box", [[0.1, 0.2, 0.4], [0.4, 0.2, 0.1, 0.6], [0, 0, 2, 1], ["0", 0, 1, 1], None])
+def test_what_is_no_part_of_a_picture_is_refused_with_its_place(box: object) -> None:
+    record = json.loads(LINE)
+    record["frames"][0]["box"] = box
+    quickly, exactly = both_ways(json.dumps(record).encode())
+    assert quickly == exactly
+    assert "frames[0]" in str(quickly)
+    assert "box" in str(quickly)

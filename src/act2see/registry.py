@@ -5,15 +5,16 @@ imported when it is created; a missing extra becomes a one-line error that names
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
+from act2see.config.models import named_tools
 from act2see.core.errors import ConfigError
-from act2see.core.framing import SERVER_PICTURES
+from act2see.core.framing import MAX_STRETCH_FRAMES, SERVER_PICTURES
 from act2see.core.interfaces import Backend, Benchmark, FrameEncoder, Generator, Painter, PictureJudge, Retriever, TextEmbedder, encoder_of
 from act2see.core.naming import importing, split_spec, third_party
 from act2see.storage.cache import Cache
@@ -213,13 +214,15 @@ def loop_options(config: ModelConfig) -> "LoopOptions":
     """The loop options of a config."""
     from act2see.core.engine import Budget, LoopOptions
 
-    offered: Mapping[str, tuple[Tool, ...]] = {
-        "both": ("retrieve", "generate"),
-        "retrieve": ("retrieve",),
-        "generate": ("generate",),
-        "none": (),
-    }
-    return LoopOptions(config.max_looks, config.seed or 0, offered[config.tools], Budget(config.budget_seconds, config.budget_frames))
+    return LoopOptions(config.max_looks, config.seed or 0, offered(config), Budget(config.budget_seconds, config.budget_frames))
+
+
+def offered(config: ModelConfig) -> "tuple[Tool, ...]":
+    """The tools that `config.tools` names, in their order in the prompt. Raises `ConfigError`."""
+    try:
+        return named_tools(config.tools)
+    except ValueError as error:
+        raise ConfigError(f"tools {config.tools!r}: {error}") from error
 
 
 def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:
@@ -329,6 +332,7 @@ def _openai(model: str, config: ModelConfig) -> Backend:
         raise ConfigError("a server's model takes no adapter from here: start the server with it, and leave adapter out")
     if config.frames_as == "video":
         raise ConfigError("servers take frames as images: leave frames-as out, or set it to images")
+    frames_a_look = MAX_STRETCH_FRAMES if "clip" in offered(config) else 1
     return OpenAIBackend(
         OpenAISettings(
             model=model,
@@ -336,7 +340,7 @@ def _openai(model: str, config: ModelConfig) -> Backend:
             rendering=config.rendering,
             opening=config.opening,
             seed=config.seed,
-            max_frames=config.max_frames or max(1, SERVER_PICTURES - config.max_looks - config.insert),
+            max_frames=config.max_frames or max(1, SERVER_PICTURES - config.max_looks * frames_a_look - config.insert),
             timeout_seconds=config.timeout_seconds,
             answer_seconds=config.answer_seconds,
             answer_characters=config.answer_characters,

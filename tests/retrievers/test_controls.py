@@ -10,6 +10,7 @@ import pytest
 
 from act2see.core.errors import ConfigError, NoFrameError, ToolError
 from act2see.core.interfaces import Sample
+from act2see.core.spots import Spot, frames_of
 from act2see.core.trace import Frame
 from act2see.evaluation.frame_controls import BlurredFrames, OracleFrames, RandomFrames, WithheldFrames, WrongTimeFrames
 from act2see.video import Video
@@ -156,3 +157,86 @@ def test_a_blurred_frame_keeps_its_time_and_its_mean_and_loses_its_detail(video:
     assert abs(soft.mean() - sharp.mean()) < 3
     assert np.abs(np.diff(soft, axis=1)).max() < 0.2 * np.abs(np.diff(sharp, axis=1)).max()
     assert [WrongTimeFrames(Finds()).name, BlurredFrames(Finds()).name] == ["wrong time@3fps of finds", "blurred of finds"]
+
+
+# In the place of a look with a time or a place: of the same kind, length and size
+
+
+SPOTS = {"moment": Spot(0.5, 0.5), "stretch": Spot(0.25, 0.75), "part": Spot(0.5, 0.5, (0.1, 0.2, 0.4, 0.6))}
+
+
+def span(frames: Sequence[Frame]) -> float:
+    times = [frame.seconds or 0.0 for frame in frames]
+    assert times == sorted(times)
+    return times[-1] - times[0]
+
+
+@pytest.mark.parametrize("kind", SPOTS)
+def test_a_placebo_is_of_the_same_kind_and_drawn_by_seed(video: Video, kind: str) -> None:
+    spot = SPOTS[kind]
+    real = frames_of(video, spot)
+    for seed in range(12):
+        for control in (RandomFrames(seed=seed), WrongTimeFrames(RandomFrames(), seed=seed)):
+            found = control.show(video, spot, shown=(0.0, 1.0, 2.0), count=8)
+            again = control.show(Video(video.path), spot, shown=(0.0, 1.0, 2.0), count=8)
+            assert [(frame.seconds, frame.box) for frame in found] == [(frame.seconds, frame.box) for frame in again]
+            assert len(found) == len(real)
+            assert abs(span(found) - span(real)) <= 1.01 / 24
+            for frame, other in zip(found, real, strict=True):
+                assert (frame.box is None) == (other.box is None)
+                assert frame.box is None or frame.image.size == pytest.approx(other.image.size, abs=30)
+
+
+def test_a_wrong_stretch_shares_no_moment_with_the_right_one_and_a_wrong_part_no_pixel(video: Video) -> None:
+    for seed in range(12):
+        control = WrongTimeFrames(RandomFrames(), seed=seed)
+        right = {frame.seconds for frame in frames_of(video, SPOTS["stretch"])}
+        assert not right & {frame.seconds for frame in control.show(video, SPOTS["stretch"], shown=(), count=8)}
+        (part,) = control.show(video, SPOTS["part"], shown=(), count=8)
+        assert part.box is not None
+        assert part.seconds != pytest.approx(0.5)
+        assert part.box[0] >= 0.4 or part.box[1] >= 0.6 or part.box[2] <= 0.1 or part.box[3] <= 0.2
+        (moment,) = control.show(video, SPOTS["moment"], shown=(0.0, 1.0, 2.0), count=8)
+        assert abs((moment.seconds or 0.0) - 0.5) > 0.3
+
+
+def test_a_wrong_part_of_nearly_the_whole_picture_is_from_another_time(video: Video) -> None:
+    (part,) = WrongTimeFrames(RandomFrames()).show(video, Spot(0.5, 0.5, (0, 0, 1, 1)), shown=(), count=8)
+    assert part.box == (0, 0, 1, 1)
+    assert part.seconds != pytest.approx(0.5)
+
+
+def test_the_whole_video_has_no_wrong_stretch(video: Video) -> None:
+    with pytest.raises(ToolError, match="no other time as long"):
+        WrongTimeFrames(RandomFrames()).show(video, Spot(0, video.duration_seconds), shown=(), count=8)
+
+
+def test_what_is_withheld_is_withheld_in_any_kind_of_look(video: Video) -> None:
+    with pytest.raises(ToolError, match="no frame was found"):
+        WithheldFrames().show(video, SPOTS["stretch"], shown=(), count=8)
+
+
+def test_the_oracle_shows_the_evidence_in_the_kind_of_the_look(video: Video) -> None:
+    oracle = OracleFrames(evidence_seconds=(1.0, 1.5))
+    stretch = oracle.show(video, SPOTS["stretch"], shown=(), count=8)
+    assert [stretch[0].seconds, stretch[-1].seconds] == pytest.approx([1.0, 1.5])
+    assert len(stretch) == 8
+    (part,) = oracle.show(video, SPOTS["part"], shown=(), count=8)
+    assert part.seconds == pytest.approx(1.25)
+    assert part.box == SPOTS["part"].box
+
+
+class Plain:
+    """A retriever without anything to say about times and places."""
+
+    name = "plain"
+
+    def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        raise AssertionError("words were searched for")
+
+
+def test_a_blurred_part_is_the_same_part(video: Video) -> None:
+    (sharp,) = frames_of(video, SPOTS["part"])
+    (soft,) = BlurredFrames(Plain()).show(video, SPOTS["part"], shown=(), count=8)
+    assert (soft.seconds, soft.box, soft.image.size) == (sharp.seconds, sharp.box, sharp.image.size)
+    assert np.asarray(soft.image, float).std() < 0.7 * np.asarray(sharp.image, float).std()

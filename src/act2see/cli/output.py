@@ -150,7 +150,12 @@ def _summary(trace: "Trace", index: int | None, settings: AskConfig) -> "dict[st
 
 
 def looks_of(trace: "Trace") -> "list[dict[str, JSON]]":
-    """Every call and what it returned: a frame's time in seconds (None if generated) and score, or an error; generated frames with provenance."""
+    """Every call and what it returned: a frame's time in seconds (None if generated) and score, or an error; generated frames with provenance.
+
+    `kind` is the tool; a frame of a zoom has its `box`.
+    """
+    from act2see.core.chat import tools_of
+    from act2see.core.spots import tool_of
     from act2see.core.trace import Generate, Observation, Retrieve
     from act2see.storage.codec import encode_provenance
 
@@ -158,12 +163,13 @@ def looks_of(trace: "Trace") -> "list[dict[str, JSON]]":
     for call, brought in zip(trace.steps, trace.steps[1:], strict=False):
         if not isinstance(call, Retrieve | Generate) or not isinstance(brought, Observation):
             continue
-        kind, query = ("retrieve", call.query) if isinstance(call, Retrieve) else ("generate", call.prompt)
-        look: dict[str, JSON] = {"kind": kind, "query": query.strip()}
+        query = call.query if isinstance(call, Retrieve) else call.prompt
+        look: dict[str, JSON] = {"kind": tool_of(call, tools_of(trace)), "query": query.strip()}
         if brought.error is not None:
             looks.append({**look, "imagined": False, "seconds": None, "score": None, "error": brought.error})
         for frame in brought.frames:
             made = {} if frame.provenance is None else encode_provenance(frame.provenance)
+            made |= {} if frame.box is None else {"box": list(frame.box)}
             looks.append({**look, "imagined": frame.seconds is None, "seconds": frame.seconds, "score": frame.score, **made})
     return looks
 

@@ -13,6 +13,7 @@ from act2see.cli.output import send
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import plain
+from act2see.core.spots import box_text
 from act2see.core.trace import Answer, Cost, Frame, Observation, Step, Trace
 from act2see.report import why_no_answer
 
@@ -308,7 +309,8 @@ def frame_line(frame: Frame) -> str:
     """One line that describes an inserted frame."""
     if frame.seconds is not None:
         score = "" if frame.score is None else f" (score {frame.score:.2f})"
-        return f"frame at {frame.seconds:.1f} s{score}"
+        part = "" if frame.box is None else f"part {box_text(frame.box)} of the "
+        return f"{part}frame at {frame.seconds:.1f} s{score}"
     made = frame.provenance
     if made is None:
         return "imagined (not in the video)"

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -29,6 +29,26 @@ def _refuse_tiny(kind: object, temperature: object) -> None:
     """Reject temperatures so small that logits divided by them overflow float32."""
     if isinstance(temperature, float) and 0 < temperature < 1e-3:
         raise ValueError("Must be 0 (greedy), or at least 0.001.")
+
+
+ToolName = Literal["retrieve", "generate", "clip", "zoom"]
+"""As `chat.Tool`, which would make the help wait for Pillow."""
+
+
+def named_tools(names: str) -> tuple[ToolName, ...]:
+    """The tools that a text such as `both,clip` names, in their order in the prompt. Raises `ValueError`."""
+    known: tuple[ToolName, ...] = get_args(ToolName)
+    given = [name.strip() for name in names.split(",")]
+    if given == ["none"]:
+        return ()
+    if not set(given) <= {*known, "both"} or len(set(given)) < len(given):
+        raise ValueError(f"Must be none, or some of both, {', '.join(known)}, each once, joined by commas, as in both,clip.")
+    return tuple(tool for tool in known if tool in given or ("both" in given and tool in ("retrieve", "generate")))
+
+
+def _refuse_other_tools(kind: object, names: object) -> None:
+    if isinstance(names, str):
+        named_tools(names)
 
 
 QUESTIONS, MODELS, LOOKS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
@@ -120,8 +140,8 @@ class ModelConfig(ImagineConfig):
     """Maximum number of initial frames, evenly spaced; default: what a local model's context holds, or 128 minus the looks for a server."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 3
     """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper; 3 is our choice)."""
-    tools: Annotated[Literal["both", "retrieve", "generate", "none"], Parameter(group=LOOKS)] = "both"
-    """Tools to offer the model, if a retriever and a generator are configured."""
+    tools: Annotated[str, Parameter(group=LOOKS, validator=_refuse_other_tools)] = "both"
+    """Tools to offer, joined by commas: retrieve, generate, both (the paper's), clip (frames by time), zoom (into a frame); or none."""
     insert: Annotated[Count, Parameter(group=LOOKS)] = 0
     """Retrieved frames to add to the initial ones before reasoning (as ViTCoT does; with --tools none the model sees no others)."""
     budget_seconds: Annotated[NotNegative | None, Parameter(group=LOOKS)] = None

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Literal, NotRequired, TypedDict, assert_never, get_args
 
 from act2see.core.errors import NoFrameError, ToolError
-from act2see.core.protocol import PLACEHOLDERS, STOPS, first_use, parse_chunk
+from act2see.core.framing import MAX_STRETCH_FRAMES
+from act2see.core.protocol import PLACEHOLDERS, SPOT_PLACEHOLDERS, STOPS, first_use, parse_chunk
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 
 Rendering = Literal["same_turn", "tool_turn", "user_turn"]
 """Where an observation goes: into the assistant's turn (the paper's), a tool turn, or a user turn."""
 FramesAs = Literal["images", "video"]
 """How the initial frames are passed: each as an image after its time, or all as a native video (two frames per temporal patch)."""
-Tool = Literal["retrieve", "generate"]
+Tool = Literal["retrieve", "generate", "clip", "zoom"]
+"""What a model may be offered. `clip` and `zoom` are looks with a time or a place, inside a retrieve call: see `spots`."""
 
 _AFTER_CLOSING_TAG = re.compile("(?<=</think>)|(?<=" + ")|(?<=".join(STOPS) + ")")
 
@@ -143,6 +145,17 @@ def system_prompt(tools: Sequence[Tool]) -> str:
     told = {name: f"<{name}> {words} </{name}>" for name, words in PLACEHOLDERS.items()}
     if "retrieve" in tools:
         lines.append(f"If you need a frame of the video that you have not seen, write {told['retrieve']}: it comes back inside {told['frame']}.")
+    moment, stretch, zoom = (f"<retrieve> {words} </retrieve>" for words in SPOT_PLACEHOLDERS.values())
+    if "clip" in tools:
+        lines.append(
+            f"If you need the frame at a certain time, write {moment} with the time T in seconds; if you need what happens between two times, "
+            f"write {stretch}: up to {MAX_STRETCH_FRAMES} frames of that stretch come back inside {told['frame']}."
+        )
+    if "zoom" in tools:
+        lines.append(
+            f"If something in the frame at time T is too small to read, write {zoom} with the left, top, right and bottom of that part "
+            f"of the picture as fractions from 0 to 1: it comes back enlarged inside {told['frame']}."
+        )
     if "generate" in tools:
         lines.append(f"If you need a picture of something that never happened, write {told['generate']}: it comes back in the same way.")
     return " ".join([*lines, f"End with {told['answer']}."])

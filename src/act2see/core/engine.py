@@ -7,9 +7,9 @@ from collections.abc import Generator as Yields
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from act2see.core import chat, decoding
+from act2see.core import chat, decoding, spots
 from act2see.core.errors import BackendError, NoFrameError, ToolError, VideoError
-from act2see.core.framing import FrameLimit, at_size, server_limit
+from act2see.core.framing import MAX_STRETCH_FRAMES, FrameLimit, at_size, server_limit
 from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever, unwrapped
 from act2see.core.protocol import is_thinking, parse_chunk
 from act2see.core.trace import Answer, Finish, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
@@ -17,6 +17,7 @@ from act2see.core.trace import Answer, Finish, Frame, Generate, Observation, Ret
 if TYPE_CHECKING:
     from act2see.video import Video
 
+SPOT_TOOLS: tuple[chat.Tool, ...] = ("clip", "zoom")
 MAX_ERRORS_IN_A_ROW = 3
 """After this many failed calls in a row the trace ends without an answer. Not in the paper; our choice."""
 
@@ -193,11 +194,11 @@ def _append(trace: Trace, continuation: Continuation, before: str) -> list[Step]
 
 
 def available_tools(retriever: Retriever | None, generator: Generator | None, options: LoopOptions) -> tuple[chat.Tool, ...]:
-    """The tools in the prompt: none if no look is allowed. A generator needs a retriever, for its anchor."""
-    if options.max_looks <= 0 or retriever is None:
+    """The tools in the prompt: none if no look is allowed. A generator needs a retriever, for its anchor; a look at a time or a place needs none."""
+    if options.max_looks <= 0:
         return ()
-    there: tuple[chat.Tool, ...] = ("retrieve", "generate") if generator is not None else ("retrieve",)
-    return tuple(tool for tool in there if tool in options.offered)
+    there: list[chat.Tool] = [] if retriever is None else ["retrieve", "generate"] if generator is not None else ["retrieve"]
+    return tuple(tool for tool in (*there, *SPOT_TOOLS) if tool in options.offered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +215,11 @@ class _ToolCalls:
     def run(self, call: Retrieve | Generate) -> Observation:
         """Run one call and add its seconds to the trace's cost under the tool's name."""
         started = time.perf_counter()
-        tool: chat.Tool = "retrieve" if isinstance(call, Retrieve) else "generate"
+        tool = spots.tool_of(call, self.options.offered)
         try:
             self._check_allowed(tool)
+            if (spot := spots.parse(call.query, tool) if isinstance(call, Retrieve) else None) is not None:
+                return Observation(frames=self._shown(spot))
             return Observation(frames=self._look(call))
         except ToolError as error:
             return Observation(error=chat.error_for_model(error))
@@ -231,7 +234,20 @@ class _ToolCalls:
         if (spent := self.options.budget.spent(self.trace)) is not None:
             raise NoFrameError(spent)
         if tool not in self.options.offered:
+            if tool == "retrieve" and any(other in self.options.offered for other in SPOT_TOOLS):
+                raise ToolError(spots.advice(self.options.offered))
             raise NoFrameError("this cannot be asked for here")
+
+    def _shown(self, spot: spots.Spot) -> tuple[Frame, ...]:
+        """The frames of a look with a time or a place, no more than the budget leaves."""
+        spots.check_inside(spot, self.video)
+        left = self.options.budget.frames
+        count = MAX_STRETCH_FRAMES if left is None else min(MAX_STRETCH_FRAMES, left - len(self.trace.all_frames))
+        if spots.is_known(spot, self.video, self.trace.all_frames, count):
+            raise ToolError("this has been shown already: name another time or part of the picture, or answer")
+        found = spots.shown_by(self.retriever, self.video, spot, shown=_times_shown(self.trace), count=count)
+        size = _frame_limit(self.backend, self.video, len(self.trace.frames)).brought
+        return tuple(at_size(frame, size, self.video.size) if frame.box is None else spots.fitted(frame, size) for frame in found)
 
     def _look(self, call: Retrieve | Generate) -> tuple[Frame, ...]:
         if self.retriever is None:

@@ -14,6 +14,8 @@ Size = tuple[int, int]
 
 MAX_ASPECT = 200
 """Qwen-VL's processors reject pictures with a larger aspect ratio."""
+MAX_STRETCH_FRAMES = 8
+"""Maximum number of frames that a look at a stretch of time returns. Not in the paper; our choice."""
 LEAST_LONG_SIDE = 320
 """Minimum of a stored frame's longer side, in pixels, because a report shows frames at that size. Our choice."""
 SHARE_OF_CONTEXT = 0.75

@@ -15,6 +15,7 @@ from act2see.core.framing import FrameLimit
 from act2see.core.trace import Cost, Frame, Trace
 
 if TYPE_CHECKING:
+    from act2see.core.spots import Spot
     from act2see.video import Video
 
 
@@ -292,6 +293,15 @@ class EncodingRetriever(Protocol):
     @property
     def encoder(self) -> FrameEncoder | None:
         """The encoder; None if there is none."""
+        ...
+
+
+@runtime_checkable
+class ShowsSpots(Protocol):
+    """A retriever that also decides what a look with a time or a place returns. With any other, that is what the video shows there."""
+
+    def show(self, video: "Video", spot: "Spot", *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        """At most `count` frames for the spot, in time order; `shown` are the times of all frames so far. Raises `ToolError`."""
         ...
 
 

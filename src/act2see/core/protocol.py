@@ -27,8 +27,12 @@ MAX_QUERY_CHARACTERS = 1000
 """Longer calls are rejected. Not in the paper; our choice: no retriever or generator reads that much."""
 PLACEHOLDERS = {"retrieve": "what to look for", "generate": "its description", "answer": "your answer", "frame": "and"}
 """The system prompt's placeholder for each pair of tags."""
+SPOT_PLACEHOLDERS = {"moment": "at T s", "stretch": "T1 to T2 s", "zoom": "zoom X0 Y0 X1 Y1 at T s"}
+"""The system prompt's placeholders inside a retrieve call with a time or a place."""
 
 _ELLIPSES = ("...", "…")
+_PLACEHOLDERS = {name: {words} for name, words in PLACEHOLDERS.items()}
+_PLACEHOLDERS["retrieve"] |= {words.casefold() for words in SPOT_PLACEHOLDERS.values()}
 _MARKS = ("think", "thinking", "thought")
 """Names of reasoning marks: Qwen and most others, Gemini. Kimi uses `think` in other brackets."""
 
@@ -168,7 +172,7 @@ class _Scan:
         match [(tag[2], not tag[1]) for tag in tags]:
             case [(opened, True), _] if opened == name:
                 inner = self.text[tags[0].end() : closing.start()]
-                if _squeezed(inner) in (PLACEHOLDERS[name], *_ELLIPSES):
+                if _squeezed(inner) in {*_PLACEHOLDERS[name], *_ELLIPSES}:
                     return None
                 return self._found(tags[0], closing, _problem_of_pair(name, inner))
             case [_] if _is_quoted(self.text, closing.start()):
@@ -208,7 +212,7 @@ def _squeezed(text: str) -> str:
 
 
 def _names_something(name: str, inner: str) -> bool:
-    return any(map(str.isalnum, inner)) and _squeezed(inner) != PLACEHOLDERS[name]
+    return any(map(str.isalnum, inner)) and _squeezed(inner) not in _PLACEHOLDERS[name]
 
 
 # Error messages for rejected pairs, which the model reads

@@ -38,6 +38,10 @@ class Match:
     """Seconds and score over the whole video, in time order; for a long one, the maxima of a few hundred intervals."""
 
 
+Box = tuple[float, float, float, float]
+"""A part of a picture: left, top, right and bottom as fractions of its width and height, from 0 to 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One RGB picture. `seconds` is its presentation time on the player's clock; None for a generated picture."""
@@ -50,10 +54,14 @@ class Frame:
     """Set for generated frames only."""
     match: Match | None = None
     """Details of the retriever's choice, if it reports any."""
+    box: Box | None = None
+    """The part of the video's picture that it shows; None for all of it."""
 
     def __post_init__(self) -> None:
         if self.provenance is not None and self.seconds is not None:
             raise ValueError("a generated frame has no time in the video: give seconds=None")
+        if self.box is not None and not (0 <= self.box[0] < self.box[2] <= 1 and 0 <= self.box[1] < self.box[3] <= 1):
+            raise ValueError(f"the box {self.box} is no part of a picture: give left < right and top < bottom, from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def _checked(source: str, options: ConstructConfig, execution: ConstructExecutio
 
 
 def _settings(source: str, options: ConstructConfig) -> RunSettings:
-    prompts = {rendering: prompt_digest({"rendering": rendering}) for rendering in ("same_turn", "tool_turn", "user_turn")}
+    prompts = {rendering: prompt_digest({"rendering": rendering}, registry.offered(options)) for rendering in ("same_turn", "tool_turn", "user_turn")}
     config = {"source": source, **recorded(options, leave_out={"out", "resume", "json", "cache"}), "prompts": prompts}
     return RunSettings("construct", config, options.seed)
 

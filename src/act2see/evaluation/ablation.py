@@ -12,6 +12,7 @@ from typing import Any, Literal, assert_never, get_args
 from act2see.core.chat import Tool
 from act2see.core.engine import frames_left_out
 from act2see.core.interfaces import Sample
+from act2see.core.spots import tool_of
 from act2see.core.trace import Cost, Generate, Retrieve, Step, Trace
 from act2see.evaluation.evaluator import Evaluator, Outcome, Scored
 from act2see.evaluation.frame_controls import BlurredFrames, RandomFrames, WithheldFrames, WrongTimeFrames
@@ -99,7 +100,7 @@ class Auditor:
                 arms[arm] = asked.other(arm) if asked.changes(arm) else replace(real, cost=Cost())
         arms["off"] = asked.off()
         call = asked.shared.steps[-1] if asked.shared else None
-        tool: Tool | None = "generate" if isinstance(call, Generate) else "retrieve" if call else None
+        tool = tool_of(call, self.evaluator.loop.offered) if isinstance(call, Retrieve | Generate) else None
         return Audited(sample, tool, asked.looks, len(start.frames), frames_left_out(start), {arm: arms[arm] for arm in CONDITIONS})
 
     def evaluator_of(self, arm: Condition, video: Video) -> Evaluator:
@@ -191,7 +192,7 @@ def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
     """
     everything = list(audited)
     kinds = sorted({one.sample.kind for one in everything})
-    calls: tuple[Tool | None, ...] = ("retrieve", "generate", None)
+    calls: tuple[Tool | None, ...] = (*get_args(Tool), None)
     of_kind = {kind: [one for one in everything if one.sample.kind == kind] for kind in kinds}
     of_call = {call or "none": [one for one in everything if one.call == call] for call in calls}
     return {

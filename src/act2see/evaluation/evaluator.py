@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
+from act2see.core import spots
 from act2see.core.chat import Tool
 from act2see.core.engine import DEFAULTS, Delta, LoopOptions, frames_left_out, insert, new_trace, reason
 from act2see.core.errors import Act2SeeError, BackendError, InternalError, JudgeError, ToolError, VideoError
@@ -340,6 +341,9 @@ class _Retriever:
             raise
         except Act2SeeError as error:
             raise _ToolFailure(f"retriever {self.name}: {error}") from error
+
+    def show(self, video: Video, spot: spots.Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        return spots.shown_by(self.inner, video, spot, shown=shown, count=count)
 
 
 @dataclass(frozen=True, slots=True)

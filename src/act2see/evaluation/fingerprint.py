@@ -1,12 +1,13 @@
 """What must be the same for two scores to be comparable: frames, prompt, decoding, weights and libraries, by name and as a digest."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from PIL import Image
 
+from act2see.config.models import named_tools
 from act2see.core import chat
 from act2see.core.interfaces import Backend, Generator, Retriever, encoder_of
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
@@ -36,7 +37,7 @@ def fingerprint(
     encoder = encoder_of(retriever)
     found: dict[str, Any] = {
         "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),
-        "prompt": prompt_digest(backend.made_with),
+        "prompt": prompt_digest(backend.made_with, named_tools(str(settings.get("tools", "both")))),
         "pixels": _pixels(backend),
         "model": dict(backend.made_with),
         "weights": _weights(backend, digest_of),
@@ -48,15 +49,19 @@ def fingerprint(
     return {"digest": _digest(found), **found}
 
 
-def prompt_digest(made_with: Mapping[str, str]) -> str:
-    """A digest of every word around a question, the tools' and the tags' among them, as a backend that is `made_with` so writes them."""
+def prompt_digest(made_with: Mapping[str, str], offered: Collection[chat.Tool] = ()) -> str:
+    """A digest of every word around a question, the tools' and the tags' among them, as a backend that is `made_with` so writes them.
+
+    The words about looks with a time or a place count only where these are among the tools that are `offered`.
+    """
     named = made_with.get("rendering")
     rendering = cast("chat.Rendering", named if named in get_args(chat.Rendering) else "same_turn")
     style = chat.Style(rendering, "images", made_with.get("opening", ""))
     frame = Frame(Image.new("RGB", (1, 1)), 0.0)
     steps: list[Step] = [Thought("a"), Retrieve("b"), Observation((frame,)), Retrieve("c"), Observation(error="d"), Answer("e")]
     written = []
-    for tools in ((), ("retrieve",), ("retrieve", "generate")):
+    with_spots = (tuple(offered),) if {"clip", "zoom"} & set(offered) else ()
+    for tools in ((), ("retrieve",), ("retrieve", "generate"), *with_spots):
         for choices in ((), ("f", "g")):
             trace = Trace("", "", "h", (frame,), choices, steps=steps)
             pieces = chat.segments(chat.turns(trace, cast("tuple[chat.Tool, ...]", tools), style))

@@ -1,12 +1,15 @@
 """Retrievers that bring what was not asked for: with them, an evaluation shows whether the retrieved frame itself makes the difference."""
 
+import itertools
+import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from act2see.core.errors import ConfigError, NoFrameError
 from act2see.core.interfaces import Retriever, Sample
-from act2see.core.trace import Frame
+from act2see.core.spots import Spot, cropped, frames_of, shown_by
+from act2see.core.trace import Box, Frame
 from act2see.tools.retrievers.selection import SAME_TIME_SECONDS
 from act2see.video import Video
 from act2see.video.pictures import blurred
@@ -31,6 +34,14 @@ class RandomFrames:
             raise NoFrameError("every frame has been shown")
         rng = random.Random(f"{self.seed} {video.digest} {query} {sorted(shown)}")
         return list(video.frames_at(rng.sample(free, min(count, len(free)))))
+
+    def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        """A moment, a stretch of the same length or a part of the same size from anywhere in the video."""
+        rng = random.Random(f"{self.seed} {video.digest} {spot} {sorted(shown)}")
+        if not spot.is_stretch and spot.box is None:
+            return self.find(video, str(spot), shown=shown)
+        start = rng.uniform(0, max(0.0, video.duration_seconds - (spot.stop - spot.start)))
+        return frames_of(video, Spot(start, start + spot.stop - spot.start, spot.box and _random_box(rng, spot.box)), count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,13 @@ class OracleFrames:
         found = {frame.seconds: frame for frame in video.frames_at(sorted(nearest))}
         return [found[seconds] for seconds in nearest if seconds in found]
 
+    def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        """The whole stretch that is known to answer the question in place of a stretch, else its middle; a part of the picture stays."""
+        assert self.evidence_seconds is not None
+        start, stop = self.evidence_seconds
+        middle = (start + stop) / 2
+        return frames_of(video, Spot(start, stop) if spot.is_stretch and start < stop else Spot(middle, middle, spot.box), count)
+
 
 @dataclass(frozen=True, slots=True)
 class WithheldFrames:
@@ -74,6 +92,10 @@ class WithheldFrames:
     name: str = "withheld"
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
+        """Raises `ToolError`."""
+        raise NoFrameError("no frame was found")
+
+    def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
         """Raises `ToolError`."""
         raise NoFrameError("no frame was found")
 
@@ -108,6 +130,24 @@ class WrongTimeFrames:
             wrong.append(rng.choice(far) if far else max(left, key=lambda seconds: abs(seconds - right)))
         return list(video.frames_at(wrong))
 
+    def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        """A stretch of the same length from another time, a part of the same size from another time and place, or another moment.
+
+        Raises `ToolError` where the video is too short to hold another one.
+        """
+        rng = random.Random(f"{self.seed} {video.digest} {spot} {sorted(shown)}")
+        length, step = spot.stop - spot.start, 1 / self.fps
+        last = max(0.0, video.duration_seconds - length)
+        starts = [*(number * step for number in range(math.floor(last / step) + 1)), last]
+        if not spot.is_stretch and spot.box is None:
+            starts = [seconds for seconds in starts if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
+        away = {start: abs(start - spot.start) for start in starts if abs(start - spot.start) > SAME_TIME_SECONDS}
+        if not away:
+            raise NoFrameError("the video has no other time as long as this")
+        far = [start for start, distance in away.items() if distance >= max(length, video.duration_seconds / 4)]
+        start = rng.choice(far) if far else max(away, key=lambda one: away[one])
+        return frames_of(video, Spot(start, start + length, spot.box and _other_box(rng, spot.box)), count)
+
 
 @dataclass(frozen=True, slots=True)
 class BlurredFrames:
@@ -123,3 +163,34 @@ class BlurredFrames:
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         """The real frames, blurred, at their own times. Raises `ToolError` where the real retriever does."""
         return [replace(frame, image=blurred(frame.image)) for frame in self.real.find(video, query, shown=shown, count=count)]
+
+    def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:
+        """What the spot shows, blurred. A part of a picture is cut from the blurred whole: enlarged as it is, it could still be read."""
+        whole = shown_by(self.real, video, replace(spot, box=None), shown=shown, count=count)
+        soft = [replace(frame, image=blurred(frame.image)) for frame in whole]
+        return soft if spot.box is None else [cropped(frame, spot.box) for frame in soft]
+
+
+def _random_box(rng: random.Random, box: Box) -> Box:
+    """A part of the same size from anywhere in the picture."""
+    return _moved(box, rng.random(), rng.random())
+
+
+def _other_box(rng: random.Random, box: Box) -> Box:
+    """A part of the same size that does not touch this one, where there is room; else the one that overlaps it least."""
+    others = [_moved(box, x, y) for x, y in itertools.product((0, 0.25, 0.5, 0.75, 1), repeat=2)]
+    apart = [other for other in others if not _overlap(box, other)]
+    return rng.choice(apart) if apart else min(others, key=lambda other: _overlap(box, other))
+
+
+def _moved(box: Box, x: float, y: float) -> Box:
+    """The box at a place in the picture: `x` and `y` are 0 at the left and the top, and 1 where it touches the right and the bottom."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    left, top = x * (1 - width), y * (1 - height)
+    return left, top, min(1.0, left + width), min(1.0, top + height)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The share of the picture that both hold."""
+    width, height = (min(one[side + 2], other[side + 2]) - max(one[side], other[side]) for side in (0, 1))
+    return max(0.0, width) * max(0.0, height)

@@ -35,7 +35,13 @@ def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str
     charts = [chart(f"All {summary['n']:,} questions", summary["arms"], meanings, summary["chance"])]
     kinds = summary["by_kind"] if len(summary["by_kind"]) > 1 else {}
     charts += [chart(f"{kind} questions", arms, meanings, summary["chance"]) for kind, arms in kinds.items()]
-    named = {"retrieve": "Questions with a retrieve call", "generate": "Questions with a generate call", "none": "Questions without a call"}
+    named = {
+        "retrieve": "Questions with a retrieve call",
+        "generate": "Questions with a generate call",
+        "clip": "Questions with a look at a time",
+        "zoom": "Questions with a zoom",
+        "none": "Questions without a call",
+    }
     charts += [chart(named.get(call, call), arms, meanings, summary["chance"]) for call, arms in summary["by_call"].items()]
     looking = {"all": summary["looking"], **summary["looking_by_kind"]}
     return template("audit.html.j2").render(summary=summary, charts=charts, looking=looking, facts=_FACTS, share=share)

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Literal, assert_never
 
 from act2see.core import chat
+from act2see.core.spots import box_text, tool_of
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report.pictures import Album, Picture
 
@@ -35,7 +36,7 @@ class Shown:
 class Block:
     """One part of the reasoning. `number` counts the calls from 1; an observation has the number of its call."""
 
-    kind: Literal["thought", "retrieve", "generate", "frames", "error", "answer"]
+    kind: Literal["thought", "retrieve", "generate", "clip", "zoom", "frames", "error", "answer"]
     text: str = ""
     frames: tuple[Shown, ...] = ()
     number: int | None = None
@@ -172,6 +173,7 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
     known = [*trace.frames, *(frame for _, frame in _inserted_frames(trace))]
     calls = 0
     open_call: Retrieve | Generate | None = None
+    tools = chat.tools_of(trace)
     for step in trace.steps:
         match step:
             case Thought(text):
@@ -179,7 +181,7 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
                     yield Block("thought", words)
             case Retrieve(query):
                 calls, open_call = calls + 1, step
-                yield Block("retrieve", query.strip(), number=calls)
+                yield Block(tool_of(step, tools), query.strip(), number=calls)
             case Generate(prompt):
                 calls, open_call = calls + 1, step
                 yield Block("generate", prompt.strip(), number=calls)
@@ -210,7 +212,9 @@ def _inserted(frame: Frame, wish: str, known: Sequence[Frame], album: Album) -> 
         return _imagined(frame, known, album)
     time = seconds_text(frame.seconds)
     looked_for = f", retrieved for “{wish}”" if wish else ""
-    return Shown(album.add(frame.image, album.sizes.inserted_pixels), f"Frame of the video at {time}{looked_for}", time, score_text(frame.score))
+    part = "" if frame.box is None else f"Part {box_text(frame.box)} of the "
+    said = f"{part}{'frame' if part else 'Frame'} of the video at {time}{looked_for}"
+    return Shown(album.add(frame.image, album.sizes.inserted_pixels), said, f"{time}, enlarged" if part else time, score_text(frame.score))
 
 
 def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:
@@ -235,7 +239,7 @@ def _anchor(made: Provenance, known: Sequence[Frame], album: Album) -> Shown | N
     if made.anchor_seconds is None:
         return None
     for frame in known:
-        if frame.seconds is not None and abs(frame.seconds - made.anchor_seconds) < _SAME_SECONDS:
+        if frame.seconds is not None and frame.box is None and abs(frame.seconds - made.anchor_seconds) < _SAME_SECONDS:
             time = seconds_text(frame.seconds)
             return Shown(
                 album.add(frame.image, album.sizes.inserted_pixels), f"Frame of the video at {time}, from which the imagined picture was made", time

@@ -52,6 +52,8 @@ class _FrameRecord(Struct, forbid_unknown_fields=True):
     score: Number | None
     match: _MatchRecord | None
     provenance: _ProvenanceRecord | None
+    box: tuple[Number, Number, Number, Number] | UnsetType = UNSET
+    """Written only for a part of a picture."""
 
 
 class _ThoughtRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="thought"):
@@ -117,7 +119,8 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
     def encode_frame(frame: Frame) -> dict[str, Any]:
         made = None if frame.provenance is None else encode_provenance(frame.provenance)
         match = None if frame.match is None else asdict(frame.match)
-        return {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
+        encoded = {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
+        return encoded if frame.box is None else {**encoded, "box": list(frame.box)}
 
     def encode_step(step: Step) -> dict[str, Any]:
         match step:
@@ -207,7 +210,8 @@ def _frames(records: Sequence[_FrameRecord], where: str, load: Load, check: Chec
             if not _FRAME_FILE.fullmatch(file):
                 raise StoreError(f"{where}frames[{len(frames)}].file is {shown(file)} where {_FILE_NAME} is expected")
             provenance = None if made is None else _provenance(made)
-            frame = Frame(load(file), record.seconds, record.score, provenance, None if match is None else _match(match))
+            box = None if record.box is UNSET else record.box
+            frame = Frame(load(file), record.seconds, record.score, provenance, None if match is None else _match(match), box)
         except ValueError as error:
             raise StoreError(f"{where}frames[{len(frames)}]: {error}") from error
         if check is not None:
