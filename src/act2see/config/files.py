@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -16,7 +16,7 @@ SettingsFile = Annotated[
 ]
 
 
-def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+def read_settings(path: Path, keys_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, object]]:
     """Each command's settings from a TOML file, its table over the top level. `keys_of` holds each command's keys, spelled as its flags.
 
     Raises `ConfigError` for a file that cannot be read and for a key that no command, or not this command, has.

@@ -3,14 +3,13 @@
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from act2see.core.errors import ConfigError
 
 _MOST_BYTES = 1 << 20
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, object]:
     """What the file holds; `what` says in an error what it was to be. Raises `ConfigError`."""
     try:
         about = path.stat()
@@ -30,7 +29,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     if isinstance(value, dict):
         return [*value, *(text for item in value.values() for text in _texts(item))]
     if isinstance(value, list):

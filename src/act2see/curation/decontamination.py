@@ -221,7 +221,7 @@ def _write_clean(run: Run, options: ContaminationConfig, out: Path, overlaps: It
     with whole_folder(out) as folder:
         clean = run.subset(folder, keep, command="contamination", config=config, seed=run.seed, damaged=lost)
         if (questions := run.rows(SAMPLES)) is not None:  # a constructed run stays one that can be filtered
-            clean.write_rows(SAMPLES, (row for _, row in questions))
+            clean.write_rows(SAMPLES, (row for _, row in questions if isinstance(row, dict)))
         kept = sum(1 for _ in clean.places())
     if not options.frames:  # with frames, the caller has warned already
         _warn_of_damage(lost, f"and are not in {out}")

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from act2see.core.rejection_reasons import MEANINGS
 from act2see.core.trace import Cost, Trace
 from act2see.curation.filters import Judged
 from act2see.curation.qa_records import Reference
+from act2see.storage.codec import JSON
 
 BINS = 20
 """Of the histogram of similarities, from 0 to 1; what is below 0 is counted in the first."""
@@ -60,7 +60,7 @@ class _Tally:
             self.kept += 1
             self.kept_called += one.facts.called
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, float | None]:
         return {
             "traces": self.traces,
             "kept": self.kept,
@@ -70,7 +70,7 @@ class _Tally:
         }
 
 
-def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Cost] = ()) -> dict[str, Any]:
+def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Cost] = ()) -> dict[str, JSON]:
     """The numbers, as JSON. `questions` is how many the source has; `failed` what the tries cost that a failure ended: they are paid, not judged."""
     kept = [one for one in everything if one.judged.is_kept]
     whole, sources = _Tally(), dict[str, _Tally]()
@@ -93,7 +93,7 @@ def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Co
     }
 
 
-def _as_the_paper(kept: Sequence[Counted]) -> dict[str, Any]:
+def _as_the_paper(kept: Sequence[Counted]) -> dict[str, float | None]:
     """Traces, those with a frame, retrieved and generated. A trace with both kinds counts once in each, and once among those with a frame."""
     with_frame = sum(one.facts.retrieved + one.facts.generated > 0 for one in kept)
     return {
@@ -111,7 +111,7 @@ def _by_reason(judged: Sequence[Judged]) -> dict[str, dict[str, int]]:
     return {reason: {"first": first[reason], "any": spoken[reason]} for reason in MEANINGS if spoken[reason]}
 
 
-def _histogram(similarities: Sequence[float | None], is_kept: Sequence[bool]) -> dict[str, Any]:
+def _histogram(similarities: Sequence[float | None], is_kept: Sequence[bool]) -> dict[str, JSON]:
     counts, kept = [0] * BINS, [0] * BINS
     known = [(one, keep) for one, keep in zip(similarities, is_kept, strict=True) if one is not None]
     for one, keep in known:
@@ -122,7 +122,7 @@ def _histogram(similarities: Sequence[float | None], is_kept: Sequence[bool]) ->
     return {"n": len(known), "mean": mean, "bins": counts, "kept": kept}
 
 
-def _cost(cost: Cost, kept: int) -> dict[str, Any]:
+def _cost(cost: Cost, kept: int) -> dict[str, Mapping[str, float | None]]:
     """Of everything that was tried, and for each trace that was kept."""
     seconds = round(cost.total_seconds, 3)
     total: Mapping[str, float | None] = {

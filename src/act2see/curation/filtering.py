@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from act2see import registry
 from act2see.config import FilterConfig
@@ -160,8 +159,8 @@ class _Filtering:
         """The kept traces as a run, and beside them everything that is to be known of them and of the others."""
         summary = self._summary()
         kept = {self._read[one.judged.trace].place: self._read[one.judged.trace].files for one in self._counted if one.judged.is_kept}
-        filtered = {"digest": self._run.digest, "traces": self._run.digest_of_traces(), "config": self._run.config}
-        about = {"filtered": filtered, **summary["settings"]}
+        filtered: JSON = {"digest": self._run.digest, "traces": self._run.digest_of_traces(), "config": self._run.config}
+        about: dict[str, JSON] = {"filtered": filtered, **self._settings()}
         made = self._run.selection(folder, kept, command="filter", config=about, seed=None)
         answered = {one.judged.sample for one in self._counted if one.judged.is_kept}
         made.write_rows(SAMPLES, (reference_row(one) for name, one in self._references.items() if name in answered))
@@ -172,17 +171,19 @@ class _Filtering:
             if self._has_verdicts:
                 (folder / VERDICTS_FILE).write_bytes(content_of(self._run.folder, VERDICTS_FILE))
         judged = [one.judged for one in self._counted]
-        return FilterResult(self._options.out, summary["traces"], summary["kept"], summary, judged, self._drawn(judged), self._run)
+        return FilterResult(self._options.out, len(judged), sum(one.is_kept for one in judged), summary, judged, self._drawn(judged), self._run)
 
-    def _summary(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, JSON]:
         options = self._options
-        named = {
+        return {
             "reference_similarity": options.reference_similarity,
             "embedder": options.embedder,
             "ignore": list(options.ignore),
             "leak_words": options.leak_words,
         }
-        return {"settings": named, **summarise(self._counted, len(self._references), self._failed), "unreadable": len(self._damaged)}
+
+    def _summary(self) -> dict[str, JSON]:
+        return {"settings": self._settings(), **summarise(self._counted, len(self._references), self._failed), "unreadable": len(self._damaged)}
 
     def _drawn(self, judged: Sequence[Judged]) -> list[tuple[Place, Reference]]:
         kept = sorted(one.trace for one in judged if one.is_kept)
@@ -190,5 +191,11 @@ class _Filtering:
         return [(self._read[name].place, self._read[name].reference) for name in drawn]
 
 
-def _row(one: Judged) -> dict[str, Any]:
-    return {"trace": one.trace, "sample": one.sample, "first": one.first, "reasons": dict(one.reasons), "similarity": one.similarity}
+def _row(one: Judged) -> dict[str, JSON]:
+    return {
+        "trace": one.trace,
+        "sample": one.sample,
+        "first": one.first,
+        "reasons": dict(one.reasons.items()),
+        "similarity": one.similarity,
+    }

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from act2see.core.errors import StoreError
 from act2see.core.interfaces import Sample
-from act2see.storage.codec import Reader, optional, read_object, read_text, tuple_of
+from act2see.storage.codec import JSON, Reader, optional, read_object, read_text, tuple_of
 
 
 def attempt_id(sample: str, number: int) -> str:
@@ -42,12 +41,12 @@ def reference(sample: Sample, source: str, licence: str) -> Reference:
     return Reference(sample.id, source, named, video, sample.question, sample.choices, sample.answer, sample.kind, sample.reasoning)
 
 
-def reference_row(one: Reference) -> dict[str, Any]:
+def reference_row(one: Reference) -> dict[str, JSON]:
     """The line of samples.jsonl."""
     return asdict(one)
 
 
-def read_references(rows: Iterable[tuple[str, Any]]) -> dict[str, Reference]:
+def read_references(rows: Iterable[tuple[str, object]]) -> dict[str, Reference]:
     """The questions of samples.jsonl by their ids. Raises `StoreError` with the place of a line that is none, and for an id that comes twice."""
     found: dict[str, Reference] = {}
     for where, row in rows:

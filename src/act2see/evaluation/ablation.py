@@ -7,7 +7,7 @@ shown and in nothing else. A backend that keeps its cache, or a server that cach
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
 from act2see.core.chat import Tool
 from act2see.core.engine import frames_left_out
@@ -20,6 +20,7 @@ from act2see.evaluation.picture_controls import BlurredPictures, UneditedAnchor
 from act2see.evaluation.scores import backend_problem
 from act2see.evaluation.scores import frames_left_out as summary_of_frames_left_out
 from act2see.evaluation.statistics import clustered_interval, mcnemar, share_interval
+from act2see.storage.codec import JSON
 from act2see.video import Video
 
 Condition = Literal["real", "off", "withheld", "random", "wrong_time", "blurred", "unedited"]
@@ -185,7 +186,7 @@ def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
     return replace(trace, steps=list(steps), finish=None, cost=Cost(), made_with=dict(trace.made_with))
 
 
-def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
+def summarise_audit(audited: Iterable[Audited]) -> dict[str, JSON]:
     """What looking is worth: each arm's accuracy and its distance from the real one, over all questions, by kind, by tool and by number of looks.
 
     Every question stays in every denominator. Intervals are 95 %, clustered by video; a difference is real minus arm, paired by question.
@@ -210,10 +211,10 @@ def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
     }
 
 
-def _arms(members: Sequence[Audited]) -> dict[str, Any]:
+def _arms(members: Sequence[Audited]) -> dict[str, dict[str, JSON]]:
     clusters = [str(one.sample.video) for one in members]
     real = [float(one.is_right("real")) for one in members]
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, JSON]] = {}
     for arm in CONDITIONS:
         right = [float(one.is_right(arm)) for one in members]
         outcomes = Counter(one.arms[arm].outcome for one in members)
@@ -234,7 +235,7 @@ def _arms(members: Sequence[Audited]) -> dict[str, Any]:
     return found
 
 
-def _looking(members: Sequence[Audited]) -> dict[str, Any]:
+def _looking(members: Sequence[Audited]) -> dict[str, JSON]:
     """Whether the calls were needed and what they brought. A call is needed where the question isn't answered rightly with the tools off."""
     needed, not_needed = ([one for one in members if one.is_right("off") is right] for right in (False, True))
     only = [one.is_right("real") and not any(one.is_right(arm) for arm in _controls(one)) for one in members]
@@ -254,7 +255,7 @@ def _controls(one: Audited) -> tuple[Condition, ...]:
     return ("off", "withheld", "random", "unedited" if one.call == "generate" else "wrong_time")
 
 
-def _by(members: Sequence[Audited], value: Callable[[Audited], int]) -> dict[str, Any]:
+def _by(members: Sequence[Audited], value: Callable[[Audited], int]) -> dict[str, JSON]:
     groups: dict[int, list[Audited]] = {}
     for one in members:
         groups.setdefault(value(one), []).append(one)
@@ -263,7 +264,7 @@ def _by(members: Sequence[Audited], value: Callable[[Audited], int]) -> dict[str
     }
 
 
-def _cost(costs: Sequence[Cost]) -> dict[str, Any]:
+def _cost(costs: Sequence[Cost]) -> dict[str, float]:
     return {
         "tokens_in": sum(cost.tokens_in for cost in costs),
         "tokens_reused": sum(cost.tokens_reused for cost in costs),

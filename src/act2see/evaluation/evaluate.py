@@ -121,8 +121,9 @@ def evaluate(
             official = official_figures(benchmark, questions, run, judged=options.official_judge, progress=progress)
         settings = fingerprint["settings"]
         assert isinstance(settings, Mapping)
-        published = beside(benchmark, settings)
-        summary = {**about, **summarise_scores(scores), **official, **({"published": published} if published else {}), "fingerprint": fingerprint}
+        published = cast("list[JSON]", beside(benchmark, settings))
+        beside_ours: dict[str, JSON] = {"published": published} if published else {}
+        summary: dict[str, JSON] = {**about, **summarise_scores(scores), **official, **beside_ours, "fingerprint": fingerprint}
         spent = summarise_costs(costs)
         if run is not None and shard is None:
             run.write_scores(one.row() for one in scores)

@@ -8,7 +8,6 @@ from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePath
-from typing import Any
 
 from act2see.core import spots
 from act2see.core.chat import Tool
@@ -19,7 +18,7 @@ from act2see.core.trace import Frame, Step, Trace
 from act2see.evaluation.frame_controls import OracleFrames
 from act2see.evaluation.scores import Outcome, Score, backend_problem, right_guesses, summarise_scores
 from act2see.execution.faults import unexpected
-from act2see.storage.codec import canonical_json, shown
+from act2see.storage.codec import JSON, canonical_json, shown
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, SYNTHETIC, Scope
 from act2see.video import Video
 
@@ -89,7 +88,7 @@ def question_of(sample: Sample) -> str:
     return _digest(sample.question)
 
 
-def _digest(value: Any) -> str:
+def _digest(value: JSON) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
 
 
@@ -234,7 +233,7 @@ def score_of_fault(sample: Sample, number: int, error: InternalError) -> Score:
     return Score(str(sample.id), str(sample.kind), "internal_error", str(error), number, str(sample.video))
 
 
-def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
+def summarise(scored: Iterable[Scored]) -> dict[str, JSON]:
     """Counts and rates of samples in the benchmark's order: see `scores.summarise_scores`."""
     return summarise_scores(one.score(number) for number, one in enumerate(scored))
 

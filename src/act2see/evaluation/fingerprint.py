@@ -12,7 +12,7 @@ from act2see.core import chat
 from act2see.core.interfaces import Backend, Generator, Retriever, encoder_of
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
 from act2see.execution.metering import CostTrackingBackend
-from act2see.storage.codec import canonical_json, plain
+from act2see.storage.codec import JSON, canonical_json, plain
 from act2see.storage.run_metadata import library_versions
 
 HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
@@ -21,12 +21,12 @@ _DIGITS = 12
 
 
 def fingerprint(
-    settings: Mapping[str, Any],
+    settings: Mapping[str, JSON],
     backend: Backend,
     retriever: Retriever | None,
     generator: Generator | None,
     digest_of: Callable[[Sequence[Path]], str],
-) -> dict[str, Any]:
+) -> dict[str, JSON]:
     """Everything that decides the answers, as JSON: equal `digest`s, equal settings.
 
     `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
@@ -35,7 +35,7 @@ def fingerprint(
     if isinstance(backend, CostTrackingBackend):
         backend = backend.inner
     encoder = encoder_of(retriever)
-    found: dict[str, Any] = {
+    found: dict[str, JSON] = {
         "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),
         "prompt": prompt_digest(backend.made_with, named_tools(str(settings.get("tools", "both")))),
         "pixels": _pixels(backend),
@@ -84,7 +84,7 @@ def headline(found: Mapping[str, Any]) -> str:
     return f"fingerprint {found['digest']}: {', '.join(parts)}"
 
 
-def _pixels(backend: Backend) -> dict[str, Any] | None:
+def _pixels(backend: Backend) -> dict[str, dict[str, int]] | None:
     """How large the model sees a frame, where the backend knows its processors."""
     encoder = getattr(backend, "encoder", None)
     found = {}
@@ -107,5 +107,5 @@ def _weights(backend: Backend, digest_of: Callable[[Sequence[Path]], str]) -> st
     return " and ".join(parts) or None
 
 
-def _digest(value: Any) -> str:
+def _digest(value: JSON) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:_DIGITS]

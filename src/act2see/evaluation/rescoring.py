@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -26,7 +26,7 @@ from act2see.storage.atomic import placed, replace_file
 from act2see.storage.codec import shown
 from act2see.storage.runs import JSON, Run
 from act2see.storage.typed_json import Count, converted
-from act2see.synthetic.dataset import KINDS
+from act2see.synthetic.dataset import KINDS, Kind
 
 MOST_QUESTIONS = 100_000
 """A run's file may say any number. Our choice."""
@@ -141,10 +141,10 @@ class _Asked:
         return cls(name, benchmark, judge is not None)
 
 
-def _kinds(named: tuple[str, ...]) -> Any:
+def _kinds(named: tuple[str, ...]) -> tuple[Kind, ...]:
     if not named or {*named} - {*KINDS}:
         raise StoreError(f"config.kind names {', '.join(map(repr, named)) or 'none'}; known are {', '.join(KINDS)}")
-    return named
+    return tuple(kind for name in named for kind in KINDS if kind == name)
 
 
 # Its questions
@@ -160,7 +160,7 @@ class _Rescored:
     """Each with its place in the benchmark's order."""
     words: Mapping[str, str]
     """Of each question that the benchmark has, `Score.question`."""
-    before: Mapping[str, dict[str, Any]]
+    before: Mapping[str, Mapping[str, JSON]]
     """The lines of scores.jsonl as they were, by question."""
     not_asked: int
     limit: int | None
@@ -199,18 +199,18 @@ def _rescored(run: Run, asked: _Asked, progress: ProgressCallback | None) -> _Re
     return _Rescored(run, asked.name, found, words, rows, not_asked, limit if is_limited else None)
 
 
-def _scores(run: Run) -> tuple[dict[str, Score], dict[str, dict[str, Any]]]:
+def _scores(run: Run) -> tuple[dict[str, Score], dict[str, Mapping[str, JSON]]]:
     """What was kept of each question when it was scored, and the whole lines. A damaged line is passed over: it is made anew."""
     damaged: list[str] = []
     scores: dict[str, Score] = {}
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Mapping[str, JSON]] = {}
     for where, row in run.scores(damaged=damaged) or []:
         try:
             one = read_score(row, where)
         except StoreError as error:
             damaged.append(str(error))
             continue
-        scores[one.id], rows[one.id] = one, row
+        scores[one.id], rows[one.id] = one, row if isinstance(row, Mapping) else {}
     if damaged:
         _log.warning("%d scores cannot be read and are made anew where there is a trace; the first: %s", len(damaged), damaged[0])
     return scores, rows
@@ -252,7 +252,7 @@ def _warn(name: str, scored: int, not_asked: int, left_over: int) -> None:
 # What is written
 
 
-def _keep(rescored: _Rescored) -> dict[str, Any]:
+def _keep(rescored: _Rescored) -> dict[str, JSON]:
     """Write scores and summary, each in one step, and give the summary. What else a question's line, or the summary, told of the run stays in it."""
     run, scored = rescored.run, rescored.scored
     rows = [(one, replace(one.score(number), question=rescored.words[one.sample.id])) for number, one in scored]
@@ -263,7 +263,7 @@ def _keep(rescored: _Rescored) -> dict[str, Any]:
     not_asked = {"not_asked": rescored.not_asked} if rescored.not_asked else {}
     official = official_summary(rescored.name, [(one.sample, one.trace) for one, _ in rows])
     summary = {**about, **summarise_scores(row for _, row in rows), **not_asked, **official, **made_by}
-    run.write_scores(rescored.before.get(row.id, {}) | row.row() | official_score(rescored.name, one.sample, one.trace) for one, row in rows)
+    run.write_scores({**rescored.before.get(row.id, {}), **row.row(), **official_score(rescored.name, one.sample, one.trace)} for one, row in rows)
     run.write_summary(summary)
     return summary
 

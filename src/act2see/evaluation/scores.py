@@ -16,7 +16,7 @@ from act2see.core.errors import StoreError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Cost
 from act2see.evaluation.statistics import share_interval
-from act2see.storage.codec import Reader, optional, read_count, read_text, shown, tuple_of
+from act2see.storage.codec import JSON, Reader, optional, read_count, read_text, shown, tuple_of
 
 Outcome = Literal["correct", "wrong", "no_answer", "truncated", "video_error", "tool_error", "backend_error", "judge_error", "internal_error"]
 """How a question ended: answered, silent, cut off, or ended by a failure that is not the model's: an internal error is act2see's, or a plug-in's.
@@ -67,7 +67,7 @@ class Score:
     guesses: tuple[str, ...] = ()
     """The ways of guessing that are right here; see `right_guesses`."""
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, JSON]:
         """The line of scores.jsonl."""
         return {name: getattr(self, name) for name in _READERS}
 
@@ -77,7 +77,7 @@ class Score:
         return self.outcome == "correct"
 
 
-def read_score(row: Any, where: str) -> Score:
+def read_score(row: object, where: str) -> Score:
     """The score in a line of scores.jsonl; fields of others in it are passed over. Raises `StoreError` with the place."""
     if not isinstance(row, dict):
         raise StoreError(f"{where}: {shown(row)} where an object is expected")
@@ -88,15 +88,15 @@ def read_score(row: Any, where: str) -> Score:
     return Score(**values)
 
 
-def _read_outcome(value: Any, where: str) -> Outcome:
-    if value not in OUTCOMES:
+def _read_outcome(value: object, where: str) -> Outcome:
+    found = next((outcome for outcome in OUTCOMES if outcome == value), None)
+    if found is None:
         raise StoreError(f"{where} is {shown(value)}; known are {', '.join(OUTCOMES)}")
-    found: Outcome = value
     return found
 
 
 _texts = tuple_of(read_text)
-_OTHERS: Mapping[str, Reader[Any]] = {"outcome": _read_outcome, "error": optional(read_text), "groups": _texts, "guesses": _texts}
+_OTHERS: Mapping[str, Reader[object]] = {"outcome": _read_outcome, "error": optional(read_text), "groups": _texts, "guesses": _texts}
 _READERS = {one.name: _OTHERS.get(one.name) or (read_count if one.type is int else read_text) for one in fields(Score)}
 
 
@@ -116,7 +116,7 @@ def right_guesses(sample: Sample) -> tuple[int, tuple[str, ...]]:
 # The summary
 
 
-def summarise_scores(scores: Iterable[Score]) -> dict[str, Any]:
+def summarise_scores(scores: Iterable[Score]) -> dict[str, JSON]:
     """Counts and rates, overall and by kind and group. Every question stays in the denominator, whatever became of it.
 
     `accuracy_95` is `statistics.share_interval` with the videos as clusters: None where all questions share one.
@@ -144,13 +144,13 @@ def summarise_scores(scores: Iterable[Score]) -> dict[str, Any]:
     }
 
 
-def frames_left_out(counts: Iterable[int]) -> dict[str, Any]:
+def frames_left_out(counts: Iterable[int]) -> dict[str, JSON]:
     """Of how many questions not all initial frames were shown, and how many were not; nothing where all were."""
     found = [count for count in counts if count]
     return {"frames_left_out": {"questions": len(found), "frames": sum(found)}} if found else {}
 
 
-def _baselines(everything: Sequence[Score], groups: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
+def _baselines(everything: Sequence[Score], groups: Mapping[str, Sequence[Score]]) -> dict[str, JSON]:
     """What guessing gets, over the questions that can be guessed at; nothing where there are none."""
     if not any(one.options for one in everything):
         return {}
@@ -169,7 +169,7 @@ def _guessed(members: Sequence[Score]) -> dict[str, float]:
     return {name: round(share, 4) for name, share in found.items()}
 
 
-def summarise_costs(costs: Iterable[Cost]) -> dict[str, Any]:
+def summarise_costs(costs: Iterable[Cost]) -> dict[str, JSON]:
     """What of an answer's cost differs from one machine and one run to the next: seconds by stage, and the tokens that a cache held."""
     everything = list(costs)
     stages = sorted({stage for cost in everything for stage in cost.seconds})

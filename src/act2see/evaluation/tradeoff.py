@@ -1,17 +1,18 @@
 """The accuracy of several runs over the same benchmark, and what an answer cost in each of them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from act2see.config.commands import CostUnit, TradeoffConfig
 from act2see.core.errors import ConfigError
 from act2see.storage.atomic import placed
-from act2see.storage.codec import optional, read_amount, read_count, read_number, read_object, read_pair, read_text
+from act2see.storage.codec import Reader, optional, read_amount, read_count, read_number, read_object, read_pair, read_text
 from act2see.storage.runs import Run
 
+_T = TypeVar("_T")
 UNITS: Mapping[CostUnit, str] = {"tokens": "tokens read and written", "seconds": "seconds", "dollars": "dollars", "frames": "frames seen"}
 
 
@@ -78,20 +79,17 @@ class _Summary:
     n: int
     accuracy: float | None
     accuracy_95: tuple[float, float] | None
-    means: dict[str, float]
+    cost: dict[str, float]
     """Mean cost of an answer by name; empty where no answer is known."""
 
 
 def _read_summary(value: object, where: str) -> _Summary:
     """Raises `StoreError`."""
 
-    def of_all(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    def of_all(read: Reader[_T]) -> Reader[_T | None]:
         return lambda value, where: optional(read)(value.get("all") if isinstance(value, dict) else None, f"{where}.all")
 
-    def make(**fields: Any) -> _Summary:
-        return _Summary(means=fields.pop("cost"), **fields)
-
-    read = read_object(make, benchmark=read_text, n=read_count, accuracy=of_all(read_number), accuracy_95=of_all(read_pair), cost=_read_means)
+    read = read_object(_Summary, benchmark=read_text, n=read_count, accuracy=of_all(read_number), accuracy_95=of_all(read_pair), cost=_read_means)
     return read(value, where)
 
 
@@ -104,8 +102,8 @@ def _read_means(value: object, where: str) -> dict[str, float]:
 def _cost(run: Run, summary: _Summary, by: CostUnit) -> float:
     """The mean cost of an answer, over the answers that there are."""
     names = {"tokens": ("tokens_in", "tokens_out"), "frames": ("frames",)}.get(by, ())
-    if names and all(name in summary.means for name in names):
-        return round(sum(summary.means[name] for name in names), 4)
+    if names and all(name in summary.cost for name in names):
+        return round(sum(summary.cost[name] for name in names), 4)
     costs = run.costs()
     costs = costs if isinstance(costs, dict) else {}
     with placed(str(run.folder / "costs.json")):

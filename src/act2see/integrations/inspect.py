@@ -20,21 +20,22 @@ from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as InspectSample
 from inspect_ai.model import ModelOutput
-from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Target, accuracy, grouped, scorer, stderr
-from inspect_ai.solver import Generate, TaskState, solver
+from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Scorer, Target, accuracy, grouped, scorer, stderr
+from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from act2see import registry
 from act2see.config import EvalConfig
 from act2see.core import chat
 from act2see.core.errors import ConfigError, InternalError
-from act2see.core.interfaces import Sample, is_concurrent
+from act2see.core.interfaces import Benchmark, Sample, is_concurrent
+from act2see.core.trace import Observation
 from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Scored
 from act2see.execution.faults import unexpected
 
 
 @task
-def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
+def act2see(benchmark: str = "synthetic", **settings: Any) -> Task:
     """The benchmark's questions, answered by act2see's loop. A setting that `act2see eval` does not know is refused."""
     known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json", "given", "official_judge"}
     if unknown := sorted(set(settings) - known):
@@ -49,7 +50,7 @@ def act2see(benchmark: str = "synthetic", **settings: Any) -> Any:
     return Task(dataset=dataset, solver=_looking(asked, samples, config), scorer=_ours())
 
 
-def _as_inspects(sample: Sample) -> Any:
+def _as_inspects(sample: Sample) -> InspectSample:
     letter = chat.letters(len(sample.choices))[sample.choices.index(sample.answer)] if sample.answer in sample.choices else sample.answer
     return InspectSample(
         input=chat.question_text(sample.question, sample.choices),
@@ -61,7 +62,7 @@ def _as_inspects(sample: Sample) -> Any:
 
 
 @solver
-def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> Any:
+def _looking(benchmark: Benchmark, samples: dict[str, Sample], config: EvalConfig) -> Solver:
     backend = registry.backend(config.backend, config)
     evaluator = setup.evaluator(config, benchmark, backend, setup.tools(config))
     # A local model's cache belongs to one question. What waits for a server is asked as many questions at once as Inspect wants.
@@ -86,7 +87,7 @@ def _looking(benchmark: Any, samples: dict[str, Sample], config: EvalConfig) -> 
     return solve
 
 
-def _told(observation: Any) -> str:
+def _told(observation: Observation) -> str:
     """What stands in a log in the place of a picture."""
     if observation.error is not None:
         return f"<frame>error: {observation.error}</frame>"
@@ -94,7 +95,7 @@ def _told(observation: Any) -> str:
 
 
 @scorer(metrics=[grouped(accuracy(), "kind"), stderr()])
-def _ours() -> Any:
+def _ours() -> Scorer:
     """act2see's own verdict: a question without a sure answer, cut off or failed is not right, and stays in the denominator."""
 
     async def score(state: TaskState, target: Target) -> Score:

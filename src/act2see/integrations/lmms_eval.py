@@ -59,7 +59,7 @@ class Settings:
     execution: EvalExecutionConfig
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> "Settings":
+    def read(cls, given: Mapping[str, object]) -> "Settings":
         """From lmms-eval's model_args. Raises `ConfigError` for a name that is not known and for a value that its setting cannot have."""
         for name in given:
             _refuse_unknown(name)

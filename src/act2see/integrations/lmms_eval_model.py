@@ -7,8 +7,8 @@ import inspect
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn, Protocol
 
 from lmms_eval.api.instance import GenerationResult, TokenCounts
 from lmms_eval.api.model import lmms
@@ -20,10 +20,19 @@ from act2see.integrations.lmms_eval import Answering, Reply, Settings, asked, re
 _LOG = logging.getLogger(__name__)
 
 
+class Request(Protocol):
+    """As much of lmms-eval's `Instance` as is read."""
+
+    @property
+    def args(self) -> tuple[str, object, Callable[[object], Sequence[object]], object, str, str]:
+        """The question, its gen_kwargs, what gives its videos, its number, its task and its split."""
+        ...
+
+
 class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
     """The loop, asked once for each request. Settings are those of `act2see eval`, with underscores; one that is not known is refused."""
 
-    def __init__(self, batch_size: object = 1, max_batch_size: object = None, **model_args: Any) -> None:
+    def __init__(self, batch_size: object = 1, max_batch_size: object = None, **model_args: object) -> None:
         super().__init__()
         refuse_cache(inspect.currentframe())
         refuse_processes(os.environ)
@@ -31,7 +40,7 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
         self._answering = Answering(Settings.read(model_args))
         self._asked: Counter[tuple[str, str, object]] = Counter()
 
-    def generate_until(self, requests: list[Any]) -> list[Any]:
+    def generate_until(self, requests: list[Request]) -> list[GenerationResult]:
         """The final answer's text for each request, empty where there is none; a task's gen_kwargs are not read.
 
         A request that shows no video file is a `ConfigError`.
@@ -44,15 +53,15 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
         in_order = [replies[number] for number in range(len(requests))]
         return [GenerationResult(reply.text, TokenCounts(reply.tokens_in, reply.tokens_out)) for reply in in_order]
 
-    def loglikelihood(self, requests: list[Any]) -> NoReturn:
+    def loglikelihood(self, requests: list[Request]) -> NoReturn:
         """Raises `NotImplementedError`."""
         raise NotImplementedError("act2see writes an answer and weighs no given one: choose a task of output_type generate_until")
 
-    def generate_until_multi_round(self, requests: list[Any]) -> NoReturn:
+    def generate_until_multi_round(self, requests: list[Request]) -> NoReturn:
         """Raises `NotImplementedError`."""
         raise NotImplementedError("act2see answers one question about a video, not several in turn: choose a task of output_type generate_until")
 
-    def _samples(self, requests: list[Any]) -> Iterator[Sample]:
+    def _samples(self, requests: list[Request]) -> Iterator[Sample]:
         for request in requests:
             context, _, doc_to_visual, doc_id, task, split = request.args
             visuals = doc_to_visual(self.task_dict[task][split][doc_id])

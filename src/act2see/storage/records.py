@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import Annotated, Any, Literal, TypeAlias, assert_never
+from typing import Annotated, Literal, TypeAlias, assert_never
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from PIL import Image
 
 from act2see.core.errors import StoreError
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
-from act2see.storage.codec import FORMAT_VERSION, LARGEST_WHOLE, MAX_CHOICES, encode_provenance, shown, without_version
+from act2see.storage.codec import FORMAT_VERSION, JSON, LARGEST_WHOLE, MAX_CHOICES, encode_provenance, shown, without_version
 from act2see.storage.typed_json import Amount, Count, JsonReader, Number, converted
 
 _FRAME_FILE = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
@@ -102,7 +102,7 @@ class _TraceRecord(Struct, forbid_unknown_fields=True):
     made_with: dict[str, str]
 
 
-def _of_our_version(record: Any) -> Any:
+def _of_our_version(record: JSON) -> JSON:
     without_version(record)
     return record
 
@@ -113,16 +113,16 @@ _reader = JsonReader(_TraceRecord, _of_our_version)
 # From a trace
 
 
-def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, Any]:
+def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, JSON]:
     """The trace as one JSON object; `frame_name` gives the name of a frame's file."""
 
-    def encode_frame(frame: Frame) -> dict[str, Any]:
+    def encode_frame(frame: Frame) -> dict[str, JSON]:
         made = None if frame.provenance is None else encode_provenance(frame.provenance)
         match = None if frame.match is None else asdict(frame.match)
         encoded = {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
         return encoded if frame.box is None else {**encoded, "box": list(frame.box)}
 
-    def encode_step(step: Step) -> dict[str, Any]:
+    def encode_step(step: Step) -> dict[str, JSON]:
         match step:
             case Thought(text):
                 return {"type": "thought", "text": text}
@@ -160,7 +160,7 @@ def read_trace(line: bytes, load: Load, check: Check | None = None) -> Trace:
     return _trace(_reader.read(line), load, check)
 
 
-def decode_trace(record: Any, load: Load, check: Check | None = None) -> Trace:
+def decode_trace(record: JSON, load: Load, check: Check | None = None) -> Trace:
     """The same from a value that `parse_json` gave."""
     return _trace(converted(_of_our_version(record), _TraceRecord), load, check)
 

@@ -3,10 +3,9 @@
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
 
 import act2see
-from act2see.storage.codec import shown
+from act2see.storage.codec import JSON, shown
 
 PACKAGES = ("av", "numpy", "pillow", "torch", "transformers", "peft", "diffusers", "openai")
 """Their versions are told where they are installed."""
@@ -23,9 +22,9 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, JSON], prefix: str = "") -> dict[str, JSON]:
     """Settings inside settings by one name each: `versions.av`."""
-    found: dict[str, Any] = {}
+    found: dict[str, JSON] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
@@ -34,10 +33,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def differences(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> dict[str, tuple[str, str]]:
     """The names under which two flat sets of settings hold different values, with both as a reader is shown them."""
 
-    def value(settings: Mapping[str, Any], name: str) -> str:
+    def value(settings: Mapping[str, JSON], name: str) -> str:
         return shown(settings[name]) if name in settings else "not set"
 
     pairs = {name: (value(before, name), value(now, name)) for name in {**before, **now}}

@@ -15,11 +15,12 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -41,6 +42,7 @@ from act2see.storage.atomic import (
 )
 from act2see.storage.codec import (
     FORMAT_VERSION,
+    JSON,
     canonical_json,
     map_of,
     optional,
@@ -71,8 +73,6 @@ __all__ = [
     "save_picture",
 ]
 
-JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-
 _RUN, _TRACES, _SCORES, _SUMMARY, _COSTS = "run.json", "traces.jsonl", "scores.jsonl", "summary.json", "costs.json"
 SAMPLES = "samples.jsonl"
 
@@ -88,7 +88,7 @@ class Place:
 class Run:
     """One run folder. Made by `create`, `resume`, `create_or_open` or `open`; whatever goes wrong is a `StoreError`."""
 
-    def __init__(self, folder: Path, *, command: str, config: Mapping[str, Any], seed: int | None, digest: str, versions: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None, digest: str, versions: Mapping[str, str]) -> None:
         self.folder = folder
         self.command = command
         self.config = config
@@ -151,12 +151,11 @@ class Run:
                 raise StoreError(f"no run in {folder}: it holds no {_RUN}") from error
             raise
 
-        def make(**read: Any) -> "Run":
-            return cls(folder, **read)
-
         texts = map_of(read_text)
         any_values = map_of(lambda value, _: value)
-        read_run = read_object(make, command=read_text, config=any_values, seed=optional(read_integer), digest=read_text, versions=texts)
+        read_run = read_object(
+            partial(cls, folder), command=read_text, config=any_values, seed=optional(read_integer), digest=read_text, versions=texts
+        )
         with placed(str(path)):
             return read_run(without_version(parse_json(content)), "")
 
@@ -219,7 +218,7 @@ class Run:
         """
         return self._decoded(place.line, self._line_at(place), sketched)
 
-    def stored_at(self, place: Place) -> tuple[Trace, dict[str, Any], dict[int, Path]]:
+    def stored_at(self, place: Place) -> tuple[Trace, dict[str, JSON], dict[int, Path]]:
         """The trace at a place, its record without the version, and its frames' files by the identity of their images."""
         found: dict[int, Path] = {}
         frames = FramesOfTrace(self.frames)
@@ -244,18 +243,18 @@ class Run:
         """The ids of all traces, without loading a picture."""
         return {trace.id for _, trace in self.sketches()}
 
-    def write_summary(self, summary: Mapping[str, JSON], costs: Mapping[str, JSON] | None = None) -> None:
+    def write_summary(self, summary: Mapping[str, object], costs: Mapping[str, object] | None = None) -> None:
         """Write summary.json, and costs.json where there are any; whoever reads one sees the old one or the new one, never a half."""
         with writing(self.folder), _locked(self.folder):
             _replace(self.folder / _SUMMARY, _pretty(summary))
             if costs is not None:
                 _replace(self.folder / _COSTS, _pretty(costs))
 
-    def summary(self) -> Any:
+    def summary(self) -> JSON:
         """What summary.json holds, not checked; None where there is none."""
         return self._json(_SUMMARY)
 
-    def costs(self) -> Any:
+    def costs(self) -> JSON:
         """What costs.json holds, not checked; None where there is none."""
         return self._json(_COSTS)
 
@@ -319,7 +318,7 @@ class Run:
         """Write scores.jsonl, or a shard's own, a score a line, as `write_rows` does."""
         self.write_rows(self._scores_of(shard), scores)
 
-    def scores(self, shard: str | None = None, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
+    def scores(self, shard: str | None = None, damaged: list[str] | None = None) -> list[tuple[str, JSON]] | None:
         """Each score with its place, not checked; None where there are none yet."""
         return self.rows(self._scores_of(shard), damaged)
 
@@ -328,7 +327,7 @@ class Run:
         with writing(self.folder):
             _replace(self.folder / name, b"".join(_line(plain(row)) for row in rows))
 
-    def rows(self, name: str, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
+    def rows(self, name: str, damaged: list[str] | None = None) -> list[tuple[str, JSON]] | None:
         """Each line of a file of JSON lines in the folder with its place, not checked; None where there is none. `damaged`: see `sketches`."""
         found = []
         try:
@@ -351,7 +350,7 @@ class Run:
     def _scores_of(self, shard: str | None) -> str:
         return _SCORES if shard is None else f"scores-{shard}.jsonl"
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str) -> JSON:
         path = self.folder / name
         try:
             content = content_of(self.folder, name)
@@ -398,14 +397,14 @@ def _digest(command: str, config: Mapping[str, JSON], seed: int | None) -> str:
     return hashlib.sha256(canonical_json({"command": command, "config": plain(config), "seed": seed}).encode()).hexdigest()
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def _line(record: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(record, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
         raise StoreError(str(error)) from error
 
 
-def _pretty(value: Any) -> bytes:
+def _pretty(value: object) -> bytes:
     return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
 
 

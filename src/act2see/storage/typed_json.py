@@ -5,16 +5,16 @@ The types are msgspec's; the words are ours.
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 from msgspec import inspect as kinds
 
 from act2see.core.errors import Act2SeeError, StoreError
-from act2see.storage.codec import TOO_LARGE, parse_json, shown
+from act2see.storage.codec import JSON, TOO_LARGE, parse_json, shown
 
 Number: TypeAlias = Annotated[float, Meta(gt=-TOO_LARGE, lt=TOO_LARGE)]
 """A finite number."""
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 class JsonReader(Generic[_T]):
     """Reads JSON texts into a type whose objects have exactly its fields, and refuses everything that `parse_json` refuses."""
 
-    def __init__(self, kind: type[_T], prepare: Callable[[Any], Any] = lambda value: value) -> None:
+    def __init__(self, kind: type[_T], prepare: Callable[[JSON], JSON] = lambda value: value) -> None:
         self._kind, self._prepare = kind, prepare
         self._decoder, self._encoder = msgspec.json.Decoder(kind), msgspec.json.Encoder()
 
@@ -97,7 +97,7 @@ _WORDS: tuple[tuple[type[kinds.Type] | tuple[type[kinds.Type], ...], str], ...] 
 )
 
 
-def _refusal(error: msgspec.ValidationError, value: Any, kind: Any, where: str) -> str:
+def _refusal(error: msgspec.ValidationError, value: object, kind: type, where: str) -> str:
     """In one line: the path of the field, what it holds, and what is expected there. `where` goes before the path."""
     said, _, at = str(error).partition(" - at `$")
     node: kinds.Type | None = kinds.type_info(kind)
@@ -107,14 +107,16 @@ def _refusal(error: msgspec.ValidationError, value: Any, kind: Any, where: str) 
         tags, node = _tags(node), _narrowed(node, value)
         if index == "...":  # msgspec does not say under which key of a map: the first whose value has the type that it got, or is out of bounds
             inner = node.value_type if isinstance(node, kinds.DictType) else None
-            refused = (key for key, one in value.items() if (type(one) is _JSON_TYPES.get(got[1]) if got else _is_out_of_bounds(one, inner)))
+            entries = value if isinstance(value, Mapping) else {}
+            refused = (key for key, one in entries.items() if (type(one) is _JSON_TYPES.get(got[1]) if got else _is_out_of_bounds(one, inner)))
             key = next(refused, "…")
-            node, value, path = inner, value.get(key), f"{path}.{key}"
+            node, value, path = inner, entries.get(key), f"{path}.{key}"
         elif index:
-            node, value, path = _item(node, int(index)), value[int(index)], f"{path}[{index}]"
+            node, value, path = _item(node, int(index)), value[int(index)] if isinstance(value, Sequence) else None, f"{path}[{index}]"
         else:
             is_tag = isinstance(node, kinds.StructType) and node.tag_field == name
-            node, value, path = kinds.LiteralType(tags) if is_tag else _field(node, name), value.get(name), f"{path}.{name}"
+            held = value.get(name) if isinstance(value, Mapping) else None
+            node, value, path = kinds.LiteralType(tags) if is_tag else _field(node, name), held, f"{path}.{name}"
     node = _narrowed(node, value)
     place = ": ".join(filter(None, (where, path.removeprefix("."))))
     if found := _NAME.match(said):
@@ -130,7 +132,7 @@ def _tags(node: kinds.Type | None) -> tuple[str, ...]:
     return tuple(str(one.tag) for one in node.types if isinstance(one, kinds.StructType)) if isinstance(node, kinds.UnionType) else ()
 
 
-def _narrowed(node: kinds.Type | None, value: Any) -> kinds.Type | None:
+def _narrowed(node: kinds.Type | None, value: object) -> kinds.Type | None:
     """Of several types the one that the value is meant to be of."""
     if isinstance(node, kinds.UnionType):
         others = [one for one in node.types if not isinstance(one, kinds.NoneType)]

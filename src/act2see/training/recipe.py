@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from act2see.config import refuse_unknown
 from act2see.config.toml import read_toml
@@ -129,7 +129,7 @@ class Recipe:
             raise ConfigError("sharded cannot be combined with method qlora: use method lora, or remove sharded")
 
 
-def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+def read_recipe(path: Path, changes: Mapping[str, object] | None = None) -> Recipe:
     """Read a recipe from a TOML file; `changes` override its values. Raises `ConfigError` for unknown keys and invalid values."""
     content = read_toml(path, "recipe")
     refuse_unknown(path, "key", content, [field.name for field in fields(Recipe)])

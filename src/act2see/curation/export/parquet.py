@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 16
 """Rows in memory at once, and in one row group. Our choice: a row holds some MB of frames."""
 
 _FRAME = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-_COLUMNS: list[tuple[str, Any]] = [
+_COLUMNS: list[tuple[str, pyarrow.DataType]] = [
     ("id", pyarrow.string()),
     ("video", pyarrow.string()),
     ("question", pyarrow.string()),

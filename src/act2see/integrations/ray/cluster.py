@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
@@ -58,6 +58,11 @@ LOST = (
     ray.exceptions.ObjectLostError,
 )
 """What says that a process or its node is gone, and with it what it was doing."""
+
+Actor: TypeAlias = "ray.actor.ActorHandle"
+"""A process on the cluster, by which its methods are called."""
+Reference: TypeAlias = "ray.ObjectRef"
+"""What a call will bring."""
 
 _log = logging.getLogger(__name__)
 
@@ -119,11 +124,11 @@ def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: Ra
 
 def _crew(
     job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
-) -> tuple[WorkerPool[Any], Mapping[str, str]]:
+) -> tuple[WorkerPool[Actor], Mapping[str, str]]:
     """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
     slots = slots_per_worker(asking.workers, layout.teachers or math.ceil(asking.workers / QUESTIONS_A_TEACHER))
 
-    def hire() -> Any:
+    def hire() -> Actor:
         per_minute = None if asking.requests_per_minute is None else asking.requests_per_minute / len(slots)
         options = {**shares.teachers, "max_concurrency": max(slots)}
         return actors.start(Teacher, job, tools.retriever, tools.generator, per_minute, **options)
@@ -145,10 +150,10 @@ def _crew(
 class _Teachers:
     """Those who ask, and those who index for them."""
 
-    crew: WorkerPool[Any]
+    crew: WorkerPool[Actor]
     indexing: "_Indexing"
 
-    def ask(self, sample: Sample, asked_of: Callable[[Any], Any]) -> Scored:
+    def ask(self, sample: Sample, asked_of: Callable[[Actor], Reference]) -> Scored:
         """What a teacher brought, as soon as the video is indexed; an outcome too where each that was asked died."""
         try:
             with unexpected():
@@ -185,12 +190,12 @@ class _Constructor(Constructor):
 class _Indexing:
     """Has every video indexed once, whatever the number of questions on it. What is wrong with one, the loop will say when it opens it."""
 
-    def __init__(self, indexers: Sequence[Any]) -> None:
+    def __init__(self, indexers: Sequence[Actor]) -> None:
         self._indexers = indexers
-        self._begun: dict[Path, Any] = {}
+        self._begun: dict[Path, Reference] = {}
         self._lock = threading.Lock()
 
-    def begin(self, video: Path) -> Any:
+    def begin(self, video: Path) -> Reference | None:
         """Have it indexed; nothing is waited for. None where nothing indexes."""
         if not self._indexers:
             return None
@@ -210,7 +215,7 @@ class _Actors:
     """Every process that was started, so that none outlives the driver's interest in it."""
 
     def __init__(self) -> None:
-        self._started: list[Any] = []
+        self._started: list[Actor] = []
         self._is_over = False
 
     def __enter__(self) -> "_Actors":
@@ -221,7 +226,7 @@ class _Actors:
         for actor in tuple(self._started):
             _kill(actor)
 
-    def start(self, kind: type, *arguments: Any, **options: Any) -> Any:
+    def start(self, kind: type, *arguments: object, **options: object) -> Actor:
         """A new process of that kind. It loads nothing before its first call."""
         if self._is_over:  # a thread that has just lost its teacher, because all are ended, wants another
             raise BackendError("the cluster is not asked any more")
@@ -229,13 +234,13 @@ class _Actors:
         self._started.append(started)
         return started
 
-    def end(self, actor: Any) -> None:
+    def end(self, actor: Actor) -> None:
         """End one that may be dead already, or cut off: it must not go on with what another is asked for."""
         self._started.remove(actor)
         _kill(actor)
 
 
-def _kill(actor: Any) -> None:
+def _kill(actor: Actor) -> None:
     with suppress(ray.exceptions.RayError, ValueError):  # it is gone
         ray.kill(actor, no_restart=True)
 
@@ -274,7 +279,7 @@ def _cluster(address: str) -> Iterator[None]:
         return
     if address not in (LOCAL, AUTO):
         _refuse_unreachable(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own reports to nobody
@@ -301,7 +306,7 @@ def _refuse_unreachable(address: str) -> None:
         raise ConfigError(f"no Ray cluster at {address!r}: {error}; {ADDRESSES}") from error
 
 
-def _loaded(what: str, under_way: Any) -> Any:
+def _loaded(what: str, under_way: Reference) -> Any:
     """What a process says of itself once it has loaded its models."""
     try:
         return _result(under_way)
@@ -310,7 +315,7 @@ def _loaded(what: str, under_way: Any) -> Any:
         raise BackendError(f"the process died that was to load the {what}: {said}; does it have enough memory?") from error
 
 
-def _result(under_way: Any) -> Any:
+def _result(under_way: Reference) -> Any:
     """What a call brought. One of our errors is raised as it was there, without Ray's account of where."""
     try:
         return ray.get(under_way)
@@ -336,7 +341,7 @@ class _FarRetriever:
 
     name: str
     encoder: _FarEncoder | None
-    tools: Sequence[Any]
+    tools: Sequence[Actor]
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         chosen = self.tools[zlib.crc32(str(video.path).encode()) % len(self.tools)]
@@ -349,7 +354,7 @@ class _FarGenerator:
     """A generator in other processes, each in turn."""
 
     name: str
-    tools: Sequence[Any]
+    tools: Sequence[Actor]
     turn: Iterator[int]
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
@@ -362,7 +367,7 @@ class _FarTools:
     """The processes that hold the tools, and what these are."""
 
     about: AboutTools
-    processes: tuple[Any, ...] = ()
+    processes: tuple[Actor, ...] = ()
 
     @property
     def retriever(self) -> _FarRetriever | None:
@@ -382,7 +387,7 @@ def _tools(job: Job, layout: Layout, shares: _Shares, actors: _Actors) -> _FarTo
     return _FarTools(_loaded("tools", started[0].about.remote()), tuple(started))
 
 
-def _asked(ask: Callable[[], Any]) -> Any:
+def _asked(ask: Callable[[], Reference]) -> Any:
     """What a tool brought. Ray starts a process that died anew and asks it again, three times; while it looks for a place for it, we wait."""
     until = time.monotonic() + LONGEST_WAIT_SECONDS
     while True:

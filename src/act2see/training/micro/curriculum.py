@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -53,7 +53,7 @@ def read_curriculum(recipe: Path) -> tuple[Part, ...]:
     return tuple(_part(recipe, number, table) for number, table in enumerate(tables, start=1))
 
 
-def _part(recipe: Path, number: int, table: dict[str, Any]) -> Part:
+def _part(recipe: Path, number: int, table: dict[str, object]) -> Part:
     refuse_unknown(recipe, f"key in part {number}", table, [field.name for field in fields(Part)])
     return converted(table, Part, f"{recipe}: part {number}", ConfigError)
 
