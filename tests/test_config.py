@@ -31,7 +31,7 @@ def test_a_commands_table_wins_over_the_top_level_for_that_command_alone(tmp_pat
     [
         ("fsp = 2", "'fsp'", "did you mean 'fps'?"),
         ("max_looks = 2", "'max_looks'", "did you mean 'max-looks'?"),
-        ("api-key = 'secret-value'", "'api-key'", "allowed are fps, max-looks, n, save"),
+        ("api-key = 'secret-value'", "'api-key'", "allowed: fps, max-looks, n, save"),
         ("[ask]\nn = 3", "'n'", "[ask]"),
         ("[aks]\nfps = 3", "'aks'", "did you mean 'ask'?"),
     ],
@@ -48,7 +48,7 @@ def test_an_unknown_key_is_refused_with_file_key_and_hint(tmp_path: Path, text: 
 
 
 def test_a_file_that_is_no_toml_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"settings\.toml is no TOML: .*line 2"):
+    with pytest.raises(ConfigError, match=r"settings\.toml is not valid TOML: .*line 2"):
         _read(tmp_path, "fps = 1\nfps == 2\n")
 
 

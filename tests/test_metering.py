@@ -75,8 +75,8 @@ def test_prices_of_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[m\n", "is no TOML"),
-        ("[m]\ninput = 1\ninput = 2\n", "is no TOML"),
+        ("[m\n", "is not valid TOML"),
+        ("[m]\ninput = 1\ninput = 2\n", "is not valid TOML"),
         ("[m]\ninput = 1\n", '"m": the field "output" is missing'),
         ("[m]\noutput = 1\n", '"m": the field "input" is missing'),
         ("[m]\ninput = 1\noutput = 1\nper = 1000\n", '"m": unknown field "per"; known are input, output, cached'),

@@ -1,6 +1,6 @@
-"""act2see: a vision-language model that reasons about a video and asks for the frame that it missed.
+"""act2see: a vision-language model that reasons about a video and calls for the frames that it missed.
 
-The public names are loaded when they are first used, so that `import act2see` and `act2see --help` stay light.
+The public names are loaded on first use, so that `import act2see` and `act2see --help` stay fast.
 """
 
 import importlib

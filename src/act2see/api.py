@@ -1,6 +1,6 @@
-"""The applications, as Python functions: what `act2see ask`, `eval`, `construct` and the others do, without a terminal.
+"""The commands as Python functions: `ask`, `evaluate`, `construct` and others, without a terminal.
 
-Each takes a frozen dataclass of options, returns a frozen result, reports through a progress callback and warns through the `act2see` logger.
+Each takes a frozen dataclass of options, returns a frozen result, reports progress to a callback and logs warnings to the `act2see` logger.
 """
 
 import logging
@@ -77,31 +77,31 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 AUDIT_PAGE, FILTER_PAGE = "audit.html", "filter.html"
-"""The pages with charts, in their run folders."""
+"""File names of the pages with charts in a run folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """A backend and its tools, loaded: for several questions."""
+    """A loaded backend with its tools, for several questions."""
 
     backend: Backend
     retriever: Retriever | None = None
     generator: Generator | None = None
     scope: Scope = NO_LIMITS
-    """What the embedded ones among them do not know."""
+    """Limits of the embedded models among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskResult:
-    """A question's trace, and the answer in it."""
+    """A question's trace and its answer."""
 
     trace: Trace
     choice: int | None
-    """The place of the choice that was answered, from 0; None without choices, and for an answer that is none of them."""
+    """Index of the chosen answer choice; None without choices, and if the answer matches none."""
 
     @property
     def answer(self) -> str | None:
-        """The answer; with choices, the choice's text. None where there is none."""
+        """The answer; with choices, the text of the chosen one. None without an answer."""
         if self.trace.choices:
             return None if self.choice is None else self.trace.choices[self.choice]
         return self.trace.answer
@@ -111,9 +111,9 @@ class AskResult:
 
 
 def load_models(options: ModelConfig | None = None, *, progress: ProgressCallback | None = None) -> Models:
-    """Load the backend, the retriever and the generator that the options name.
+    """Load the backend, the retriever and the generator of the options.
 
-    `progress` counts the models loaded, and the frames of each video that the retriever indexes later. Raises `ConfigError` and `BackendError`.
+    `progress` receives the number of loaded models and, later, of indexed frames of each video. Raises `ConfigError` and `BackendError`.
     """
     options = options or ModelConfig()
     setup.check_models(options)
@@ -123,11 +123,11 @@ def load_models(options: ModelConfig | None = None, *, progress: ProgressCallbac
     if progress is not None:
         progress(1, 1, f"loading {options.backend}")
 
-    def tell(now: Progress) -> None:
+    def report(now: Progress) -> None:
         assert progress is not None
         progress(now.done, now.total, "indexing")
 
-    retriever = registry.retriever(options.retriever, options, None if progress is None else tell) if options.max_looks else None
+    retriever = registry.retriever(options.retriever, options, None if progress is None else report) if options.max_looks else None
     return Models(backend, retriever, registry.generator(options.generator, options, retriever), registry.scope(options))
 
 
@@ -143,10 +143,10 @@ def ask(
 ) -> AskResult:
     """Ask a question about a video.
 
-    `on_event` receives the text as it streams and every step once it is in the trace, `on_result` the result before the report is written: a full
-    disk then does not cost the answer. `models` are loaded at each call unless given. With `options.save` the trace is appended to a run folder,
-    with `options.report` it is written as an HTML page, also where the user interrupts. Raises `ConfigError`, `VideoError`, `BackendError`,
-    `StoreError`, and `ScopeError` for what the embedded models do not know.
+    `on_event` receives the text as it streams and every step once it is in the trace, `on_result` the result before the report is written, so that
+    a full disk does not lose the answer. `models` are loaded at each call unless given. With `options.save` the trace is appended to a run folder,
+    with `options.report` it is written as an HTML page, even after an interrupt. Raises `ConfigError`, `VideoError`, `BackendError`, `StoreError`,
+    and `ScopeError` for input outside the embedded models' domain.
     """
     options = options or AskConfig()
     check_question(question, options.choices)
@@ -164,7 +164,7 @@ def ask(
     if left_out := frames_left_out(trace):
         shown = len(trace.frames)
         _log.warning(
-            "%d of %d initial frames are shown, evenly spread: the model takes in no more, or --max-frames says so; a look still finds any",
+            "%d of %d initial frames are used, evenly spaced, due to --max-frames or the model's limit; a look can still return any frame",
             shown,
             shown + left_out,
         )
@@ -183,7 +183,7 @@ def ask(
             write_report(trace, options.report)
             kept.append(options.report)
         if kept:
-            _log.warning("what was thought so far is kept in %s", " and ".join(map(str, kept)))
+            _log.warning("the partial trace is saved in %s", " and ".join(map(str, kept)))
         raise
     finally:
         if run and (trace.steps or trace.finish):
@@ -203,9 +203,9 @@ def _ask_run(options: AskConfig) -> Run | None:
 
 
 def _screen(video: Video, choices: Sequence[str], limits: Scope) -> str | None:
-    """The warning that an embedded model's answer about this video needs; None where it needs none.
+    """The warning to attach to an embedded model's answer about this video, if any. Runs before any model is loaded.
 
-    Screened before anything heavy is loaded. Raises `ScopeError` for what the model does not know, unless the options force it.
+    Raises `ScopeError` for input outside the model's domain, unless the options force it.
     """
     if not limits.is_limited:
         return None
@@ -218,7 +218,7 @@ def _screen(video: Video, choices: Sequence[str], limits: Scope) -> str | None:
 def audit(
     benchmark: str, options: EvalConfig | None = None, execution: ExecutionConfig | None = None, *, progress: ProgressCallback | None = None
 ) -> AuditResult:
-    """See `evaluation.audit.audit`; with `options.out` a page with charts is written too."""
+    """Like `evaluation.audit.audit`; with `options.out` also writes a page with charts."""
     result = auditing.audit(benchmark, options, execution, progress=progress)
     if result.folder is not None:
         write_page(result.folder / AUDIT_PAGE, render_audit(result.summary, MEANINGS))
@@ -226,7 +226,7 @@ def audit(
 
 
 def filter_run(run: Path, options: FilterConfig, *, progress: ProgressCallback | None = None) -> FilterResult:
-    """See `curation.filtering.filter_run`; the page with charts is written into the new run, and with `options.page` one for a review by hand."""
+    """Like `curation.filtering.filter_run`; also writes a page with charts into the new run and, with `options.page`, one for manual review."""
     result = filtering.filter_run(run, options, progress=progress, pages=_write_filter_page)
     if options.page is not None:
         write_page(options.page, render_review([(result.source.trace_at(place), record) for place, record in result.drawn]))
@@ -240,31 +240,31 @@ def _write_filter_page(folder: Path, result: FilterResult) -> None:
 def retrieve(
     video: Video | str | os.PathLike[str], query: str, *, retriever: Retriever | str = "micro", count: int = 1, config: SearchConfig | None = None
 ) -> list[Frame]:
-    """The `count` frames of the video that fit the query best, best first, at full size; fewer where the video has no more.
+    """The `count` frames of the video that best match the query, best first, at full resolution; fewer if the video has fewer.
 
-    Each has its time in `seconds`, its `score` and, in `match`, what else is known of the choice: whether it is merely the best there was, too.
-    `retriever` is one, or the name of one (`siglip:DIR`; the default knows only the synthetic world), loaded anew at each call. `config` says how a
-    named one searches, and with `force` that the embedded one shall search any video. Raises `ScopeError` where it does not know the video,
-    `VideoError` for what is no video, `ConfigError` for what cannot be searched with, `ToolError` where nothing is found.
+    Each has its timestamp in `seconds`, its `score` and, in `match`, details of the selection, such as whether it is only a fallback. `retriever` is
+    an instance, or a name such as `siglip:DIR`, which is loaded at each call (the default knows only the synthetic world). `config` sets the search
+    options of a named retriever; its `force` lets the embedded one search any video. Raises `ScopeError` for a video outside the embedded retriever's
+    domain, `VideoError` for an invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
     """
     if not query.strip():
-        raise ConfigError("the query is empty: say what to look for")
+        raise ConfigError("the query is empty: describe what to look for")
     if count < 1:
-        raise ConfigError(f"count is {count}; at least 1 frame can be retrieved")
+        raise ConfigError(f"count is {count}; it must be at least 1")
     opened = video if isinstance(video, Video) else Video(video)
     found = retriever
     if isinstance(found, str):
-        asked = replace(config or SearchConfig(), retriever=found)
-        if registry.scope(asked).retriever and not asked.force and (refused := refusal_to_search(opened)) is not None:
+        options = replace(config or SearchConfig(), retriever=found)
+        if registry.scope(options).retriever and not options.force and (refused := refusal_to_search(opened)) is not None:
             raise ScopeError(refused)
-        found = named(found, asked)
+        found = named(found, options)
     frames: Sequence[Frame] = found.find(opened, query.strip(), shown=(), count=count)
     return list(frames)
 
 
 def named(name: str, config: SearchConfig) -> Retriever:
-    """The retriever of that name. Raises `ConfigError`, for `none` as well."""
+    """The retriever with that name. Raises `ConfigError`, also for `none`."""
     found = registry.retriever(name, config)
     if found is None:
-        raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
+        raise ConfigError("retriever 'none' cannot search: choose another, such as micro or siglip:DIR")
     return found

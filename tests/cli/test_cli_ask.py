@@ -69,7 +69,7 @@ def test_a_report_never_takes_the_videos_place(act2see: Act2See, clip: Path, tmp
     for place in (clip, tmp_path / "link.html"):
         done = act2see("ask", clip, "What colour?", *fakes("Direct"), "--report", place)
         assert (done.code, done.out) == (1, "")
-        assert f"cannot write {place}: it is the input" in done.err
+        assert f"cannot write {place}: it is an input of the command" in done.err
     assert clip.read_bytes() == content
 
 
@@ -166,7 +166,7 @@ def test_fewer_initial_frames_are_told_of_everywhere(act2see: Act2See, clip: Pat
         "ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--fps", 10, "--max-frames", 4, "--json", "--save", "one", "--report", "a.html"
     )
     assert done.code == 0
-    assert done.err.count("note: 4 of 20 initial frames are shown, evenly spread") == 1
+    assert done.err.count("note: 4 of 20 initial frames are used, evenly spaced") == 1
     assert json.loads(done.out)["made_with"]["initial_frames"] == "4 of 20"
     assert "4 of 20" in Path("a.html").read_text(encoding="utf-8")
     (trace,) = Run.open(Path("one")).traces()

@@ -44,7 +44,7 @@ def test_a_whole_data_set_passes(act2see: Act2See, made_up: Callable[[str], Path
     done = act2see("benchmarks", "check", name, "--data", folder)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{name}: {QUESTIONS[name]} questions about ")
-    assert done.out.endswith("nothing is wrong\n")
+    assert done.out.endswith("no problems found\n")
     told = json.loads(act2see("benchmarks", "check", name, "--data", folder, "--json").out)
     assert (told["questions"], told["missing_videos"], told["empty_videos"], told["problems"]) == (QUESTIONS[name], [], [], [])
     assert sum(told["kinds"].values()) == QUESTIONS[name]
@@ -67,7 +67,7 @@ def test_many_missing_videos_are_counted_and_json_names_them_all(act2see: Act2Se
     path = write_jsonl(tmp_path / "own.jsonl", [*rows, *({**row, "id": f"{row['id']}b", "video": f"{row['id']}b.mp4"} for row in rows)])
     lines = act2see("benchmarks", "check", "jsonl", "--data", path).out.splitlines()
     assert sum(line.startswith("missing: ") for line in lines) == 21
-    assert lines[-1] == "missing: 20 more (40 of 40 videos); --json names them all"
+    assert lines[-1] == "missing: 20 more (40 of 40 videos); --json lists all"
     assert len(json.loads(act2see("benchmarks", "check", "jsonl", "--data", path, "--json").out)["missing_videos"]) == 40
 
 
@@ -112,13 +112,13 @@ def test_each_fault_is_one_line_with_its_place(act2see: Act2See, tmp_path: Path,
     (tmp_path / "a.json").write_text(change(rows_of_video_mme()))
     done = act2see("benchmarks", "check", "video-mme", "--data", tmp_path)
     assert done.code == 1
-    wrong = [line for line in done.out.splitlines() if line.startswith("wrong: ")]
+    wrong = [line for line in done.out.splitlines() if line.startswith("problem: ")]
     assert len(wrong) == 1
-    assert wrong[0].startswith("wrong: a.json:")
+    assert wrong[0].startswith("problem: a.json:")
     assert expected in wrong[0]
     # An evaluation refuses the same set, with the same words, before it loads a model.
     assert (
-        " ".join(wrong[0].removeprefix("wrong: ").split())
+        " ".join(wrong[0].removeprefix("problem: ").split())
         in act2see("eval", "video-mme", "--data", tmp_path, "--backend", "cli_fakes:Direct").complaint
     )
 
@@ -126,7 +126,7 @@ def test_each_fault_is_one_line_with_its_place(act2see: Act2See, tmp_path: Path,
 def test_the_same_fault_in_all_rows_is_one_line(act2see: Act2See, tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [{"id": row["question_id"], **row, "options": None} for row in rows_of_video_mme()])
     done = act2see("benchmarks", "check", "video-mme", "--data", tmp_path)
-    assert "wrong: a.json: item 1: options is null, expected a list of texts (and at 19 more places)" in done.out.splitlines()
+    assert "problem: a.json: item 1: options is null, expected a list of texts (and at 19 more places)" in done.out.splitlines()
 
 
 def test_subtitles_are_read_where_they_are(act2see: Act2See, made_up: Callable[[str], Path]) -> None:

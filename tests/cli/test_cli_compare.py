@@ -71,8 +71,8 @@ def test_questions_that_one_run_alone_has_are_named_and_not_counted(act2see: Act
     told = json.loads(done.out)
     assert (told["n"], told["only_first"], told["only_second"]) == (19, ["q001"], ["q020", "q021", "q022", "q023"])
     reader = act2see("compare", "a", "b")
-    assert "1 questions are in the first run alone and not counted: q001" in reader.err
-    assert "4 questions are in the second run alone and not counted: q020, q021, q022, q023" in reader.err
+    assert "1 questions are only in the first run and not counted: q001" in reader.err
+    assert "4 questions are only in the second run and not counted: q020, q021, q022, q023" in reader.err
 
 
 def test_the_seed_decides_the_bootstrap(act2see: Act2See) -> None:

@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_one_line(act2see: Act2See, run: Path, evaluation
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert "full is there already and not empty: give --out a new folder" in act2see("contamination", run, *against, "--out", "full").complaint
-    assert "there is no folder no" in act2see("contamination", run, *against, "--report", "no/overlaps.jsonl").complaint
+    assert "folder no does not exist" in act2see("contamination", run, *against, "--report", "no/overlaps.jsonl").complaint
     assert "--no-frames leaves nothing to compare" in act2see("contamination", run, *against, "--no-frames", "--by", "frames").complaint
     assert "no run in nowhere" in act2see("contamination", "nowhere", *against).complaint
     assert act2see("contamination", run).code == 2

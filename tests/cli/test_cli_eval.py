@@ -39,7 +39,7 @@ def test_eval_ends_in_one_line_of_json(act2see: Act2See) -> None:
 def test_eval_says_how_many_questions_were_shown_fewer_frames(act2see: Act2See) -> None:
     done = _evaluate(act2see, "--json", "--n", "4", "--fps", "5", "--max-frames", "3", "--out", "few")
     assert json.loads(done.out)["frames_left_out"] == {"questions": 4, "frames": 4 * 7}
-    assert done.err.count("note: not all initial frames of 4 questions are shown") == 1
+    assert done.err.count("note: 4 questions use only some of their initial frames") == 1
     assert {trace.made_with["initial_frames"] for trace in Run.open(Path("few")).traces()} == {"3 of 10"}
     assert Run.open(Path("few")).config["max_frames"] == 3
     whole = _evaluate(act2see, "--json", "--n", "4", "--fps", "5", "--out", "all")
@@ -52,7 +52,7 @@ def test_eval_for_a_reader(act2see: Act2See) -> None:
     done = _evaluate(act2see)
     first, second, *_ = done.out.splitlines()
     assert (done.code, first) == (0, "3 questions of cli_fakes:Bench: 3 correct")
-    assert second == "all: 100.0% right of 3 (95 %: unknown, for one video), 100.0% looked again"
+    assert second == "all: 100.0% right of 3 (95 %: unknown, only one video), 100.0% looked again"
 
 
 @pytest.mark.usefixtures("_bench")
@@ -81,7 +81,7 @@ def test_a_run_is_resumed_only_with_the_same_settings(act2see: Act2See) -> None:
 def test_what_failed_is_counted_and_said(act2see: Act2See) -> None:
     done = act2see("eval", "cli_fakes:Bench", *fakes("Dead"), "--n", "2", "--patience-seconds", "0", "--json")
     assert (done.code, json.loads(done.out)["outcomes"]) == (0, {"backend_error": 2})
-    assert "note: 2 of 2 questions failed; the first: no answer from the server at localhost: start it" in done.err
+    assert "note: 2 of 2 questions failed; first error: no answer from the server at localhost: start it" in done.err
 
 
 @pytest.mark.usefixtures("_bench")

@@ -168,7 +168,7 @@ def test_each_failure_is_in_a_class_of_its_own_and_the_run_ends(act2see: Act2See
     )
     assert [row["number"] for row in rows] == list(range(24))
     reader = act2see(*flags("Away"), "--patience-seconds", "0").out.splitlines()
-    assert "2 backend_error and 1 video_error among them count as not right" in reader[1]
+    assert "2 backend_error and 1 video_error among them count as wrong" in reader[1]
 
 
 def test_what_failed_is_asked_again_when_the_run_is_resumed(act2see: Act2See, whole: Done, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_the_fingerprint_and_the_cost_stand_beside_the_score(act2see: Act2See, w
     assert set(costs["seconds"]) == {"all", "decode", "retrieve"}
     reader = act2see(*flags()).out
     assert f"fingerprint {told['fingerprint']['digest']}: steady-1, greedy, 1 fps, at most 3 looks" in reader
-    assert "guessing, of 24: always A 33.3%" in reader
+    assert "guessing baselines, of 24: always A 33.3%" in reader
 
 
 def test_settings_of_the_asking_may_stand_in_a_file(act2see: Act2See) -> None:

@@ -84,7 +84,7 @@ def test_a_video_that_cannot_be_decoded_costs_its_own_questions_alone(evaluated:
     assert ran.golds.keys() - ran.traces.keys() == broken
     assert len(broken) == QUESTIONS[name] // 10
     assert ran.told["outcomes"]["video_error"] == len(broken)
-    assert f"note: {len(broken)} of {len(ran.golds)} questions failed; the first: " in ran.said
+    assert f"note: {len(broken)} of {len(ran.golds)} questions failed; first error: " in ran.said
     scores = [json.loads(line) for line in (ran.run / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["id"] for row in scores if row["outcome"] == "video_error"} == broken
     assert [row["id"] for row in scores] == list(ran.golds)

@@ -31,10 +31,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_what_is_exported_is_said_and_what_is_not_is_named(act2see: Act2See, run: Path) -> None:
     done = act2see("export", run, "--format", "trl", "--out", "data")
-    assert (done.code, done.out) == (0, "1 traces, rendered as same_turn, 12 left out, in data\n")
-    assert "act2see: note: trace q1 is left out: it has no answer (its end: end)\n" in done.err
-    assert done.err.count("is left out") == 10
-    assert "2 more are left out; data/export.json names them all" in done.err
+    assert (done.code, done.out) == (0, "1 traces, rendered as same_turn, 12 skipped, in data\n")
+    assert "act2see: note: skipped trace q1: it has no answer (its end: end)\n" in done.err
+    assert done.err.count("skipped trace") == 10
+    assert "2 more skipped; data/export.json lists all" in done.err
     told = act2see("export", run, "--format", "parquet", "--out", "table", "--json")
     assert {name: value for name, value in json.loads(told.out).items() if name != "skipped"} == {
         "folder": "table",

@@ -47,7 +47,7 @@ def test_any_exception_in_a_question_is_its_outcome(act2see: Act2See, monkeypatc
     assert sorted(row["id"] for row in errors("run")) == ["q001", "q004"]
     assert all("Traceback (most recent call last)" in row["traceback"] for row in errors("run"))
     assert done.err.count("errors.jsonl") == 1  # said once, not for each
-    assert "2 ended in an internal error, a fault of act2see or of a plug-in; the tracebacks are in run/errors.jsonl" in done.err
+    assert "2 ended in an internal error, a bug in act2see or a plug-in; the tracebacks are in run/errors.jsonl" in done.err
     assert "Traceback" not in done.err
 
 
@@ -82,7 +82,7 @@ def test_a_retrievers_fault_is_told_apart_from_a_tool_that_failed(act2see: Act2S
     outcomes = json.loads(done.out)["outcomes"]
     assert outcomes["internal_error"] > 2
     assert "tool_error" not in outcomes
-    assert "run again with --fail-fast for the traceback" in done.err  # no run keeps it
+    assert "rerun with --fail-fast for the traceback" in done.err  # no run keeps it
 
 
 def test_fail_fast_ends_the_run_with_the_traceback_and_keeps_what_is_done(act2see: Act2See) -> None:

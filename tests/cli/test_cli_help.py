@@ -82,7 +82,7 @@ def test_a_flag_in_its_old_spelling_works_with_a_note_and_gives_the_same_run(act
 
 def test_options_of_a_generator_work_without_a_benchmark(act2see: Act2See, clip: Path) -> None:
     done = act2see("ask", clip, "Which?", *ASKED, "-o", "subtitles=true")
-    assert "unknown option; this command has floor, judge, margin, memory, strengths, tries" in done.complaint
+    assert "unknown option; allowed: floor, judge, margin, memory, strengths, tries" in done.complaint
     assert act2see("ask", clip, "Which?", *ASKED, "-o", "tries=3", "-o", "strengths=0.4,0.6").code == 0
 
 

@@ -57,7 +57,7 @@ def test_what_cannot_be_indexed_with_is_one_line(act2see: Act2See, clip: Path, m
     monkeypatch.setenv("ACT2SEE_CACHE", "/proc/not-there")
     done = act2see("index", clip, *GREY)
     assert (done.code, done.out) == (1, "")
-    assert "act2see: an index cannot be kept in /proc/not-there: name a folder" in done.err
+    assert "act2see: cannot write the index to /proc/not-there: set ACT2SEE_CACHE to a writable folder" in done.err
 
 
 def test_control_c_keeps_what_is_done(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_control_c_keeps_what_is_done(clip: Path, tmp_path: Path, monkeypatch: p
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out.startswith(f"{tmp_path / 'first.mp4'}: 20 frames")
-    assert err.endswith("act2see: interrupted; what was encoded is kept, and the same command goes on from there\n")
+    assert err.endswith("act2see: interrupted; encoded frames are in the cache, and the same command continues from there\n")
     encoder = Grey()
     Index.build(Video(tmp_path / "first.mp4"), encoder, 10.0, Cache(tmp_path / "kept"))
     assert encoder.calls == 0

@@ -136,9 +136,9 @@ def test_settings_files_of_any_shape_are_one_line(act2see: Act2See, tmp_path: Pa
     (tmp_path / "large.toml").write_text("#" * (1 << 21))
     for name, said in (
         ("latin.toml", "cannot read"),
-        ("large.toml", "at most 1,048,576 are read"),
-        (".", "no regular file"),
-        ("/dev/zero", "no regular file"),
+        ("large.toml", "the limit is 1,048,576"),
+        (".", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
     ):
         assert said in act2see("ask", "clip.mp4", "What?", "--config", name).complaint
 
@@ -147,4 +147,4 @@ def test_a_settings_file_that_may_not_be_looked_at_is_a_note(act2see: Act2See, m
     monkeypatch.setenv("XDG_CONFIG_HOME", f"/{'n' * 300}")
     done = act2see("ask", "clip.mp4", "What?")
     assert done.code == 1
-    assert f"note: no settings are read from /{'n' * 300}/act2see/config.toml: File name too long" in done.err
+    assert f"note: cannot read settings from /{'n' * 300}/act2see/config.toml: File name too long" in done.err

@@ -36,7 +36,7 @@ def test_control_c_is_one_line_and_the_partial_trace_is_kept(clip: Path, tmp_pat
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert rest.strip().splitlines() == [f"act2see: note: what was thought so far is kept in {run} and {report}", "act2see: interrupted"]
+    assert rest.strip().splitlines() == [f"act2see: note: the partial trace is saved in {run} and {report}", "act2see: interrupted"]
     (trace,) = Run.open(run).traces()
     assert trace.finish is None
     assert trace.steps[0] == Thought("<think>Look.")

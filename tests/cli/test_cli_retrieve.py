@@ -133,7 +133,7 @@ def test_the_embedded_retriever_refuses_what_it_does_not_know(act2see: Act2See, 
         (("x", "--retriever", "blip2:/no/such/folder"), "no folder /no/such/folder"),
         (("x", "--out", "a_file"), "it is not a folder"),
         (("x", "--plot", "scores.txt"), "must end in one of .png, .svg, .pdf"),
-        (("x", "--plot", "nowhere/scores.png"), "there is no folder nowhere"),
+        (("x", "--plot", "nowhere/scores.png"), "folder nowhere does not exist"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(act2see: Act2See, clip: Path, arguments: tuple[str, ...], part: str) -> None:

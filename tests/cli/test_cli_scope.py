@@ -105,7 +105,7 @@ def test_eval_ends_a_later_question_without_an_answer_and_goes_on(act2see: Act2S
     assert done.code == 0
     assert told["outcomes"]["no_answer"] == 1
     assert told["outcomes"]["correct"] == 1
-    assert "1 of 2 questions failed; the first: other.mp4 is not of the synthetic world" in done.err
+    assert "1 of 2 questions failed; first error: other.mp4 is not of the synthetic world" in done.err
     assert "notice" not in told
 
 

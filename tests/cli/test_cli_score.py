@@ -62,12 +62,12 @@ def test_what_differs_is_named_and_said_with_its_line(act2see: Act2See) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "give a run's folder, or a file of official verdicts with --cases"),
+        ((), "give either a run folder or --cases with a file of official scores"),
         (("run", "--cases", "x.jsonl"), "one of the two"),
         (("--cases", "x.jsonl", "--official-form", "y"), "--cases stands alone"),
         (("--cases", "nowhere.jsonl"), "cannot read the cases nowhere.jsonl"),
         (("nowhere",), "no run in nowhere: it holds no run.json"),
-        (("nowhere", "--official-form", "no/such/file"), "there is no folder no/such"),
+        (("nowhere", "--official-form", "no/such/file"), "folder no/such does not exist"),
     ],
 )
 def test_a_score_that_cannot_be_had_is_one_line(act2see: Act2See, arguments: tuple[str, ...], part: str) -> None:

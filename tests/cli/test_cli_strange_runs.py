@@ -234,7 +234,7 @@ def test_an_odd_line_is_named_with_its_place(stranger: Stranger, line: bytes) ->
     assert "run/traces.jsonl:2: " in told["score"].err
     assert told["score"].code == 1  # its question has no other answer
     assert (told["export"].code, told["filter"].code) == (0, 0)
-    assert "trace of line 2 is left out: traces.jsonl:2: " in told["export"].err
+    assert "skipped trace of line 2: traces.jsonl:2: " in told["export"].err
     assert "run/traces.jsonl:2: " in told["filter"].err
     told = stranger.try_all(_written("scores.jsonl", _line(lambda _: line)), ("score", "compare"))
     assert (told["score"].code, told["compare"].code) == (0, 1)

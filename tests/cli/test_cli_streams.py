@@ -23,7 +23,7 @@ def shell(tmp_path: Path, redirection: str, *arguments: str | Path, **environmen
 @pytest.mark.parametrize(
     ("redirection", "code", "out", "said"),
     [
-        (">&-", 1, "", "act2see: stdout is closed: send it to a file or to /dev/null\n"),
+        (">&-", 1, "", "act2see: stdout is closed: redirect it to a file or to /dev/null\n"),
         (">/dev/full", 1, "", "act2see: cannot write to stdout: No space left on device\n"),
         ("2>&-", 0, "B. red\n", ""),
         ("2>/dev/full", 0, "B. red\n", ""),

@@ -77,8 +77,8 @@ def test_what_cannot_be_set_side_by_side_is_one_line(act2see: Act2See) -> None:
 
 @pytest.mark.usefixtures("three")
 def test_a_plot_that_cannot_be_drawn_is_refused_before_a_run_is_read(act2see: Act2See) -> None:
-    assert "its name must end in one of .png, .svg, .pdf" in act2see("tradeoff", "no_such_run", "--plot", "cost.gif").complaint
-    assert "there is no folder nowhere" in act2see("tradeoff", "no_such_run", "--plot", "nowhere/cost.png").complaint
+    assert "the file name must end in one of .png, .svg, .pdf" in act2see("tradeoff", "no_such_run", "--plot", "cost.gif").complaint
+    assert "folder nowhere does not exist" in act2see("tradeoff", "no_such_run", "--plot", "nowhere/cost.png").complaint
 
 
 @pytest.mark.usefixtures("three")

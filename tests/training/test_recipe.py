@@ -27,7 +27,7 @@ def written(tmp_path: Path, text: str) -> Path:
     ("text", "complaint"),
     [
         ("learning_rates = 1", "unknown key 'learning_rates'; did you mean 'learning_rate'?"),
-        ("zzz = 1", "unknown key 'zzz'; allowed are accumulation, "),
+        ("zzz = 1", "unknown key 'zzz'; allowed: accumulation, "),
         ('model = "m"\nepochs = 1.5', "epochs is 1.5 where a whole number is expected"),
         ('model = "m"\nsharded = 1', "sharded is 1 where true or false is expected"),
         ("model = 8", "model is 8 where a text is expected"),
@@ -42,7 +42,7 @@ def written(tmp_path: Path, text: str) -> Path:
         ('model = "m"\nworkers = -1', "workers is -1; it must not be negative"),
         ('model = "m"\nmethod = "qlora"\nsharded = true', "sharded cannot be combined with method qlora"),
         ("seed = 1", "has no model"),
-        ("model = ", "is no TOML"),
+        ("model = ", "is not valid TOML"),
     ],
 )
 def test_a_recipe_is_read_strictly(tmp_path: Path, text: str, complaint: str) -> None:

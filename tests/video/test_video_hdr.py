@@ -35,7 +35,8 @@ def coded(light: Floats, trc: int) -> Floats:
         return np.asarray(((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375)
     display = light * 203 / 1000
     scene = display * np.maximum(display @ _LUMA, 1e-9)[..., None] ** (1 / 1.2 - 1)
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073)
+    code: Floats = np.where(scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073)
+    return code
 
 
 def columns(codes: Floats, trc: int, *, primaries: int = BT2020, matrix: int = 9) -> VideoFrame:

@@ -1,8 +1,8 @@
-"""The command line: flags and settings become values, values become objects, errors become one line. Only here is anything exited.
+"""The command line: reads flags and settings files, runs a command and reports errors in one line. Only this package exits the process.
 
-stdout carries the answer alone, stderr all the rest. Exit codes: 0 answered, 1 an error that the user can mend, 2 usage, 3 no answer, 70 an internal
-error, 130 interrupted (141 when the reader of the output has left). What a command needs is imported inside it, so that `act2see --help` waits for
-nothing heavy.
+stdout carries only the answer, stderr everything else. Exit codes: 0 answered, 1 an error that the user can fix, 2 usage, 3 no answer, 70 internal
+error, 130 interrupted, 141 if the reader of the output has exited. Each command imports its dependencies when it runs, so that `act2see --help` stays
+fast.
 """
 
 import errno
@@ -75,7 +75,7 @@ from act2see.execution.faults import unexpected
 
 __all__ = ["DEMO", "app", "entry", "main"]
 
-# The commands that take settings from a file; those of `act2see train` are named by both words, as in the table ["train micro-vlm"].
+# Commands that read a settings file. Subcommands of `act2see train` are named by both words, as in the table ["train micro-vlm"].
 SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "ask": AskConfig,
     "retrieve": RetrieveConfig,
@@ -97,7 +97,7 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
 
 
 def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill what the command line left open from the file that --config names, or from the user's own."""
+    """Fill options missing on the command line from the file given with --config, or from the user's default file."""
     command = " ".join(commands)
     named = [argument for argument in arguments if argument.name == "--config"]
     if command not in SETTINGS_OF or not named:
@@ -116,12 +116,12 @@ def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:  # the home folder is another user's
-        complain(f"note: no settings are read from {path}: {error.strerror}")
+        complain(f"note: cannot read settings from {path}: {error.strerror}")
         return False
 
 
 def _keys(field: "Field[Any]") -> list[str]:
-    """What a field is called on the command line, and so in a file: its name, unless it has others."""
+    """A field's names on the command line and in a file: the names of its flag if it defines any, else its own."""
     given = [one.name for one in getattr(field.type, "__metadata__", ()) if isinstance(one, Parameter) and one.name]
     return [name.removeprefix("--") for names in given for name in names or ()] or [field.name.replace("_", "-")]
 
@@ -129,7 +129,7 @@ def _keys(field: "Field[Any]") -> list[str]:
 _formatter = CommonFlags()
 app = App(
     name="act2see",
-    help="Ask a vision-language model about a video; it looks again where it has not seen enough.",
+    help="Ask a vision-language model about a video; the model calls for more frames when it needs them.",
     version=__version__,
     config=[distribute, _settings_from_file],
     result_action="return_value",
@@ -172,18 +172,18 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
 def entry() -> NoReturn:
     """The `act2see` script."""
     if not _streams_are_open():
-        complain("stdout is closed: send it to a file or to /dev/null")
+        complain("stdout is closed: redirect it to a file or to /dev/null")
         sys.exit(MENDABLE)
     sys.exit(main(sys.argv[1:]))
 
 
 def _streams_are_open() -> bool:
-    """Whether stdout is. A closed standard stream leaves its number to the first file that is opened, which would then be printed into."""
+    """Whether stdout is open. The next file to be opened would get the descriptor of a closed standard stream, and receive its output."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w")
     return sys.stdout is not None
@@ -191,7 +191,7 @@ def _streams_are_open() -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that is no UTF-8 can be printed
+    if isinstance(sys.stdout, io.TextIOWrapper):  # so that file names in other encodings than UTF-8 can be printed
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with unexpected(CycloptsError, BrokenPipeError), _notes_on_stderr():
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str]) -> int:
                 say(f"{_formatter.left_out} more flags: act2see {' '.join(one for one in arguments if one != '--help')} --help-all")
             sys.stdout.flush()
     except CycloptsError as error:
-        complain(f"{error} (act2see --help tells more)")
+        complain(f"{error} (see act2see --help)")
         return USAGE
     except InternalError as error:
         if (refused := _refused_by_system(error.__cause__)) is not None:
@@ -215,21 +215,21 @@ def main(arguments: Sequence[str]) -> int:
         complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        for stream in (sys.stdout, sys.stderr):  # whoever read our output has left
+        for stream in (sys.stdout, sys.stderr):  # the reader of our output has exited
             discard(stream)
         return BROKEN_PIPE
     return result if isinstance(result, int) else ANSWERED
 
 
 def _refused_by_system(error: BaseException | None) -> str | None:
-    """What the system said of a file that it refused where nobody expected that, or of the machine; None for any other error."""
+    """The message for an unexpected system error about a file or an exhausted resource; None for any other error."""
     if not isinstance(error, OSError) or error.strerror is None:
         return None
     if error.filename is not None:
         return (
             f"cannot use {os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}: {error.strerror}; give another path"
         )
-    full = {errno.ENOSPC: "make room on the disk", errno.EDQUOT: "make room on the disk", errno.EMFILE: "raise the limit: ulimit -n"}
+    full = {errno.ENOSPC: "free disk space", errno.EDQUOT: "free disk space", errno.EMFILE: "raise the limit: ulimit -n"}
     return f"{error.strerror}: {full[error.errno]}" if error.errno in full else None
 
 
@@ -240,7 +240,7 @@ class _Note(logging.Handler):
 
 @contextmanager
 def _notes_on_stderr() -> Iterator[None]:
-    """What the library warns of is told as notes: that a cache cannot be written, that another process is waited for."""
+    """Print the library's warnings as notes, such as an unwritable cache or a wait for another process."""
     log, handler = logging.getLogger("act2see"), _Note(logging.WARNING)
     log.addHandler(handler)
     try:

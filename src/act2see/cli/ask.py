@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def ask(
-    video: Annotated[str, Parameter(help="Video file, or its http(s) address.")],
-    question: Annotated[str, Parameter(help="What to ask about it.")],
+    video: Annotated[str, Parameter(help="Video file or http(s) URL.")],
+    question: Annotated[str, Parameter(help="Question about the video.")],
     /,
     *,
     settings: Annotated[AskConfig, Parameter(name="*")] = AskConfig(),
@@ -35,8 +35,8 @@ def ask(
     The answer goes to stdout, the reasoning to stderr. Exit codes: 0 answered, 1 error, 2 usage, 3 no answer, 70 internal error,
     130 interrupted.
     """
-    del config, option  # read before this function was called
-    check_question(question, settings.choices)  # before a video is fetched
+    del config, option  # the parser has applied both
+    check_question(question, settings.choices)  # before a video is downloaded
     check_file_to_write(settings.report, video)
     from act2see import api
 
@@ -44,12 +44,12 @@ def ask(
     answered = []
     with show_progress(transient=True) as progress, printing() as show:
 
-        def tell(result: api.AskResult) -> None:
+        def report(result: api.AskResult) -> None:
             show.finish(result.trace)
             answered.append(tell_answer(result.trace, settings))
 
         try:
-            api.ask(opened, question, settings, on_event=show.event, on_result=tell, progress=progress)
+            api.ask(opened, question, settings, on_event=show.event, on_result=report, progress=progress)
         except ScopeError as error:
             if settings.json:
                 say_json({"answer": None, "choice": None, "finish": None, "refused": str(error)})
@@ -58,7 +58,7 @@ def ask(
 
 
 class Printing:
-    """Shows every step of a trace on stderr as it happens."""
+    """Prints the steps of a trace to stderr as they happen."""
 
     def __init__(self) -> None:
         from act2see.cli.terminal import Printer
@@ -66,19 +66,19 @@ class Printing:
         self._printer = Printer.for_stream(sys.stderr, os.environ)
 
     def event(self, event: "Delta | Step") -> None:
-        """Show a piece of text, or a step."""
+        """Print a chunk of text, or a step."""
         from act2see.core.engine import Delta
 
         leave_line_open()
         self._printer.delta(event.text) if isinstance(event, Delta) else self._printer.step(event)
 
     def finish(self, trace: "Trace") -> None:
-        """Show how the trace ended."""
+        """Print how the trace ended."""
         self._printer.finish(trace)
         leave_line_open(is_open=False)
 
 
 @contextmanager
 def printing() -> Iterator[Printing]:
-    """A printer; while it is at work, any other message begins on a line of its own."""
+    """Yield a printer of steps; any other message then begins on a new line."""
     yield Printing()

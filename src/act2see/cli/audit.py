@@ -1,4 +1,4 @@
-"""`act2see audit`: what a model's looks are worth on a benchmark."""
+"""`act2see audit`: an ablation of what a look returns, on a benchmark."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from act2see.config import EvalConfig, ExecutionConfig, SettingsFile
 
 
 def audit(
-    benchmark: Annotated[str, Parameter(help="As for eval.")],
+    benchmark: Annotated[str, Parameter(help="Benchmark, as for eval.")],
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
@@ -21,9 +21,9 @@ def audit(
     option: Options = (),
     config: SettingsFile = None,
 ) -> int:
-    """Ask each question again with no, a random, a wrong or a blurred frame in place of the right one, and report what looking gains and harms.
+    """Measure what looking gains and harms: each question is repeated with no, a random, a wrong or a blurred frame instead of the retrieved one.
 
-    Up to the first call all conditions share one reasoning. With --out the traces, the summary and a page with charts, audit.html, are kept.
+    All conditions share the reasoning up to the first call. --out stores the traces, the summary and a page with charts (audit.html).
     """
     del config, option
     from act2see import api
@@ -49,9 +49,9 @@ def _tell(summary: Mapping[str, Any], page: Path | None) -> None:
         say(f"{name.replace('_', ' '):<11}{share(found['accuracy']):>8}{said}")
     looking = summary["looking"]
     say(f"looking gains {share(looking['gains'])} and harms {share(looking['harms'])}; only looking solves {share(looking['only_looking_solves'])}")
-    say(f"called without need {share(looking['over_calling'])}, did not call in need {share(looking['under_calling'])}")
+    say(f"over-calling {share(looking['over_calling'])}, under-calling {share(looking['under_calling'])}")
     if page is not None:
         say(page)
     failed = {name: count for name, count in summary["arms"]["real"]["outcomes"].items() if name.endswith("_error")}
     if failed:
-        complain("note: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in failed.items()) + " count as not right")
+        complain("note: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in failed.items()) + " count as wrong")

@@ -1,4 +1,4 @@
-"""`act2see benchmarks`: the data sets to evaluate on, what to download for them, and whether a download is complete."""
+"""`act2see benchmarks`: lists the benchmarks with their downloads, and checks a download."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -48,14 +48,14 @@ def list_benchmarks(name: Annotated[str | None, Parameter(help="Only this benchm
 
 @benchmarks.command
 def check(
-    name: Annotated[str, Parameter(help="The benchmark's name, as act2see benchmarks lists it.")],
+    name: Annotated[str, Parameter(help="Benchmark, as listed by act2see benchmarks.")],
     /,
     *,
     settings: Annotated[DataCheckConfig, Parameter(name="*")],
 ) -> int:
-    """Read a downloaded data set as `act2see eval` does, and list everything that is wrong with it. No video is opened.
+    """Read a downloaded data set as `act2see eval` does and list all problems, without opening a video.
 
-    Exit code 1 when something is wrong: a record that cannot be asked, listed with its line or number, or a missing or empty video file.
+    Exit code 1 if there are any: an invalid record, listed with its line or number, or a missing or empty video file.
     """
     from act2see.evaluation.data_check import check_data
 
@@ -74,11 +74,11 @@ def _say(found: "DataCheck") -> None:
     for note in found.notes:
         say(f"note: {note}")
     for problem in found.problems:
-        say(f"wrong: {problem}")
+        say(f"problem: {problem}")
     for what, videos in (("missing", found.missing_videos), ("empty", found.empty_videos)):
         for video in videos[:NAMED_LINES]:
             say(f"{what}: {video}")
         if len(videos) > NAMED_LINES:
-            say(f"{what}: {len(videos) - NAMED_LINES:,} more ({len(videos):,} of {found.videos:,} videos); --json names them all")
+            say(f"{what}: {len(videos) - NAMED_LINES:,} more ({len(videos):,} of {found.videos:,} videos); --json lists all")
     if found.is_complete:
-        say("nothing is wrong")
+        say("no problems found")

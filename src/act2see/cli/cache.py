@@ -13,7 +13,7 @@ from act2see.storage.cache import Cache, Entry, digest_in
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
-cache = App(name="cache", help="List or remove what is cached of videos between runs. All of it can be computed again.")
+cache = App(name="cache", help="List or remove cached video data. All of it can be recomputed.")
 
 
 def _bytes(_kind: type, tokens: Sequence[Token]) -> int:
@@ -21,7 +21,7 @@ def _bytes(_kind: type, tokens: Sequence[Token]) -> int:
     unit = found.group(2).upper() if found else "?"
     unit = unit if unit in _UNITS or unit == "B" else unit + "B"
     if not found or (unit != "B" and unit not in _UNITS):
-        raise ValueError("write a size such as 5GB, 500MB or 1.5GiB")
+        raise ValueError("give a size such as 5GB, 500MB or 1.5GiB")
     return int(float(found.group(1)) * _UNITS.get(unit, 1))
 
 
@@ -75,7 +75,7 @@ def _records(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[dict[s
 
 
 def _by_video(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[tuple[str, list[Entry]]]:
-    """Entries by video, named by the video's file; two videos of one name get a line each. Entries of no video go by their own name."""
+    """Entries grouped by video, under the video's file name; videos with equal names stay apart. Other entries keep their own name."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         found.setdefault(digest_in(entry.name) or entry.name, []).append(entry)
@@ -85,8 +85,8 @@ def _by_video(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[tuple
 def _date(seconds: float) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
-    except (OverflowError, ValueError, OSError):  # a file's time may be any number
-        return "at no known time"
+    except (OverflowError, ValueError, OSError):  # a modification time may be any number
+        return "time unknown"
 
 
 def _entries(count: int) -> str:

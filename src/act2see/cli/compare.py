@@ -19,15 +19,15 @@ NAMED = 10
 
 
 def compare(
-    first: Annotated[Path, Parameter(help="A run's folder, as eval --out wrote it.")],
-    second: Annotated[Path, Parameter(help="Another run's folder: its gains and losses are counted against the first.")],
+    first: Annotated[Path, Parameter(help="Run folder of act2see eval.")],
+    second: Annotated[Path, Parameter(help="Another run folder; gains and losses are relative to the first.")],
     /,
     *,
     settings: Annotated[CompareConfig, Parameter(name="*")] = CompareConfig(),
 ) -> int:
-    """Compare two runs over the same benchmark by their questions: gained, lost, the difference with its 95 % interval, and McNemar's exact test.
+    """Compare two runs over the same benchmark, question by question: gained, lost, difference with its 95 % interval, and McNemar's exact test.
 
-    Lists questions that only one run has, which are not counted, and every setting and version in which the runs differ.
+    Lists questions that only one run contains, which are not counted, and all settings and versions that differ.
     """
     from act2see.evaluation import compare as comparing
 
@@ -52,11 +52,14 @@ def _say_table(found: "Comparison") -> None:
             say(f"{what}: {_named(ids)}")
     for which, only in (("first", scores.only_first), ("second", scores.only_second)):
         if only:
-            complain(f"note: {len(only)} questions are in the {which} run alone and not counted: {_named(only)}")
+            complain(f"note: {len(only)} questions are only in the {which} run and not counted: {_named(only)}")
     if found.made_differently:
-        say("made differently: " + ", ".join(f"{name} {before} and {after}" for name, (before, after) in found.made_differently.items()))
+        say(
+            "settings and versions that differ: "
+            + ", ".join(f"{name} {before} and {after}" for name, (before, after) in found.made_differently.items())
+        )
     else:
-        say("made the same way, as far as the runs tell")
+        say("no recorded setting or version differs")
 
 
 def _columns(rates: "PairedRates") -> str:

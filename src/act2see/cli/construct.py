@@ -1,4 +1,4 @@
-"""`act2see construct`: a teacher's traces on questions that people have answered, to be filtered and trained on."""
+"""`act2see construct`: generates a teacher's traces on human-annotated questions, for filtering and training."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,9 +23,9 @@ def construct(
     option: Options = (),
     config: SettingsFile = None,
 ) -> int:
-    """Let a teacher answer a data set's questions with real tools, and again where it was wrong. Every try is kept as a trace in --out.
+    """Generate a teacher's traces on a data set's questions, with real tools and retries after wrong answers. --out stores every try.
 
-    `act2see filter` then takes the good ones. The person's reasoning is not shown to the teacher. Exit code 1 where the budget ended it.
+    Select the good ones with `act2see filter`. The teacher does not see the human reasoning. Exit code 1 if the budget is exhausted.
     """
     del config, option
     from act2see import api
@@ -40,7 +40,7 @@ def construct(
     else:
         _tell(summary, result)
     if not result.is_complete:
-        complain(f"stopped: {result.dollars:.4f} of {execution.budget_usd} dollars are spent; go on with --resume and a larger --budget-usd")
+        complain(f"stopped: {result.dollars:.4f} of {execution.budget_usd} dollars spent; continue with --resume and a larger --budget-usd")
     return ANSWERED if result.is_complete else MENDABLE
 
 
@@ -48,6 +48,6 @@ def _tell(summary: Mapping[str, Any], result: "ConstructResult") -> None:
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["outcomes"].items())
     say(f"{summary['n']} of {summary['questions']} questions of {summary['source']}: {outcomes or 'none'}")
     tries = ", ".join(f"{count} in {number}" for number, count in summary["tries"].items()) or "none"
-    say(f"tries that it took: {tries}; {summary['call_rate']['all'] or 0:.1%} looked in their last one")
+    say(f"tries: {tries}; {summary['call_rate']['all'] or 0:.1%} looked in the last one")
     if result.dollars:
         say(f"{result.dollars:.4f} dollars spent")

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from act2see.curation.overlaps import Overlap
 
 NAMED_LINES = 10
-"""Overlaps, and videos that could not be compared, listed on the terminal; --json and --report list all."""
+"""Maximum number of overlaps and of incomparable videos on the terminal; --json and --report list all."""
 
 
 def contamination(
-    run: Annotated[Path, Parameter(help="Run folder whose traces are, or will be, trained on.")],
+    run: Annotated[Path, Parameter(help="Run folder with traces for training.")],
     /,
     *,
     settings: Annotated[ContaminationConfig, Parameter(name="*")],
@@ -28,8 +28,8 @@ def contamination(
 ) -> int:
     """Find the traces of a run that overlap with evaluation sets: by question, by frames, or by the video's name.
 
-    Exit code 0 when none does, 1 when some do, even where --out writes a run without them: the input is not clean. Videos that cannot be compared are
-    listed and do not change the exit code.
+    Exit code 0 without overlaps, 1 with overlaps, even if --out writes a run without them. Videos that cannot be compared are listed and do not
+    change the exit code.
     """
     del config
     from act2see.curation.decontamination import find_contamination
@@ -55,15 +55,15 @@ def _say(found: "ContaminationResult") -> None:
     for one in found.overlaps[:NAMED_LINES]:
         say(f"overlap: trace {one.trace_id} and {one.benchmark} {one.sample_id}: {_how(one)}")
     if len(found.overlaps) > NAMED_LINES:
-        say(f"overlap: {len(found.overlaps) - NAMED_LINES:,} more; --report FILE names them all")
+        say(f"overlap: {len(found.overlaps) - NAMED_LINES:,} more; --report FILE lists all")
     if found.out is not None:
         say(f"{found.kept:,} traces without them, in {found.out}")
     for video in summary.videos_not_opened[:NAMED_LINES]:
         complain(f"note: not opened, so not compared by frames: {video.video}: {video.error}")
     if (count := len(summary.videos_not_opened)) > NAMED_LINES:
-        complain(f"note: {count - NAMED_LINES:,} more were not opened ({count:,} of {summary.videos:,} videos); --json names them all")
+        complain(f"note: {count - NAMED_LINES:,} more were not opened ({count:,} of {summary.videos:,} videos); --json lists all")
     if plain_ones := summary.videos_too_plain:
-        complain(f"note: {len(plain_ones):,} of {summary.videos:,} videos are too plain to be compared by frames; --json names them all")
+        complain(f"note: {len(plain_ones):,} of {summary.videos:,} videos are too plain to be compared by frames; --json lists all")
 
 
 def _how(one: "Overlap") -> str:

@@ -13,7 +13,7 @@ from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile
 
 
 def evaluate(
-    benchmark: Annotated[str, Parameter(help="A name that act2see benchmarks lists, or package.module:Class.")],
+    benchmark: Annotated[str, Parameter(help="Benchmark, as listed by act2see benchmarks, or package.module:Class.")],
     /,
     *,
     settings: Annotated[EvalConfig, Parameter(name="*")] = EvalConfig(),
@@ -23,7 +23,7 @@ def evaluate(
 ) -> int:
     """Run a benchmark and report accuracy.
 
-    The summary goes to stdout. Questions without an answer, cut off or failed stay in the denominator.
+    The summary goes to stdout. Unanswered, truncated and failed questions count in the denominator.
     """
     del config, option
     from act2see import api
@@ -32,7 +32,7 @@ def evaluate(
     with show_progress() as progress:
         result = api.evaluate(benchmark, settings, execution, progress=progress)
     if errors := result.errors:
-        complain(f"note: {len(errors)} of {len(result.scores)} questions failed; the first: {errors[0]}")
+        complain(f"note: {len(errors)} of {len(result.scores)} questions failed; first error: {errors[0]}")
     summary: Mapping[str, Any] = result.summary
     tell_faults(summary["outcomes"], result.errors_file)
     note_questions_with_frames_left_out(summary)
@@ -47,5 +47,5 @@ def evaluate(
 def _tell_seconds(spent: Mapping[str, Any]) -> None:
     if whole := spent["seconds"]["all"]:
         stages = ", ".join(f"{name} {found['mean']:.2f}" for name, found in spent["seconds"].items() if name != "all")
-        took = f"an answer took {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f})"
+        took = f"time per answer: {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f})"
         say(f"{took}: {stages}" if stages else took)

@@ -1,4 +1,4 @@
-"""`act2see export`: a run's traces for other trainers."""
+"""`act2see export`: exports a run's traces for other trainers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,16 +24,16 @@ def export(
     settings: Annotated[ExportConfig, Parameter(name="*")],
     config: SettingsFile = None,
 ) -> int:
-    """Write a run's answered traces as another trainer's data, with their pictures.
+    """Write a run's answered traces, with their pictures, in another trainer's format.
 
-    Leaves out, counts and lists traces without an answer, traces that cannot be read or that the format cannot hold, and all but the last trace of
-    each question. Ctrl-C leaves nothing behind.
+    Skips, counts and lists traces without an answer, traces that are unreadable or that the format cannot represent, and all but the last trace of
+    each question. Ctrl-C leaves no output.
     """
     del config
     from act2see.curation.export import export_run, rendering_of
     from act2see.storage.runs import Run
 
-    rendering_of(settings.format, settings.rendering)  # refused before the run is read
+    rendering_of(settings.format, settings.rendering)  # errors before the run is read
     with show_progress() as progress:
         done = export_run(Run.open(run), settings, progress)
     if settings.json:
@@ -45,9 +45,9 @@ def export(
 
 def _say(done: "ExportResult") -> None:
     for one in done.skipped[:NAMED_SKIPS]:
-        complain(f"note: trace {one.id} is left out: {one.reason}")
+        complain(f"note: skipped trace {one.id}: {one.reason}")
     if len(done.skipped) > NAMED_SKIPS:
-        complain(f"note: {len(done.skipped) - NAMED_SKIPS} more are left out; {done.folder / 'export.json'} names them all")
+        complain(f"note: {len(done.skipped) - NAMED_SKIPS} more skipped; {done.folder / 'export.json'} lists all")
     rendered = f", rendered as {done.rendering}" if done.rendering else ""
-    left_out = f", {len(done.skipped)} left out" if done.skipped else ""
-    say(f"{done.traces} traces{rendered}{left_out}, in {done.folder}")
+    skipped = f", {len(done.skipped)} skipped" if done.skipped else ""
+    say(f"{done.traces} traces{rendered}{skipped}, in {done.folder}")

@@ -1,4 +1,4 @@
-"""`act2see filter`: which of a run's traces are good enough to train on."""
+"""`act2see filter`: selects a run's traces for training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +18,9 @@ def filter_run(
     settings: Annotated[FilterConfig, Parameter(name="*")],
     config: SettingsFile = None,
 ) -> int:
-    """Keep the traces that are right, like the person's reasoning, well-formed, and use what they see; say of all others why not.
+    """Keep the traces that are right, similar to the human reasoning, well-formed and that use their frames; list why others are rejected.
 
-    --out becomes a run with the kept traces, rejected.jsonl, a page with plots (filter.html) and a dataset card. No model that teaches is asked.
+    --out becomes a run with the kept traces, rejected.jsonl, a page with plots (filter.html) and a dataset card. The teacher is not run again.
     """
     del config
     from act2see import api
@@ -43,9 +43,9 @@ def _show(summary: Mapping[str, Any], settings: FilterConfig) -> None:
     with_a_frame = f"{counts['with_a_frame']}{'' if shared is None else f' ({shared:.1%})'}"
     say(f"with a frame: {with_a_frame}; retrieved {counts['with_retrieved']}, generated {counts['with_generated']}")
     for reason, row in summary["by_reason"].items():
-        say(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, it speaks against {row['any']}")
+        say(f"  {reason.replace('_', ' '):<17} {row['first']:>5} rejected for it first, {row['any']} in all")
     if summary["unfinished"]:
-        complain(f"note: {summary['unfinished']} tries were ended by a failure and are not judged; act2see construct --resume makes up for them")
+        complain(f"note: {summary['unfinished']} tries failed and are not filtered; act2see construct --resume repeats them")
     say(settings.out / api.FILTER_PAGE)
     if settings.page is not None:
         say(settings.page)

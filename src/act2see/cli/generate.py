@@ -1,4 +1,4 @@
-"""`act2see generate`: a picture of something that never happened, made from a frame of the video, without a model that reasons."""
+"""`act2see generate`: edits a frame of a video into a picture of something that never happened, without a reasoning model."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -20,17 +20,17 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def generate(
-    video: Annotated[str, Parameter(help="Video file, or its http(s) address.")],
-    prompt: Annotated[str, Parameter(help="What the picture shall show: describe the scene, not the change.")],
+    video: Annotated[str, Parameter(help="Video file or http(s) URL.")],
+    prompt: Annotated[str, Parameter(help="Content of the picture: describe the scene, not the change.")],
     /,
     *,
     settings: Annotated[GenerateConfig, Parameter(name="*")] = GenerateConfig(),
     option: Options = (),
     config: SettingsFile = None,
 ) -> int:
-    """Imagine something in a video: find the frame that fits the prompt, edit it, and check the result.
+    """Generate a picture from a video: find the frame that matches the prompt, edit it and verify the result.
 
-    Writes the picture, its anchor and both side by side; prints the scores to stdout. Exit code 1 when no faithful picture could be made.
+    Writes the picture, its anchor frame and both side by side; prints the scores to stdout. Exit code 1 if no picture passes the verification.
     """
     del config, option
     from act2see import registry
@@ -38,7 +38,7 @@ def generate(
 
     check_text("the prompt", prompt)
     if settings.out.suffix.lower() not in PICTURE_ENDINGS:
-        raise ConfigError(f"cannot write {settings.out}: its name must end in one of {', '.join(PICTURE_ENDINGS)}")
+        raise ConfigError(f"cannot write {settings.out}: the file name must end in one of {', '.join(PICTURE_ENDINGS)}")
     files = GeneratedFiles.beside(settings.out)
     for path in (files.picture, files.anchor, files.pair):
         check_file_to_write(path)

@@ -1,4 +1,4 @@
-"""Help that fits a screen: the flags that most calls need; --help-all shows all of them."""
+"""Help that fits a screen: --help shows the common flags, --help-all all of them."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -27,21 +27,21 @@ COMMON: Mapping[str, AbstractSet[str]] = {
     | {"--teacher", "--n", "--data", "--out", "--resume", "--workers", "--retries", "--budget-usd", "--prices", "--json", "--option", "--config"},
     "generate": {"--retriever", "--generator", "--generator-url", "--at", "--out", "--seed", "--device", "--json", "--option", "--config"},
 }
-"""The flags that --help shows, by command, arguments aside; a command that is not named here shows all of its own."""
+"""The flags that --help shows, by command; other commands show all of theirs."""
 
 
 class CommonFlags(DefaultFormatter):
-    """Leaves out of a command's help what `COMMON` does not name."""
+    """Hides the flags that `COMMON` does not list from a command's help."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shown: AbstractSet[str] | None = None
-        """None: everything."""
+        """None: all."""
         self.left_out = 0
-        """Flags that were not shown."""
+        """Number of hidden flags."""
 
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: HelpPanel) -> None:
-        """Print one panel, unless nothing of it is to be shown."""
+        """Print a panel, unless all of its entries are hidden."""
         entries = [_as_option(entry) if panel.title == OPTIONS.name else entry for entry in panel.entries if self._is_shown(entry)]
         if entries:
             super().__call__(console, options, panel.copy(entries=entries))
@@ -52,7 +52,7 @@ class CommonFlags(DefaultFormatter):
 
 
 def _as_option(entry: HelpEntry) -> HelpEntry:
-    """Under the name that it is given by: `-o tries=INT`."""
+    """The entry spelled as an option: `-o tries=INT`."""
     if "--option" in entry.positive_names:
         return entry
     key = entry.positive_names[0].removeprefix("--").replace("-", "_")
@@ -60,7 +60,7 @@ def _as_option(entry: HelpEntry) -> HelpEntry:
 
 
 def prepared(app: App, formatter: CommonFlags, arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--help-all` as `--help`; the formatter then shows everything, and otherwise what the command's help shows."""
+    """The arguments with `--help-all` replaced by `--help`. Sets the flags that the formatter shows: all, or the command's common ones."""
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     commands, _, _ = app.parse_commands([one for one in before if not one.startswith("-")])
     formatter.left_out = 0

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def index(
-    *videos: Annotated[str, Parameter(help="Video files, folders of videos, or http(s) addresses.")],
+    *videos: Annotated[str, Parameter(help="Video files, folders of videos, or http(s) URLs.")],
     settings: Annotated[IndexConfig, Parameter(name="*")] = IndexConfig(),
     config: SettingsFile = None,
 ) -> int:
-    """Encode videos' frames ahead of the first query and keep them in the cache.
+    """Encode videos' frames ahead of the first query and store them in the cache.
 
-    Skips frames that are in the cache; Ctrl-C keeps what is done. Prints a line for each video to stdout. Exit code 1 when one failed that was
-    named itself; what a folder holds besides videos is skipped with a note.
+    Skips cached frames; Ctrl-C keeps those already encoded. Prints a line per video to stdout. Exit code 1 if a video that was named itself
+    failed; other files in a folder are skipped with a note.
     """
     del config
     from act2see import registry
@@ -45,7 +45,7 @@ def index(
         with show_progress(" frames", transient=True) as progress:
             index_videos(list(told.files), settings, cache, progress, told.add)
     except KeyboardInterrupt:
-        complain("interrupted; what was encoded is kept, and the same command goes on from there")
+        complain("interrupted; encoded frames are in the cache, and the same command continues from there")
         return INTERRUPTED
     if told.done and settings.json:
         skipped = {"skipped": told.skipped} if told.skipped else {}
@@ -53,7 +53,7 @@ def index(
     elif told.done:
         frames = sum(one.frames for one in told.done)
         several = "videos" if len(told.done) > 1 else "video"
-        say(f"{len(told.done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; kept in {cache.folder}")
+        say(f"{len(told.done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; stored in {cache.folder}")
     elif not told.failed:
         complain("no video among these files: name one, or a folder with videos")
     return ANSWERED if told.done and not told.failed else MENDABLE

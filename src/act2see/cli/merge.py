@@ -12,16 +12,16 @@ from act2see.core.errors import ConfigError
 
 
 def merge(
-    base: Annotated[str, Parameter(help="Folder of the model that the adapter was trained on, or its name on the hub.")],
+    base: Annotated[str, Parameter(help="Base model of the adapter: a folder or a name on the Hub.")],
     adapter: Annotated[Path, Parameter(help="Folder of the LoRA adapter.")],
     /,
     *,
     settings: Annotated[MergeConfig, Parameter(name="*")],
     config: SettingsFile = None,
 ) -> int:
-    """Merge a LoRA adapter into its base, with tokenizer, processors, chat template and a model card.
+    """Merge a LoRA adapter into its base model; the output includes tokenizer, processors, chat template and a model card.
 
-    `act2see ask --backend huggingface:DIR` and vLLM load the resulting folder. Ctrl-C leaves nothing behind.
+    `act2see ask --backend huggingface:DIR` and vLLM load the resulting folder. Ctrl-C leaves no output.
     """
     del config
     from act2see.storage.folders import check_new

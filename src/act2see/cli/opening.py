@@ -1,4 +1,4 @@
-"""Opens the video that a command line names: a file, or an http(s) address."""
+"""Opens the video given on a command line: a file or an http(s) URL."""
 
 import atexit
 import hashlib
@@ -21,10 +21,10 @@ DEMO = Path(__file__).parents[1] / "synthetic" / "demo"
 
 
 def open_video(named: str, *, cached: bool = True) -> "Video":
-    """Open a video file, or download one from its http(s) address; notes about damage go to stderr. Raises `VideoError`.
+    """Open a video file, or download one from an http(s) URL; notes about damage go to stderr. Raises `VideoError`.
 
-    The download and the video's packet index are kept in the cache. Only for a name that a person typed: a name from a data file or a model is never
-    an address.
+    The download and the video's packet index are cached. Only for names typed by the user: names from data files or models must never be treated as
+    URLs.
     """
     from act2see.storage.cache import Cache
     from act2see.video import Video
@@ -60,10 +60,10 @@ def local_files(names: Sequence[str], on_failure: Callable[[str, Act2SeeError], 
 
 
 def _fetched(url: str, cache: "Cache | None") -> Path:
-    """The downloaded file: from the cache, or fetched now."""
+    """The downloaded file, from the cache if it is there."""
     from act2see.video.download import fetch
 
-    with working(f"fetching {url}"):
+    with working(f"downloading {url}"):
         if cache is None or not cache.is_usable():
             folder = tempfile.TemporaryDirectory(prefix="act2see-")
             atexit.register(folder.cleanup)

@@ -1,4 +1,4 @@
-"""`-o KEY=VALUE`: options of one benchmark or one generator, which would crowd every command's help as flags."""
+"""`-o KEY=VALUE`: options specific to a benchmark or a generator, which would clutter the help of every command as flags."""
 
 import difflib
 from dataclasses import fields
@@ -32,9 +32,9 @@ def is_option(argument: Argument) -> bool:
 
 
 def distribute(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each `-o KEY=VALUE` to the argument that it names, once the benchmark has accepted it. Raises `ConfigError`.
+    """Assign each `-o KEY=VALUE` to its argument, after the benchmark has accepted it. Raises `ConfigError`.
 
-    The flags that these options were before still work for one release, with a note.
+    The flags that these options replace still work for one release, with a note.
     """
     option = next((one for one in arguments if one.name == "--option"), None)
     if option is None:
@@ -42,7 +42,7 @@ def distribute(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollect
     known = {one.name.removeprefix("--").replace("-", "_"): one for one in arguments if is_option(one)}
     for key, argument in known.items():
         if any(token.source == "cli" for token in argument.tokens):
-            complain(f"note: {argument.name} is spelled -o {key}=VALUE now; the flag goes with the next release")
+            complain(f"note: {argument.name} is deprecated and will be removed in the next release; use -o {key}=VALUE")
     given = _parsed([token.value for token in option.tokens], known)
     named = next((token.value for one in arguments if one.name == "BENCHMARK" or one.index == 0 for token in one.tokens), None)
     for_benchmark = {key: value for key, value in given.items() if key not in _OF_GENERATORS}
@@ -66,9 +66,7 @@ def _parsed(texts: list[str], known: dict[str, Argument]) -> dict[str, str]:
             raise ConfigError(f"-o {text}: give KEY=VALUE, as in -o tries=3")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"-o {text}: unknown option; " + (f"did you mean {near[0]}?" if near else f"this command has {', '.join(sorted(known))}")
-            )
+            raise ConfigError(f"-o {text}: unknown option; " + (f"did you mean {near[0]}?" if near else f"allowed: {', '.join(sorted(known))}"))
         if key in given:
             raise ConfigError(f"-o {key} is given twice")
         given[key] = value.strip()

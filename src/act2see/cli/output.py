@@ -66,7 +66,7 @@ _line = _Line()
 
 
 def leave_line_open(*, is_open: bool = True) -> None:
-    """Have the next message begin on a line of its own."""
+    """Make the next message begin on a new line."""
     _line.is_open = is_open
 
 
@@ -76,19 +76,21 @@ def end_line() -> None:
 
 
 def complain_of(error: InternalError) -> None:
-    """Report an internal error in one line, below its traceback where that is wanted."""
+    """Report an internal error in one line, after its traceback if requested."""
     if os.environ.get(DEBUG) or isinstance(error, StoppedByFaultError):
         send(sys.stderr, plain(error.traceback))
         complain(str(error))
     else:
-        complain(f"{error} (a fault of act2see or of a plug-in: run again with {DEBUG}=1 for the traceback, and report it with act2see --version)")
+        complain(
+            f"{error} (a bug in act2see or a plug-in: rerun with {DEBUG}=1 for the traceback, and report it with the output of act2see --version)"
+        )
 
 
-def tell_faults(outcomes: Mapping[str, int], kept: object = None) -> None:
+def tell_faults(outcomes: Mapping[str, int], errors_file: object = None) -> None:
     """Report how many questions ended in an internal error, and where their tracebacks are."""
     if count := outcomes.get("internal_error"):
-        where = f"the tracebacks are in {kept}" if kept else "run again with --fail-fast for the traceback"
-        complain(f"note: {count} ended in an internal error, a fault of act2see or of a plug-in; {where}; report it with act2see --version")
+        where = f"the tracebacks are in {errors_file}" if errors_file else "rerun with --fail-fast for the traceback"
+        complain(f"note: {count} ended in an internal error, a bug in act2see or a plug-in; {where}; report it with the output of act2see --version")
 
 
 def discard(stream: TextIO) -> None:
@@ -132,7 +134,7 @@ def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
     elif answered:
         say_text(trace.answer or "")
     if not answered and trace.answer is not None:  # without any answer, the terminal's printer has given the reason
-        complain(f"no answer: {trace.answer!r} is none of the choices")
+        complain(f"no answer: {trace.answer!r} is not one of the choices")
     return answered
 
 
@@ -181,21 +183,21 @@ def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
         return
     say(f"{summary['n']} questions of {summary['benchmark']}: " + ", ".join(f"{count} {name}" for name, count in summary["outcomes"].items()))
     errors = [f"{count} {name}" for name, count in summary["outcomes"].items() if name.endswith("_error")]
-    failed = f"; {' and '.join(errors)} among them count as not right" if errors else ""
+    failed = f"; {' and '.join(errors)} among them count as wrong" if errors else ""
     for name, accuracy in summary["accuracy"].items():
         if accuracy is None:
             continue
         count, between = summary["n_by_kind"].get(name, summary["n"]), summary["accuracy_95"][name]
         if name == "all":
             count = summary["n"]
-        interval = "95 %: unknown, for one video" if between is None else f"95 %: {between[0]:.1%} to {between[1]:.1%}"
-        told = failed if name == "all" else ""
-        say(f"{name}: {accuracy:.1%} right of {count} ({interval}{told}), {summary['call_rate'][name]:.1%} looked again")
+        interval = "95 %: unknown, only one video" if between is None else f"95 %: {between[0]:.1%} to {between[1]:.1%}"
+        note = failed if name == "all" else ""
+        say(f"{name}: {accuracy:.1%} right of {count} ({interval}{note}), {summary['call_rate'][name]:.1%} looked again")
     if guesses := summary.get("baselines"):
-        say(f"guessing, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
+        say(f"guessing baselines, of {guesses['n']}: " + ", ".join(f"{name} {share:.1%}" for name, share in guesses["ours"].items()))
     if cost := summary.get("cost", {}).get("tokens_in"):
         out, frames = summary["cost"]["tokens_out"], summary["cost"]["frames"]
-        say(f"an answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
+        say(f"per answer: {cost['mean']:.0f} tokens in, {out['mean']:.0f} out (p99 {out['p99']:g}), {frames['mean']:.1f} frames")
 
 
 def progressing(items: Iterable[T], description: str, count: int | None) -> Iterator[T]:
@@ -263,7 +265,7 @@ def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[Progre
 
 
 class Lines:
-    """Progress in lines, for a log: none for less than ten seconds of work, then ever fewer, and a last one where there was any."""
+    """Progress in lines, for a log: none in the first ten seconds, then at growing intervals, and a final one if any was printed."""
 
     def __init__(self, what: str, unit: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._unit, self._clock = what, unit, clock
@@ -318,6 +320,6 @@ def clock_time(seconds: float) -> str:
 
 
 def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
-    """Report, from a summary, of how many questions not all initial frames are shown."""
+    """Report the number of questions in a summary that do not use all initial frames."""
     if found := summary.get("frames_left_out"):
-        complain(f"note: not all initial frames of {found['questions']} questions are shown, but fewer, evenly spread: see --max-frames")
+        complain(f"note: {found['questions']} questions use only some of their initial frames, evenly spaced; see --max-frames")

@@ -1,4 +1,4 @@
-"""`act2see retrieve`: the frames of a video that fit a text, as times, files and a plot."""
+"""`act2see retrieve`: finds the frames of a video that match a text, as timestamps, files and a plot."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def retrieve(
-    video: Annotated[str, Parameter(help="Video file, or its http(s) address.")],
-    query: Annotated[str, Parameter(help="What to look for.")],
+    video: Annotated[str, Parameter(help="Video file or http(s) URL.")],
+    query: Annotated[str, Parameter(help="Text to search for.")],
     /,
     *,
     settings: Annotated[RetrieveConfig, Parameter(name="*")] = RetrieveConfig(),
     config: SettingsFile = None,
 ) -> int:
-    """Find the frames of a video that fit a text best.
+    """Find the frames of a video that best match a text.
 
-    Prints a line for each frame to stdout, best first: its time, its score, its number and the span that it was chosen from.
+    Prints a line per frame to stdout, best first: timestamp, score, frame number and the span that it was selected from.
     """
     del config
     from act2see import registry
@@ -40,7 +40,7 @@ def retrieve(
     with show_progress(unit=" frames", transient=True) as progress:
         found = find_frames(opened, query, settings, progress)
     if settings.plot and found.curve is None:
-        raise ConfigError(f"--plot needs scores over time, which retriever {settings.retriever!r} does not give: leave it out")
+        raise ConfigError(f"--plot needs scores over time, which retriever {settings.retriever!r} does not provide: remove --plot")
     files = save_frames(found, settings.out) if settings.out else [None] * len(found.frames)
     if settings.plot and found.curve:
         from act2see.report.plots import draw_scores

@@ -1,4 +1,4 @@
-"""`act2see score`: score a run's stored traces again, or hold the official rules against cases of official verdicts."""
+"""`act2see score`: rescores a run's stored traces, or tests the official rules on recorded official scores."""
 
 import os
 from pathlib import Path
@@ -23,20 +23,22 @@ def score(
     run: Annotated[Path | None, Parameter(help="Run folder of act2see eval.")] = None,
     /,
     *,
-    cases: Annotated[Path | None, Parameter(help="File of official verdicts, a JSON object a line, to hold the official rules against.")] = None,
+    cases: Annotated[
+        Path | None, Parameter(help="File of outputs with their official scores, one JSON object per line, to test the official rules on.")
+    ] = None,
     settings: Annotated[ScoreConfig, Parameter(name="*")] = NO_OPTIONS,
 ) -> int:
-    """Score a run's stored traces again without any model, and write its scores.jsonl and summary.json anew.
+    """Rescore a run's stored traces without a model, and rewrite its scores.jsonl and summary.json.
 
-    With --cases instead of a run, hold the official rules against a file of official verdicts; exit code 1 if they differ.
+    With --cases instead of a run, test the official rules on a file of official scores; exit code 1 if they differ.
     """
     from act2see.evaluation import rescoring
 
     if (run is None) == (cases is None):
-        raise ConfigError("give a run's folder, or a file of official verdicts with --cases: one of the two")
+        raise ConfigError("give either a run folder or --cases with a file of official scores")
     if cases is not None:
         if settings.official_form or settings.benchmark or settings.data:
-            raise ConfigError("--cases stands alone: --official-form, --benchmark and --data belong to a run")
+            raise ConfigError("--cases cannot be combined with --official-form, --benchmark or --data, which apply to a run")
         return _show_cases(rescoring.hold_against(cases))
     assert run is not None
     check_file_to_write(settings.official_form)

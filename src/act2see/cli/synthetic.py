@@ -1,4 +1,4 @@
-"""`act2see synthetic`: write the synthetic world as a data set."""
+"""`act2see synthetic`: writes the synthetic world as a data set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ def synthetic(
 ) -> int:
     """Write the synthetic world as a data set: real mp4 files, questions, answers and reasoning.
 
-    Existing clips are kept, so an interrupted call can simply be repeated.
+    Existing clips are kept, so rerun an interrupted command to continue.
     """
     del config
     from act2see.synthetic import dataset

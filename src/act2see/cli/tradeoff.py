@@ -1,4 +1,4 @@
-"""`act2see tradeoff`: what several runs' accuracy costs, as a table and a plot."""
+"""`act2see tradeoff`: accuracy over cost of several runs, as a table and a plot."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def tradeoff(
-    *runs: Annotated[Path, Parameter(help="Folders of act2see eval's runs over the same benchmark.")],
+    *runs: Annotated[Path, Parameter(help="Run folders of act2see eval over the same benchmark.")],
     settings: Annotated[TradeoffConfig, Parameter(name="*")] = TradeoffConfig(),
 ) -> int:
-    """Set runs over the same benchmark side by side: accuracy with its 95 % interval, and the mean cost of an answer.
+    """Compare runs over the same benchmark by accuracy, with its 95 % interval, and mean cost per answer.
 
-    Runs that no other run beats in both are marked.
+    Marks the Pareto-optimal runs, which no other run beats in both.
     """
     from act2see.evaluation import tradeoff as trading
 
@@ -43,5 +43,5 @@ def _say_table(found: "Tradeoff") -> None:
         between = point.accuracy_95
         interval = "unknown" if between is None else f"{between[0]:.1%}, {between[1]:.1%}"
         mark = "*" if point.is_best else " "
-        say(f"{mark} {point.run}: {point.accuracy:.1%} [{interval}] for {point.cost:,.6g} {found.unit} an answer")
-    say("* no other run is both as right and cheaper")
+        say(f"{mark} {point.run}: {point.accuracy:.1%} [{interval}] for {point.cost:,.6g} {found.unit} per answer")
+    say("* Pareto-optimal: no other run is at least as accurate and cheaper")

@@ -1,4 +1,4 @@
-"""`act2see train`: fine-tuning on traces by a recipe, and the embedded models from random weights."""
+"""`act2see train`: fine-tunes on traces by a recipe, or trains the embedded models from random weights."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`act2see train micro-…`: the single parts of the embedded models' trainings."""
+"""`act2see train micro-…`: trains single parts of the embedded models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
     if not is_main_process():
         return ANSWERED
     say(model)
-    return ANSWERED if settings.part == "look" else evaluate_on_synthetic(model)  # after `look` it cannot write yet
+    return ANSWERED if settings.part == "look" else evaluate_on_synthetic(model)  # after `look` it cannot generate text yet
 
 
 def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
@@ -44,7 +44,7 @@ def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name=
 
 
 def micro_generator(*, settings: Annotated[MicroGeneratorConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
-    """Train the embedded generator: first its codec, then its edits, with --part edits --start-from the codec's folder."""
+    """Train the embedded generator: first its codec, then its edits with --part edits and --start-from the codec's folder."""
     del config
     from act2see.training.application import needs_training_packages
 

@@ -1,6 +1,6 @@
-"""What each command can be told: one frozen dataclass a command, whose fields are its flags, its keys in a TOML file, and its help.
+"""Options of each command: one frozen dataclass per command, whose fields define its flags, its keys in a TOML file and its help.
 
-A file's top-level keys hold for every command that has them, those in a table (`[ask]`) for that command alone; a flag on the command line wins.
+Top-level keys of a file apply to every command that has them, those in a table (`[ask]`) to that command only; command-line flags override both.
 """
 
 from act2see.config.commands import (

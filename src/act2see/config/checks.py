@@ -11,12 +11,12 @@ from act2see.core.plaintext import is_well_formed
 PLOT_ENDINGS = (".png", ".svg", ".pdf")
 
 
-def check_text(what: str, text: str) -> None:
+def check_text(label: str, text: str) -> None:
     """Refuse an empty text and one that is not valid Unicode. Raises `ConfigError`."""
     if not text.strip():
-        raise ConfigError(f"{what} is empty: write something")
+        raise ConfigError(f"{label} is empty: enter some text")
     if not is_well_formed(text):
-        raise ConfigError(f"{what} is not valid UTF-8: {text!r}; type it again, or set the terminal to UTF-8")
+        raise ConfigError(f"{label} is not valid UTF-8: {text!r}; type it again, or set the terminal to UTF-8")
 
 
 def check_question(question: str, choices: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ def check_question(question: str, choices: Sequence[str]) -> None:
     for choice in choices:
         check_text("a choice", choice)
     if len({choice.strip().casefold() for choice in choices}) < len(choices):
-        raise ConfigError("the same choice twice: give different ones")
+        raise ConfigError("duplicate choices: give different ones")
 
 
 def check_file_to_write(path: Path | None, *read: str) -> None:
@@ -40,22 +40,22 @@ def check_file_to_write(path: Path | None, *read: str) -> None:
         if path.is_dir():
             raise ConfigError(f"cannot write {path}: it is a folder; give a file")
         if not path.parent.is_dir():
-            raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+            raise ConfigError(f"cannot write {path}: folder {path.parent} does not exist")
         if any(os.path.exists(one) and path.exists() and path.samefile(one) for one in map(os.path.expanduser, read)):
-            raise ConfigError(f"cannot write {path}: it is the input, and would be overwritten; give another file")
-        there = path if path.exists() else path.parent
-    except OSError as error:  # a name that is too long, a folder that may not be read
+            raise ConfigError(f"cannot write {path}: it is an input of the command; give another file")
+        existing = path if path.exists() else path.parent
+    except OSError as error:  # a name that is too long, a folder without read permission
         raise ConfigError(f"cannot write {path}: {error.strerror}; give another file") from error
-    if not os.access(there, os.W_OK):
+    if not os.access(existing, os.W_OK):
         raise ConfigError(f"cannot write {path}: no permission")
 
 
 def check_plot(path: Path | None) -> None:
-    """Refuse a plot in a format that is not offered, in a file that cannot be written, or without matplotlib. Raises `ConfigError`."""
+    """Refuse an unsupported plot format, a file that cannot be written, and a plot without matplotlib installed. Raises `ConfigError`."""
     if path is None:
         return
     if path.suffix.lower() not in PLOT_ENDINGS:
-        raise ConfigError(f"cannot draw {path}: its name must end in one of {', '.join(PLOT_ENDINGS)}")
+        raise ConfigError(f"cannot plot to {path}: the file name must end in one of {', '.join(PLOT_ENDINGS)}")
     check_file_to_write(path)
     try:
         importlib.import_module("act2see.report.plots")

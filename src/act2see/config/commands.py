@@ -57,7 +57,7 @@ class RetrieveConfig(SearchConfig):
 
 @dataclass(frozen=True, slots=True)
 class GenerateConfig(ImagineConfig):
-    """Generate a picture of what a video does not show, without a reasoning model."""
+    """Generate a picture of something that the video does not show, without a reasoning model."""
 
     generator: Annotated[str, Parameter(group=MODELS)] = "micro"
     """Image generator: micro (embedded), diffusers:MODEL (a preset, a folder or a hub name), openai:MODEL, package.module:Class."""
@@ -178,10 +178,10 @@ class EvalExecutionConfig(RayConfig):
 
 @dataclass(frozen=True, slots=True)
 class DataCheckConfig:
-    """A downloaded data set, checked."""
+    """Check of a downloaded data set."""
 
     data: Path
-    """Folder of its questions and videos, or the file of questions in it."""
+    """Folder of the data set's questions and videos, or its question file."""
     subtitles: Annotated[bool, Parameter(negative="")] = False
     """Video-MME: read the subtitles too."""
     json: bool = False
@@ -190,12 +190,12 @@ class DataCheckConfig:
 
 @dataclass(frozen=True, slots=True)
 class CompareConfig:
-    """Two runs over the same benchmark, question by question."""
+    """Comparison of two runs over the same benchmark, question by question."""
 
     seed: Seed = 0
     """Seed of the bootstrap."""
     json: bool = False
-    """Print one line of JSON, which lists every question."""
+    """Print one line of JSON that lists every question."""
 
 
 CostUnit = Literal["tokens", "seconds", "dollars", "frames"]
@@ -203,26 +203,26 @@ CostUnit = Literal["tokens", "seconds", "dollars", "frames"]
 
 @dataclass(frozen=True, slots=True)
 class TradeoffConfig:
-    """Several runs over the same benchmark: accuracy over cost."""
+    """Accuracy over cost of several runs over the same benchmark."""
 
     by: CostUnit = "tokens"
-    """Unit of the cost of an answer."""
+    """Unit of the cost per answer."""
     plot: Path | None = None
-    """Draw accuracy over cost into this file (.png, .svg or .pdf)."""
+    """Plot accuracy over cost to this file (.png, .svg or .pdf)."""
     json: bool = False
     """Print one line of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreConfig:
-    """Score a run's stored traces again."""
+    """Rescore a run's stored traces."""
 
     official_form: Path | None = None
-    """Write the run's answers into this file, in the form that the official script reads."""
+    """Write the run's answers to this file, in the input format of the official script."""
     benchmark: str | None = None
-    """Benchmark class of the run, package.module:Class; needed only for a class of your own."""
+    """Benchmark class of the run, package.module:Class; needed only for a custom benchmark."""
     data: Path | None = None
-    """Folder with the benchmark's data; the path that the run recorded is never opened."""
+    """Folder with the benchmark's data; the path recorded in the run is never opened."""
     json: Annotated[bool, Parameter(negative="")] = False
     """Print one line of JSON."""
 

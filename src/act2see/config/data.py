@@ -1,4 +1,4 @@
-"""What the making of training data can be told."""
+"""Options of the commands that build training data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,73 +16,73 @@ Missing = Literal["licence", "reasoning", "answers"]
 
 @dataclass(frozen=True, slots=True)
 class ConstructConfig(SourceConfig):
-    """Traces of a teacher on questions that people have answered and reasoned about."""
+    """A teacher's traces on questions with human answers and reasoning."""
 
     backend: Annotated[str, Parameter(group=MODELS, name=("--teacher", "--backend"))] = "micro"
-    """The model that teaches: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
+    """Teacher model: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 1
-    """How many frames it may ask for (1 in the paper)."""
+    """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper)."""
     again: Annotated[Count, Parameter(group=QUESTIONS, name="--retries")] = 2
-    """How often a question that was not answered rightly is asked again, with another seed (2 in the paper)."""
+    """Retries of a question after a wrong answer, each with another seed (2 in the paper)."""
     retries: Annotated[Count, Parameter(name="--request-retries", group=SERVER)] = 3
-    """How often a request is sent again after a broken connection, a 429 or a 5xx."""
+    """Retries of a request after a broken connection, a 429 or a 5xx."""
     show_reference: Annotated[bool, Parameter(group=QUESTIONS, negative="")] = False
-    """Put the person's reasoning into the teacher's prompt, for the paper's ablation: it then hardly ever looks. The run says so."""
+    """Include the human reasoning in the teacher's prompt, for the paper's ablation; the teacher then rarely looks. Recorded in the run."""
     allow: Annotated[tuple[Missing, ...], Parameter(group=QUESTIONS, consume_multiple=True, negative_iterable=())] = ()
-    """Go on although the source's licence forbids training or nobody granted it, or it lacks people's reasoning, or right answers."""
+    """Proceed although the source's licence does not permit training, or it lacks human reasoning or right answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConstructExecutionConfig(RayConfig):
-    """How `act2see construct` goes through the questions."""
+    """Execution settings of `act2see construct`."""
 
     budget_usd: Annotated[float | None, Parameter(group=RUNS, validator=Number(gt=0, lte=MOST))] = None
-    """Ask nothing new once so many dollars are spent (needs --prices); what is under way ends, and --resume goes on."""
+    """Start no more questions once this many dollars are spent (needs --prices); running ones finish, and --resume continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterConfig:
-    """Which of a run's traces are good enough to train on."""
+    """Selection of a run's traces for training."""
 
     out: Path
-    """Folder of the run that holds the kept traces; an earlier one of this command is replaced."""
+    """Run folder for the kept traces; replaces an earlier output of this command."""
     reference_similarity: Cosine = 0.8
-    """How alike a trace's text and the person's reasoning must be at least, by the embedder (more than 0.80 in the paper)."""
+    """Minimum cosine similarity between a trace's text and the human reasoning (more than 0.80 in the paper)."""
     embedder: str = "bge-m3"
-    """What compares them: bge-m3 (the paper's), sentence-transformers:NAME, words (no model; for tests), or package.module:Class."""
+    """Text embedder for the similarity: bge-m3 (the paper's), sentence-transformers:NAME, words (no model; for tests), or package.module:Class."""
     ignore: Annotated[tuple[Reason, ...], Parameter(consume_multiple=True, negative_iterable=())] = ()
-    """Reasons that keep no trace out."""
+    """Rejection reasons to ignore."""
     leak_words: Positive = 8
-    """So many words in a row that stand in the person's reasoning too were copied (our choice)."""
+    """Number of consecutive words shared with the human reasoning that counts as copying (our choice)."""
     verdicts: Path | None = None
-    """File of verdicts by hand, as the page that --page makes saves it; they are kept in the run, and applied whenever it is filtered."""
+    """File of manual review decisions, saved from the --page page; stored in the run and applied at every filtering."""
     sample: Positive | None = None
-    """Draw so many of the kept traces for a look by hand (100 in the paper)."""
+    """Number of kept traces to sample for manual review (100 in the paper)."""
     page: Path | None = None
-    """Where the page goes on which they are looked through, kept or rejected."""
+    """Write an HTML page for reviewing the sample to this file."""
     seed: Seed = 0
-    """Seed of what is drawn for the page."""
+    """Random seed of the review sample."""
     device: str = "auto"
-    """Where the embedder runs: auto, cpu, cuda."""
+    """Device for the embedder: auto, cpu, cuda."""
     json: bool = False
     """Print one line of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContaminationConfig:
-    """What a run's traces are held against, and what becomes of those that overlap."""
+    """Evaluation sets to compare a run's traces with, and the outputs."""
 
     against: Words
-    """The evaluation sets: minerva=DIR, video-mme=DIR or another that act2see benchmarks lists, package.module:Class=DIR, or synthetic."""
+    """Evaluation sets: minerva=DIR, video-mme=DIR or another that act2see benchmarks lists, package.module:Class=DIR, or synthetic."""
     by: Annotated[
         tuple[Literal["question", "near_question", "frames", "video_name"], ...], Parameter(consume_multiple=True, negative_iterable=())
     ] = ("question", "near_question", "frames", "video_name")
-    """What counts as an overlap. Where the questions of many videos are made from a few templates, their words tell nothing: frames video_name."""
+    """Kinds of overlap to detect. For questions from a few templates, whose wording is not informative, use: frames video_name."""
     frames: bool = True
-    """Compare frames too; without, no video is opened and no picture is read, only words and names are compared."""
+    """Compare frames; without it, only words and names are compared, and no video or image is opened."""
     out: Path | None = None
-    """Folder of a new run, without the traces that overlap."""
+    """New run folder for the traces without overlap."""
     report: Path | None = None
-    """File to write every overlap into, a JSON object a line."""
+    """Write every overlap to this file, one JSON object per line."""
     json: bool = False
     """Print the summary as one line of JSON."""

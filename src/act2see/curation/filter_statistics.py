@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from act2see.core.rejection_reasons import MEANINGS
 from act2see.core.trace import Cost, Trace
@@ -70,7 +71,7 @@ class _Tally:
         }
 
 
-def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Cost] = ()) -> dict[str, JSON]:
+def summarise(everything: Sequence[Counted], questions: int, failed: Sequence[Cost] = ()) -> dict[str, Any]:
     """The numbers, as JSON. `questions` is how many the source has; `failed` what the tries cost that a failure ended: they are paid, not judged."""
     kept = [one for one in everything if one.judged.is_kept]
     whole, sources = _Tally(), dict[str, _Tally]()

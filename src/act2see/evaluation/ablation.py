@@ -7,7 +7,7 @@ shown and in nothing else. A backend that keeps its cache, or a server that cach
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
 from act2see.core.chat import Tool
 from act2see.core.engine import frames_left_out
@@ -186,7 +186,7 @@ def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
     return replace(trace, steps=list(steps), finish=None, cost=Cost(), made_with=dict(trace.made_with))
 
 
-def summarise_audit(audited: Iterable[Audited]) -> dict[str, JSON]:
+def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
     """What looking is worth: each arm's accuracy and its distance from the real one, over all questions, by kind, by tool and by number of looks.
 
     Every question stays in every denominator. Intervals are 95 %, clustered by video; a difference is real minus arm, paired by question.

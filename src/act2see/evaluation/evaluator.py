@@ -8,6 +8,7 @@ from collections.abc import Generator as Yields
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePath
+from typing import Any
 
 from act2see.core import spots
 from act2see.core.chat import Tool
@@ -233,7 +234,7 @@ def score_of_fault(sample: Sample, number: int, error: InternalError) -> Score:
     return Score(str(sample.id), str(sample.kind), "internal_error", str(error), number, str(sample.video))
 
 
-def summarise(scored: Iterable[Scored]) -> dict[str, JSON]:
+def summarise(scored: Iterable[Scored]) -> dict[str, Any]:
     """Counts and rates of samples in the benchmark's order: see `scores.summarise_scores`."""
     return summarise_scores(one.score(number) for number, one in enumerate(scored))
 

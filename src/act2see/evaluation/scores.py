@@ -67,7 +67,7 @@ class Score:
     guesses: tuple[str, ...] = ()
     """The ways of guessing that are right here; see `right_guesses`."""
 
-    def row(self) -> dict[str, JSON]:
+    def row(self) -> dict[str, Any]:
         """The line of scores.jsonl."""
         return {name: getattr(self, name) for name in _READERS}
 
@@ -116,7 +116,7 @@ def right_guesses(sample: Sample) -> tuple[int, tuple[str, ...]]:
 # The summary
 
 
-def summarise_scores(scores: Iterable[Score]) -> dict[str, JSON]:
+def summarise_scores(scores: Iterable[Score]) -> dict[str, Any]:
     """Counts and rates, overall and by kind and group. Every question stays in the denominator, whatever became of it.
 
     `accuracy_95` is `statistics.share_interval` with the videos as clusters: None where all questions share one.
@@ -169,7 +169,7 @@ def _guessed(members: Sequence[Score]) -> dict[str, float]:
     return {name: round(share, 4) for name, share in found.items()}
 
 
-def summarise_costs(costs: Iterable[Cost]) -> dict[str, JSON]:
+def summarise_costs(costs: Iterable[Cost]) -> dict[str, Any]:
     """What of an answer's cost differs from one machine and one run to the next: seconds by stage, and the tokens that a cache held."""
     everything = list(costs)
     stages = sorted({stage for cost in everything for stage in cost.seconds})

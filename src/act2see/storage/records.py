@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import Annotated, Literal, TypeAlias, assert_never
+from typing import Annotated, Any, Literal, TypeAlias, assert_never
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from PIL import Image
@@ -113,13 +113,13 @@ _reader = JsonReader(_TraceRecord, _of_our_version)
 # From a trace
 
 
-def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, JSON]:
+def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, Any]:
     """The trace as one JSON object; `frame_name` gives the name of a frame's file."""
 
     def encode_frame(frame: Frame) -> dict[str, JSON]:
         made = None if frame.provenance is None else encode_provenance(frame.provenance)
         match = None if frame.match is None else asdict(frame.match)
-        encoded = {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
+        encoded: dict[str, JSON] = {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
         return encoded if frame.box is None else {**encoded, "box": list(frame.box)}
 
     def encode_step(step: Step) -> dict[str, JSON]:

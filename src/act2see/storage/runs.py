@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -250,11 +250,11 @@ class Run:
             if costs is not None:
                 _replace(self.folder / _COSTS, _pretty(costs))
 
-    def summary(self) -> JSON:
+    def summary(self) -> Any:
         """What summary.json holds, not checked; None where there is none."""
         return self._json(_SUMMARY)
 
-    def costs(self) -> JSON:
+    def costs(self) -> Any:
         """What costs.json holds, not checked; None where there is none."""
         return self._json(_COSTS)
 
@@ -318,7 +318,7 @@ class Run:
         """Write scores.jsonl, or a shard's own, a score a line, as `write_rows` does."""
         self.write_rows(self._scores_of(shard), scores)
 
-    def scores(self, shard: str | None = None, damaged: list[str] | None = None) -> list[tuple[str, JSON]] | None:
+    def scores(self, shard: str | None = None, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
         """Each score with its place, not checked; None where there are none yet."""
         return self.rows(self._scores_of(shard), damaged)
 
@@ -327,7 +327,7 @@ class Run:
         with writing(self.folder):
             _replace(self.folder / name, b"".join(_line(plain(row)) for row in rows))
 
-    def rows(self, name: str, damaged: list[str] | None = None) -> list[tuple[str, JSON]] | None:
+    def rows(self, name: str, damaged: list[str] | None = None) -> list[tuple[str, Any]] | None:
         """Each line of a file of JSON lines in the folder with its place, not checked; None where there is none. `damaged`: see `sketches`."""
         found = []
         try:

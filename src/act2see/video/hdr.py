@@ -76,7 +76,8 @@ def _light_of_levels(trc: int) -> _Floats:
 def _spaced(code: NDArray[np.float64], trc: int) -> NDArray[np.float64]:
     """Of codes from 0 to 1, a number from 0 to 1 in whose even steps the levels lie: mostly those of the grey that is shown."""
     grey = _grey(_light(code, trc), trc)
-    return _HIGHLIGHTS * code + (1 - _HIGHLIGHTS) * grey / grey[-1]
+    spaced: NDArray[np.float64] = _HIGHLIGHTS * code + (1 - _HIGHLIGHTS) * grey / grey[-1]
+    return spaced
 
 
 def _light(code: NDArray[np.float64], trc: int) -> NDArray[np.float64]:
