@@ -4,12 +4,14 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,6 +23,9 @@ _LARGE_PIXELS = 3840 * 2160  # use two threads above this size, for the same rea
 _SEEK_PACKETS = 100  # reading through fewer packets is cheaper than seeking
 # Other formats have no keyframe index and estimate the position.
 _SEEKABLE_FORMATS = {"mov", "matroska"}
+
+
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class PlanError(Exception):
@@ -39,12 +44,23 @@ def enable_threads(stream: VideoStream) -> None:
     context.thread_count = min(cores, 2 if context.width * context.height > _LARGE_PIXELS else _MAX_THREADS)
 
 
+def decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's decoder; for VP8 and VP9 with transparency libvpx, because FFmpeg's own decoders leave it out."""
+    name = _WITH_ALPHA.get(stream.codec.canonical_name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.codec_context
+    context = cast("VideoCodecContext", VideoCodecContext.create(name, "r"))
+    context.thread_count = stream.codec_context.thread_count
+    return context
+
+
 def decode_sequentially(container: InputContainer, stream: VideoStream, packets: int | None, on_error: Callable[[], None]) -> Iterator[VideoFrame]:
     """Decode the first `packets` packets (None: all) in order; call `on_error` for each packet that fails, and skip it."""
+    context = decoder(stream)
     flush = [None]  # makes the decoder return its buffered frames
     for packet in itertools.chain(itertools.islice(packets_of(container.demux(stream)), packets), flush):
         try:
-            pictures = stream.decode(packet)
+            pictures = context.decode(packet)
         except FFmpegError:
             on_error()
             continue
@@ -53,10 +69,10 @@ def decode_sequentially(container: InputContainer, stream: VideoStream, packets:
 
 def decode_planned(container: InputContainer, stream: VideoStream, line: Timeline, frames: Sequence[int], *, seeks: bool) -> Iterator[VideoFrame]:
     """Decode the frames with these increasing indices. Raises `PlanError` on the first deviation from the plan."""
-    context = stream.codec_context
+    context = decoder(stream)
     reader = _Reader(container, stream, line, seeks=seeks)
     wanted = set(line.places[np.array(frames, np.int64)].tolist())
-    gate = _Gate(line, frames)
+    gate = _Gate(line, frames, tells_keys=context is stream.codec_context)
     for run in line.runs(frames):
         gate.begin(run)
         for place, packet in reader.read(run):
@@ -73,13 +89,12 @@ def decode_planned(container: InputContainer, stream: VideoStream, line: Timelin
             yield from gate.wanted(pictures)
         if gate.is_done:
             return
-        yield from gate.wanted(_flushed(stream))
+        yield from gate.wanted(_flushed(context))
     gate.end()
 
 
-def _flushed(stream: VideoStream) -> list[VideoFrame]:
+def _flushed(context: VideoCodecContext) -> list[VideoFrame]:
     """Flush the decoder and return its buffered frames; it can then start at another packet."""
-    context = stream.codec_context
     try:
         pictures = context.decode(None)
     except FFmpegError as error:
@@ -91,8 +106,9 @@ def _flushed(stream: VideoStream) -> list[VideoFrame]:
 class _Gate:
     """Passes the requested frames; checks that each arrives and that every run starts at a valid entry point."""
 
-    def __init__(self, line: Timeline, frames: Sequence[int]) -> None:
+    def __init__(self, line: Timeline, frames: Sequence[int], *, tells_keys: bool) -> None:
         self._pts = line.pts
+        self._tells_keys = tells_keys  # whether the decoder marks key frames
         self._waiting = deque(line.pts[line.places[np.array(frames, np.int64)]].tolist())
         self._first: int | None = None  # timestamp of a run's first picture, until it arrives
 
@@ -120,7 +136,8 @@ class _Gate:
             if self._first is not None:
                 if picture.pts < self._first:
                     continue
-                if picture.pts != self._first or not picture.key_frame or picture.pict_type != PictureType.I:
+                is_key = not self._tells_keys or (picture.key_frame and picture.pict_type == PictureType.I)
+                if picture.pts != self._first or not is_key:
                     raise PlanError("decoding cannot start at a frame that is marked as a keyframe")
                 self._first = None
             if self._waiting and picture.pts >= self._waiting[0]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -106,6 +107,10 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # The prefix "file:" keeps FFmpeg from reading a name such as "http:x" or "pipe:0" as a URL.
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore")
     except FFmpegError as error:
+        if _is_webp(path):
+            raise VideoError(
+                f"{printable(path)} is a WebP picture, and animated WebP is not read: convert it to a video file, such as an mp4"
+            ) from error
         raise VideoError(f"{printable(path)} cannot be read as a video ({error.strerror}): give a video file, such as an mp4") from error
     with container:
         stream = _video_stream(container, path)
@@ -116,8 +121,15 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise VideoError(
                 f"{printable(path)} has pictures of {width}x{height} pixels; at most {MAX_PIXELS:,} pixels are read: give a smaller video"
             )
+        stream.codec_context.flags |= Flags.unaligned  # else cropping on the left is rounded to what is aligned in memory
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         yield container, stream
+
+
+def _is_webp(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

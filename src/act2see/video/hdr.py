@@ -85,7 +85,7 @@ def _light(code: NDArray[np.float64], trc: int) -> NDArray[np.float64]:
     if trc == ColorTrc.SMPTE2084:
         root = code ** (1 / 78.84375)
         return np.asarray((np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125) * _PQ_PEAK_NITS / _WHITE_NITS)
-    return np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    return np.asarray(np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12))
 
 
 def _grey(light: NDArray[np.float64], trc: int) -> NDArray[np.float64]:

@@ -22,8 +22,9 @@ from act2see.storage.cache import Cache
 from act2see.video import files
 from act2see.video.colours import approximation
 from act2see.video.decoding import PlanError, SeekError, decode_planned, decode_sequentially, enable_threads
+from act2see.video.display import check_base_layer, shown_size, side_data, turn_of
 from act2see.video.packets import FORMAT, PacketScan, scan, tick_of
-from act2see.video.pictures import FrameConverter, scaled_size, upright_size
+from act2see.video.pictures import FrameConverter, scaled_size
 from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_clock, on_screen, timeline
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,10 @@ class Video:
                 reason = f"it is damaged, or its pictures have more than {files.MAX_PIXELS:,} pixels"
                 raise VideoError(f"no frame of {files.printable(self.path)} can be decoded: {reason}")
             self._first_pts = first.pts
-            self._size = upright_size(first)
+            extra = side_data(first)
+            check_base_layer(self.path, stream, first, extra)
+            self._turn = turn_of(first, extra)
+            self._size = shown_size(first, stream, self._turn, files.MAX_PIXELS)
             self._colours = approximation(first)
 
     @property
@@ -68,7 +72,7 @@ class Video:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the upright first frame, assuming square pixels. Frames of other sizes are scaled to it."""
+        """Width and height of the upright first frame in square pixels. Frames of other sizes are scaled to it."""
         return self._size
 
     @property
@@ -158,7 +162,7 @@ class Video:
     def _converter(self, short_side: int | None) -> FrameConverter:
         if short_side is not None and short_side < 1:
             raise VideoError(f"cannot scale frames to {short_side} pixels: give a shorter side of 1 or more")
-        return FrameConverter(scaled_size(*self._size, short_side))
+        return FrameConverter(scaled_size(*self._size, short_side), self._turn)
 
     def _check_times(self, seconds: Sequence[float]) -> None:
         end = self.duration_seconds
