@@ -31,7 +31,9 @@ from act2see.evaluation.compare import Comparison, compare
 from act2see.evaluation.evaluate import EvalResult, evaluate
 from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video
 from act2see.evaluation.frames import generate_frame as generate
+from act2see.evaluation.indexing import IndexResult, index_videos
 from act2see.evaluation.rescoring import ScoreResult, score
+from act2see.evaluation.searching import SearchResult, search_videos
 from act2see.execution.progress import ProgressCallback
 from act2see.report import write_report
 from act2see.report.audit_page import render_audit
@@ -55,9 +57,11 @@ __all__ = [
     "ExportResult",
     "FilterResult",
     "GenerateResult",
+    "IndexResult",
     "Models",
     "RetrieveResult",
     "ScoreResult",
+    "SearchResult",
     "TrainResult",
     "ask",
     "audit",
@@ -69,9 +73,11 @@ __all__ = [
     "find_frames",
     "generate",
     "index_video",
+    "index_videos",
     "load_models",
     "retrieve",
     "score",
+    "search_videos",
     "train",
 ]
 

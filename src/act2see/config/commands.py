@@ -1,10 +1,11 @@
 """One frozen dataclass per command: ask, retrieve, generate, index, demo, eval, export and merge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from act2see.config.models import (
@@ -27,6 +28,14 @@ from act2see.config.models import (
 )
 
 
+def _seconds(_kind: object, tokens: Sequence[Token]) -> float:
+    """A duration as typed: 3, 3s or 0.5s."""
+    try:
+        return float(tokens[0].value.strip().removesuffix("s"))
+    except ValueError:
+        raise ValueError("write a number of seconds such as 3s or 0.5s") from None
+
+
 @dataclass(frozen=True, slots=True)
 class AskConfig(ModelConfig):
     """Answer a question about a video."""
@@ -46,9 +55,15 @@ class RetrieveConfig(SearchConfig):
     """Find the frames of a video that match a text, without a reasoning model."""
 
     top: Positive = 1
-    """Number of frames to return, best first."""
+    """Number of frames to return, best first; of several videos, over all of them."""
+    also: Annotated[tuple[str, ...], Parameter(negative_iterable=())] = ()
+    """Another text to look for; may be repeated."""
     out: Path | None = None
     """Write the frames to this folder, named by timestamp."""
+    clip: Annotated[float | None, Parameter(converter=_seconds, validator=Number(gt=0, lte=120))] = None
+    """Write the stretch around each frame, of this length (3s), as a video with sound, to --out or the current folder."""
+    sheet: Path | None = None
+    """Write all frames that were found to this picture (.png or .jpg), each with its video, time and score."""
     plot: Path | None = None
     """Plot the scores over time, with the selected frames marked, to this file (.png, .svg or .pdf)."""
     json: bool = False

@@ -103,22 +103,25 @@ def find_frames(
     """
     text = _text("query", query)
     opened = _opened(video)
-    notice = _check_scope(options, opened)
+    notice = check_scope(options, opened)
     retriever = _retriever(options, opened, progress)
     if retriever is None:
         raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
-    curve = None
-    if isinstance(retriever, SearchRetriever):
-        found = retriever.search(opened, text, count=options.top)
-        frames, curve = found.frames, found.curve
-        for note in found.notes:
-            _log.warning("%s", note)
-    else:
-        frames = tuple(retriever.find(opened, text, shown=(), count=options.top))
+    frames, curve = frames_in(opened, text, retriever, options.top)
     if all(frame.match is not None and frame.match.is_fallback for frame in frames):
         threshold = "" if curve is None else f" of {curve.threshold:g}"
         _log.warning("no frame found passes the retriever's threshold%s: take what follows as a guess", threshold)
     return RetrieveResult(frames, curve, notice)
+
+
+def frames_in(video: Video, query: str, retriever: Retriever, count: int) -> tuple[tuple[Frame, ...], Curve | None]:
+    """The frames of a video that fit a text best, best first, and the scores of all, where the retriever gives them. Raises `ToolError`."""
+    if not isinstance(retriever, SearchRetriever):
+        return tuple(retriever.find(video, query, shown=(), count=count)), None
+    found = retriever.search(video, query, count=count)
+    for note in found.notes:
+        _log.warning("%s", note)
+    return found.frames, found.curve
 
 
 def index_video(
@@ -147,14 +150,24 @@ def index_video(
 
 def save_frames(result: RetrieveResult, folder: Path) -> tuple[Path, ...]:
     """Write the frames as PNG files named by their time, each whole or not at all. Raises `ConfigError` for the folder, `StoreError` for a file."""
+    own_folder(folder)
+    return tuple(save_frame(frame, folder, f"{frame.seconds or 0:09.3f}.png") for frame in result.frames)
+
+
+def save_frame(frame: Frame, folder: Path, name: str) -> Path:
+    """Write one frame into a folder, which is made if it is missing. Raises as `save_frames` does."""
+    path = own_folder(folder) / name
+    save_picture(path, frame)
+    return path
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder unless it is there. Raises `ConfigError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a folder that can be written") from error
-    files = tuple(folder / f"{frame.seconds or 0:09.3f}.png" for frame in result.frames)
-    for path, frame in zip(files, result.frames, strict=True):
-        save_picture(path, frame)
-    return files
+    return folder
 
 
 def generate_frame(
@@ -167,7 +180,7 @@ def generate_frame(
     """
     text = _text("prompt", prompt)
     opened = _opened(video)
-    notice = _check_scope(options, opened)
+    notice = check_scope(options, opened)
     retriever = _retriever(options, opened, progress)
     anchor = _anchor(opened, text, retriever, options.at)
     generator = registry.generator(options.generator, options, retriever, has_anchor=True)
@@ -194,7 +207,7 @@ def _opened(video: Video | str | os.PathLike[str]) -> Video:
     return video if isinstance(video, Video) else Video(video)
 
 
-def _check_scope(options: SearchConfig, video: Video) -> str | None:
+def check_scope(options: SearchConfig, video: Video) -> str | None:
     """The notice for a video that the embedded models do not know, where `force` is set; None where they know it. Raises `ScopeError` otherwise."""
     if not registry.scope(options).is_limited or (refused := refusal_to_search(video)) is None:
         return None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -69,6 +70,11 @@ class Video:
     def duration_seconds(self) -> float:
         """End of the longest stream of pictures or sound, until which the last frame stands; from the packets: headers may be missing or wrong."""
         return self._timeline.duration_seconds
+
+    @property
+    def zero_seconds(self) -> Fraction:
+        """Time zero of the player's clock, as the file counts: subtract it from the times of the file's sound and subtitles."""
+        return self._timeline.zero
 
     @property
     def size(self) -> tuple[int, int]:
@@ -148,6 +154,17 @@ class Video:
         converter = self._converter(short_side)
         shown = self._frames_on_screen(np.sort(np.array(seconds, np.float64)))
         return (Frame(image=converter.image(picture), seconds=at) for at, picture in shown)
+
+    def frames_between(self, start_seconds: float, stop_seconds: float, short_side: int | None = None) -> Iterator[Frame]:
+        """The frame on screen at the start and all that begin before the stop, in temporal order.
+
+        Raises `VideoError` for a start outside the video.
+        """
+        self._check_times([start_seconds])
+        line = self._timeline
+        first = int(line.on_screen(start_seconds))
+        stop = max(first + 1, int(np.searchsorted(line.times, stop_seconds)))
+        return (frame for _, frame in self._sampled([self._converter(short_side)], [line.times[first:stop]]))
 
     def keyframes(self, short_side: int | None = None) -> Iterator[Frame]:
         """The frames at which decoding can start: a coarse sample of the whole video at a fraction of the cost."""
