@@ -18,7 +18,7 @@ from PIL import Image
 
 from act2see.backends import servers
 from act2see.backends.stream import BrokenStreamError, ReportedError, read_chunks
-from act2see.benchmarks import choosing, subtitles
+from act2see.benchmarks import choosing
 from act2see.benchmarks.catalogue import BY_NAME
 from act2see.benchmarks.official import causalvqa, egonormia, literals, minerva
 from act2see.cli import SETTINGS_OF
@@ -30,6 +30,7 @@ from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, S
 from act2see.evaluation.scores import read_score
 from act2see.registry import data_set
 from act2see.storage import codec, records
+from act2see.transcript import subtitles
 from attacking.drawn import (
     PIXEL,
     choices,

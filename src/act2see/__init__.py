@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ScoreResult,
         SearchResult,
         TrainResult,
+        Transcript,
         ask,
         audit,
         compare,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         score,
         search_videos,
         train,
+        transcript,
     )
     from act2see.config import (
         AskConfig,
@@ -57,11 +59,12 @@ if TYPE_CHECKING:
         ScoreConfig,
         SearchConfig,
         TrainConfig,
+        TranscriptConfig,
     )
     from act2see.core.engine import Delta, LoopOptions, reason
     from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
     from act2see.core.interfaces import Backend, Benchmark, Continuation, FrameEncoder, Generator, Retriever, Sample
-    from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+    from act2see.core.trace import Answer, Cost, Frame, Generate, Line, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
     from act2see.registry import encoder
     from act2see.storage.cache import Cache
     from act2see.storage.runs import Run
@@ -103,6 +106,7 @@ __all__ = [
     "Generator",
     "Index",
     "IndexResult",
+    "Line",
     "LoopOptions",
     "Match",
     "ModelConfig",
@@ -127,6 +131,8 @@ __all__ = [
     "Trace",
     "TrainConfig",
     "TrainResult",
+    "Transcript",
+    "TranscriptConfig",
     "Video",
     "VideoError",
     "__version__",
@@ -148,6 +154,7 @@ __all__ = [
     "score",
     "search_videos",
     "train",
+    "transcript",
 ]
 
 _MODULE_OF = {
@@ -168,6 +175,7 @@ _MODULE_OF = {
         "ScoreConfig",
         "SearchConfig",
         "TrainConfig",
+        "TranscriptConfig",
     ),
     "core.engine": ("Delta", "LoopOptions", "reason"),
     "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
@@ -188,6 +196,7 @@ _MODULE_OF = {
         "ScoreResult",
         "SearchResult",
         "TrainResult",
+        "Transcript",
         "ask",
         "audit",
         "compare",
@@ -204,10 +213,11 @@ _MODULE_OF = {
         "score",
         "search_videos",
         "train",
+        "transcript",
     ),
     "registry": ("encoder",),
     "storage.runs": ("Run",),
-    "core.trace": ("Answer", "Cost", "Frame", "Generate", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
+    "core.trace": ("Answer", "Cost", "Frame", "Generate", "Line", "Match", "Observation", "Provenance", "Retrieve", "Step", "Thought", "Trace"),
     "video": ("Video",),
 }
 

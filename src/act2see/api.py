@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from act2see import registry
-from act2see.config import AskConfig, EvalConfig, ExecutionConfig, FilterConfig, ModelConfig, SearchConfig, recorded
+from act2see.config import AskConfig, EvalConfig, ExecutionConfig, FilterConfig, ModelConfig, SearchConfig, TranscriptConfig, recorded
 from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.chat import chosen
 from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
@@ -29,7 +29,7 @@ from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
 from act2see.evaluation.compare import Comparison, compare
 from act2see.evaluation.evaluate import EvalResult, evaluate
-from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video
+from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video, retriever_for
 from act2see.evaluation.frames import generate_frame as generate
 from act2see.evaluation.indexing import IndexResult, index_videos
 from act2see.evaluation.rescoring import ScoreResult, score
@@ -40,10 +40,12 @@ from act2see.report.audit_page import render_audit
 from act2see.report.filter_page import render_filter
 from act2see.report.page import write_page
 from act2see.report.review_page import render_review
+from act2see.storage.cache import Cache
 from act2see.storage.runs import Run
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance, refusal_to_search
 from act2see.tools.index import Progress
 from act2see.training.application import TrainResult, train
+from act2see.transcript import Transcript, read_transcript
 from act2see.video import Video
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "ScoreResult",
     "SearchResult",
     "TrainResult",
+    "Transcript",
     "ask",
     "audit",
     "compare",
@@ -79,6 +82,7 @@ __all__ = [
     "score",
     "search_videos",
     "train",
+    "transcript",
 ]
 
 _log = logging.getLogger(__name__)
@@ -243,15 +247,29 @@ def _write_filter_page(folder: Path, result: FilterResult) -> None:
     write_page(folder / FILTER_PAGE, render_filter(result.summary))
 
 
+def transcript(
+    video: Video | str | os.PathLike[str], options: TranscriptConfig | None = None, *, progress: ProgressCallback | None = None
+) -> Transcript:
+    """Read what is said and written in a video, as lines with times in seconds; nothing is written.
+
+    `progress` counts the seconds of video read. With `options.cache`, what an earlier call has read is not read again, also where it was
+    interrupted. Raises `ConfigError` for a source that cannot be read with, `VideoError` for what is no video.
+    """
+    options = options or TranscriptConfig()
+    opened = video if isinstance(video, Video) else Video(video)
+    return read_transcript(opened, options, Cache() if options.cache else None, progress)
+
+
 def retrieve(
-    video: Video | str | os.PathLike[str], query: str, *, retriever: Retriever | str = "micro", count: int = 1, config: SearchConfig | None = None
+    video: Video | str | os.PathLike[str], query: str, *, retriever: Retriever | str = "auto", count: int = 1, config: SearchConfig | None = None
 ) -> list[Frame]:
     """The `count` frames of the video that best match the query, best first, at full resolution; fewer if the video has fewer.
 
     Each has its timestamp in `seconds`, its `score` and, in `match`, details of the selection, such as whether it is only a fallback. `retriever` is
-    an instance, or a name such as `siglip:DIR`, which is loaded at each call (the default knows only the synthetic world). `config` sets the search
-    options of a named retriever; its `force` lets the embedded one search any video. Raises `ScopeError` for a video outside the embedded retriever's
-    domain, `VideoError` for an invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
+    an instance, or a name such as `siglip:DIR`, which is loaded at each call; the default `auto` is `micro` for a video of the synthetic world, and
+    `words`, what is said and written, for any other. `config` sets the search options of a named retriever; its `force` lets the embedded one search
+    any video. Raises `NoMatchError` if nothing said or written matches, `ScopeError` for a video outside the embedded retriever's domain,
+    `VideoError` for an invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
     """
     if not query.strip():
         raise ConfigError("the query is empty: describe what to look for")
@@ -260,10 +278,10 @@ def retrieve(
     opened = video if isinstance(video, Video) else Video(video)
     found = retriever
     if isinstance(found, str):
-        options = replace(config or SearchConfig(), retriever=found)
+        options = retriever_for(opened, replace(config or SearchConfig(), retriever=found))
         if registry.scope(options).retriever and not options.force and (refused := refusal_to_search(opened)) is not None:
             raise ScopeError(refused)
-        found = named(found, options)
+        found = named(options.retriever, options)
     frames: Sequence[Frame] = found.find(opened, query.strip(), shown=(), count=count)
     return list(frames)
 

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from act2see.core.chat import Tool
     from act2see.core.engine import LoopOptions
     from act2see.tools.index import Progress
+    from act2see.tools.retrievers.words import WordsRetriever
 
 MICRO = Path(__file__).parent / "micro"
 """Folder of the embedded models `vlm`, `retriever` and `generator`, which are loaded by the same classes as full-size ones."""
 
 _BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
 _ENCODERS = {"siglip": "SiglipEncoder", "clip": "ClipEncoder", "blip2": "Blip2Encoder", "embedding": "EmbeddingEncoder"}
-_RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "none", "package.module:Class")
+_RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "words", "words+RETRIEVER", "none", "package.module:Class")
+_WITH_WORDS = "words+"
 _RETRIEVER_MEMBERS = ("find", "name")
 _ENCODER_MEMBERS = ("encode_frames", "encode_text", "scores", "name", "fingerprint", "side", "threshold")
 _GENERATORS = ("auto", "micro", "diffusers:MODEL", "openai:MODEL", "none", "package.module:Class")
@@ -48,7 +50,12 @@ def check_backend(spec: str) -> None:
 
 def check_retriever(spec: str) -> None:
     """Validate a retriever's name before loading anything. Raises `ConfigError`."""
-    split_spec("retriever", spec, _RETRIEVERS)
+    inner = spec.removeprefix(_WITH_WORDS)
+    if spec == "auto":  # of `retrieve` alone, which resolves it by the video
+        return
+    name, _ = split_spec("retriever", inner, _RETRIEVERS)
+    if inner != spec and name in ("words", "none"):
+        raise ConfigError(f"retriever {spec!r}: words+ is followed by a retriever for what is seen, such as words+siglip:DIR")
 
 
 def check_generator(spec: str, judge: str = "auto") -> None:
@@ -84,6 +91,15 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 
     An encoder, of ours or of a third party, is wrapped in a `SearchRetriever`. `progress` is called while an index is built.
     """
+    check_retriever(spec)
+    if spec == "words":
+        return _words(config, progress)
+    if spec.startswith(_WITH_WORDS):
+        from act2see.tools.retrievers.fused import FusedRetriever
+
+        seen = retriever(spec.removeprefix(_WITH_WORDS), config, progress)
+        assert seen is not None
+        return FusedRetriever(_words(config, progress), seen)
     name, _ = split_spec("retriever", spec, _RETRIEVERS)
     if name == "none":
         return None
@@ -93,12 +109,24 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
     return _searcher(made, config, progress) if isinstance(made, FrameEncoder) else made
 
 
+def _words(config: SearchConfig, progress: "Callable[[Progress], None] | None") -> "WordsRetriever":
+    from act2see.tools.index import Progress
+    from act2see.tools.retrievers.words import WordsRetriever
+    from act2see.transcript.reading import check_words
+
+    check_words(config)
+    told = None if progress is None else lambda done, total, what: progress(Progress(done, total, what=what))
+    return WordsRetriever(config, Cache() if config.cache else None, told)
+
+
 def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
     """Load a retriever's encoder by name, for `Index.build`. Third parties and errors as for `backend`."""
     config = config or IndexedConfig()
+    check_retriever(spec)
+    spec = spec.removeprefix(_WITH_WORDS)
     name, rest = split_spec("retriever", spec, _RETRIEVERS)
-    if name == "none":
-        raise ConfigError("retriever 'none' encodes nothing: name one, such as micro or siglip:DIR")
+    if name in ("none", "words"):
+        raise ConfigError(f"retriever {name!r} encodes no pictures: name one that does, such as micro or siglip:DIR")
     if name != "micro" and name not in _ENCODERS:
         made: FrameEncoder = third_party("encoder", spec, config, _ENCODER_MEMBERS)
         return made

@@ -8,10 +8,10 @@ from typing import Any
 import av
 import pytest
 
-from act2see.benchmarks.subtitles import read_srt
 from act2see.core.errors import VideoError
 from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
+from act2see.transcript.subtitles import read_srt
 from act2see.video import Video, clock
 
 Write = Callable[..., Path]

@@ -42,6 +42,7 @@ from act2see.cli import (
     synthetic,
     tradeoff,
     train,
+    transcript,
 )
 from act2see.cli import filter as filtering
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, NO_ANSWER, USAGE
@@ -68,6 +69,7 @@ from act2see.config import (
     MicroVlmConfig,
     RetrieveConfig,
     SyntheticConfig,
+    TranscriptConfig,
     read_settings,
 )
 from act2see.core.errors import Act2SeeError, InternalError, ScopeError
@@ -80,6 +82,7 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "ask": AskConfig,
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
+    "transcript": TranscriptConfig,
     "demo": DemoConfig,
     "eval": (EvalConfig, EvalExecutionConfig),
     "audit": (EvalConfig, ExecutionConfig),
@@ -140,6 +143,7 @@ app.command(ask.ask)
 app.command(retrieve.retrieve)
 app.command(generate.generate)
 app.command(index.index)
+app.command(transcript.transcript)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(compare.compare)

@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.exits import ANSWERED, MENDABLE, NO_ANSWER
 from act2see.cli.opening import local_files, open_video
 from act2see.cli.output import complain, say, say_json, show_progress
 from act2see.config import RetrieveConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_plot, check_text
-from act2see.core.errors import Act2SeeError, ConfigError, VideoError
+from act2see.core.errors import Act2SeeError, ConfigError, NoMatchError, VideoError
 
 if TYPE_CHECKING:
     from act2see.core.trace import Frame
@@ -71,10 +71,17 @@ def _in_one(video: str, query: str, settings: RetrieveConfig) -> int:
     from act2see.evaluation.frames import find_frames, save_frames
 
     opened = open_video(video, cached=settings.cache)
-    with show_progress(unit=" frames", transient=True) as progress:
-        found = find_frames(opened, query, settings, progress)
+    try:
+        with show_progress(transient=True) as progress:
+            found = find_frames(opened, query, settings, progress)
+    except NoMatchError as error:
+        complain(str(error))
+        if settings.json:
+            retriever = "words" if settings.retriever == "auto" else settings.retriever
+            say_json({"video": video, "query": query.strip(), "retriever": retriever, "no_match": str(error), "frames": []})
+        return NO_ANSWER
     if settings.plot and found.curve is None:
-        raise ConfigError(f"--plot needs scores over time, which retriever {settings.retriever!r} does not provide: remove --plot")
+        raise ConfigError(f"--plot needs scores over time, which retriever {found.retriever!r} does not provide: remove --plot")
     pictures = save_frames(found, settings.out) if settings.out else [None] * len(found.frames)
     clips = [_clip(opened, frame, f"{frame.seconds or 0:09.3f}", settings) for frame in found.frames]
     if settings.plot and found.curve:
@@ -85,7 +92,7 @@ def _in_one(video: str, query: str, settings: RetrieveConfig) -> int:
         _draw(settings.sheet, [(f"{opened.path.name}: {query.strip()}", [("", frame) for frame in found.frames])])
     rows = [_Row(None, frame, *files) for frame, *files in zip(found.frames, pictures, clips, strict=True)]
     if settings.json:
-        about = {"video": video, "query": query.strip(), "retriever": settings.retriever, "threshold": found.curve and found.curve.threshold}
+        about = {"video": video, "query": query.strip(), "retriever": found.retriever, "threshold": found.curve and found.curve.threshold}
         notice = {} if found.notice is None else {"notice": found.notice}
         sheet = {"sheet": str(settings.sheet)} if settings.sheet else {}
         frames = [row.record() for row in rows]
@@ -208,6 +215,7 @@ class _Row:
             "span_seconds": span,
             "runners_up": runners_up,
             "is_fallback": match.is_fallback if match else None,
+            **({"line": asdict(match.line)} if match and match.line else {}),
             "file": str(self.picture) if self.picture else None,
             **({} if self.clip is None else {"clip": str(self.clip)}),
         }
@@ -224,4 +232,6 @@ class _Row:
                 parts.append("span {:.3f} to {:.3f} s".format(*frame.match.span_seconds))
             if frame.match.is_fallback:
                 parts.append("fallback")
+            if frame.match.line:
+                parts.append(f"{frame.match.line.source}: {frame.match.line.text!r}")
         return "  ".join([*parts, *(str(one) for one in (self.picture, self.clip) if one)])

@@ -21,10 +21,11 @@ from act2see.config.commands import (
     ScoreConfig,
     SourceConfig,
     TradeoffConfig,
+    TranscriptConfig,
 )
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
-from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, recorded
+from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
 
 __all__ = [
@@ -59,7 +60,9 @@ __all__ = [
     "SyntheticConfig",
     "TradeoffConfig",
     "TrainConfig",
+    "TranscriptConfig",
     "Words",
+    "WordsConfig",
     "read_settings",
     "recorded",
     "refuse_unknown",

@@ -25,6 +25,7 @@ from act2see.config.models import (
     SearchConfig,
     Seed,
     Words,
+    WordsConfig,
 )
 
 
@@ -54,6 +55,9 @@ class AskConfig(ModelConfig):
 class RetrieveConfig(SearchConfig):
     """Find the frames of a video that match a text, without a reasoning model."""
 
+    retriever: Annotated[str, Parameter(group=MODELS)] = "auto"
+    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, words, words+RETRIEVER, or package.module:Class; auto is
+    micro for a video of the synthetic world, and words for any other."""
     top: Positive = 1
     """Number of frames to return, best first; of several videos, over all of them."""
     also: Annotated[tuple[str, ...], Parameter(negative_iterable=())] = ()
@@ -93,6 +97,18 @@ class IndexConfig(IndexedConfig):
 
     json: bool = False
     """Print one line of JSON instead of one line per video."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptConfig(WordsConfig):
+    """Read what is said and written in a video."""
+
+    format: Literal["auto", "srt", "vtt", "json"] = "auto"
+    """Format: srt (the default), vtt or json; auto follows the name of --out."""
+    out: Path | None = None
+    """Write to this file instead of stdout, whole or not at all."""
+    cache: bool = True
+    """Cache what is read for later calls, which go on from there."""
 
 
 @dataclass(frozen=True, slots=True)

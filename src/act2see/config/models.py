@@ -51,13 +51,14 @@ def _refuse_other_tools(kind: object, names: object) -> None:
         named_tools(names)
 
 
-QUESTIONS, MODELS, LOOKS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
+QUESTIONS, MODELS, LOOKS, WORDS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
     Group(title, sort_key=number)
     for number, title in enumerate(
         (
             "Questions",
             "Models and tools",
             "Frames and looks",
+            "What is said and written",
             "Decoding",
             "Local models",
             "Servers",
@@ -72,11 +73,25 @@ QUESTIONS, MODELS, LOOKS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedConfig:
+class WordsConfig:
+    """Where the words of a video come from: what is said, and what is written on the screen."""
+
+    words_from: Annotated[
+        tuple[Literal["subtitles", "speech", "screen"], ...], Parameter(group=WORDS, consume_multiple=True, negative_iterable=())
+    ] = ()
+    """Sources: subtitles, speech, screen. Default: subtitles, or speech if there are none and a model is given; and screen with act2see[text]."""
+    speech_model: Annotated[Path | None, Parameter(group=WORDS)] = None
+    """Folder of a Whisper model in the format of faster-whisper (needs act2see[speech])."""
+    screen_fps: Annotated[Rate, Parameter(group=WORDS)] = 1.0
+    """Frames per second that are searched for text on the screen (1 is our choice); unchanged ones are not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedConfig(WordsConfig):
     """How a video's frames are indexed. Equal settings share an index in the cache."""
 
     retriever: Annotated[str, Parameter(group=MODELS)] = "micro"
-    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, none, or package.module:Class."""
+    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, words, words+RETRIEVER, none, or package.module:Class."""
     retrieve_fps: Annotated[Rate, Parameter(group=LOOKS)] = 3.0
     """Frames per second that the retriever indexes (3 in the paper)."""
     skip_duplicates: Annotated[bool, Parameter(group=LOOKS)] = False
@@ -152,6 +167,8 @@ class ModelConfig(ImagineConfig):
     """Where to insert frames: the assistant's own turn (the paper's), a user turn or a tool turn; auto is the backend's choice."""
     frames_as: Annotated[Literal["auto", "images", "video"], Parameter(group=LOOKS)] = "auto"
     """How to pass the initial frames: as images or as the model's native video; auto is the backend's choice."""
+    transcript: Annotated[Literal["off", "question", "tool"], Parameter(group=WORDS)] = "off"
+    """Show the model what is said and written: off, question (around the initial frames), or tool (around each retrieved frame)."""
 
     max_tokens: Annotated[Positive | None, Parameter(group=WRITES)] = None
     """Maximum number of tokens between two looks; the backend's limit if not given."""
@@ -185,10 +202,13 @@ class ModelConfig(ImagineConfig):
     """Name of the request field that limits tokens."""
 
 
+_RECORDED_IF_GIVEN = {"force": False, "max_frames": None, "words_from": (), "speech_model": None, "screen_fps": 1.0, "transcript": "off"}
+
+
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:
     """The settings recorded with a run, without `leave_out`: those that only name output locations.
 
-    `force` and `max_frames` are recorded only if given, so that runs started before these options existed can be resumed.
+    Options that are younger than the format are recorded only if given, so that runs started before they existed can be resumed.
     """
-    left_out = {*leave_out, *(() if settings.force else ("force",)), *(() if settings.max_frames is not None else ("max_frames",))}
+    left_out = {*leave_out, *(name for name, default in _RECORDED_IF_GIVEN.items() if getattr(settings, name) == default)}
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items() if name not in left_out}

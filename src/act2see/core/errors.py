@@ -40,6 +40,10 @@ class NoFrameError(ToolError):
     """No frame can be shown for this call: the model is advised to answer from what it has seen."""
 
 
+class NoMatchError(NoFrameError):
+    """Nothing in the video matches the query, according to a retriever that can tell. The command line exits with 3, as for no answer."""
+
+
 class OutOfMemoryToolError(NoFrameError):
     """The generator's device has too little memory for a picture of this size."""
 

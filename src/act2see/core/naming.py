@@ -23,6 +23,9 @@ _EXTRA_OF = {
     "openai": "openai",
     "sentence_transformers": "embedding",
     "ray": "ray",
+    "faster_whisper": "speech",
+    "onnxruntime": "text",
+    "rapidocr": "text",
 }
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -23,6 +23,18 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What is said or written in a video from `start_seconds` to `stop_seconds`: a subtitle, or words that a machine heard or read."""
+
+    start_seconds: float
+    stop_seconds: float
+    text: str
+    """One line of plain text, untrusted: it may say anything."""
+    source: str = "subtitles"
+    """Where it was found, such as `subtitles:talk.srt`, `speech:tiny.en` or `screen:rapidocr`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Why a retriever chose a frame."""
 
@@ -36,6 +48,8 @@ class Match:
     """Whether the score is below the retriever's threshold: the best remaining frame, but no match."""
     curve: tuple[tuple[float, float], ...] = ()
     """Seconds and score over the whole video, in time order; for a long one, the maxima of a few hundred intervals."""
+    line: Line | None = None
+    """What is said or written there, if the choice rests on that."""
 
 
 Box = tuple[float, float, float, float]
@@ -56,6 +70,8 @@ class Frame:
     """Details of the retriever's choice, if it reports any."""
     box: Box | None = None
     """The part of the video's picture that it shows; None for all of it."""
+    lines: tuple[Line, ...] = ()
+    """What is said or written around its time, where the model is shown that."""
 
     def __post_init__(self) -> None:
         if self.provenance is not None and self.seconds is not None:
@@ -165,6 +181,8 @@ class Trace:
     cost: Cost = field(default_factory=Cost)
     made_with: dict[str, str] = field(default_factory=dict)
     """Run metadata: backend, rendering, frames_as, retriever, … Two traces are comparable if it is equal."""
+    lines: tuple[Line, ...] = ()
+    """What is said or written around the initial frames, where the model is shown that; in time order."""
 
     @property
     def answer(self) -> str | None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -18,8 +19,10 @@ from act2see.storage.cache import Cache
 from act2see.storage.frames import save_picture
 from act2see.synthetic.scope import FORCED, refusal_to_search
 from act2see.tools.index import Index, Progress
+from act2see.tools.retrievers.fused import FusedRetriever
 from act2see.tools.retrievers.search import SearchRetriever
 from act2see.tools.retrievers.selection import Curve
+from act2see.tools.retrievers.words import WordsRetriever
 from act2see.video import Video
 
 _log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ class RetrieveResult:
     frames: tuple[Frame, ...]
     curve: Curve | None
     """The score of every frame searched; None where the retriever gives none."""
+    retriever: str = ""
+    """The retriever that searched, by the name of the options; what `auto` stood for."""
     notice: str | None = None
     """Why the result may be unreliable, where `force` let an embedded model search a video outside its scope."""
 
@@ -99,10 +104,12 @@ def find_frames(
     """Find the `options.top` frames of a video that fit a text best; nothing is written. `progress` counts the frames indexed.
 
     Warns where no frame passes the retriever's threshold. Raises `ConfigError` for an empty query or a retriever that cannot be used, `ScopeError`
-    where the embedded retriever does not know the video, `VideoError` for what is no video, `ToolError` where nothing is found.
+    where the embedded retriever does not know the video, `VideoError` for what is no video, `ToolError` where nothing is found, and `NoMatchError`
+    of these where nothing that is said or written matches.
     """
     text = _text("query", query)
     opened = _opened(video)
+    options = retriever_for(opened, options)
     notice = check_scope(options, opened)
     retriever = _retriever(options, opened, progress)
     if retriever is None:
@@ -111,13 +118,36 @@ def find_frames(
     if all(frame.match is not None and frame.match.is_fallback for frame in frames):
         threshold = "" if curve is None else f" of {curve.threshold:g}"
         _log.warning("no frame found passes the retriever's threshold%s: take what follows as a guess", threshold)
-    return RetrieveResult(frames, curve, notice)
+    return RetrieveResult(frames, curve, options.retriever, notice)
+
+
+_Options = TypeVar("_Options", bound=SearchConfig)
+
+
+def retriever_for(video: Video, options: _Options) -> _Options:
+    """The options with what the retriever `auto` stands for: the embedded one if it knows the video, and else what is said and written in it.
+
+    The latter is told as a warning.
+    """
+    if options.retriever != "auto":
+        return options
+    if options.force or refusal_to_search(video) is None:
+        return replace(options, retriever="micro")
+    _log.warning(
+        "no retriever was named, and %s is not of the synthetic world: what is said and written in it is searched (--retriever words); "
+        "to search what is seen, name an encoder, such as --retriever siglip:DIR",
+        video.path.name,
+    )
+    return replace(options, retriever="words")
 
 
 def frames_in(video: Video, query: str, retriever: Retriever, count: int) -> tuple[tuple[Frame, ...], Curve | None]:
     """The frames of a video that fit a text best, best first, and the scores of all, where the retriever gives them. Raises `ToolError`."""
-    if not isinstance(retriever, SearchRetriever):
+    if isinstance(retriever, WordsRetriever):
+        return tuple(retriever.find(video, query, shown=(), count=count)), retriever.curve(video, query)
+    if not isinstance(retriever.seen if isinstance(retriever, FusedRetriever) else retriever, SearchRetriever):
         return tuple(retriever.find(video, query, shown=(), count=count)), None
+    assert isinstance(retriever, SearchRetriever | FusedRetriever)
     found = retriever.search(video, query, count=count)
     for note in found.notes:
         _log.warning("%s", note)
@@ -225,7 +255,7 @@ def _counting(progress: ProgressCallback | None, video: Video) -> Callable[[Prog
     """What passes an index's progress on."""
     if progress is None:
         return None
-    return lambda now: progress(now.done, now.total, f"indexing {video.path.name}")
+    return lambda now: progress(now.done, now.total, now.what or f"indexing {video.path.name}")
 
 
 def _anchor(video: Video, prompt: str, retriever: Retriever | None, seconds: float | None) -> Frame:

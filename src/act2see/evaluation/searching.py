@@ -10,10 +10,10 @@ from pathlib import Path
 from act2see import registry
 from act2see.config import RetrieveConfig
 from act2see.config.checks import check_text
-from act2see.core.errors import ConfigError, ScopeError, ToolError, VideoError
+from act2see.core.errors import ConfigError, NoMatchError, ScopeError, ToolError, VideoError
 from act2see.core.interfaces import Retriever
 from act2see.core.trace import Frame
-from act2see.evaluation.frames import check_scope, frames_in
+from act2see.evaluation.frames import check_scope, frames_in, retriever_for
 from act2see.evaluation.indexing import FailedVideo
 from act2see.execution.faults import unexpected
 from act2see.execution.progress import ProgressCallback
@@ -84,7 +84,7 @@ def search_videos(
         check_text("the query", query)
     texts = list(dict.fromkeys(query.strip() for query in queries))
     counter = _Counter(progress)
-    retriever: Retriever | None = None
+    retrievers: dict[str, Retriever] = {}
     best: dict[str, list[Hit]] = {text: [] for text in texts}
     searched: list[str] = []
     failed: list[FailedVideo] = []
@@ -96,21 +96,30 @@ def search_videos(
                 for note in (opened.damage, opened.colours):
                     if note is not None:
                         _log.warning("%s", note)
-                notices += [notice] if (notice := check_scope(options, opened)) is not None else []
-                retriever = retriever or _loaded(options, counter)
+                named = retriever_for(opened, options)
+                notices += [notice] if (notice := check_scope(named, opened)) is not None else []
+                retriever = retrievers.get(named.retriever) or retrievers.setdefault(named.retriever, _loaded(named, counter))
                 counter.name = Path(path).name
-                found = {text: frames_in(opened, text, retriever, options.top) for text in texts}
+                found = {text: _found(opened, text, retriever, options.top) for text in texts}
         except (VideoError, ScopeError, ToolError) as error:
             failed.append(FailedVideo(path, error))
             on_failure(failed[-1])
             continue
         searched.append(path)
-        for text, (frames, _) in found.items():
+        for text, frames in found.items():
             hits = [*best[text], *(Hit(path, frame) for frame in frames)]
             best[text] = hits if len(searched) == 1 else sorted(hits, key=_rank)[: options.top]
-    _warn(best, retriever)
+    _warn(best, next(iter(retrievers.values())) if len(retrievers) == 1 else None)
     results = tuple(QueryResult(text, tuple(best[text])) for text in texts)
     return SearchResult(results, tuple(searched), tuple(failed), notices[0] if notices else None)
+
+
+def _found(video: Video, text: str, retriever: Retriever, count: int) -> tuple[Frame, ...]:
+    """The frames of one video; none if nothing that is said or written in it matches."""
+    try:
+        return frames_in(video, text, retriever, count)[0]
+    except NoMatchError:
+        return ()
 
 
 def _loaded(options: RetrieveConfig, counter: _Counter) -> Retriever:
@@ -127,6 +136,9 @@ def _rank(hit: Hit) -> tuple[bool, float]:
 
 
 def _warn(best: dict[str, list[Hit]], retriever: Retriever | None) -> None:
+    for text, hits in best.items():
+        if not hits:
+            _log.warning("nothing said or written matches %r", text)
     weak = [text for text, hits in best.items() if hits and all(hit.frame.match is not None and hit.frame.match.is_fallback for hit in hits)]
     for text in weak:
         threshold = getattr(getattr(retriever, "encoder", None), "threshold", None)

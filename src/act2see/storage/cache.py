@@ -33,7 +33,7 @@ _WRITING = ".writing-"
 _UNFINISHED = (_WRITING, ".fetching-")  # the second is what `video.remote` writes into
 _LABELS, _LABEL_BYTES = "videos", 4096
 _DIGEST_LETTERS = 32
-_DIGEST = re.compile(rf"(?:packets|frames|parts)/([0-9a-f]{{{_DIGEST_LETTERS}}})")
+_DIGEST = re.compile(rf"(?:packets|frames|parts|lines)/([0-9a-f]{{{_DIGEST_LETTERS}}})")
 _STALE_SECONDS = 3600.0
 """A file that was begun so long ago and never finished belongs to a process that was killed."""
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from PIL import Image
 
 from act2see.core.errors import StoreError
-from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
+from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Line, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
 from act2see.storage.codec import FORMAT_VERSION, JSON, LARGEST_WHOLE, MAX_CHOICES, encode_provenance, shown, without_version
 from act2see.storage.typed_json import Amount, Count, JsonReader, Number, converted
 
@@ -37,6 +37,16 @@ class _ProvenanceRecord(Struct, forbid_unknown_fields=True):
     """Written only where there is something to say: a picture's file is named after its provenance."""
 
 
+class _LineRecord(Struct, forbid_unknown_fields=True):
+    start_seconds: Number
+    stop_seconds: Number
+    text: str
+    source: str
+
+
+_LineRecords: TypeAlias = tuple[_LineRecord, ...]
+
+
 class _MatchRecord(Struct, forbid_unknown_fields=True):
     frame_index: Count
     span_seconds: _Pair | None
@@ -44,6 +54,8 @@ class _MatchRecord(Struct, forbid_unknown_fields=True):
     is_fallback: bool
     curve: tuple[_Pair, ...] | UnsetType = UNSET
     """Traces that were written before curves were kept have none."""
+    line: _LineRecord | UnsetType = UNSET
+    """Written only for a match that rests on words."""
 
 
 class _FrameRecord(Struct, forbid_unknown_fields=True):
@@ -54,6 +66,8 @@ class _FrameRecord(Struct, forbid_unknown_fields=True):
     provenance: _ProvenanceRecord | None
     box: tuple[Number, Number, Number, Number] | UnsetType = UNSET
     """Written only for a part of a picture."""
+    lines: _LineRecords | UnsetType = UNSET
+    """Written only where there are some, as in a trace."""
 
 
 class _ThoughtRecord(Struct, forbid_unknown_fields=True, tag_field="type", tag="thought"):
@@ -100,6 +114,7 @@ class _TraceRecord(Struct, forbid_unknown_fields=True):
     finish: Finish | None
     cost: _CostRecord
     made_with: dict[str, str]
+    lines: _LineRecords | UnsetType = UNSET
 
 
 def _of_our_version(record: JSON) -> JSON:
@@ -119,8 +134,11 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
     def encode_frame(frame: Frame) -> dict[str, JSON]:
         made = None if frame.provenance is None else encode_provenance(frame.provenance)
         match = None if frame.match is None else asdict(frame.match)
+        if match is not None and match["line"] is None:
+            del match["line"]
         encoded: dict[str, JSON] = {"file": frame_name(frame), "seconds": frame.seconds, "score": frame.score, "match": match, "provenance": made}
-        return encoded if frame.box is None else {**encoded, "box": list(frame.box)}
+        box: dict[str, JSON] = {} if frame.box is None else {"box": list(frame.box)}
+        return encoded | box | _encoded_lines(frame.lines)
 
     def encode_step(step: Step) -> dict[str, JSON]:
         match step:
@@ -149,7 +167,13 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
         "finish": trace.finish,
         "cost": {field.name: getattr(trace.cost, field.name) for field in fields(Cost)},
         "made_with": trace.made_with,
+        **_encoded_lines(trace.lines),
     }
+
+
+def _encoded_lines(lines: Sequence[Line]) -> dict[str, Any]:
+    """Nothing for no lines: records without words are what they were before there were any."""
+    return {"lines": [asdict(line) for line in lines]} if lines else {}
 
 
 # Back to a trace
@@ -179,6 +203,7 @@ def _trace(record: _TraceRecord, load: Load, check: Check | None) -> Trace:
         record.finish,
         Cost(cost.tokens_in, cost.tokens_out, cost.tokens_reused, cost.seconds, cost.dollars),
         record.made_with,
+        _lines(record.lines),
     )
 
 
@@ -211,7 +236,8 @@ def _frames(records: Sequence[_FrameRecord], where: str, load: Load, check: Chec
                 raise StoreError(f"{where}frames[{len(frames)}].file is {shown(file)} where {_FILE_NAME} is expected")
             provenance = None if made is None else _provenance(made)
             box = None if record.box is UNSET else record.box
-            frame = Frame(load(file), record.seconds, record.score, provenance, None if match is None else _match(match), box)
+            lines = () if record.lines is UNSET else _lines(record.lines)
+            frame = Frame(load(file), record.seconds, record.score, provenance, None if match is None else _match(match), box, lines)
         except ValueError as error:
             raise StoreError(f"{where}frames[{len(frames)}]: {error}") from error
         if check is not None:
@@ -222,7 +248,16 @@ def _frames(records: Sequence[_FrameRecord], where: str, load: Load, check: Chec
 
 def _match(record: _MatchRecord) -> Match:
     curve = () if record.curve is UNSET else record.curve
-    return Match(record.frame_index, record.span_seconds, record.runners_up, record.is_fallback, curve)
+    line = None if record.line is UNSET else _line(record.line)
+    return Match(record.frame_index, record.span_seconds, record.runners_up, record.is_fallback, curve, line)
+
+
+def _line(record: _LineRecord) -> Line:
+    return Line(record.start_seconds, record.stop_seconds, record.text, record.source)
+
+
+def _lines(records: _LineRecords | UnsetType) -> tuple[Line, ...]:
+    return () if records is UNSET else tuple(map(_line, records))
 
 
 def _provenance(record: _ProvenanceRecord) -> Provenance:

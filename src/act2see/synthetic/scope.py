@@ -100,6 +100,7 @@ def is_of_the_world_alone(spec: str) -> bool:
 
     Returns False for an unreadable folder, which is rejected when the model is loaded.
     """
+    spec = spec.removeprefix("words+")  # what is said and written is read in any video
     name, _, rest = spec.partition(":")
     if name == "micro" or name not in _OF_FOLDERS:
         return spec == "micro"

@@ -47,6 +47,8 @@ class Progress:
     """None while unknown, as for keyframes."""
     frames_per_second: float | None = None
     seconds_left: float | None = None
+    what: str | None = None
+    """What is counted instead of frames: seconds of a video whose words are read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ MAX_PIXELS = 8192 * 4320
 
 # Container formats that hold the pictures themselves. Excluded on purpose: playlists (hls, dash, concat), which open other files and URLs, and
 # `tty` and the still-image formats, which read any text or image as a "video". Audio formats are listed for a clearer error message.
-_FORMATS = (
+FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,gif,apng,asf,h264,hevc,vvc,obu,av1,ivf,dv,mxf,nut,rm,yuv4mpegpipe,"
     "mp3,wav,flac,aac,aiff,amr"
 )
@@ -102,7 +102,7 @@ def digest_of(path: Path) -> str:
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the container and its video stream. Raises `VideoError` if there is none or its pictures are too large."""
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)}
     try:
         # The prefix "file:" keeps FFmpeg from reading a name such as "http:x" or "pipe:0" as a URL.
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore")

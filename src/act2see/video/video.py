@@ -141,6 +141,10 @@ class Video:
         self._check_times([seconds])
         return int(self._timeline.on_screen(seconds))
 
+    def frame_time(self, seconds: float) -> float:
+        """The presentation time of the frame on screen at a time in seconds, without decoding."""
+        return float(self._timeline.times[self.frame_index(seconds)])
+
     def frame_at(self, seconds: float, short_side: int | None = None) -> Frame:
         """The frame on screen at a time in seconds: the last one that starts at or before it. Raises `VideoError` for a time outside the video."""
         frame = next(self.frames_at([seconds], short_side), None)

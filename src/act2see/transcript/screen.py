@@ -1,0 +1,256 @@
+"""What is written on the screen: frames that change are searched for text, and of that only what is new is read.
+
+Finding text costs a fraction of reading it. So a frame that looks like the last one is skipped, a text whose pixels are known is not read again,
+wherever a scrolling window has moved it, and a text that stands is one line from when it appears until it is gone.
+"""
+
+import difflib
+import json
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from act2see.core.trace import Line
+from act2see.transcript.subtitles import clean
+from act2see.video import Video
+
+SHORT_SIDE = 1080
+"""Frames are scaled down to this shorter side, in pixels."""
+_SKETCH_WIDTH, _CHANGED_LEVELS = 320, 20
+"""A frame has changed if a pixel of its sketch of this width differs by more than so many of 255 levels. Our choice: less is compression."""
+_GLANCE_SIDE, _FULL_EVERY = 480, 3
+"""Where the last frame had no text, two of three changed frames are searched at this longer side alone. Our choice."""
+_SURE = 0.6
+"""Texts of which the reader is less sure are dropped. Our choice."""
+_ROWS, _SAME_LEVELS, _KNOWN_TEXTS = 16, 14, 600
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a text is, in pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A text that was read, and how sure the reader is of it, from 0 to 1."""
+
+    text: str
+    confidence: float
+
+
+class TextReader(Protocol):
+    """Finds and reads text in pictures, which are RGB of shape (height, width, 3)."""
+
+    def find(self, picture: NDArray[np.uint8]) -> Sequence[Box]:
+        """Where there are lines of text."""
+        ...
+
+    def read(self, picture: NDArray[np.uint8]) -> Read:
+        """The text of one line, cut out."""
+        ...
+
+
+class NamedReader(Protocol):
+    """A class of readers: loaded only when a frame has to be read."""
+
+    name: str
+
+    def __call__(self) -> TextReader:
+        """Load the models."""
+        ...
+
+    def key(self) -> str:
+        """Versions and settings, for the cache."""
+        ...
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text on the screen: where it is now, its pixels, and since when it stands."""
+
+    box: Box
+    pixels: NDArray[np.int16]
+    read: Read
+    start_seconds: float
+    stop_seconds: float
+    is_shown: bool = field(default=True)
+
+
+class Screen:
+    """The source of what is written: a `Source` of `reading`. `fps` frames a second are looked at."""
+
+    def __init__(self, reader: NamedReader, fps: float = 1.0) -> None:
+        self._named, self.fps = reader, fps
+        self._reader: TextReader | None = None
+        self._showing: list[_Text] = []
+        self._gone: list[_Text] = []
+        self._known: list[tuple[NDArray[np.int16], Read]] = []
+        self._note: str | None = None
+        self._since_full = 0
+        self.frames_searched = 0
+        """Frames that were not skipped as unchanged."""
+        self.texts_read = 0
+        """Texts that were not known by their pixels."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in each line."""
+        return f"screen:{self._named.name}"
+
+    @property
+    def key(self) -> str:
+        """The reader, and how often it looks."""
+        return json.dumps([self._named.key(), self.fps, SHORT_SIDE])
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """What was read so far, in time order."""
+        texts = sorted((*self._gone, *self._showing), key=lambda text: (text.start_seconds, text.box.top, text.box.left))
+        return [
+            Line(round(text.start_seconds, 3), round(text.stop_seconds, 3), clean(text.read.text), self.name) for text in texts if is_text(text.read)
+        ]
+
+    @property
+    def note(self) -> str | None:
+        """Why there is no text."""
+        return self._note
+
+    def read(self, video: Video, after_seconds: float) -> Iterator[float]:
+        """Read the frames after a time. See `reading.Source`."""
+        times = [seconds for seconds in video.times(self.fps) if not after_seconds or seconds > after_seconds]
+        short_side = SHORT_SIDE if min(video.size) > SHORT_SIDE else None
+        sketch: NDArray[np.int16] | None = None
+        for frame in video.frames_at(times, short_side) if times else ():
+            seconds = frame.seconds or 0.0
+            # What is on the screen stands until the next frame that is looked at, or the end.
+            stop = min(seconds + 1 / self.fps, video.duration_seconds)
+            looks = _sketch(frame.image)
+            if sketch is None or np.abs(looks - sketch).max() > _CHANGED_LEVELS:
+                sketch = looks
+                self._look(np.asarray(frame.image), seconds)
+            for text in self._showing:
+                text.stop_seconds = max(stop, text.stop_seconds)
+            yield seconds
+        if not self.lines and not after_seconds:
+            self._note = f"no text is seen on the screen of {video.path.name}"
+
+    def _look(self, picture: NDArray[np.uint8], seconds: float) -> None:
+        """Search one frame, and follow its texts."""
+        self._reader = self._reader or self._named()
+        if not self._showing and 0 < self._since_full < _FULL_EVERY and max(picture.shape) > _GLANCE_SIDE:
+            self._since_full += 1
+            if not self._reader.find(_small(picture)):
+                return
+        self._since_full = 1
+        self.frames_searched += 1
+        before, self._showing = self._showing, []
+        for text in before:
+            text.is_shown = False
+        for box in self._reader.find(picture):
+            self._follow(self._reader, picture, box, before, seconds)
+        for text in before:
+            if not text.is_shown:
+                text.stop_seconds = max(text.start_seconds, min(text.stop_seconds, seconds))
+                self._gone.append(text)
+
+    def _follow(self, reader: TextReader, picture: NDArray[np.uint8], box: Box, before: Sequence[_Text], seconds: float) -> None:
+        """A text that stood already goes on; any other begins."""
+        cut = picture[box.top : box.bottom, box.left : box.right]
+        if min(cut.shape[:2]) < 4:
+            return
+        pixels = _pixels(cut)
+        left = [text for text in before if not text.is_shown]
+        for text in left:
+            if _overlap(text.box, box) > 0.5 and _are_same(text.pixels, pixels):
+                self._go_on(text, box, text.read)
+                return
+        read = next((known for looks, known in reversed(self._known) if _are_same(looks, pixels)), None)
+        if read is None:
+            read = reader.read(cut)
+            self.texts_read += 1
+        self._known.append((pixels, read))
+        del self._known[:-_KNOWN_TEXTS]
+        for text in left:
+            is_there = _overlap(text.box, box) > 0.3
+            if _packed(text.read.text) == _packed(read.text) or (is_there and is_same_text(text.read.text, read.text)):
+                better = read if (read.confidence, len(read.text)) > (text.read.confidence, 0) or len(read.text) > len(text.read.text) else text.read
+                self._go_on(text, box, better)
+                text.pixels = pixels
+                return
+        self._showing.append(_Text(box, pixels, read, seconds, seconds))
+
+    def _go_on(self, text: _Text, box: Box, read: Read) -> None:
+        text.box, text.read, text.is_shown = box, read, True
+        self._showing.append(text)
+
+
+def is_text(read: Read) -> bool:
+    """Whether it is more than a stray mark: two letters or digits, and mostly these."""
+    letters = sum(unicodedata.category(letter)[0] in "LN" for letter in read.text)
+    return read.confidence >= _SURE and letters >= 2 and 2 * letters >= len(_packed(read.text)) and len(set(_packed(read.text))) > 1
+
+
+def is_same_text(one: str, other: str) -> bool:
+    """Whether two readings at one place are of the same text: a few letters differ, or one is the other as it is typed on."""
+    first, second = sorted((_packed(one), _packed(other)), key=len)
+    if len(first) >= 3 and second.startswith(first):
+        return True
+    return bool(first) and difflib.SequenceMatcher(None, first, second, autojunk=False).ratio() >= 0.8
+
+
+def _packed(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _sketch(image: Image.Image) -> NDArray[np.int16]:
+    height = max(1, round(image.height * _SKETCH_WIDTH / image.width))
+    return np.asarray(image.convert("L").resize((_SKETCH_WIDTH, height), Image.Resampling.BOX), np.int16)
+
+
+def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = Image.fromarray(picture)
+    image.thumbnail((_GLANCE_SIDE, _GLANCE_SIDE))
+    return np.asarray(image)
+
+
+def _pixels(cut: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """The text at a fixed height, in grey, with its own brightness taken out."""
+    height, width = cut.shape[:2]
+    columns = max(1, min(1600, round(width * _ROWS / height)))
+    return np.asarray(Image.fromarray(cut).convert("L").resize((columns, _ROWS), Image.Resampling.BOX), np.int16)
+
+
+def _are_same(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
+    """Whether two cuts show the same text: no letter's width of columns differs, whichever of two neighbouring rows a box begins at."""
+    if abs(one.shape[1] - other.shape[1]) > 2:
+        return False
+    width = min(one.shape[1], other.shape[1])
+    first = one[:, :width]
+    for shift in (0, 1, -1):
+        second = np.roll(other[:, :width], shift, axis=0)
+        columns = np.abs(first - second)[1:-1].mean(axis=0)
+        window = min(8, width)
+        sums = np.cumsum(np.concatenate(([0.0], columns)))
+        if (sums[window:] - sums[:-window]).max() / window <= _SAME_LEVELS:
+            return True
+    return False
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The share of the smaller box that is in the other."""
+    width = min(one.right, other.right) - max(one.left, other.left)
+    height = min(one.bottom, other.bottom) - max(one.top, other.top)
+    if width <= 0 or height <= 0:
+        return 0.0
+    smaller = min((box.right - box.left) * (box.bottom - box.top) for box in (one, other))
+    return width * height / max(1, smaller)
