@@ -99,3 +99,4 @@ def test_a_cluster_that_is_not_there_is_one_line(address: str, capsys: pytest.Ca
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
     assert "give local, auto (on a node of a cluster) or the address HOST:6379 of one" in complaint
+    assert not Path(f"none-{len(address)}").exists()

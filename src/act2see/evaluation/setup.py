@@ -156,10 +156,11 @@ def check_resume(config: SourceConfig) -> None:
 
 
 def check_ray(address: str | None) -> None:
-    """Refuse a Ray cluster where Ray is not installed. Raises `ConfigError`."""
+    """Refuse a Ray cluster where Ray is not installed, and an address at which nobody listens. Raises `ConfigError`."""
     if address is not None:
         with importing("--ray"):
-            importlib.import_module(_RAY)
+            cluster = importlib.import_module(_RAY)
+        cluster.check_address(address)
 
 
 def check_scope(benchmark: Benchmark, config: SourceConfig) -> None:

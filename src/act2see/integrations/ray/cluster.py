@@ -59,9 +59,9 @@ LOST = (
 )
 """What says that a process or its node is gone, and with it what it was doing."""
 
-Actor: TypeAlias = "ray.actor.ActorHandle"
+Actor: TypeAlias = ray.actor.ActorHandle
 """A process on the cluster, by which its methods are called."""
-Reference: TypeAlias = "ray.ObjectRef"
+Reference: TypeAlias = ray.ObjectRef
 """What a call will bring."""
 
 _log = logging.getLogger(__name__)
@@ -277,8 +277,7 @@ def _cluster(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address not in (LOCAL, AUTO):
-        _refuse_unreachable(address)
+    check_address(address)
     quiet: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
@@ -295,8 +294,10 @@ def _cluster(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _refuse_unreachable(address: str) -> None:
-    """Raise `ConfigError` where nobody listens, which Ray itself finds out in four minutes and many lines."""
+def check_address(address: str) -> None:
+    """Raise `ConfigError` where nobody listens, which Ray itself finds out in four minutes and many lines. Ray itself looks for `auto`."""
+    if address in (LOCAL, AUTO) or ray.is_initialized():
+        return
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not (port.isascii() and port.isdecimal()):
         raise ConfigError(f"{address!r} is no address of a Ray cluster; {ADDRESSES}")
