@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from act2see.config import MicroVlmConfig, TrainConfig
-from act2see.core.errors import ConfigError
+from act2see.core.errors import ConfigError, StoreError
 from act2see.training.application import CurriculumResult, needs_training_packages, train
 from act2see.training.micro import vlm
 from act2see.training.progress import PartStarted, TrainEvent
@@ -78,3 +78,19 @@ def test_a_missing_package_names_the_extra() -> None:
         raise ModuleNotFoundError("No module named 'peft.tuners'", name="peft.tuners")
     with pytest.raises(ModuleNotFoundError), needs_training_packages():
         raise ModuleNotFoundError("No module named 'mine'", name="mine")
+
+
+def test_a_second_training_in_the_same_folder_is_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    refused = []
+
+    def beside(config: MicroVlmConfig) -> Path:
+        with pytest.raises(StoreError, match=r"out is being worked on by process \d+ .*: wait for it, or give another folder$") as caught:
+            train(recipe, TrainConfig(out=out, resume=True))
+        refused.append(caught)
+        return trained_at_once(config)
+
+    monkeypatch.setattr(vlm, "train", beside)
+    train(recipe, TrainConfig(out=out))
+    assert len(refused) == 2
+    train(recipe, TrainConfig(out=out, resume=True))  # what was given back is free

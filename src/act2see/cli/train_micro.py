@@ -19,12 +19,13 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
     In several processes: torchrun --nproc-per-node 2 -m act2see train micro-vlm --out DIR.
     """
     del config
-    from act2see.training.application import is_main_process, needs_training_packages
+    from act2see.training.application import is_main_process, needs_training_packages, training_folder
 
     with needs_training_packages():
         from act2see.training.micro import vlm
 
-    model = vlm.train(settings)
+    with training_folder(settings.out):
+        model = vlm.train(settings)
     if not is_main_process():
         return ANSWERED
     say(model)
@@ -34,24 +35,28 @@ def micro_vlm(*, settings: Annotated[MicroVlmConfig, Parameter(name="*")], confi
 def micro_retriever(*, settings: Annotated[MicroRetrieverConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
     """Train the embedded retriever."""
     del config
-    from act2see.training.application import needs_training_packages
+    from act2see.training.application import needs_training_packages, training_folder
 
     with needs_training_packages():
         from act2see.training.micro import retriever
 
-    say(retriever.train(settings))
+    with training_folder(settings.out):
+        model = retriever.train(settings)
+    say(model)
     return ANSWERED
 
 
 def micro_generator(*, settings: Annotated[MicroGeneratorConfig, Parameter(name="*")], config: SettingsFile = None) -> int:
     """Train the embedded generator: first its codec, then its edits with --part edits and --start-from the codec's folder."""
     del config
-    from act2see.training.application import needs_training_packages
+    from act2see.training.application import needs_training_packages, training_folder
 
     with needs_training_packages():
         from act2see.training.micro import generator
 
-    say(generator.train(settings))
+    with training_folder(settings.out):
+        model = generator.train(settings)
+    say(model)
     return ANSWERED
 
 

@@ -18,6 +18,7 @@ from act2see.storage.atomic import opened, writing
 from act2see.storage.codec import parse_json, shown
 
 LOCK = ".lock"
+_SHARED = " (eval --shard lets several processes share a run)"
 _MOST_BYTES = 4096
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _HERE = threading.RLock()
@@ -39,17 +40,17 @@ def alone(file: BinaryIO) -> Iterator[None]:
 
 
 @contextmanager
-def at_work(folder: Path, shard: str | None = None) -> Iterator[None]:
-    """Hold a run's folder for a process that asks its questions. Shards hold it together, each one's own name once.
+def at_work(folder: Path, shard: str | None = None, *, hint: str = _SHARED) -> Iterator[None]:
+    """Hold a folder for a process that asks a run's questions, or trains. Shards hold it together, each one's own name once.
 
     Raises `StoreError` with the owner's process, host and start where another process holds it. The system frees what a dead process held. On a file
     system without locks a note says so, and nobody is kept out.
     """
     with ExitStack() as held:
         try:
-            _hold(held, folder, LOCK, together=shard is not None)
+            _hold(held, folder, LOCK, together=shard is not None, hint=hint)
             if shard is not None:
-                _hold(held, folder, f"{LOCK}-{shard}", together=False)
+                _hold(held, folder, f"{LOCK}-{shard}", together=False, hint=hint)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 with writing(folder):
@@ -58,19 +59,16 @@ def at_work(folder: Path, shard: str | None = None) -> Iterator[None]:
         yield
 
 
-def _hold(held: ExitStack, folder: Path, name: str, *, together: bool) -> None:
+def _hold(held: ExitStack, folder: Path, name: str, *, together: bool, hint: str) -> None:
     file = held.enter_context(opened(folder, name, max_bytes=_MOST_BYTES, flags=os.O_RDWR | os.O_APPEND | os.O_CREAT))
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if together else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
-        raise StoreError(f"{folder} is being worked on by {_owner(file.read(_MOST_BYTES))}: wait for it, or give another folder{_HINT}") from error
+        raise StoreError(f"{folder} is being worked on by {_owner(file.read(_MOST_BYTES))}: wait for it, or give another folder{hint}") from error
     file.truncate(0)
     about = {"pid": os.getpid(), "host": socket.gethostname()[:255], "since": datetime.now().astimezone().isoformat(timespec="seconds")}
     file.write(json.dumps(about).encode())
-
-
-_HINT = " (eval --shard lets several processes share a run)"
 
 
 def _owner(content: bytes) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from act2see import registry
 from act2see.config import EvalConfig, TrainConfig
 from act2see.core.errors import ConfigError
+from act2see.storage.atomic import writing
+from act2see.storage.locks import at_work
 from act2see.training.micro import curriculum
 from act2see.training.progress import Preparing, ProgressCallback, no_progress
 from act2see.training.recipe import Recipe, read_recipe
@@ -77,6 +79,18 @@ def train(recipe: Path, options: TrainConfig, *, progress: ProgressCallback | No
 
 
 @contextmanager
+def training_folder(out: Path) -> Iterator[None]:
+    """Create the output folder and hold it meanwhile, in the main process. Raises `StoreError` where another training is at work in it."""
+    if not is_main_process():
+        yield
+        return
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with at_work(out, hint=""):
+        yield
+
+
+@contextmanager
 def needs_training_packages() -> Iterator[None]:
     """Turn the import error of a package that training needs into a `ConfigError` that names the extra."""
     try:
@@ -102,7 +116,8 @@ def _fine_tune(recipe: Recipe, out: Path | None, *, resume: bool, progress: Prog
     result.plan.check()
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = sft.train(prepared, out, resume=resume, held_out=_held_out(recipe, Path(scratch)), progress=progress)
+            with training_folder(out):
+                folder = sft.train(prepared, out, resume=resume, held_out=_held_out(recipe, Path(scratch)), progress=progress)
         except KeyboardInterrupt:
             if is_main_process():
                 last = sft.last_checkpoint(out)
@@ -130,7 +145,8 @@ def _curriculum(recipe: Path, out: Path | None, *, resume: bool, progress: Progr
     with needs_training_packages():
         from act2see.training.micro import vlm
     try:
-        folder = curriculum.train(result.parts, out, resume=resume, train_part=vlm.train, progress=progress, is_main=is_main_process())
+        with training_folder(out):
+            folder = curriculum.train(result.parts, out, resume=resume, train_part=vlm.train, progress=progress, is_main=is_main_process())
     except KeyboardInterrupt:
         if is_main_process():
             _log.warning("the parts and checkpoints in %s are kept: continue with --resume", out)
