@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from act2see.config import AskConfig, DemoConfig, EvalConfig, IndexConfig, ModelConfig, RetrieveConfig, read_settings
+from act2see.config import AskConfig, DemoConfig, EvalConfig, EvalExecutionConfig, IndexConfig, ModelConfig, RetrieveConfig, read_settings
 from act2see.core.errors import ConfigError
 
 KEYS = {"ask": {"fps", "max-looks", "save"}, "eval": {"fps", "n"}}
@@ -64,3 +64,29 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path: Path) -> N
 def test_every_flag_has_a_default(config: type) -> None:
     assert config() == config()
     assert all("key" not in field.name.split("_") for field in fields(config))  # secrets come from the environment only
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (EvalConfig, {"n": 0}, "n is 0; it must be at least 1 and at most 1000000000"),
+        (EvalConfig, {"n": -1}, "n is -1; it must be at least 1"),
+        (AskConfig, {"fps": float("nan")}, "fps is nan; it must be at least 0.0001 and at most 1000"),
+        (ModelConfig, {"top_p": 0}, "top_p is 0; it must be above 0 and at most 1"),
+        (ModelConfig, {"temperature": 1e-6}, "temperature is 1e-06; Must be 0 (greedy), or at least 0.001."),
+        (EvalConfig, {"seed": 2**63}, f"seed is {2**63}; it must be at least 0 and below {2**63}"),
+        (EvalExecutionConfig, {"workers": 1001}, "workers is 1001; it must be at least 1 and at most 1000"),
+        (EvalConfig, {"seed": 1.5}, "seed is 1.5; it must be a whole number"),
+        (EvalConfig, {"max_looks": True}, "max_looks is True; it must be a whole number"),
+        (EvalConfig, {"frames": "blurred"}, "frames is 'blurred'; allowed are real, random, oracle, withheld, unedited"),
+        (EvalConfig, {"kind": ("static", "dynamic")}, "kind is 'dynamic'; allowed are static, transient, hypothetical"),
+    ],
+)
+def test_a_caller_in_python_is_told_the_bounds_of_the_command_line(kind: type, values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**values)
+    assert str(caught.value).startswith(said)
+
+
+def test_values_at_the_bounds_are_allowed() -> None:
+    assert EvalConfig(n=1, seed=2**63 - 1, fps=1000, top_p=1, temperature=0, max_looks=0, kind=()).n == 1

@@ -29,7 +29,7 @@ from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
 from act2see.evaluation.compare import Comparison, compare
 from act2see.evaluation.evaluate import EvalResult, evaluate
-from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video, retriever_for
+from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video, search_frames
 from act2see.evaluation.frames import generate_frame as generate
 from act2see.evaluation.indexing import IndexResult, index_videos
 from act2see.evaluation.rescoring import ScoreResult, score
@@ -42,7 +42,7 @@ from act2see.report.page import write_page
 from act2see.report.review_page import render_review
 from act2see.storage.cache import Cache
 from act2see.storage.runs import Run
-from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance, refusal_to_search
+from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance
 from act2see.tools.index import Progress
 from act2see.training.application import TrainResult, train
 from act2see.transcript import Transcript, read_transcript
@@ -160,7 +160,7 @@ def ask(
     """
     options = options or AskConfig()
     check_question(question, options.choices)
-    check_file_to_write(options.report, str(video.path if isinstance(video, Video) else video))
+    check_file_to_write(options.report, str(video.path if isinstance(video, Video) else video), run=options.save)
     setup.check_models(options)
     opened = video if isinstance(video, Video) else Video(video)
     opened.times(options.fps)  # an error in the video or the rate is raised before a model is loaded
@@ -235,7 +235,7 @@ def audit(
     return result
 
 
-def filter_run(run: Path, options: FilterConfig, *, progress: ProgressCallback | None = None) -> FilterResult:
+def filter_run(run: Run | Path | str, options: FilterConfig, *, progress: ProgressCallback | None = None) -> FilterResult:
     """Like `curation.filtering.filter_run`; also writes a page with charts into the new run and, with `options.page`, one for manual review."""
     result = filtering.filter_run(run, options, progress=progress, pages=_write_filter_page)
     if options.page is not None:
@@ -271,24 +271,9 @@ def retrieve(
     any video. Raises `NoMatchError` if nothing said or written matches, `ScopeError` for a video outside the embedded retriever's domain,
     `VideoError` for an invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
     """
-    if not query.strip():
-        raise ConfigError("the query is empty: describe what to look for")
     if count < 1:
         raise ConfigError(f"count is {count}; it must be at least 1")
-    opened = video if isinstance(video, Video) else Video(video)
-    found = retriever
-    if isinstance(found, str):
-        options = retriever_for(opened, replace(config or SearchConfig(), retriever=found))
-        if registry.scope(options).retriever and not options.force and (refused := refusal_to_search(opened)) is not None:
-            raise ScopeError(refused)
-        found = named(options.retriever, options)
-    frames: Sequence[Frame] = found.find(opened, query.strip(), shown=(), count=count)
-    return list(frames)
-
-
-def named(name: str, config: SearchConfig) -> Retriever:
-    """The retriever with that name. Raises `ConfigError`, also for `none`."""
-    found = registry.retriever(name, config)
-    if found is None:
-        raise ConfigError("retriever 'none' cannot search: choose another, such as micro or siglip:DIR")
-    return found
+    config = config or SearchConfig()
+    if isinstance(retriever, str):
+        return list(search_frames(video, query, replace(config, retriever=retriever), count).frames)
+    return list(search_frames(video, query, config, count, retriever=retriever).frames)

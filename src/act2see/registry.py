@@ -256,8 +256,8 @@ def offered(config: ModelConfig) -> "tuple[Tool, ...]":
 def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool = True) -> Benchmark:
     """Load a benchmark by name. Generated videos are written to `folder`. A third party's class is called with the `EvalConfig` alone.
 
-    With `makes_videos` False the videos of the synthetic benchmark are not generated, for scoring stored answers. Raises `ConfigError` as `backend`
-    does, and for missing or invalid data.
+    With `makes_videos` False, for scoring stored answers, the videos of the synthetic benchmark are not generated, and a data set is not read yet.
+    Raises `ConfigError` as `backend` does, and for missing or invalid data.
     """
     name, _ = split_spec("benchmark", spec, _BENCHMARKS)
     if name not in BY_NAME:
@@ -265,7 +265,8 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
         return made
     if name != "synthetic":
         found = data_set(name, config)
-        next(iter(found.samples()), None)  # an invalid file is rejected before a model is loaded
+        if makes_videos:
+            next(iter(found.samples()), None)  # an invalid file is rejected before a model is loaded
         return _with_judge(found, config)
     useless = {
         "--data": config.data,
@@ -279,7 +280,7 @@ def benchmark(spec: str, config: EvalConfig, folder: Path, *, makes_videos: bool
             raise ConfigError(f"benchmark 'synthetic' makes its own videos and needs no judge: leave {flag} out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
-    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind, writes=makes_videos)
+    return SyntheticBenchmark(folder, SYNTHETIC_QUESTIONS if config.n is None else config.n, config.seed or 0, config.kind, writes=makes_videos)
 
 
 def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
@@ -294,7 +295,7 @@ def source(spec: str, config: SourceConfig, folder: Path) -> Benchmark:
         raise ConfigError("source 'synthetic' makes its own videos: leave --data out")
     from act2see.benchmarks.synthetic import SyntheticBenchmark
 
-    return SyntheticBenchmark(folder, config.n or SYNTHETIC_QUESTIONS, config.seed or 0, config.kind, split="train")
+    return SyntheticBenchmark(folder, SYNTHETIC_QUESTIONS if config.n is None else config.n, config.seed or 0, config.kind, split="train")
 
 
 def data_set(name: str, config: SourceConfig) -> "DataSet":

@@ -11,9 +11,11 @@ import pytest
 import act2see
 from act2see import api
 from act2see.config import EvalExecutionConfig
-from act2see.core.errors import ConfigError
+from act2see.core.errors import ConfigError, StoreError
 from act2see.storage.runs import Run
 from cli_fakes import Act2See
+
+package = act2see  # a fixture has the package's name
 
 FAKES: dict[str, typing.Any] = {"backend": "cli_fakes:Direct", "retriever": "cli_fakes:Finder"}
 APPLICATIONS = ("ask", "audit", "compare", "construct", "evaluate", "export_run", "find_frames", "generate", "load_models", "retrieve", "train")
@@ -110,3 +112,28 @@ def test_a_trace_and_a_run_show_themselves_in_a_notebook(act2see: Act2See, own_c
     trace = next(run.traces())
     assert "<" in trace._repr_html_()
     assert "eval" in run._repr_html_()
+
+
+def test_a_run_is_given_by_itself_or_by_its_folder(act2see: Act2See, own_clip: Path, tmp_path: Path) -> None:
+    for name, count in (("one", 3), ("two", 4)):
+        api.evaluate("eval_fakes:Many", steady(tmp_path / name, n=count))
+    first, second = Run.open(tmp_path / "one"), Run.open(tmp_path / "two")
+    runs: tuple[Run | Path | str, ...] = (first, first.folder, str(first.folder))
+    options = package.ScoreConfig(benchmark="eval_fakes:Many")
+    assert {api.score(run, options).questions for run in runs} == {3}
+    assert api.compare(first, second) == api.compare(str(first.folder), second.folder)
+    forms = [api.export_run(run, package.ExportConfig(format="trl", out=tmp_path / f"export-{number}")) for number, run in enumerate(runs)]
+    assert len({form.traces for form in forms}) == 1
+    for run in runs:
+        with pytest.raises(StoreError, match=r"holds no samples\.jsonl"):
+            api.filter_run(run, package.FilterConfig(out=tmp_path / "kept"))
+
+
+def test_retrieve_finds_the_frames_of_find_frames(clip: Path) -> None:
+    options = package.RetrieveConfig(retriever="cli_fakes:Finder", top=2)
+    found = [frame.seconds for frame in api.find_frames(clip, "x", options).frames]
+    assert [frame.seconds for frame in api.retrieve(clip, "x", retriever="cli_fakes:Finder", count=2)] == found
+    with pytest.raises(ConfigError, match="count is 0"):
+        api.retrieve(clip, "x", retriever="cli_fakes:Finder", count=0)
+    with pytest.raises(ConfigError, match="retriever 'none' finds nothing"):
+        api.retrieve(clip, "x", retriever="none")

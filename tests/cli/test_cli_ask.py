@@ -199,3 +199,14 @@ def test_pictures_that_are_too_long_for_the_model_are_one_line(act2see: Act2See,
     assert done.err.splitlines()[-1].startswith(
         "act2see: wide.mp4: its pictures have 2048x8 pixels; the model takes none that are more than 200 times"
     )
+
+
+@pytest.mark.parametrize("place", ["run/run.json", "run/traces.jsonl", "run/summary.json", "run/frames/a.html", "link/traces.jsonl"])
+def test_a_report_never_takes_the_place_of_a_runs_data(act2see: Act2See, clip: Path, place: str) -> None:
+    asked = ("ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--save", "run")
+    assert act2see(*asked).code == 0
+    Path("link").symlink_to("run")
+    before = Path("run/traces.jsonl").read_bytes()
+    assert act2see(*asked, "--report", place).complaint == f"act2see: cannot write {place}: the run keeps its own data there; give another file\n"
+    assert Path("run/traces.jsonl").read_bytes() == before
+    assert act2see(*asked, "--report", "run/report.html").code == 0

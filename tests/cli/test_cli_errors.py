@@ -119,3 +119,7 @@ def test_version_help_template_and_completion_go_to_stdout(act2see: Act2See) -> 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_the_flags(act2see: Act2See, shell: str) -> None:
     assert "max-looks" in act2see("completion", shell).out
+
+
+def test_every_argument_of_completion_is_explained(act2see: Act2See) -> None:
+    assert "Shell to complete commands and flags in." in act2see("completion", "--help").out

@@ -148,3 +148,13 @@ def test_a_settings_file_that_may_not_be_looked_at_is_a_note(act2see: Act2See, m
     done = act2see("ask", "clip.mp4", "What?")
     assert done.code == 1
     assert f"note: cannot read settings from /{'n' * 300}/act2see/config.toml: File name too long" in done.err
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.25", ".5"])
+def test_a_fraction_is_no_whole_number(act2see: Act2See, value: str) -> None:
+    Path("settings.toml").write_text(f"seed = {value if value[0] != '.' else '0.5'}\n", encoding="utf-8")
+    for given in (("--seed", value), ("--config", "settings.toml")):
+        done = act2see("ask", "clip.mp4", "What?", *given)
+        assert done.code == 1
+        assert done.complaint.endswith("; it must be a whole number\n")
+    assert "no such file" in act2see("ask", "clip.mp4", "What?", "--seed", "2.0").complaint

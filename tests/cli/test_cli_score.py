@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from act2see import cli, registry
+from act2see.benchmarks import reading
 from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.config import EvalConfig
 from act2see.core.trace import Answer, Trace
@@ -367,3 +369,40 @@ def test_egonormias_file_names_the_model_that_made_the_traces(act2see: Act2See) 
     assert act2see("score", "run", "--data", "data", "--official-form", "x_eval.json", "--json").code == 0
     assert list(read("x_eval.json")["clip-0"]) == ["some-model"]
     assert read("run/summary.json")["official"]["by"] == {"behaviour": 1.0, "justification": 1.0, "both": 1.0, "sensible": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "traces.jsonl", "scores.jsonl", "scores-1-of-2.jsonl", "summary.json", "costs.json", "frames/form.json"]
+)
+def test_an_official_form_never_takes_the_place_of_a_runs_data(act2see: Act2See, name: str) -> None:
+    run = Run.create(Path("run"), command="eval", config={"benchmark": "synthetic"}, seed=None)
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    done = act2see("score", "run", "--official-form", f"run/{name}")
+    assert done.complaint == f"act2see: cannot write run/{name}: the run keeps its own data there; give another file\n"
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+def test_answers_beyond_a_smaller_number_of_questions_are_told_as_by_eval(act2see: Act2See) -> None:
+    asked = ("eval", "synthetic", *fakes("Direct"), "--out", "run", "--resume", "--n")
+    assert act2see(*(one for one in asked if one != "--resume"), "5").code == 0
+    note = "3 answers in run are to questions that are not asked now: they stay there and are not counted"
+    assert note in act2see(*asked, "2").err
+    done = act2see("score", "run")
+    assert note in done.err
+    assert "answer no question" not in done.err
+
+
+def test_a_data_set_is_read_once(act2see: Act2See, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = {"id": "a", "video": "a.mp4", "question": "What?", "choices": ["red", "blue"], "answer": "red"}
+    Path("questions.jsonl").write_text(json.dumps(question) + "\n", encoding="utf-8")
+    run = Run.create(Path("run"), command="eval", config={"benchmark": "jsonl", "data": "questions.jsonl"}, seed=None)
+    run.append(Trace("a", "a.mp4", "What?", (), ("red", "blue"), steps=[Answer("red")], finish="answer"))
+    read, records = [], reading.records
+
+    def counted(path: Path, found: reading.Findings) -> Iterator[reading.Record]:
+        read.append(path)
+        return records(path, found)
+
+    monkeypatch.setattr(reading, "records", counted)
+    assert json.loads(act2see("score", "run", "--data", "questions.jsonl", "--json").out)["accuracy"]["all"] == 1
+    assert [path.name for path in read] == ["questions.jsonl"]

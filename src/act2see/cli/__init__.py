@@ -9,13 +9,14 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
@@ -72,7 +73,7 @@ from act2see.config import (
     TranscriptConfig,
     read_settings,
 )
-from act2see.core.errors import Act2SeeError, InternalError, ScopeError
+from act2see.core.errors import Act2SeeError, ConfigError, InternalError, ScopeError
 from act2see.execution.faults import unexpected
 
 __all__ = ["DEMO", "app", "entry", "main"]
@@ -115,6 +116,15 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
     Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
 
 
+def _refuse_fractions(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse 1.5 where a whole number is expected, which the parser would round."""
+    for argument in arguments:
+        if argument.hint is int or int in get_args(argument.hint):
+            for token in argument.tokens:
+                if re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*", token.value):
+                    raise ConfigError(f"{argument.name} is {token.value}; it must be a whole number")
+
+
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
@@ -134,7 +144,7 @@ app = App(
     name="act2see",
     help="Ask a vision-language model about a video; the model calls for more frames when it needs them.",
     version=__version__,
-    config=[distribute, _settings_from_file],
+    config=[distribute, _settings_from_file, _refuse_fractions],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
     help_formatter=_formatter,
@@ -168,7 +178,7 @@ def template() -> None:
 
 
 @app.command
-def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Shell to complete commands and flags in.")], /) -> None:
     """Print a completion script for your shell: act2see completion bash > ~/.local/share/bash-completion/completions/act2see."""
     say_text(app.generate_completion(shell=shell))
 

@@ -37,7 +37,7 @@ def ask(
     """
     del config, option  # the parser has applied both
     check_question(question, settings.choices)  # before a video is downloaded
-    check_file_to_write(settings.report, video)
+    check_file_to_write(settings.report, video, run=settings.save)
     from act2see import api
 
     opened = open_video(video, cached=settings.cache)

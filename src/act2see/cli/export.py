@@ -31,11 +31,10 @@ def export(
     """
     del config
     from act2see.curation.export import export_run, rendering_of
-    from act2see.storage.runs import Run
 
     rendering_of(settings.format, settings.rendering)  # errors before the run is read
     with show_progress() as progress:
-        done = export_run(Run.open(run), settings, progress)
+        done = export_run(run, settings, progress)
     if settings.json:
         say_json({**asdict(done), "folder": str(done.folder), "format": settings.format})
     else:

@@ -1,6 +1,5 @@
 """`act2see score`: rescores a run's stored traces, or tests the official rules on recorded official scores."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ from act2see.cli.exits import ANSWERED, MENDABLE
 from act2see.cli.official import tell_official
 from act2see.cli.output import complain, say, say_json, show_progress, tell_scores
 from act2see.config import ScoreConfig
-from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,9 +39,8 @@ def score(
             raise ConfigError("--cases cannot be combined with --official-form, --benchmark or --data, which apply to a run")
         return _show_cases(rescoring.hold_against(cases))
     assert run is not None
-    check_file_to_write(settings.official_form)
     with show_progress() as progress:
-        result = rescoring.score(Path(os.path.expanduser(run)), settings, progress=progress)
+        result = rescoring.score(run, settings, progress=progress)
     _show(result, as_json=settings.json)
     return ANSWERED
 

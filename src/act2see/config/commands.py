@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
+from act2see.config.checks import Checked
 from act2see.config.models import (
     LOOKS,
     MODELS,
@@ -112,7 +113,7 @@ class TranscriptConfig(WordsConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class DemoConfig:
+class DemoConfig(Checked):
     """Answer questions about the bundled clips with the embedded models."""
 
     report: Path = Path("report.html")
@@ -156,7 +157,7 @@ class EvalConfig(SourceConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionConfig:
+class ExecutionConfig(Checked):
     """Execution settings. None of them changes the answers."""
 
     limit: Annotated[Positive | None, Parameter(group=QUESTIONS)] = None
@@ -208,7 +209,7 @@ class EvalExecutionConfig(RayConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class DataCheckConfig:
+class DataCheckConfig(Checked):
     """Check of a downloaded data set."""
 
     data: Path
@@ -220,7 +221,7 @@ class DataCheckConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CompareConfig:
+class CompareConfig(Checked):
     """Comparison of two runs over the same benchmark, question by question."""
 
     seed: Seed = 0
@@ -233,7 +234,7 @@ CostUnit = Literal["tokens", "seconds", "dollars", "frames"]
 
 
 @dataclass(frozen=True, slots=True)
-class TradeoffConfig:
+class TradeoffConfig(Checked):
     """Accuracy over cost of several runs over the same benchmark."""
 
     by: CostUnit = "tokens"
@@ -245,7 +246,7 @@ class TradeoffConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreConfig:
+class ScoreConfig(Checked):
     """Rescore a run's stored traces."""
 
     official_form: Path | None = None
@@ -259,7 +260,7 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportConfig:
+class ExportConfig(Checked):
     """Export a run's traces for other trainers."""
 
     format: Literal["trl", "llamafactory", "swift", "parquet"]
@@ -277,7 +278,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeConfig:
+class MergeConfig(Checked):
     """Merge a LoRA adapter into its base model."""
 
     out: Path

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from act2see.config.checks import Checked
 from act2see.config.commands import RayConfig, SourceConfig
 from act2see.config.models import LOOKS, MODELS, MOST, QUESTIONS, RUNS, SERVER, Cosine, Count, Positive, Seed, Words
 from act2see.core.rejection_reasons import Reason
@@ -41,7 +42,7 @@ class ConstructExecutionConfig(RayConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class FilterConfig:
+class FilterConfig(Checked):
     """Selection of a run's traces for training."""
 
     out: Path
@@ -69,7 +70,7 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ContaminationConfig:
+class ContaminationConfig(Checked):
     """Evaluation sets to compare a run's traces with, and the outputs."""
 
     against: Words

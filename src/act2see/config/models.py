@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from act2see.config.checks import Checked
+
 # Every number has two bounds. This rejects NaN, infinity and values that overflow a timer, a counter or a random number generator.
 MOST = 1_000_000_000
 _LONGEST_SECONDS = 1e6
@@ -73,7 +75,7 @@ QUESTIONS, MODELS, LOOKS, WORDS, WRITES, LOCAL, SERVER, RUNS, RAY, OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class WordsConfig:
+class WordsConfig(Checked):
     """Where the words of a video come from: what is said, and what is written on the screen."""
 
     words_from: Annotated[

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from act2see.config.checks import Checked
 from act2see.config.models import Kinds, LearningRate, Positive, Seed, Words
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Training by a recipe: fine-tuning on traces, or the embedded model's curriculum."""
 
     out: Path | None = None
@@ -26,7 +27,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SyntheticConfig:
+class SyntheticConfig(Checked):
     """The synthetic data set on disk."""
 
     split: Literal["train", "held-out"] = "train"
@@ -40,7 +41,7 @@ class SyntheticConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MicroVlmConfig:
+class MicroVlmConfig(Checked):
     """Training of the embedded vision-language model. All numbers are our choice."""
 
     out: Path
@@ -62,7 +63,7 @@ class MicroVlmConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MicroRetrieverConfig:
+class MicroRetrieverConfig(Checked):
     """Training of the embedded retriever. All numbers are our choice."""
 
     out: Path
@@ -84,7 +85,7 @@ class MicroRetrieverConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class MicroGeneratorConfig:
+class MicroGeneratorConfig(Checked):
     """Training of the embedded generator. All numbers are our choice."""
 
     out: Path

@@ -4,6 +4,7 @@ Each trace is decoded once. What is remembered of it is small: what speaks again
 """
 
 import logging
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def no_pages(folder: Path, result: FilterResult) -> None:
 
 
 def filter_run(
-    run: Path, options: FilterConfig, *, progress: ProgressCallback | None = None, pages: Callable[[Path, FilterResult], None] = no_pages
+    run: Run | Path | str, options: FilterConfig, *, progress: ProgressCallback | None = None, pages: Callable[[Path, FilterResult], None] = no_pages
 ) -> FilterResult:
     """Write the traces of `run` that are good enough into a new run at `options.out`, whole or not at all; no model that teaches is asked.
 
@@ -63,6 +64,7 @@ def filter_run(
     """
     if options.page is not None and options.sample is None:
         raise ConfigError("the page needs traces: say how many with --sample")
+    run = run.folder if isinstance(run, Run) else Path(os.path.expanduser(run))
     if options.out.absolute() == run.absolute():
         raise ConfigError(f"the kept traces cannot take the place of {run}: name another folder with --out")
     check_new(options.out, REJECTED)

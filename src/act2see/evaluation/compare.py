@@ -1,7 +1,6 @@
 """Two runs over the same questions, compared question by question: what the second gained and lost, and whether that is more than chance."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -85,12 +84,13 @@ class Comparison:
         return {**about, "made_differently": self.made_differently, **self.scores.row()}
 
 
-def compare(first: Path | str, second: Path | str, options: CompareConfig = CompareConfig()) -> Comparison:
-    """Compare two finished `act2see eval` runs, given by their folders.
+def compare(first: Run | Path | str, second: Run | Path | str, options: CompareConfig = CompareConfig()) -> Comparison:
+    """Compare two finished `act2see eval` runs, or those in two folders.
 
     Raises `ConfigError` for runs that have nothing in common to compare, `StoreError` for files that cannot be read.
     """
-    sides = [_side(Path(os.path.expanduser(folder))) for folder in (first, second)]
+    first, second = (one.folder if isinstance(one, Run) else one for one in (first, second))
+    sides = [_side(Run.of(folder)) for folder in (first, second)]
     names = [side.benchmark for side in sides]
     if names[0] != names[1]:
         raise ConfigError(f"{first} is a run of {names[0]!r} and {second} one of {names[1]!r}: compare runs of the same benchmark")
@@ -186,8 +186,8 @@ class _Side:
         return {"settings": {**settings, "seed": self.run.seed}, "versions": dict(self.run.versions)}
 
 
-def _side(folder: Path) -> _Side:
-    run = Run.open(folder)
+def _side(run: Run) -> _Side:
+    folder = run.folder
     if run.command != "eval":
         raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval are compared")
     rows = run.scores()

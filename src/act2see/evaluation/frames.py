@@ -107,14 +107,29 @@ def find_frames(
     where the embedded retriever does not know the video, `VideoError` for what is no video, `ToolError` where nothing is found, and `NoMatchError`
     of these where nothing that is said or written matches.
     """
+    return search_frames(video, query, options, options.top, progress=progress)
+
+
+def search_frames(
+    video: Video | str | os.PathLike[str],
+    query: str,
+    options: SearchConfig,
+    count: int,
+    *,
+    retriever: Retriever | None = None,
+    progress: ProgressCallback | None = None,
+) -> RetrieveResult:
+    """Find `count` frames as `find_frames` does, with a retriever that is loaded already, or else the one that the options name."""
     text = _text("query", query)
     opened = _opened(video)
-    options = retriever_for(opened, options)
-    notice = check_scope(options, opened)
-    retriever = _retriever(options, opened, progress)
+    notice = None
+    if retriever is None:
+        options = retriever_for(opened, options)
+        notice = check_scope(options, opened)
+        retriever = _retriever(options, opened, progress)
     if retriever is None:
         raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
-    frames, curve = frames_in(opened, text, retriever, options.top)
+    frames, curve = frames_in(opened, text, retriever, count)
     if all(frame.match is not None and frame.match.is_fallback for frame in frames):
         threshold = "" if curve is None else f" of {curve.threshold:g}"
         _log.warning("no frame found passes the retriever's threshold%s: take what follows as a guess", threshold)

@@ -14,6 +14,7 @@ from act2see.benchmarks.official.cases import Result, run_cases
 from act2see.benchmarks.official.files import official_file
 from act2see.benchmarks.official.report import official_score, official_summary
 from act2see.config import EvalConfig, ScoreConfig
+from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError, StoreError, disk_reason
 from act2see.core.interfaces import Benchmark
 from act2see.core.trace import Trace
@@ -64,15 +65,16 @@ def hold_against(cases: Path) -> CasesResult:
     return CasesResult(tuple(run_cases(cases)))
 
 
-def score(run: Path, options: ScoreConfig | None = None, *, progress: ProgressCallback | None = None) -> ScoreResult:
-    """Make scores.jsonl and summary.json of a run of `act2see eval` anew from its traces; with `options.official_form`, write that file too.
+def score(run: Run | Path | str, options: ScoreConfig | None = None, *, progress: ProgressCallback | None = None) -> ScoreResult:
+    """Make scores.jsonl and summary.json of a run of `act2see eval` (or its folder) anew from its traces, and the file `options.official_form`.
 
     Notes go to the log. Raises `ConfigError` and `StoreError` for a run that cannot be scored, whose files then stay as they are.
     """
     options = options or ScoreConfig()
-    opened = Run.open(run)
+    check_file_to_write(options.official_form, run=run.folder if isinstance(run, Run) else Path(run))
+    opened = Run.of(run)
     if opened.command != "eval":
-        raise ConfigError(f"{run} is a run of {opened.command!r}: only runs of act2see eval are scored again")
+        raise ConfigError(f"{opened.folder} is a run of {opened.command!r}: only runs of act2see eval are scored again")
     asked = _Asked.of(opened, options)
     rescored = _rescored(opened, asked, progress)
     summary: Mapping[str, JSON] | None = None
@@ -80,7 +82,7 @@ def score(run: Path, options: ScoreConfig | None = None, *, progress: ProgressCa
         _write_official_form(rescored, options.official_form)
     if not asked.has_judge:
         summary = _keep(rescored)
-    return ScoreResult(run, len(rescored.scored), rescored.not_asked, summary, options.official_form)
+    return ScoreResult(opened.folder, len(rescored.scored), rescored.not_asked, summary, options.official_form)
 
 
 # What the run was asked for
@@ -110,6 +112,8 @@ class _Asked:
     benchmark: Benchmark
     has_judge: bool
     """One scored the run, which is not asked again."""
+    n: int | None
+    """How many of the benchmark's questions were asked for; None for all."""
 
     @classmethod
     def of(cls, run: Run, options: ScoreConfig) -> "_Asked":
@@ -138,7 +142,7 @@ class _Asked:
         benchmark = registry.benchmark(name, settings, run.folder / "videos", makes_videos=False)
         if config.shuffle_options is not None:
             benchmark = ShuffledOptions(benchmark, config.shuffle_options)
-        return cls(name, benchmark, judge is not None)
+        return cls(name, benchmark, judge is not None, config.n)
 
 
 def _kinds(named: tuple[str, ...]) -> tuple[Kind, ...]:
@@ -193,7 +197,7 @@ def _rescored(run: Run, asked: _Asked, progress: ProgressCallback | None) -> _Re
             not_asked += limit is None or number < limit
     _refuse_wrong(run.folder, asked.name, len(found), other, damaged if not_asked else [])
     warn_of_damage(damaged, "and each of their questions has another answer")
-    _warn(asked.name, len(found), not_asked, len(traces.keys() - {one.sample.id for _, one in found}))
+    _warn(run.folder, asked, len(found), not_asked, len(traces.keys() - {one.sample.id for _, one in found}))
     warn_of_answers({name: one.content for name, one in scores.items()}, {one.sample.id: content_of(one.sample) for _, one in found})
     is_limited = limit is not None and all(number < limit for number, _ in found)
     return _Rescored(run, asked.name, found, words, rows, not_asked, limit if is_limited else None)
@@ -242,11 +246,13 @@ def _refuse_wrong(folder: Path, name: str, scored: int, other: Mapping[str, tupl
         raise ConfigError(f"no trace in {folder} answers a question of {name!r}: is it the data that the run was made with? name them with --data")
 
 
-def _warn(name: str, scored: int, not_asked: int, left_over: int) -> None:
+def _warn(folder: Path, asked: _Asked, scored: int, not_asked: int, left_over: int) -> None:
     if not_asked:
         _log.warning("%d of %d questions were not asked yet: act2see eval --resume goes on", not_asked, scored + not_asked)
-    if left_over:
-        _log.warning("%d traces answer no question of %r as it is now", left_over, name)
+    if left_over and asked.n is not None:  # the run may have been resumed with fewer questions
+        _log.warning("%d answers in %s are to questions that are not asked now: they stay there and are not counted", left_over, folder)
+    elif left_over:
+        _log.warning("%d traces answer no question of %r as it is now", left_over, asked.name)
 
 
 # What is written

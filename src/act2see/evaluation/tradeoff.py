@@ -1,6 +1,5 @@
 """The accuracy of several runs over the same benchmark, and what an answer cost in each of them."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,14 +43,14 @@ class Tradeoff:
         return UNITS[self.by]
 
 
-def tradeoff(runs: Sequence[Path | str], options: TradeoffConfig = TradeoffConfig()) -> Tradeoff:
-    """Read accuracy and cost of finished `act2see eval` runs, given by their folders.
+def tradeoff(runs: Sequence[Run | Path | str], options: TradeoffConfig = TradeoffConfig()) -> Tradeoff:
+    """Read accuracy and cost of finished `act2see eval` runs, or of those in folders.
 
     Raises `ConfigError` for runs that cannot be set side by side, `StoreError` for files that cannot be read.
     """
     if not runs:
         raise ConfigError("there is nothing to set side by side: name the folders of runs")
-    points = [_point(Path(os.path.expanduser(folder)), options.by) for folder in runs]
+    points = [_point(Run.of(run), options.by) for run in runs]
     benchmarks = sorted({point.benchmark for point in points})
     if len(benchmarks) > 1:
         raise ConfigError(f"these are runs of {' and '.join(map(repr, benchmarks))}: set runs of the same benchmark side by side")
@@ -59,9 +58,8 @@ def tradeoff(runs: Sequence[Path | str], options: TradeoffConfig = TradeoffConfi
     return Tradeoff(benchmarks[0], options.by, marked)
 
 
-def _point(folder: Path, by: CostUnit) -> RunPoint:
-    run = Run.open(folder)
-    summary = run.summary()
+def _point(run: Run, by: CostUnit) -> RunPoint:
+    folder, summary = run.folder, run.summary()
     if run.command != "eval" or not isinstance(summary, dict) or "accuracy" not in summary:
         raise ConfigError(f"{folder} is not a finished run of act2see eval: it has no accuracy")
     with placed(str(folder / "summary.json")):

@@ -159,6 +159,11 @@ class Run:
         with placed(str(path)):
             return read_run(without_version(parse_json(content)), "")
 
+    @classmethod
+    def of(cls, run: "Run | Path | str") -> "Run":
+        """A run as it is, or the one in a folder, whose name may begin with `~`."""
+        return run if isinstance(run, Run) else cls.open(Path(os.path.expanduser(run)))
+
     def append(self, trace: Trace) -> None:
         """Add a trace: its frames first, then its line, all on the disk when this returns. It is not asked whether the id is there already.
 

@@ -104,12 +104,12 @@ def _without_folder(said: str, run: Run) -> str:
     return said.replace(f"{run.folder}/", "")
 
 
-def export_run(run: Run, options: ExportConfig, progress: ProgressCallback | None = None) -> ExportResult:
-    """Write a run's answered traces as another trainer's data into the folder `options.out`, atomically. `progress` counts the run's traces.
+def export_run(run: Run | Path | str, options: ExportConfig, progress: ProgressCallback | None = None) -> ExportResult:
+    """Write the answered traces of a run (or its folder) as another trainer's data into `options.out`, atomically. `progress` counts the traces.
 
     Raises `ConfigError` for what cannot be written and when nothing is left to export, `StoreError` for a run that cannot be read.
     """
-    form, out = options.format, options.out
+    run, form, out = Run.of(run), options.format, options.out
     rendering = rendering_of(form, options.rendering)
     style = chat.Style(rendering or "same_turn", opening=options.opening)
     skipped: list[Skipped] = []
