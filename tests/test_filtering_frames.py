@@ -1,10 +1,11 @@
 """What is wrong with a trace's frames and with what it says of them: each reason against traces spoilt in that one way."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from act2see.core.trace import Generate, Observation, Retrieve, Step, Thought
+from act2see.core.trace import Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.curation.filters import Limits, judge, own_words
 from filtering_fakes import (
     AFTER,
@@ -206,3 +207,44 @@ def test_two_imagined_frames_have_no_time_in_common() -> None:
 def test_an_imagined_frame_must_have_been_checked() -> None:
     judged = judge(trace([BEFORE, Generate("a green star"), imagined(), AFTER, ANSWER]), REFERENCE, 0.9, Limits())
     assert dict(judged.reasons) == {"unfaithful_frame": "unchecked: a green star"}
+
+
+# Looks with a time or a place
+
+
+def placed(query: str, frames: Sequence[Frame], after: str = "This frame shows it.") -> Trace:
+    """A trace with one such look."""
+    steps: list[Step] = [BEFORE, Retrieve(query), Observation(tuple(frames)), Thought(f" {after} It is blue.</think>"), ANSWER]
+    return replace(trace(steps), made_with={"tools": "retrieve,clip,zoom"})
+
+
+def part(file: str, seconds: float) -> Frame:
+    return replace(frame(file, seconds), box=(0.2, 0.1, 0.6, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("query", "after", "is_useless"),
+    [
+        ("zoom 0.2 0.1 0.6 0.5 at 1 s", "It reads 7.", False),
+        ("zoom 0.2 0.1 0.6 0.5 at 1 s", "It is 0.2 or so.", True),  # a number of the call is no word about the picture
+        ("0 to 1 s", "The star comes first, the ring then.", False),
+        ("0 to 1 s", "So 1 it is.", True),
+        ("at 0.5 s", "In the picture it is there.", False),
+    ],
+)
+def test_a_number_of_such_a_call_is_no_word_about_what_it_brought(query: str, after: str, is_useless: bool) -> None:
+    found = part("p", 1.0) if query.startswith("zoom") else frame("c", 0.5)
+    assert reasons(placed(query, [found], after)) == ({"useless_call"} if is_useless else set())
+
+
+def test_a_part_of_a_frame_is_no_duplicate_of_the_frame_but_of_the_same_part() -> None:
+    once = placed("zoom 0.2 0.1 0.6 0.5 at 1 s", [part("p", 1.0)])
+    assert reasons(once) == set()
+    again = replace(once, steps=[*once.steps[:3], Thought("This frame shows it."), *once.steps[1:]])
+    assert reasons(again) == {"duplicate_frame"}
+
+
+def test_a_stretch_may_hold_frames_that_were_there_but_something_must_be_new() -> None:
+    assert reasons(placed("0 to 1 s", [frame("a", 0.0), frame("c", 0.5), frame("b", 1.0)])) == set()
+    assert reasons(placed("0 to 1 s", [frame("a", 0.0), frame("b", 1.0)])) == {"duplicate_frame"}
+    assert reasons(placed("the star", [frame("a", 0.0), frame("c", 0.5)])) == {"duplicate_frame"}

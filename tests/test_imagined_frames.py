@@ -168,3 +168,15 @@ def test_the_json_says_of_each_look_whether_it_was_retrieved_or_imagined() -> No
         {"kind": "generate", "query": "a star", "imagined": True, "seconds": None, "score": None, **MADE_AS_JSON},
         {"kind": "generate", "query": "a moon", "imagined": False, "seconds": None, "score": None, "error": "no faithful picture"},
     ]
+
+
+PIXEL = Image.new("RGB", (1, 1))
+
+
+def test_looks_with_a_time_or_a_place_are_told_frame_by_frame() -> None:
+    stretch, part = Observation((Frame(PIXEL, 1.0), Frame(PIXEL, 1.5))), Observation((Frame(PIXEL, 2.0, box=(0.0, 0.0, 0.5, 0.5)),))
+    steps: list[Step] = [Retrieve(" 1 to 2 s "), stretch, Retrieve("zoom 0 0 0.5 0.5 at 2 s"), part]
+    looks = looks_of(Trace("t", "v.mp4", "q", (), steps=steps, made_with={"tools": "clip,zoom"}))
+    assert [(look["kind"], look["seconds"]) for look in looks] == [("clip", 1.0), ("clip", 1.5), ("zoom", 2.0)]
+    assert [look.get("box") for look in looks] == [None, None, [0.0, 0.0, 0.5, 0.5]]
+    assert "box" not in looks[0]

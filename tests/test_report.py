@@ -203,3 +203,17 @@ def test_several_traces_on_one_page_keep_their_places_and_share_their_pictures()
     assert {f"#{name}" for name in ids} >= {used.attributes["href"] for used in page.all("use")}
     assert len(page.all("symbol")) == len(parsed(render_report(one)).all("symbol"))
     assert parsed(render_report(one)).all("nav") == []
+
+
+def test_looks_with_a_time_or_a_place_say_so() -> None:
+    stretch = Observation(tuple(Frame(picture((0, 0, 9 * n)), 4 + n / 8) for n in range(4)))
+    part = Observation((Frame(picture((200, 0, 0)), 2.5, box=(0.2, 0.1, 0.6, 0.5)),))
+    steps = (Retrieve(" 4 to 4.5 s "), stretch, Retrieve(" zoom 0.2 0.1 0.6 0.5 at 2.5 s "), part, Retrieve(" at 99 s "), Observation(error="no"))
+    page = parsed(render_report(replace(trace(steps=steps), made_with={"tools": "retrieve,clip,zoom"})))
+    assert [call.one("span").text for call in page.all("div", "call")] == ["Looks at the time", "Looks closer", "Looks at the time"]
+    figures = page.all("figure", "real")
+    assert len(figures) == 5
+    assert "2.5 s, enlarged" in " ".join(figures[4].text.split())
+    assert "Part 0.2 0.1 0.6 0.5 of the frame of the video at 2.5 s" in str(figures[4])
+    words = parsed(render_report(trace(steps=steps)))  # where they were not offered, they were the retriever's words
+    assert "Looks closer" not in words.text

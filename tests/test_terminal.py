@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act2see.cli.terminal import PICTURE_COLUMNS, Printer, Protocol, detect, picture
+from act2see.cli.terminal import PICTURE_COLUMNS, Printer, Protocol, detect, frame_line, picture
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
@@ -387,3 +387,8 @@ def test_a_price_is_told_when_it_is_known() -> None:
     trace.cost.dollars = 0.01234
     Printer(stream).finish(trace)
     assert stream.getvalue() == "  0 looks, 2.5 s, 1,200 tokens in (800 reused), 34 out, $0.0123\n"
+
+
+def test_a_part_of_a_frame_is_told_as_one() -> None:
+    part = Frame(drawn(8, 8), 12.5, box=(0.2, 0.1, 0.6, 0.5))
+    assert frame_line(part) == "part 0.2 0.1 0.6 0.5 of the frame at 12.5 s"

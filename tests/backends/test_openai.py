@@ -2,13 +2,14 @@
 
 import base64
 import io
+import json
 import logging
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,31 @@ def test_loop_on_vllm(server: Server, rendering: chat.Rendering, opening: str) -
     assert trace.cost.tokens_out == len(LOOK + ANSWER) + (0 if rendering == "same_turn" else len(" trailing") - len("</retrieve>"))
     assert trace.cost.tokens_reused == len(server.prompts[0])
     assert trace.cost.seconds["decode"] >= trace.cost.seconds["first_token"] > 0
+
+
+@pytest.mark.parametrize("kind", ["vllm", "openai"])
+def test_looks_at_a_stretch_and_into_a_part_reach_a_server_with_all_their_pictures(
+    server: Server, monkeypatch: pytest.MonkeyPatch, video: Video, kind: Literal["vllm", "openai"]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    calls = ["0.1 to 0.9 s", "zoom 0.2 0.1 0.6 0.5 at 0.5 s"]
+    texts = iter([f"<think>I look.<retrieve> {call} </retrieve>" for call in calls] + ["Both fit.</think><answer>B</answer>"])
+    server.kind, server.key, server.write = kind, KEY if kind == "openai" else None, lambda prompt: next(texts)
+    trace = question()
+    options = engine.LoopOptions(max_looks=2, offered=("clip", "zoom"))
+    rendering: chat.Rendering = "same_turn" if kind == "vllm" else "user_turn"
+    list(engine.reason(trace, video, OpenAIBackend(settings(server, rendering=rendering)), None, options=options))
+    assert trace.answer == "B"
+    assert [len(one.frames) for one in trace.observations] == [8, 1]
+
+    def pictures(request: dict[str, Any]) -> int:
+        return sum(
+            part["type"] == "image_url" for message in request["messages"] if isinstance(message["content"], list) for part in message["content"]
+        )
+
+    assert [pictures(request) for request in server.requests] == [2, 10, 11]
+    assert "T1 to T2 s" in json.dumps(server.requests[0]["messages"][0])
+    assert {"clip", "zoom"} <= trace.cost.seconds.keys()
 
 
 def as_text(segments: Sequence[chat.Segment]) -> str:

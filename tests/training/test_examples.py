@@ -43,6 +43,12 @@ FAILS: list[Step] = [
     Answer("B"),
 ]
 IMAGINES: list[Step] = [Thought("<think>What if?"), Generate(" a blue star "), MADE, Thought(" Blue.</think>"), Answer("B")]
+STRETCH = Observation(frames=tuple(Frame(picture(), 1 + n / 4) for n in range(1, 4)))
+PART = Observation(frames=(Frame(picture(96, 64), 1.3, box=(0.2, 0.1, 0.6, 0.5)),))
+SPOTS: list[Step] = [
+    Thought("<think>When?"), Retrieve(" 1 to 2 s "), STRETCH, Thought(" Then."), Retrieve(" zoom 0.2 0.1 0.6 0.5 at 1.3 s "), PART,
+    Thought(" It reads 7.</think>"), Answer("A"),
+]  # fmt: skip
 BREAKS_OFF: list[Step] = [Thought("<think>I cannot say.")]
 
 
@@ -162,7 +168,9 @@ def own_text(steps: Sequence[Step]) -> str:
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
-@pytest.mark.parametrize("steps", [KNOWN, LOOKS, FAILS, IMAGINES, BREAKS_OFF], ids=["known", "looks", "fails", "imagines", "breaks off"])
+@pytest.mark.parametrize(
+    "steps", [KNOWN, LOOKS, FAILS, IMAGINES, SPOTS, BREAKS_OFF], ids=["known", "looks", "fails", "imagines", "spots", "breaks off"]
+)
 def test_labels_are_the_models_own_words_and_the_ends_of_its_turns(either_encoder: Encoder, steps: list[Step], rendering: chat.Rendering) -> None:
     example = pack([encoded(either_encoder, steps, rendering=rendering)], either_encoder.merge)
     labelled = example.labels[example.labels != IGNORED]
@@ -199,7 +207,9 @@ def decoded_ids(encoder: Encoder, trace: Trace, style: chat.Style) -> list[list[
 
 
 @pytest.mark.parametrize("rendering", RENDERINGS)
-@pytest.mark.parametrize("steps", [KNOWN, LOOKS, FAILS, IMAGINES, BREAKS_OFF], ids=["known", "looks", "fails", "imagines", "breaks off"])
+@pytest.mark.parametrize(
+    "steps", [KNOWN, LOOKS, FAILS, IMAGINES, SPOTS, BREAKS_OFF], ids=["known", "looks", "fails", "imagines", "spots", "breaks off"]
+)
 def test_an_examples_ids_are_those_that_decoding_holds(either_encoder: Encoder, steps: list[Step], rendering: chat.Rendering) -> None:
     style = chat.Style(rendering)
     trained = joined(pieces_of(trace_of(steps), ("retrieve",), style, either_encoder))

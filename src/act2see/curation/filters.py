@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from act2see.benchmarks.choosing import same_words
-from act2see.core.chat import chosen, letters
+from act2see.core.chat import chosen, letters, tools_of
 from act2see.core.rejection_reasons import MEANINGS, Reason
+from act2see.core.spots import tool_of
 from act2see.core.trace import Answer, Generate, Observation, Retrieve, Thought, Trace
 from act2see.curation.qa_records import Reference
 from act2see.storage.runs import file_of
@@ -30,6 +31,7 @@ _OF_A_FRAME = re.compile(
     r"|observed?|spot(?:s|ted)?|makes? out|seconds|\d+ ?s(?:econd)?)\b",
     re.IGNORECASE,
 )
+_OF_A_SPOT = re.compile(r"\b(?:reads?|crop|part|enlarged|print(?:ed)?|digits?|letters?|first|then|before|after|twice|times|between)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"\b(?:(?:answer|option|choice|solution)\b.{0,30}?\b(?:is|be|are)\b|(?:it|that|this|which) (?:must|has to|can only) be\b"
     r"|(?:therefore|hence)\b(?!,? (?:let\b|(?:i|we) (?:\w+ ){0,2}(?:look|ask|need|want|see|check|search)\b))"  # a plan is no conclusion
@@ -186,12 +188,17 @@ def _failed_call(trace: Trace) -> str | None:
 
 def _useless_call(trace: Trace) -> str | None:
     """The call whose frame is never spoken of: neither by a word for a picture or for seeing, nor by a word of the call."""
+    tools = tools_of(trace)
     for place, (call, step) in enumerate(pairwise(trace.steps)):
         if not isinstance(call, Retrieve | Generate) or not isinstance(step, Observation) or not step.frames:
             continue
         said = _until_the_next_call(trace, place + 2)
-        wanted = call.query if isinstance(call, Retrieve) else call.prompt
-        if not _OF_A_FRAME.search(said) and not _content(wanted) & _content(said):
+        wanted, tool = call.query if isinstance(call, Retrieve) else call.prompt, tool_of(call, tools)
+        if tool in ("clip", "zoom"):  # a number of the call says nothing of what was seen
+            spoken = bool(_OF_A_SPOT.search(said))
+        else:
+            spoken = bool(_content(wanted) & _content(said))
+        if not spoken and not _OF_A_FRAME.search(said):
             return wanted.strip()
     return None
 
@@ -246,12 +253,21 @@ def _runs(text: str, length: int) -> Iterator[tuple[str, ...]]:
 
 
 def _duplicate(trace: Trace) -> str | None:
-    files, times = {file_of(frame) for frame in trace.frames}, {frame.seconds for frame in trace.frames}
-    for frame in trace.brought_frames:
-        if file_of(frame) in files or (frame.seconds is not None and frame.seconds in times):
-            return "an imagined frame" if frame.seconds is None else f"the frame at {frame.seconds:.2f} s"
-        files.add(file_of(frame))
-        times.add(frame.seconds)
+    """A look that brought nothing new. A stretch may hold frames that were there already, among others; a part of a frame is not the frame."""
+    files, spots = {file_of(frame) for frame in trace.frames}, {(frame.seconds, frame.box) for frame in trace.frames}
+    tools = tools_of(trace)
+    for call, observation in pairwise([None, *trace.steps]):
+        if not isinstance(observation, Observation):
+            continue
+        known = []
+        for frame in observation.frames:
+            if file_of(frame) in files or (frame.seconds is not None and (frame.seconds, frame.box) in spots):
+                known.append(frame)
+            files.add(file_of(frame))
+            spots.add((frame.seconds, frame.box))
+        is_stretch = isinstance(call, Retrieve) and tool_of(call, tools) == "clip"
+        if known and (not is_stretch or len(known) == len(observation.frames)):
+            return "an imagined frame" if known[0].seconds is None else f"the frame at {known[0].seconds:.2f} s"
     return None
 
 
