@@ -15,6 +15,7 @@ from act2see.core.trace import Frame, Generate, Observation, Provenance, Retriev
 from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.hypothetical import Hypothetical
 from act2see.synthetic.questions import Question
+from act2see.synthetic.spot_questions import SpotQuestion
 from act2see.synthetic.teacher import ErrorRates, Fault, ScriptedTeacher
 from act2see.synthetic.world import COLOURS, PLACES, SHAPES, Clip, place_at
 from act2see.video import Video
@@ -36,6 +37,7 @@ class Truthful:
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         question = self.item.question
+        assert not isinstance(question, SpotQuestion)
         if isinstance(question, Hypothetical):
             return [Frame(PICTURE, question.anchors[0])]
         named = question.actor.colour if question.asked == "shape" else question.actor.shape

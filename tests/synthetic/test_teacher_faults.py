@@ -45,6 +45,7 @@ def test_wrong_perception_reads_another_value_off_a_frame_and_answers_it(some: l
             actor = item.question.actor
             assert actor.is_there(false[0])
         else:
+            assert isinstance(item.question, Hypothetical)
             things = [(colour, shape, place) for colour, shape, place in THING.findall(thoughts(trace)[-1])]
             assert read(item.question.fact, things) == trace.answer  # the conclusion follows from what it says that it sees
         assert trace.answer in thoughts(trace)[-1]
@@ -77,6 +78,7 @@ def test_a_bad_query_names_something_else_and_its_frame_misses(some: list[Item],
         if isinstance(item.question, Hypothetical):
             assert item.question.edit.shape not in named
         else:
+            assert isinstance(item.question, Question)
             actor = item.question.actor
             assert not named & ({actor.colour} if item.question.asked == "shape" else {actor.shape})
             assert not actor.is_there(observed(trace)[0].frames[0].seconds or 0.0)

@@ -48,7 +48,7 @@ CATALOGUE: tuple[Entry, ...] = (
                 "choices",
                 "Kinds of questions, asked in turn.",
                 default=("static", "transient"),
-                choices=("static", "transient", "hypothetical"),
+                choices=("static", "transient", "hypothetical", "order", "flashes", "digit"),
             ),
         ),
     ),

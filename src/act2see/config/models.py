@@ -24,7 +24,9 @@ NotNegative = Annotated[float, Parameter(validator=Number(gte=0, lte=MOST))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]
 LearningRate = Annotated[float, Parameter(validator=Number(gt=0, lte=1))]
 Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative_iterable=())]
-Kinds = Annotated[tuple[Literal["static", "transient", "hypothetical"], ...], Parameter(consume_multiple=True, negative_iterable=())]
+Kinds = Annotated[
+    tuple[Literal["static", "transient", "hypothetical", "order", "flashes", "digit"], ...], Parameter(consume_multiple=True, negative_iterable=())
+]
 
 
 def _refuse_tiny(kind: object, temperature: object) -> None:

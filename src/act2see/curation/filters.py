@@ -31,7 +31,10 @@ _OF_A_FRAME = re.compile(
     r"|observed?|spot(?:s|ted)?|makes? out|seconds|\d+ ?s(?:econd)?)\b",
     re.IGNORECASE,
 )
-_OF_A_SPOT = re.compile(r"\b(?:reads?|crop|part|enlarged|print(?:ed)?|digits?|letters?|first|then|before|after|twice|times|between)\b", re.IGNORECASE)
+_OF_A_SPOT = re.compile(
+    r"\b(?:reads?|says|bears?|crop|part|enlarged|close[- ]?up|closer|prints?|printed|digits?|letters?|first|then|before|after|twice|times|between)\b",
+    re.IGNORECASE,
+)
 _CONCLUDES = re.compile(
     r"\b(?:(?:answer|option|choice|solution)\b.{0,30}?\b(?:is|be|are)\b|(?:it|that|this|which) (?:must|has to|can only) be\b"
     r"|(?:therefore|hence)\b(?!,? (?:let\b|(?:i|we) (?:\w+ ){0,2}(?:look|ask|need|want|see|check|search)\b))"  # a plan is no conclusion

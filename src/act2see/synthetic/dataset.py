@@ -9,21 +9,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, assert_never, cast
 
 from act2see.core.errors import StoreError
 from act2see.core.trace import Frame, Generate, Retrieve, Step, Thought
 from act2see.synthetic.edits import apply
 from act2see.synthetic.hypothetical import GeneratedPicture, Hypothetical, ask_hypothetical, explain_hypothetical, is_unseen, seen
 from act2see.synthetic.questions import WORDINGS, Look, Question, ask, explain
+from act2see.synthetic.spot_questions import SpotKind, SpotQuestion, ask_spot, explain_spot
 from act2see.synthetic.world import UNSEEN_PAIRS, Clip, make_clip
 
 Split = Literal["train", "held-out"]
-Kind = Literal["static", "transient", "hypothetical"]
+Kind = Literal["static", "transient", "hypothetical", "order", "flashes", "digit"]
 KINDS: tuple[Kind, ...] = ("static", "transient")
 """The default kinds, which need no generator."""
 CLIPS, QUESTIONS = "clips", "questions.jsonl"
-_NAME = re.compile(r"(train|held-out)-(-?[0-9]{1,18})-(hypothetical-)?([0-9]{5,9})")
+_NAME = re.compile(r"(train|held-out)-(-?[0-9]{1,18})-(?:(hypothetical|order|flashes|digit)-)?([0-9]{5,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Item:
 
     name: str
     clip: Clip
-    question: Question | Hypothetical
+    question: Question | Hypothetical | SpotQuestion
     reasoning: str
 
     @property
@@ -40,6 +41,8 @@ class Item:
         """Whether the question is about a colour-shape pair that never occurs in training."""
         if isinstance(self.question, Hypothetical):
             return is_unseen(self.question)
+        if isinstance(self.question, SpotQuestion):
+            return any((actor.colour, actor.shape) in UNSEEN_PAIRS for actor in self.question.actors)
         return (self.question.actor.colour, self.question.actor.shape) in UNSEEN_PAIRS
 
 
@@ -60,16 +63,15 @@ class Place:
         if match is None:
             return None
         split: Split = "train" if match[1] == "train" else "held-out"
-        seed, is_hypothetical, number = int(match[2]), match[3] is not None, int(match[4])
-        kind: Kind = "hypothetical" if is_hypothetical else KINDS[number % len(KINDS)]
-        place = cls(split, seed, kind, number if is_hypothetical else number // len(KINDS))
+        seed, named, number = int(match[2]), cast("Kind | None", match[3]), int(match[4])
+        place = cls(split, seed, KINDS[number % len(KINDS)], number // len(KINDS)) if named is None else cls(split, seed, named, number)
         return place if place.name == name else None
 
     @property
     def name(self) -> str:
-        """The item's name: `train-0-00012`, `held-out-0-hypothetical-00003`."""
-        if self.kind == "hypothetical":
-            return f"{self.split}-{self.seed}-hypothetical-{self.number:05d}"
+        """The item's name: `train-0-00012`, `held-out-0-hypothetical-00003`, `train-0-digit-00001`."""
+        if self.kind not in KINDS:
+            return f"{self.split}-{self.seed}-{self.kind}-{self.number:05d}"
         return f"{self.split}-{self.seed}-{len(KINDS) * self.number + KINDS.index(self.kind):05d}"
 
 
@@ -84,7 +86,15 @@ def items(split: Split, count: int, seed: int = 0, kinds: Sequence[Kind] = KINDS
 
 def item(place: Place) -> Item:
     """The item at a place."""
-    return _hypothetical(place) if place.kind == "hypothetical" else _question(place)
+    match place.kind:
+        case "static" | "transient":
+            return _question(place)
+        case "hypothetical":
+            return _hypothetical(place)
+        case "order" | "flashes" | "digit":
+            return _spot_question(place, place.kind)
+        case _:
+            assert_never(place.kind)
 
 
 def _question(place: Place) -> Item:
@@ -109,6 +119,12 @@ def _hypothetical(place: Place) -> Item:
     assert edited is not None
     steps = explain_hypothetical(rng, clip, question, GeneratedPicture(Frame(edited.draw(seconds), None), seen(edited, seconds)))
     return Item(place.name, clip, question, _reasoning(steps))
+
+
+def _spot_question(place: Place, kind: SpotKind) -> Item:
+    rng = random.Random(f"{place.split} {place.seed} {kind} {place.number}")
+    clip, question = ask_spot(rng, kind, unseen=place.split == "held-out")
+    return Item(place.name, clip, question, explain_spot(rng, question))
 
 
 def _reasoning(steps: Sequence[Step]) -> str:
@@ -187,6 +203,8 @@ def _record(item: Item) -> Record:
     question = item.question
     if isinstance(question, Hypothetical):
         visible = [question.anchors[0], question.anchors[-1]]
+    elif isinstance(question, SpotQuestion):
+        visible = list(question.seconds)
     else:
         visible = [question.actor.start, min(question.actor.stop, item.clip.duration_seconds)]
     return {

@@ -86,6 +86,11 @@ class Clip:
     background: tuple[int, int, int] = (40, 40, 40)
     noise_seed: int = field(default=0)
 
+    @property
+    def size(self) -> int:
+        """Width and height in pixels."""
+        return SIZE
+
     def visible(self, seconds: float) -> list[Actor]:
         """The actors on screen at a time, in reading order of their places."""
         order = list(PLACES)
@@ -123,7 +128,7 @@ class Clip:
 
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=FRAME_RATE, options={"crf": "18", "preset": "veryfast", "threads": "1"})
-            stream.width = stream.height = SIZE
+            stream.width = stream.height = self.size
             stream.pix_fmt = "yuv420p"
             stream.time_base = Fraction(1, FRAME_RATE)
             for number in range(round(self.duration_seconds * FRAME_RATE)):

@@ -12,7 +12,8 @@ from act2see.synthetic.dataset import Item, Kind
 from act2see.synthetic.edits import Recolour, apply, prompt_of, shapes_of
 from act2see.synthetic.hypothetical import Count, Hypothetical, Nearest, Seen, read, seen
 from act2see.synthetic.questions import Question
-from act2see.synthetic.teacher import words
+from act2see.synthetic.spot_questions import SpotQuestion
+from act2see.synthetic.teacher import reading, words
 from act2see.synthetic.world import COLOURS, FRAME_RATE, PLACES, SHAPES, place_at
 
 Fault = Literal[
@@ -38,6 +39,12 @@ MAX_CALLS = 2
 
 def tool_for(kind: Kind) -> chat.Tool:
     """The tool for a kind of question."""
+    tools: dict[Kind, chat.Tool] = {"hypothetical": "generate", "order": "clip", "flashes": "clip", "digit": "zoom"}
+    return tools.get(kind, "retrieve")
+
+
+def _tag_for(kind: Kind) -> str:
+    """The tag of a call for a kind of question."""
     return "generate" if kind == "hypothetical" else "retrieve"
 
 
@@ -135,7 +142,7 @@ def _begin(attempt: Attempt, rng: random.Random) -> str:
         text += words.wish(rng, question)
     match attempt.broken:
         case "tags_in_call":
-            tag, inner = tool_for(question.kind), words.query(rng, question)
+            tag, inner = _tag_for(question.kind), words.query(rng, question)
             return text + rng.choice((f"<{tag}> <think>{inner}</think> </{tag}>", f"<{tag}><{tag}> {inner} </{tag}>"))
         case "open_call":
             return text + _call(attempt, rng).rpartition("</")[0].rstrip()
@@ -160,7 +167,7 @@ def _go_on(attempt: Attempt, rng: random.Random, observation: Observation) -> st
 
 
 def _call(attempt: Attempt, rng: random.Random) -> str:
-    tag = tool_for(attempt.question.kind)
+    tag = _tag_for(attempt.question.kind)
     inner = _bad_query(attempt) if attempt.fault == "bad_query" else words.query(rng, attempt.question)
     return f"<{tag}> {inner} </{tag}>"
 
@@ -173,6 +180,8 @@ def _bad_query(attempt: Attempt) -> str:
         there = seen(clip, question.anchors[0])
         shape = rng.choice([thing[1] for thing in there if thing[1] not in named] or [shape for shape in SHAPES if shape not in named])
         return prompt_of(Recolour(shape, rng.choice([colour for colour in COLOURS if all(colour != thing[0] for thing in there)])), rng)
+    if isinstance(question, SpotQuestion):
+        return reading.bad_spot(question, clip, rng)
     actor = question.actor
     apart = [other for other in clip.actors if other.stop <= actor.start or actor.stop <= other.start]
     if question.asked == "shape":
@@ -220,6 +229,9 @@ def _given(attempt: Attempt, rng: random.Random) -> _Read:
     if isinstance(question, Hypothetical):
         whole = [t for t in times if apply(question.edit, clip, t) is not None] or times
         return _Read(words.frames(rng, [(t, tuple(seen(clip, t))) for t in whole[:1]]), None)
+    if isinstance(question, SpotQuestion):
+        text = words.frames(rng, [(t, tuple(seen(clip, t))) for t in times if question.kind != "digit" or t == times[0]])
+        return _Read(text + words.unseen(rng, question), None)
     sight = next((number for number, t in enumerate(times) if question.actor.is_there(t)), None)
     read_times = times if sight is None else times[: sight + 1]
     said = words.frames(rng, [(t, _seen(attempt, question, t)) for t in read_times])
@@ -231,6 +243,13 @@ def _read_frames(attempt: Attempt, rng: random.Random, frames: Sequence[Frame]) 
     question = attempt.question
     if isinstance(question, Hypothetical):
         return _read_generated(attempt, rng, question, frames[0])
+    if isinstance(question, SpotQuestion):
+        value = reading.value_in(question, attempt.item.clip, frames)
+        if value is None:
+            return _Read(reading.said(rng, attempt.item.clip, question, frames) + words.unseen(rng, question), None)
+        if attempt.fault == "wrong_perception":
+            return _Read(reading.misread(rng, question), value)
+        return _Read(reading.said(rng, attempt.item.clip, question, frames), value)
     times = _times(frames)
     said = words.frames(rng, [(t, _seen(attempt, question, t)) for t in times])
     if any(question.actor.is_there(t) for t in times):
@@ -290,5 +309,7 @@ def _invented(attempt: Attempt) -> Seen:
     question, rng = attempt.question, attempt.rng("invented")
     if isinstance(question, Hypothetical):
         return rng.choice(list(COLOURS)), rng.choice(SHAPES), rng.choice(list(PLACES))
+    if isinstance(question, SpotQuestion):
+        return question.actors[0].colour, rng.choice(SHAPES), rng.choice(list(PLACES))
     actor = question.actor
     return _misread(attempt, question, (actor.colour_at(actor.start), actor.shape, place_at(actor, actor.start)))

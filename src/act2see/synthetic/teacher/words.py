@@ -5,13 +5,15 @@ import random
 from collections.abc import Sequence
 from typing import assert_never
 
+from act2see.core.spots import box_text
 from act2see.synthetic.edits import Edit, Move, Recolour, Remove, Swap, prompt_of
 from act2see.synthetic.hypothetical import Count, Extreme, Hypothetical, Nearest, Seen
 from act2see.synthetic.questions import Question, query_for
+from act2see.synthetic.spot_questions import SpotQuestion
 
 TimedContents = tuple[float, tuple[Seen, ...]]
 """A frame's timestamp in seconds and its contents."""
-AnyQuestion = Question | Hypothetical
+AnyQuestion = Question | Hypothetical | SpotQuestion
 
 NEAR = {"top": "near the top", "left": "towards the left", "middle": "around the middle", "right": "towards the right", "bottom": "near the bottom"}
 """Differs from `PLACE_WORDS`, so that no clause equals one of the human reasoning."""
@@ -66,6 +68,16 @@ def topic(question: AnyQuestion) -> str:
     """The topic of a question: `the colour of the star`."""
     if isinstance(question, Question):
         return f"the {question.asked} of {thing(question)}"
+    if isinstance(question, SpotQuestion):
+        match question.kind:
+            case "order":
+                return "which two shapes flash, and in which order"
+            case "flashes":
+                return f"how often the {question.actors[0].shape} flashes"
+            case "digit":
+                return f"the digit on the {question.actors[0].shape}"
+            case _:
+                assert_never(question.kind)
     match question.fact:
         case Extreme(side):
             return f"the colour of the {side} shape"
@@ -94,6 +106,9 @@ def finding(question: AnyQuestion, value: str) -> str:
                 return f"{thing(question)} has its place {NEAR[value]}"
             case _:
                 assert_never(question.asked)
+    if isinstance(question, SpotQuestion):
+        shape = question.actors[0].shape
+        return {"order": f"it was {value}", "flashes": f"the {shape} flashes {value}", "digit": f"the {shape} bears the digit {value}"}[question.kind]
     return f"{topic(question)} would then be {value}"
 
 
@@ -124,8 +139,12 @@ def opening(rng: random.Random, question: AnyQuestion) -> str:
     return said
 
 
-def unseen(rng: random.Random, question: Question) -> str:
+def unseen(rng: random.Random, question: Question | SpotQuestion) -> str:
     """States that the frames do not show the target."""
+    if isinstance(question, SpotQuestion):
+        if question.kind == "digit":
+            return rng.choice((" Its print is too small to read here.", " Whatever is printed on it, I cannot make it out."))
+        return rng.choice((" What happens in between is not to be seen in these.", " These frames are too far apart to tell."))
     return rng.choice((" I find no trace of {} here.", " Nowhere here can I spot {}.", " Still missing is {}.")).format(thing(question))
 
 
@@ -133,6 +152,12 @@ def wish(rng: random.Random, question: AnyQuestion) -> str:
     """The reason for a call."""
     if isinstance(question, Hypothetical):
         return rng.choice((" A picture of that would help.", " Let me have that drawn.", " To be certain, let me see it drawn."))
+    if isinstance(question, SpotQuestion) and question.kind == "digit":
+        return rng.choice((" Let me enlarge that part.", " A closer look should help.", " I ask for that corner of the frame, larger."))
+    if isinstance(question, SpotQuestion):
+        return rng.choice(
+            (" Let me have that second in small steps.", " I ask for the frames of that stretch.", " That second has to be seen closely.")
+        )
     return rng.choice(
         (" Let me ask for a frame in between.", " A further frame might help.", " Something between these frames must hold it, so I ask for more.")
     )
@@ -154,9 +179,18 @@ def query(rng: random.Random, question: AnyQuestion) -> str:
     """The query or prompt for a tool."""
     if isinstance(question, Question):
         return query_for(rng, question)
+    if isinstance(question, SpotQuestion):
+        return spot(question, question.seconds[0])
     edit = question.edit
     # Only this prompt is long enough to equal the human one verbatim: name the two shapes in reverse order.
     return prompt_of(Swap(edit.other, edit.other_place, edit.shape, edit.place) if isinstance(edit, Swap) else edit, rng)
+
+
+def spot(question: SpotQuestion, start: float) -> str:
+    """The stretch or the part of the picture to ask for, from this second on."""
+    if question.kind == "digit":
+        return f"zoom {box_text(question.box_at(start))} at {start:g} s"
+    return f"{start:g} to {start + 1:g} s"
 
 
 def nothing_came(rng: random.Random) -> str:
