@@ -171,6 +171,8 @@ def ask(
     backend = loaded.backend
     trace = new_trace(opened, question, options.choices, fps=options.fps, id=uuid.uuid4().hex, backend=backend, max_frames=options.max_frames)
     trace.made_with |= {} if notice is None else {NOTICE: notice}
+    if (lines := registry.lines_of_videos(options)) is not None:
+        lines.add_to_question(trace, opened)
     if left_out := frames_left_out(trace):
         shown = len(trace.frames)
         _log.warning(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from act2see.benchmarks.catalogue import BY_NAME
-from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig
+from act2see.config import EvalConfig, ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, SourceConfig, WordsConfig
 from act2see.config.models import named_tools
 from act2see.core.errors import ConfigError
 from act2see.core.framing import MAX_STRETCH_FRAMES, SERVER_PICTURES
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from act2see.core.engine import LoopOptions
     from act2see.tools.index import Progress
     from act2see.tools.retrievers.words import WordsRetriever
+    from act2see.transcript.prompting import LinesOfVideos
 
 MICRO = Path(__file__).parent / "micro"
 """Folder of the embedded models `vlm`, `retriever` and `generator`, which are loaded by the same classes as full-size ones."""
@@ -92,6 +93,12 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
     An encoder, of ours or of a third party, is wrapped in a `SearchRetriever`. `progress` is called while an index is built.
     """
     check_retriever(spec)
+    if isinstance(config, ModelConfig) and config.transcript == "tool" and spec != "none":
+        from act2see.tools.retrievers.lines import RetrieverWithLines
+
+        found = retriever(spec, replace(config, transcript="off"), progress)
+        assert found is not None
+        return RetrieverWithLines(found, _words(config, progress))
     if spec == "words":
         return _words(config, progress)
     if spec.startswith(_WITH_WORDS):
@@ -236,6 +243,18 @@ def embedder(spec: str, device: str = "auto") -> TextEmbedder:
             return Sentences(BGE_M3 if name == "bge-m3" else rest, device)
     made: TextEmbedder = third_party("embedder", spec, device, ("embed", "name"))
     return made
+
+
+def lines_of_videos(config: ModelConfig) -> "LinesOfVideos | None":
+    """What reads the lines for questions; None unless the config's `transcript` is `question`. Raises `ConfigError`."""
+    if config.transcript != "question":
+        return None
+    from act2see.transcript.prompting import LinesOfVideos
+    from act2see.transcript.reading import check_words
+
+    check_words(config)
+    words = WordsConfig(config.words_from, config.speech_model, config.screen_fps)
+    return LinesOfVideos(words, config.cache)
 
 
 def loop_options(config: ModelConfig) -> "LoopOptions":

@@ -172,7 +172,8 @@ def looks_of(trace: "Trace") -> "list[dict[str, JSON]]":
         for frame in brought.frames:
             made = {} if frame.provenance is None else encode_provenance(frame.provenance)
             made |= {} if frame.box is None else {"box": list(frame.box)}
-            looks.append({**look, "imagined": frame.seconds is None, "seconds": frame.seconds, "score": frame.score, **made})
+            line = {} if frame.match is None or frame.match.line is None else {"line": asdict(frame.match.line)}
+            looks.append({**look, "imagined": frame.seconds is None, "seconds": frame.seconds, "score": frame.score, **line, **made})
     return looks
 
 

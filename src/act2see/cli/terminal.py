@@ -310,7 +310,9 @@ def frame_line(frame: Frame) -> str:
     if frame.seconds is not None:
         score = "" if frame.score is None else f" (score {frame.score:.2f})"
         part = "" if frame.box is None else f"part {box_text(frame.box)} of the "
-        return f"{part}frame at {frame.seconds:.1f} s{score}"
+        line = frame.match.line if frame.match is not None else None
+        evidence = "" if line is None else f": {_one_line(line.text)} [{_one_line(line.source)}]"
+        return f"{part}frame at {frame.seconds:.1f} s{score}{evidence}"
     made = frame.provenance
     if made is None:
         return "imagined (not in the video)"

@@ -21,6 +21,7 @@ from act2see.evaluation.scores import Outcome, Score, backend_problem, right_gue
 from act2see.execution.faults import unexpected
 from act2see.storage.codec import JSON, canonical_json, shown
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, SYNTHETIC, Scope
+from act2see.transcript.prompting import LinesOfVideos
 from act2see.video import Video
 
 __all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "score", "summarise"]
@@ -129,6 +130,8 @@ class Evaluator:
     """How many frames are put among the initial ones without the model's asking."""
     scope: Scope = NO_LIMITS
     """What the models do not know: a question about it ends without an answer and without being asked, or is asked with a notice in its trace."""
+    lines: LinesOfVideos | None = None
+    """What puts the transcript's lines into questions; None: nothing does."""
     _tools: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Retrievers and generators compute: one call at a time."""
     _rule: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -181,7 +184,11 @@ class Evaluator:
             return score(self.benchmark, sample, trace)
 
     def _trace(self, video: Video, sample: Sample) -> Trace:
-        return new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=self.backend, max_frames=self.max_frames)
+        trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=self.backend, max_frames=self.max_frames)
+        if self.lines is not None:
+            with self._tools:  # a transcript computes, as a retriever does
+                self.lines.add_to_question(trace, video)
+        return trace
 
     def _screened(self, trace: Trace) -> str | None:
         """Why the question is not asked; else None, and its trace has the notice that it needs. The synthetic benchmark needs no look."""

@@ -135,6 +135,7 @@ def evaluator(
         max_frames=config.max_frames,
         insert=config.insert,
         scope=registry.scope(config),
+        lines=registry.lines_of_videos(config),
         turns=turns,
     )
 

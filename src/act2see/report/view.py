@@ -213,8 +213,11 @@ def _inserted(frame: Frame, wish: str, known: Sequence[Frame], album: Album) -> 
     time = seconds_text(frame.seconds)
     looked_for = f", retrieved for “{wish}”" if wish else ""
     part = "" if frame.box is None else f"Part {box_text(frame.box)} of the "
-    said = f"{part}{'frame' if part else 'Frame'} of the video at {time}{looked_for}"
-    return Shown(album.add(frame.image, album.sizes.inserted_pixels), said, f"{time}, enlarged" if part else time, score_text(frame.score))
+    caption = f"{part}{'frame' if part else 'Frame'} of the video at {time}{looked_for}"
+    line = frame.match.line if frame.match is not None else None
+    facts = () if line is None else ((f"{seconds_text(line.start_seconds)} to {seconds_text(line.stop_seconds)}, {line.source}", line.text),)
+    picture = album.add(frame.image, album.sizes.inserted_pixels)
+    return Shown(picture, caption, f"{time}, enlarged" if part else time, score_text(frame.score), facts=facts)
 
 
 def _imagined(frame: Frame, known: Sequence[Frame], album: Album) -> Shown:

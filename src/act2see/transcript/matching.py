@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from act2see.core.trace import Line
 
-THRESHOLD = 0.5
-"""Lines that score less do not match: at most 1 in 20 queries about something else passes (`benchmarks/real_videos.py --calibrate`)."""
-# Logistic regression on coverage and matched weight.
-_CALIBRATION = (-6.0, 8.0, 1.0)
+THRESHOLD = 0.45
+"""Lines that score no more do not match: 1 in 23 queries about something else passes (`benchmarks/real_videos.py --calibrate`)."""
+# Logistic regression on coverage and matched weight: intercept, and a factor for each. Fitted by the same script.
+_CALIBRATION = (-5.78, 7.53, 2.15)
 
+_MOST_MATCHED = 3.0
 _OTHERS = 0.85
 """Weight of a word that is not in the line itself but in one beside it: said just before or after, or on the screen with it. Our choice."""
 _NEXT_SECONDS = 3.0
@@ -39,6 +40,7 @@ show shows shown showing read reads written write display displays displayed app
 screen slide text word words title caption sign page line about someone somebody person speaker man woman narrator voice
 """
 _FRAMING = frozenset(_FRAMING_WORDS.split())
+SAY_LITTLE = _COMMON | _FRAMING
 _COMMON_WEIGHT, _FRAMING_WEIGHT = 0.03, 0.15
 _TOKEN = re.compile(r"[^\W_]+")
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
@@ -101,6 +103,12 @@ def _stem(token: str) -> str:
     return token.removesuffix("e") if len(token) > 3 else token
 
 
+def calibrated(coverage: NDArray[np.float64], matched: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probability that a line with these features is what the query is about."""
+    intercept, slope, per_word = _CALIBRATION
+    return np.asarray(1 / (1 + np.exp(-(intercept + slope * coverage + per_word * matched))))
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A line and how well it fits a query, from 0 to 1."""
@@ -135,9 +143,15 @@ class Matcher:
 
     def scores(self, query: str) -> NDArray[np.float64]:
         """How well each line fits the query, of shape (lines,): 0 where it has none of its words."""
+        coverage, matched = self.features(query)
+        return np.where(coverage > 0, calibrated(coverage, matched), 0.0)
+
+    def features(self, query: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What `scores` rests on, each of shape (lines,): the share of the query's weight that a line has, and how much that is, at most 3."""
         words = list(dict.fromkeys(tokens_of(query)))
+        coverage, matched = np.zeros(len(self.lines)), np.zeros(len(self.lines))
         if not words or not self.lines:
-            return np.zeros(len(self.lines))
+            return coverage, matched
         own = np.stack([self._similarity(word) for word in words], axis=1)
         weights = self._weights(words, own)
         found = np.flatnonzero((own * weights).any(axis=1))
@@ -147,13 +161,9 @@ class Matcher:
             if near:
                 best[row] = np.maximum(best[row], _OTHERS * own[near].max(axis=0))
         # A line is as good as its passage, but of the lines of a passage the one with most of the words is the evidence.
-        coverage = np.zeros(len(self.lines))
         coverage[found] = (0.95 * best + 0.05 * own[found]) @ weights / weights.sum()
-        matched = np.zeros(len(self.lines))
-        matched[found] = np.minimum(best @ np.minimum(weights, 1.0), 3.0)
-        intercept, slope, per_word = _CALIBRATION
-        calibrated = 1 / (1 + np.exp(-(intercept + slope * coverage + per_word * matched)))
-        return np.where(coverage > 0, calibrated, 0.0)
+        matched[found] = np.minimum(best @ weights, _MOST_MATCHED)
+        return coverage, matched
 
     def find(self, query: str) -> list[Hit]:
         """The lines that have any word of the query, best first; ties in time order."""
