@@ -215,11 +215,12 @@ def speed(options: argparse.Namespace) -> None:
     print(json.dumps({**told, "searched": screen.frames_searched, "texts_read": screen.texts_read, "lines": len(screen.lines)}))
     if options.speech_model is not None:
         from act2see.transcript.speech import Speech
+        from act2see.transcript.whisper import LIBRARY, Whisper
 
         clip = Video(fetch(options.folder)["testMovie"])
         for attempt in ("with the model's loading", "again"):
             begun = time.process_time()
-            speech = Speech(options.speech_model)
+            speech = Speech(options.speech_model, Whisper, LIBRARY)
             for _ in speech.read(clip, 0.0):
                 pass
             print(f"speech, {attempt}: {(time.process_time() - begun) / clip.duration_seconds:.3f} x real time of {clip.duration_seconds:.1f} s")

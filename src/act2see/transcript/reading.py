@@ -1,6 +1,7 @@
 """The transcript of a video: its sources read in order, each with progress, and cached as far as it was read."""
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -16,6 +17,8 @@ from act2see.core.naming import importing
 from act2see.core.trace import Line
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
+from act2see.transcript.screen import Screen
+from act2see.transcript.speech import Speech, check_model
 from act2see.transcript.subtitles import read_subtitles
 from act2see.video import Video
 
@@ -106,10 +109,9 @@ def check_words(options: WordsConfig) -> None:
     if "speech" in options.words_from and model is None:
         raise ConfigError("--words-from speech needs a model: --speech-model DIR, a folder with a Whisper model for faster-whisper")
     if model is not None:
+        check_model(model)
         with importing("--speech-model"):
-            from act2see.transcript.speech import check_model
-
-            check_model(model)
+            importlib.import_module("act2see.transcript.whisper")
     if "screen" in options.words_from:
         with importing("--words-from screen"):
             importlib.import_module("act2see.transcript.ocr")
@@ -130,17 +132,15 @@ def _is_installed(module: str) -> bool:
 
 
 def _speech(options: WordsConfig) -> Source:
-    from act2see.transcript.speech import Speech
-
     assert options.speech_model is not None
-    return Speech(options.speech_model)
+    with importing("--speech-model"):
+        from act2see.transcript.whisper import LIBRARY, Whisper
+    return Speech(options.speech_model, Whisper, LIBRARY)
 
 
 def _screen(options: WordsConfig) -> Source:
     with importing("text on the screen"):
         from act2see.transcript.ocr import RapidReader
-    from act2see.transcript.screen import Screen
-
     return Screen(RapidReader, options.screen_fps)
 
 

@@ -1,15 +1,12 @@
-"""What is said, by faster-whisper (Whisper in CTranslate2) from a local folder: pieces of speech are found first, and each word has a time."""
+"""What is said: pieces of speech are found in the sound first, each is transcribed, and its words become lines with times."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from faster_whisper import WhisperModel
-from faster_whisper.vad import VadOptions, get_speech_timestamps
 from numpy.typing import NDArray
 
 from act2see.core.errors import ConfigError
@@ -20,12 +17,10 @@ from act2see.transcript.weights import weights_key
 from act2see.video import Video
 
 _FILES = ("model.bin", "config.json")
-_PIECE_SECONDS = 28.0
+PIECE_SECONDS = 28.0
 """Pieces of speech are put together up to this length: Whisper hears 30 s at once."""
 _PAUSE_SECONDS, _LINE_SECONDS, _LINE_CHARACTERS = 0.7, 7.0, 90
 """A line ends at a pause, at a sentence's end, or at this length, as subtitles do. Our choice."""
-_SURE = 0.5
-"""A detected language of a lower probability is not taken for the whole video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +57,12 @@ def check_model(folder: Path) -> None:
         )
 
 
-class Whisper:
-    """Whisper on the CPU, loaded from a folder. Raises `ConfigError` for a model that cannot be loaded."""
-
-    def __init__(self, folder: Path) -> None:
-        check_model(folder)
-        try:
-            self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise ConfigError(f"--speech-model {folder} cannot be loaded: {clean(str(error))[:200]}") from error
-        self._language: str | None = None
-
-    def pieces(self, sound: NDArray[np.float32]) -> Sequence[tuple[float, float]]:
-        """See `Recogniser`."""
-        found = get_speech_timestamps(sound, VadOptions(min_silence_duration_ms=300, speech_pad_ms=200, max_speech_duration_s=_PIECE_SECONDS))
-        return [(piece["start"] / RATE, piece["end"] / RATE) for piece in found]
-
-    def words(self, sound: NDArray[np.float32]) -> Sequence[Word]:
-        """See `Recogniser`. Greedy at temperature 0: hotter tries cost minutes on what is no speech."""
-        segments, about = self._model.transcribe(
-            sound,
-            language=self._language,
-            temperature=0.0,
-            beam_size=1,
-            word_timestamps=True,
-            condition_on_previous_text=False,
-        )
-        words = [Word(float(word.start), float(word.end), str(word.word)) for segment in segments for word in segment.words or ()]
-        if self._language is None and words and about.language_probability >= _SURE:
-            self._language = str(about.language)
-        return words
-
-
 class Speech:
-    """The source of what is said: a `Source` of `reading`."""
+    """The source of what is said: a `Source` of `reading`. `load` makes the recogniser of a folder, once there is sound; `library` is its version."""
 
-    def __init__(self, folder: Path, recogniser: Recogniser | None = None) -> None:
+    def __init__(self, folder: Path, load: Callable[[Path], Recogniser], library: str) -> None:
         self.folder = folder
-        self._recogniser = recogniser
+        self._load, self._library = load, library
         self._lines: list[Line] = []
         self._note: str | None = None
 
@@ -111,7 +74,7 @@ class Speech:
     @property
     def key(self) -> str:
         """The model's files, and the library."""
-        return json.dumps([weights_key(self.folder), version("faster-whisper")])
+        return json.dumps([weights_key(self.folder), self._library])
 
     @property
     def lines(self) -> Sequence[Line]:
@@ -129,7 +92,7 @@ class Speech:
         if isinstance(sound, str):
             self._note = sound
             return
-        recogniser = self._recogniser or Whisper(self.folder)
+        recogniser = self._load(self.folder)
         pieces = together(recogniser.pieces(sound.values))
         if not pieces:
             self._note = _why_silent(video, sound)
@@ -158,7 +121,7 @@ def together(pieces: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     """Neighbouring pieces as one, up to what Whisper hears at once: each piece alone would cost as much as 30 s."""
     found: list[tuple[float, float]] = []
     for start, stop in pieces:
-        if found and stop - found[-1][0] <= _PIECE_SECONDS and start - found[-1][1] <= 3 * _PAUSE_SECONDS:
+        if found and stop - found[-1][0] <= PIECE_SECONDS and start - found[-1][1] <= 3 * _PAUSE_SECONDS:
             found[-1] = (found[-1][0], stop)
         else:
             found.append((start, stop))
