@@ -120,7 +120,7 @@ def test_a_folder_is_indexed_and_what_is_no_video_is_skipped(act2see: Act2See, f
 
 def test_a_folder_without_videos_is_an_error(act2see: Act2See, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "no files in empty: give a folder with videos" in act2see("index", "empty", *GREY).complaint
+    assert "empty is a folder without files: give a folder with videos" in act2see("index", "empty", *GREY).complaint
     (tmp_path / "empty" / "notes.txt").write_text("x", encoding="utf-8")
     done = act2see("index", "empty", *GREY)
     assert (done.code, done.out) == (1, "")

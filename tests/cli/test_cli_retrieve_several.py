@@ -79,7 +79,7 @@ def test_one_that_was_named_and_fails_does_not_stop_the_others(act2see: Act2See,
     assert done.err.splitlines()[0] == "act2see: no such file: nowhere.mp4"
     assert done.err.splitlines()[1].startswith(f"act2see: {folder}/notes.txt cannot be read as a video")
     (folder / "empty").mkdir()
-    assert "no files in" in act2see("retrieve", folder / "empty", "grey 30", *GREY).complaint
+    assert "is a folder without files" in act2see("retrieve", folder / "empty", "grey 30", *GREY).complaint
 
 
 def test_a_weak_best_match_is_named_with_its_text(act2see: Act2See, folder: Path) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -57,7 +58,8 @@ def imap_processes(
             process.start()
             there.close()
             running[here] = _Worker(process, item)
-            here.send(item)
+            with suppress(*_GONE):  # it has died already: the next receipt says so
+                here.send(item)
             return
 
     try:
@@ -98,7 +100,8 @@ def _received(pipe: Connection) -> _Sent | None:
 def _give_next(pipe: Connection, running: dict[Connection, _Worker[T]], source: Iterator[T]) -> None:
     for item in source:
         running[pipe].item = item
-        pipe.send(item)
+        with suppress(*_GONE):
+            pipe.send(item)
         return
     pipe.close()  # ends the process
     running.pop(pipe).process.join()

@@ -43,5 +43,5 @@ def _below(folder: str) -> list[str]:
         paths = [os.path.join(parent, name) for name in names if not name.startswith(".")]
         files += [path for path in paths if os.path.isfile(path)]
     if not files:
-        raise VideoError(f"no files in {printable(Path(folder))}: give a folder with videos")
+        raise VideoError(f"{printable(Path(folder))} is a folder without files: give a folder with videos")
     return sorted(files)
