@@ -13,14 +13,23 @@ JOBS ?= logical
 # Not for a build that has no network: Material for MkDocs announces its successor.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test lint docs lock micro clean
+.PHONY: demo test test-slow test-all lint docs lock micro clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(RUN)/act2see demo
 
+PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope
+
+# All but the tests that are marked slow: trainings, killed processes, the wheel, a cluster, whole evaluations by the embedded model.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadscope
+	$(PYTEST) -m "not slow"
+
+# Those alone. Only the files that hold one are imported.
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'pytest\.mark\.slow' tests)
+
+test-all: test test-slow
 
 lint: $(STAMP)
 	$(RUN)/ruff format --check

@@ -41,11 +41,12 @@ def run(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
 
 def test_it_lints_and_tests_a_clone_with_nothing_beside_it(checkout: Path) -> None:
     done = run(checkout)
-    lint, test = done.stdout.splitlines()
+    lint, test, slow = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert lint.startswith("make VENV=")
     assert lint.endswith(f"/venv lint; {SAID}")
     assert test.endswith(f"/venv test; {SAID}")
+    assert slow.endswith(f"/venv test-slow; {SAID}")
     assert not list(checkout.parent.glob("tmp.*"))  # thrown away afterwards
 
 
@@ -53,7 +54,7 @@ def test_what_is_not_committed_is_left_out_and_said(checkout: Path) -> None:
     (checkout / "left over").touch()
     (checkout / "kept").write_text("changed", encoding="utf-8")
     done = run(checkout)
-    assert done.stdout.count(SAID) == 2
+    assert done.stdout.count(SAID) == 3
     assert "what is not committed is left out" in done.stderr
 
 
@@ -72,7 +73,7 @@ def test_odd_checkouts_are_cloned_too(checkout: Path, kind: str) -> None:
         case _:
             other, environment = checkout, {"GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere/index"}
     done = run(other, **environment)
-    assert (done.returncode, done.stdout.count(SAID), done.stderr) == (0, 2, "")
+    assert (done.returncode, done.stdout.count(SAID), done.stderr) == (0, 3, "")
 
 
 @pytest.mark.parametrize(

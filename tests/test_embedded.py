@@ -45,16 +45,19 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     return found
 
 
+@pytest.mark.slow
 def test_the_embedded_model_looks_where_it_has_to_and_only_there(scores: dict[str, dict[str, Any]]) -> None:
     assert scores["real"]["call_rate"]["transient"] >= 0.85
     assert scores["real"]["call_rate"]["static"] <= 0.15
 
 
+@pytest.mark.slow
 def test_what_the_first_frames_show_is_answered_from_them(scores: dict[str, dict[str, Any]]) -> None:
     assert scores["real"]["accuracy"]["static"] >= 0.8
     assert scores["none"]["accuracy"]["static"] >= 0.8
 
 
+@pytest.mark.slow
 def test_the_retrieved_frame_makes_the_difference(scores: dict[str, dict[str, Any]]) -> None:
     transient = {name: summary["accuracy"]["transient"] for name, summary in scores.items()}
     assert transient["real"] >= 0.7

@@ -81,6 +81,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -118,12 +119,14 @@ def run(alone: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=alone / "empty", env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_wheel_alone_is_what_runs(alone: Path) -> None:
     done = run(alone, "python", "-c", "import act2see; print(act2see.__file__)")
     assert Path(done.stdout.strip()).is_relative_to(alone / "venv")
     assert run(alone, "act2see", "--version").stdout.strip().endswith(act2see.__version__)
 
 
+@pytest.mark.slow
 def test_the_wheel_alone_runs_the_demo(alone: Path) -> None:
     done = run(alone, "act2see", "demo")
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ def content(run: str | Path) -> list[str]:
     return [Path(run, name).read_text(encoding="utf-8") for name in FILES]
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_killed_and_resumed_is_the_same_byte_for_byte(act2see: Act2See, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert act2see(*flags(), "--out", "whole").code == 0
     monkeypatch.setenv("ACT2SEE_TEST_WAIT", "30")

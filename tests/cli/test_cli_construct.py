@@ -99,6 +99,7 @@ def test_the_reference_is_shown_only_where_it_is_wanted_and_is_in_no_trace(act2s
 # Cut off
 
 
+@pytest.mark.slow
 def test_five_hundred_questions_killed_twice_end_once_each_and_as_if_nothing_had_happened(
     act2see: Act2See, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def whole(act2see: Act2See) -> Done:
 # Cut off
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_resumed_is_the_same_byte_for_byte(
     act2see: Act2See, whole: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ What the model answered is read out of traces.jsonl as JSON, and compared with w
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,14 @@ QUESTIONS = dict.fromkeys(SETS, COUNT) | {"egonormia": 3 * COUNT, "causalvqa": 2
 """EgoNormia's records are three questions each, CausalVQA's are pairs."""
 AT_LEAST = {"video-mme": 0.7, "videoespresso": 0.7, "vitib": 0.7, "minerva": 0.7, "causalvqa": 0.7, "jsonl": 0.7}
 """What the embedded model reaches where a set asks in words that it knows, the tenth about the video that cannot be decoded counted as not right."""
+QUICK = ("video-mme json", "jsonl")
+"""The sets that are not marked slow: one whose model is scripted, and one that the embedded model answers."""
 WITH_FILE = ("video-mme", "video-mme json", "videoespresso", "vitib", "egonormia", "vcr-bench")
+
+
+def each(names: Iterable[str]) -> list[object]:
+    """One test for each set, marked slow but for `QUICK`."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +72,7 @@ def evaluated(clips: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -
 # What every set has in common
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", each(SETS))
 def test_every_question_ends_in_one_class_and_stays_in_the_denominator(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     told, outcomes = ran.told, Counter(ran.outcome(id) for id in ran.golds)
@@ -77,7 +84,7 @@ def test_every_question_ends_in_one_class_and_stays_in_the_denominator(evaluated
     assert told["accuracy"]["all"] >= AT_LEAST.get(name, 0)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", each(SETS))
 def test_a_video_that_cannot_be_decoded_costs_its_own_questions_alone(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     broken = {id for id, gold in ran.golds.items() if gold.is_broken}
@@ -91,7 +98,7 @@ def test_a_video_that_cannot_be_decoded_costs_its_own_questions_alone(evaluated:
     assert all("can be decoded: it is damaged" in row["error"] for row in scores if row["id"] in broken)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", each(SETS))
 def test_the_breakdown_by_kind_is_that_of_the_official_file(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     kinds = Counter(gold.kind for gold in ran.golds.values())
@@ -101,7 +108,7 @@ def test_the_breakdown_by_kind_is_that_of_the_official_file(evaluated: Callable[
         assert ran.told["accuracy"][kind] == round(right / count, 4)
 
 
-@pytest.mark.parametrize("name", AT_LEAST)
+@pytest.mark.parametrize("name", each(AT_LEAST))
 def test_each_look_is_counted_and_brings_a_new_frame(evaluated: Callable[..., Ran], name: str) -> None:
     """What a look brings stands in the trace, and is none of the frames that the model was given."""
     ran = evaluated(name)
@@ -115,6 +122,7 @@ def test_each_look_is_counted_and_brings_a_new_frame(evaluated: Callable[..., Ra
 # Video-MME
 
 
+@pytest.mark.slow
 def test_parquet_and_json_ask_the_same(evaluated: Callable[..., Ran]) -> None:
     table, lists = evaluated("video-mme"), evaluated("video-mme json")
     asked = [[(trace["id"], trace["question"], trace["choices"], trace["frames"]) for trace in one.traces.values()] for one in (table, lists)]
@@ -123,6 +131,7 @@ def test_parquet_and_json_ask_the_same(evaluated: Callable[..., Ran]) -> None:
     assert {"duration: short", "domain: Knowledge", "sub-category: Handicraft"} <= table.told["accuracy"].keys()
 
 
+@pytest.mark.slow
 def test_the_embedded_model_answers_as_it_is_remembered(evaluated: Callable[..., Ran]) -> None:
     """Video-MME's and VideoEspresso's records ask the same, in the same order."""
     computed, remembered = evaluated("video-mme"), evaluated("videoespresso")
@@ -131,6 +140,7 @@ def test_the_embedded_model_answers_as_it_is_remembered(evaluated: Callable[...,
         assert computed.told[name] == remembered.told[name]
 
 
+@pytest.mark.slow
 def test_subtitles_stand_after_the_question(evaluated: Callable[..., Ran]) -> None:
     ran, without = evaluated("video-mme subtitles"), evaluated("video-mme")
     for number, (id, trace) in enumerate(ran.traces.items()):
@@ -217,7 +227,7 @@ def _read_items(ran: Ran) -> list[str]:
     return [name for name in (f"clip-{number}" for number in range(COUNT)) if all(is_read(f"{name}/{part}", form) for part, form in forms.items())]
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", each(SETS))
 def test_scored_again_it_has_its_official_side(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     code, out, _ = call("score", ran.run, "--data", ran.data, "--json")
@@ -243,7 +253,7 @@ def _official_form(ran: Ran) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["video-mme", "video-mme json"])
+@pytest.mark.parametrize("name", each(["video-mme", "video-mme json"]))
 def test_video_mmes_script_gets_videos_with_their_questions(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     videos = json.loads(_official_form(ran))
@@ -262,7 +272,7 @@ def test_video_mmes_script_gets_videos_with_their_questions(evaluated: Callable[
         assert question == {"question_id": id, "task_type": ran.golds[id].kind, "answer": ran.right_letter(id), "response": response}
 
 
-@pytest.mark.parametrize("name", ["videoespresso", "vitib"])
+@pytest.mark.parametrize("name", each(["videoespresso", "vitib"]))
 def test_videoespressos_and_vitibs_scripts_get_an_output_each(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     text, form = _official_form(ran), {"videoespresso": "({})", "vitib": "Answer: {}"}[name]
@@ -273,6 +283,7 @@ def test_videoespressos_and_vitibs_scripts_get_an_output_each(evaluated: Callabl
     ]
 
 
+@pytest.mark.slow
 def test_egonormias_script_gets_an_entry_for_each_item(evaluated: Callable[..., Ran]) -> None:
     """An item of which not all can be read stays empty, as the official evaluation leaves it."""
     ran = evaluated("egonormia")
@@ -281,6 +292,7 @@ def test_egonormias_script_gets_an_entry_for_each_item(evaluated: Callable[..., 
     assert [name for name in items if items[name]] == _read_items(ran)
 
 
+@pytest.mark.slow
 def test_vcr_benchs_judging_gets_all_that_was_written(evaluated: Callable[..., Ran]) -> None:
     ran = evaluated("vcr-bench")
     items = json.loads(_official_form(ran))
@@ -297,7 +309,7 @@ def test_vcr_benchs_judging_gets_all_that_was_written(evaluated: Callable[..., R
         assert item["response"].endswith(f"Answer: {answer.strip()}") if answer else item["response"] == ""
 
 
-@pytest.mark.parametrize("name", sorted({*SETS} - {*WITH_FILE, "video-mme subtitles"}))
+@pytest.mark.parametrize("name", each(sorted({*SETS} - {*WITH_FILE, "video-mme subtitles"})))
 def test_where_no_script_takes_a_file_none_is_written(evaluated: Callable[..., Ran], name: str) -> None:
     ran = evaluated(name)
     code, out, err = call("score", ran.run, "--data", ran.data, "--official-form", ran.folder / "official-form")
@@ -314,6 +326,7 @@ def _open_questions(ran: Ran) -> list[str]:
     return [id for id, gold in ran.golds.items() if (gold.answer or "").startswith("It is") and ran.answer(id) and ran.outcome(id) == "no_answer"]
 
 
+@pytest.mark.slow
 def test_a_judge_decides_the_open_questions_and_no_others(evaluated: Callable[..., Ran]) -> None:
     ran = evaluated("vcr-bench", *REMEMBERED, "--answer-judge", "stub_judge:WordByWord")
     asked = _open_questions(ran)

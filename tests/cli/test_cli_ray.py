@@ -58,6 +58,7 @@ def begun() -> dict[str, list[str]]:
     return {path.name: path.read_text(encoding="utf-8").split() for path in Path("begun").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settings")
 def test_an_evaluation_survives_the_death_of_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("eval", "eval_fakes:Many", "--n", "12", "--backend", "eval_fakes:Mortal")
@@ -81,6 +82,7 @@ def test_an_evaluation_survives_the_death_of_a_teacher(capsys: pytest.CaptureFix
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settings")
 def test_a_construction_makes_the_same_traces() -> None:
     words = ("construct", "construct_fakes:Told", "--n", "6", "--teacher", "construct_fakes:Well")

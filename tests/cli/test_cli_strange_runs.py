@@ -246,6 +246,7 @@ def test_an_odd_line_is_named_with_its_place(stranger: Stranger, line: bytes) ->
     stranger.try_all(_written("costs.json", lambda _: line), ("by dollars",))
 
 
+@pytest.mark.slow
 def test_cuts_and_flipped_bytes(stranger: Stranger) -> None:
     chance = random.Random(0)
     for name in ("run.json", "traces.jsonl", "scores.jsonl", "summary.json", SAMPLES):
@@ -284,6 +285,7 @@ def _set(record: Any, at: tuple[Any, ...], value: Any) -> None:
     record[at[-1]] = value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "commands"),
     [

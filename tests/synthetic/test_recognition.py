@@ -18,6 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "foreign_pictures.py"
 STAR = Actor("star", "red", "top", 26, 0, 9)
 
 
+@pytest.mark.slow
 def test_at_least_99_in_100_are_told_rightly_on_both_sides() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--clips", "20", "--other", "12", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -87,6 +87,7 @@ def own_words(steps: Sequence[Step]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_ids_of_a_thousand_random_traces_are_those_of_decoding(bytes_encoder: Encoder) -> None:
     rng = random.Random(0)
     would_merge = 0

@@ -208,6 +208,7 @@ def trained_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_trained_vlm_is_a_folder_that_the_backend_loads(trained_vlm: Path) -> None:
     backend = HuggingFaceBackend.load(HuggingFaceSettings(str(trained_vlm / "model"), temperature=0, max_tokens=4))
     assert backend.made_with["frames_as"] == "images"
@@ -221,6 +222,7 @@ def test_the_trained_vlm_is_a_folder_that_the_backend_loads(trained_vlm: Path) -
     assert all(torch.isfinite(tensor).all() for tensor in stored.values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     trained_vlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +236,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert any(not torch.equal(tensor.half(), weights(finished)[name]) for name, tensor in before.items())  # the second step did something
 
 
+@pytest.mark.slow
 def test_a_second_training_begins_with_the_first_ones_weights(trained_vlm: Path, tmp_path: Path) -> None:
     """At a learning rate of 0 they stay what they were."""
     finished = micro_vlm.train(MicroVlmConfig(tmp_path, part="ask", start_from=trained_vlm / "model", steps=1, learning_rate=0.0))
@@ -247,6 +250,7 @@ def trained_retriever(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_trained_retriever_is_a_folder_that_the_retriever_loads(trained_retriever: Path, write_video: Callable[..., Path]) -> None:
     retriever = SearchRetriever(SiglipEncoder.load(EncoderSettings(str(trained_retriever / "model"))))
     scores = retriever.curve(Video(write_video("clip.mp4", [n / 24 for n in range(30)])), "the red star").scores
@@ -255,6 +259,7 @@ def test_the_trained_retriever_is_a_folder_that_the_retriever_loads(trained_retr
     assert {tensor.dtype for tensor in weights(trained_retriever / "model").values()} == {torch.float16}
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_the_retriever_ends_with_the_same_weights(trained_retriever: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_retriever / "checkpoints" / "checkpoint-1", tmp_path / "checkpoints" / "checkpoint-1")
     finished = micro_retriever.train(MicroRetrieverConfig(tmp_path, steps=2, save_every=1, images=8, texts=6))

@@ -232,6 +232,7 @@ sft.train(sft.prepare(wanted, [Path(data)]), Path(out))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_twice_the_accumulation(base: Path, data: Path, tmp_path: Path, whole: Path) -> None:
     """By sharded weights (FSDP over gloo), the harder of the two ways."""
     program = tmp_path / "program.py"

@@ -66,6 +66,7 @@ def test_a_batch_names_the_shape_and_the_colour_over_each_patch_and_is_the_same_
     assert red[is_none].mean() < 90
 
 
+@pytest.mark.slow
 def test_only_the_vision_part_learns_and_its_loss_falls(small: PatchBatches) -> None:
     torch.manual_seed(0)
     model = make_vlm(make_tokenizer(count=100))
@@ -85,6 +86,7 @@ def test_only_the_vision_part_learns_and_its_loss_falls(small: PatchBatches) -> 
     assert all(name.startswith("model.visual.") and "merger" not in name for name in changed)
 
 
+@pytest.mark.slow
 def test_the_part_ends_in_a_model_that_the_next_one_begins_with_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vision_pretraining, "CLIPS", 2)
     monkeypatch.setattr(micro_vlm, "FRAMES", 8)
