@@ -11,6 +11,8 @@ from act2see.storage.runs import Run
 from act2see.synthetic.scope import FORCED
 from cli_fakes import COLOURS, Act2See, fakes
 
+PLAIN = ("--generator", "none")
+"""For what is not about pictures: loading the generator takes longer than the question."""
 WAYS = ("huggingface:Qwen/Qwen3-VL-8B-Thinking", "vLLM", "hosted", "--force")
 
 
@@ -49,7 +51,7 @@ def test_open_questions_are_refused_too(act2see: Act2See) -> None:
 
 
 def test_force_asks_and_the_notice_stands_everywhere(act2see: Act2See, clip: Path) -> None:
-    done = act2see("ask", clip, "What colour is the star?", *COLOURS, "--force", "--json", "--save", "run", "--report", "out.html")
+    done = act2see("ask", clip, "What colour is the star?", *COLOURS, *PLAIN, "--force", "--json", "--save", "run", "--report", "out.html")
     assert done.code in (0, 3)  # whatever it says, it said something
     assert f"note: {FORCED}" in done.err
     assert json.loads(done.out)["made_with"]["notice"] == FORCED
@@ -62,18 +64,18 @@ def test_force_asks_and_the_notice_stands_everywhere(act2see: Act2See, clip: Pat
 
 def test_nothing_is_said_about_its_own_world(act2see: Act2See) -> None:
     item = json.loads((cli.DEMO / "questions.json").read_text(encoding="utf-8"))[0]
-    done = act2see("ask", cli.DEMO / item["video"], item["question"], "--choices", *item["choices"], "--json")
+    done = act2see("ask", cli.DEMO / item["video"], item["question"], "--choices", *item["choices"], *PLAIN, "--json")
     assert done.code == 0
     assert "notice" not in json.loads(done.out)["made_with"]
     assert "synthetic world" not in done.err
 
 
 def test_another_model_is_asked_with_a_notice_about_the_embedded_retriever(act2see: Act2See, clip: Path) -> None:
-    done = act2see("ask", clip, "What colour?", *COLOURS, "--backend", "cli_fakes:Looker", "--json")
+    done = act2see("ask", clip, "What colour?", *COLOURS, *PLAIN, "--backend", "cli_fakes:Looker", "--json")
     assert done.code == 0
     assert "the embedded retriever knows nothing else" in json.loads(done.out)["made_with"]["notice"]
     assert "note: clip.mp4 is not of the synthetic world" in done.err
-    assert "notice" not in json.loads(act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker"), "--json").out)["made_with"]
+    assert "notice" not in json.loads(act2see("ask", clip, "What colour?", *COLOURS, *PLAIN, *fakes("Looker"), "--json").out)["made_with"]
 
 
 def test_a_picture_that_the_embedded_judge_cannot_know_is_not_verified(act2see: Act2See, clip: Path) -> None:
@@ -100,7 +102,7 @@ def test_eval_refuses_before_anything_is_asked(act2see: Act2See, questions: Path
 
 
 def test_eval_ends_a_later_question_without_an_answer_and_goes_on(act2see: Act2See, questions: Path) -> None:
-    done = act2see("eval", "jsonl", "--data", questions, "--out", "run", "--json")
+    done = act2see("eval", "jsonl", "--data", questions, *PLAIN, "--out", "run", "--json")
     told = json.loads(done.out)
     assert done.code == 0
     assert told["outcomes"]["no_answer"] == 1
@@ -110,7 +112,7 @@ def test_eval_ends_a_later_question_without_an_answer_and_goes_on(act2see: Act2S
 
 
 def test_a_forced_eval_says_so_in_its_summary_and_traces(act2see: Act2See, questions: Path) -> None:
-    done = act2see("eval", "jsonl", "--data", questions, "--out", "run", "--json", "--force")
+    done = act2see("eval", "jsonl", "--data", questions, *PLAIN, "--out", "run", "--json", "--force")
     assert json.loads(done.out)["notice"] == FORCED
     notices = {trace.id: trace.made_with.get("notice") for trace in Run.open(Path("run")).traces()}
     assert notices == {"own": None, "other": FORCED}
