@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,17 +17,6 @@ from act2see.evaluation.picture_controls import UneditedAnchor
 from act2see.tools.generators import diffusion
 from act2see.tools.generators.diffusion import DiffusionPainter, DiffusionSettings, work_size
 from act2see.tools.generators.verified import UNFAITHFUL, EncoderJudge, VerifiedGenerator
-from act2see.training.micro.generator import make_codec, make_text_encoder, make_text_tokenizer, make_transformer, save_pipeline
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    tokenizer = make_text_tokenizer()
-    made = tmp_path_factory.mktemp("pipeline") / "model"
-    first, second = make_text_encoder(len(tokenizer), 96), make_text_encoder(len(tokenizer), 32)
-    save_pipeline(made, tokenizer, make_transformer(), first, second, make_codec())
-    return made
 
 
 def anchor(width: int = 256, height: int = 256) -> Image.Image:
@@ -36,8 +24,8 @@ def anchor(width: int = 256, height: int = 256) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def test_the_same_seed_gives_the_same_picture_bit_for_bit(folder: Path) -> None:
-    one, other = (DiffusionPainter.load(DiffusionSettings(str(folder), device="cpu")) for _ in range(2))
+def test_the_same_seed_gives_the_same_picture_bit_for_bit(pipeline_folder: Path) -> None:
+    one, other = (DiffusionPainter.load(DiffusionSettings(str(pipeline_folder), device="cpu")) for _ in range(2))
     first = one.paint("a red star", anchor(), seed=3, strength=0.25)
     assert first.tobytes() == other.paint("a red star", anchor(), seed=3, strength=0.25).tobytes()
     assert first.tobytes() == one.paint("a red star", anchor(), seed=3, strength=0.25).tobytes()
@@ -45,14 +33,14 @@ def test_the_same_seed_gives_the_same_picture_bit_for_bit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(256, 256), (160, 96), (50, 70)])
-def test_a_picture_has_its_anchors_size(folder: Path, size: tuple[int, int]) -> None:
-    painter = DiffusionPainter.load(DiffusionSettings(str(folder), device="cpu"))
+def test_a_picture_has_its_anchors_size(pipeline_folder: Path, size: tuple[int, int]) -> None:
+    painter = DiffusionPainter.load(DiffusionSettings(str(pipeline_folder), device="cpu"))
     made = painter.paint("a red star", anchor(*size), seed=0, strength=0.001)  # less than one step
     assert (made.mode, made.size) == ("RGB", size)
 
 
-def test_what_a_ladder_asks_for_again_is_computed_once(folder: Path) -> None:
-    painter = DiffusionPainter.load(DiffusionSettings(str(folder), device="cpu"))
+def test_what_a_ladder_asks_for_again_is_computed_once(pipeline_folder: Path) -> None:
+    painter = DiffusionPainter.load(DiffusionSettings(str(pipeline_folder), device="cpu"))
     calls = {"text": 0, "picture": 0}
 
     def count(name: str) -> None:
@@ -68,12 +56,12 @@ def test_what_a_ladder_asks_for_again_is_computed_once(folder: Path) -> None:
     assert calls == {"text": 2, "picture": 1}
 
 
-def test_a_folders_own_settings_are_read_and_can_be_overruled(folder: Path) -> None:
-    painter = DiffusionPainter.load(DiffusionSettings(str(folder), device="cpu"))
+def test_a_folders_own_settings_are_read_and_can_be_overruled(pipeline_folder: Path) -> None:
+    painter = DiffusionPainter.load(DiffusionSettings(str(pipeline_folder), device="cpu"))
     assert painter.strengths == (0.25, 0.375)
     assert painter.name == "model(8 steps)"
     assert not painter.is_editor
-    assert DiffusionPainter.load(DiffusionSettings(str(folder), device="cpu", strengths=(0.5,))).strengths == (0.5,)
+    assert DiffusionPainter.load(DiffusionSettings(str(pipeline_folder), device="cpu", strengths=(0.5,))).strengths == (0.5,)
 
 
 @pytest.mark.parametrize(("size", "pixels"), [((1920, 1080), 1024 * 1024), ((256, 256), 4096), ((640, 480), 10**9), ((3000, 40), 4096)])

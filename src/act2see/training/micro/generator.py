@@ -131,10 +131,10 @@ def make_text_encoder(vocabulary: int, width: int) -> CLIPTextModelWithProjectio
     return CLIPTextModelWithProjection(config)
 
 
-def make_text_tokenizer() -> PreTrainedTokenizerFast:
-    """The embedded models' tokenizer, with an end token after every text, at which CLIP's projection is taken."""
+def make_text_tokenizer(count: int = 3000) -> PreTrainedTokenizerFast:
+    """The embedded models' tokenizer (see `make_tokenizer` for `count`), with an end token after every text, at which CLIP's projection is taken."""
     end = "<|endoftext|>"
-    raw = make_tokenizer().backend_tokenizer
+    raw = make_tokenizer(count=count).backend_tokenizer
     raw.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, raw.token_to_id(end))])
     return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=end, pad_token=end, model_max_length=_TEXT_LENGTH)
 
