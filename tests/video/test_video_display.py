@@ -1,5 +1,6 @@
 """What a player does before it shows a picture: pixel shape, cropping, orientation, fields, transparency."""
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -148,6 +149,65 @@ def test_cropping_on_the_left_is_exact(left: int, tmp_path: Path) -> None:
         assert row[0] > 200
         assert row[6] > 200
         assert row[10] < 80
+
+
+def with_clap(path: Path, numbers: Sequence[int]) -> Path:
+    """An MP4 file with a clean aperture (ISO/IEC 14496-12, 12.1.4): width, height and the centre's shift, as fractions."""
+    content = bytearray(path.read_bytes())
+    box = struct.pack(">I4sIIIIiIiI", 40, b"clap", *numbers)
+    start = content.index(b"moov")
+    assert start > content.index(b"mdat")  # so that no offset into the pictures changes
+    places = [content.index(kind, start) - 4 for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")]
+    end = places[-1] + int.from_bytes(content[places[-1] : places[-1] + 4], "big")
+    for place in places:
+        content[place : place + 4] = (int.from_bytes(content[place : place + 4], "big") + len(box)).to_bytes(4, "big")
+    path.write_bytes(content[:end] + box + content[end:])
+    return path
+
+
+def labelled(stream: Any) -> None:
+    context = stream.codec_context
+    context.colorspace = context.color_trc = context.color_primaries = 6
+    context.color_range = 1
+
+
+def with_pixel_crop(path: Path, **sides: int) -> Path:
+    """A Matroska file of a labelled video with PixelCrop elements in place of its Colour element."""
+    content = path.read_bytes()
+    place = content.index(bytes.fromhex("55b0"))
+    size = content[place + 2] & 127
+    kinds = {"bottom": "54aa", "top": "54bb", "left": "54cc", "right": "54dd"}
+    elements = b"".join(bytes.fromhex(kinds[side]) + bytes([0x81, value]) for side, value in sides.items())
+    rest = size + 3 - len(elements)
+    assert 2 <= rest < 127
+    path.write_bytes(content[:place] + elements + bytes([0xEC, 0x80 | (rest - 2)]) + bytes(rest - 2) + content[place + size + 3 :])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+def test_the_containers_cropping_is_applied(name: str, tmp_path: Path) -> None:
+    codec = "libvpx-vp9" if name == "a.webm" else "libx264"
+    path = write(tmp_path / name, [quarters()] * 3, codec=codec, prepare=labelled)
+    if name in ("a.mp4", "a.mov"):
+        with_clap(path, [150, 1, 200, 1, 75, 1, 10, 1])  # from (160, 30)
+    else:
+        with_pixel_crop(path, bottom=10, top=30, left=160, right=10)
+    assert Video(path).size == (150, 200)
+    for short_side in (None, 75):
+        for image in images(path, short_side):
+            assert image.size == ((150, 200) if short_side is None else (75, 100))
+            assert image.getpixel((2, 3)) == pytest.approx(GREEN, abs=14)
+            assert image.getpixel((2, image.height * 86 // 200)) == pytest.approx(GREEN, abs=14)
+            assert image.getpixel((2, image.height * 95 // 200)) == pytest.approx(WHITE, abs=14)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(320, 1, 240, 1, 0, 1, 0, 1), (150, 0, 200, 1, 0, 1, 0, 1), (900, 1, 900, 1, 0, 1, 0, 1), (9, 1, 9, 1, 900, 1, 0, 1)]
+)
+def test_cropping_that_leaves_everything_or_nothing_is_none(numbers: tuple[int, ...], tmp_path: Path) -> None:
+    path = with_clap(write(tmp_path / "a.mp4", [quarters()] * 2), numbers)
+    assert Video(path).size == (320, 240)
+    assert Video(path).frame_at(0).image.getpixel((20, 20)) == pytest.approx(RED, abs=12)
 
 
 # Orientation

@@ -18,6 +18,7 @@ from PIL import Image
 
 from act2see.core.errors import VideoError
 from act2see.video import colours
+from act2see.video.cropping import Crop
 from act2see.video.files import printable
 
 # A display matrix maps the stored point (p, q), q downwards, to (a p + c q, b p + d q); keys are the signs of (a, b, c, d).
@@ -90,6 +91,27 @@ def check_base_layer(path: Path, stream: VideoStream, frame: VideoFrame, found: 
         )
 
 
+def cropped(frame: VideoFrame, crop: Crop) -> VideoFrame:
+    """The frame without what the container crops; the frame itself if that is nothing, or would leave nothing."""
+    width, height = frame.width - crop.left - crop.right, frame.height - crop.top - crop.bottom
+    if not any(crop) or min(width, height) < 1:
+        return frame
+    return _filtered(frame, "crop", f"{width}:{height}:{crop.left}:{crop.top}:exact=1")
+
+
+def _filtered(frame: VideoFrame, name: str, options: str | None = None) -> VideoFrame:
+    """The first frame that one of FFmpeg's filters makes of a frame."""
+    graph = Graph()
+    about = (
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1:colorspace={frame.colorspace}:range={frame.color_range}"
+    )
+    source = graph.add("buffer", about)
+    sink = graph.add("buffersink")
+    graph.link_nodes(source, graph.add(name, options), sink).configure()
+    source.push(frame)
+    return cast("VideoFrame", sink.pull())
+
+
 def progressive(frame: VideoFrame, height: int) -> VideoFrame:
     """The first field, in time, of an interlaced frame that would comb if it were shown `height` pixels high; else the frame.
 
@@ -98,14 +120,7 @@ def progressive(frame: VideoFrame, height: int) -> VideoFrame:
     """
     if not frame.interlaced_frame or 2 * height <= frame.height or not _combs(frame):
         return frame
-    graph = Graph()
-    options = (
-        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1:colorspace={frame.colorspace}:range={frame.color_range}"
-    )
-    source, fields, sink = graph.add("buffer", options), graph.add("separatefields"), graph.add("buffersink")
-    graph.link_nodes(source, fields, sink).configure()
-    source.push(frame)
-    return cast("VideoFrame", sink.pull())
+    return _filtered(frame, "separatefields")
 
 
 def _combs(frame: VideoFrame) -> bool:

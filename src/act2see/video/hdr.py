@@ -76,8 +76,7 @@ def _light_of_levels(trc: int) -> _Floats:
 def _spaced(code: NDArray[np.float64], trc: int) -> NDArray[np.float64]:
     """Of codes from 0 to 1, a number from 0 to 1 in whose even steps the levels lie: mostly those of the grey that is shown."""
     grey = _grey(_light(code, trc), trc)
-    spaced: NDArray[np.float64] = _HIGHLIGHTS * code + (1 - _HIGHLIGHTS) * grey / grey[-1]
-    return spaced
+    return np.asarray(_HIGHLIGHTS * code + (1 - _HIGHLIGHTS) * grey / grey[-1])
 
 
 def _light(code: NDArray[np.float64], trc: int) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageFilter
 
 from act2see.video import colours, display
+from act2see.video.cropping import Crop
 
 CONVERSION = 2
 """Version of the conversion to pixels, for the keys of what is computed from frames and cached. Count it up when pixels change."""
@@ -16,11 +17,11 @@ class FrameConverter:
     """Converts decoded frames to upright RGB images of one size, width and height in pixels.
 
     If a file's frame size changes mid-stream, all frames are scaled to this size, as the ffmpeg program does (`-autoscale`): down by area averaging,
-    up bicubically. `turn` makes frames upright that carry no orientation of their own.
+    up bicubically. `turn` makes frames upright that carry no orientation of their own; `crop` is the container's.
     """
 
-    def __init__(self, size: tuple[int, int], turn: Image.Transpose | None = None) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int], turn: Image.Transpose | None = None, crop: Crop | None = None) -> None:
+        self.size, self._crop = size, crop or Crop()
         self._reformatter = VideoReformatter()  # reuses its tables while the sizes stay the same
         self._turns = {0: turn}  # by rotation; 0 for frames without an orientation, and for flips, which only the container states: for all frames
 
@@ -28,7 +29,7 @@ class FrameConverter:
         """Convert a frame to an upright RGB image. Raises `VideoError` for an unsupported pixel format."""
         turn = self._turn(frame)
         width, height = self.size[::-1] if turn in display.SIDEWAYS else self.size
-        frame = display.opaque(display.progressive(frame, height))
+        frame = display.opaque(display.progressive(display.cropped(frame, self._crop), height))
         grows = width > frame.width or height > frame.height
         interpolation = Interpolation.BICUBIC if grows else _INTERPOLATION
         image = colours.image(self._reformatter, frame, width, height, interpolation)

@@ -22,8 +22,9 @@ from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
 from act2see.video import files
 from act2see.video.colours import approximation
+from act2see.video.cropping import container_crop
 from act2see.video.decoding import PlanError, SeekError, decode_planned, decode_sequentially, enable_threads
-from act2see.video.display import check_base_layer, shown_size, side_data, turn_of
+from act2see.video.display import check_base_layer, cropped, shown_size, side_data, turn_of
 from act2see.video.packets import FORMAT, PacketScan, scan, tick_of
 from act2see.video.pictures import FrameConverter, scaled_size
 from act2see.video.timeline import MAX_FPS, TOLERANCE_SECONDS, Timeline, on_clock, on_screen, timeline
@@ -63,7 +64,8 @@ class Video:
             extra = side_data(first)
             check_base_layer(self.path, stream, first, extra)
             self._turn = turn_of(first, extra)
-            self._size = shown_size(first, stream, self._turn, files.MAX_PIXELS)
+            self._crop = container_crop(self.path, container, stream, (first.width, first.height))
+            self._size = shown_size(cropped(first, self._crop), stream, self._turn, files.MAX_PIXELS)
             self._colours = approximation(first)
 
     @property
@@ -183,7 +185,7 @@ class Video:
     def _converter(self, short_side: int | None) -> FrameConverter:
         if short_side is not None and short_side < 1:
             raise VideoError(f"cannot scale frames to {short_side} pixels: give a shorter side of 1 or more")
-        return FrameConverter(scaled_size(*self._size, short_side), self._turn)
+        return FrameConverter(scaled_size(*self._size, short_side), self._turn, self._crop)
 
     def _check_times(self, seconds: Sequence[float]) -> None:
         end = self.duration_seconds
