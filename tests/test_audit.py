@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from act2see.core.chat import Tool, chosen
+from act2see.core.engine import LoopOptions
 from act2see.core.errors import BackendError, ToolError
 from act2see.core.interfaces import Backend, Benchmark, Continuation, Generator, Retriever, Sample
 from act2see.core.protocol import STOPS
@@ -214,6 +215,23 @@ def test_every_arm_says_what_it_was_shown(clip: Path) -> None:
     assert all(trace.steps[0] == Retrieve(" the star ") for arm, trace in kept.items() if arm != "off")
     assert isinstance(kept["off"].steps[0], Answer)
     assert not any(isinstance(step, Generate) for trace in kept.values() for step in trace.steps)
+
+
+@pytest.mark.parametrize(("call", "tool"), [("1 to 2 s", "clip"), ("at 1.5 s", "clip"), ("zoom 0.4 0.4 0.6 0.6 at 1.5 s", "zoom")])
+def test_a_look_with_a_time_or_a_place_has_placebos_of_its_own_kind(clip: Path, monkeypatch: pytest.MonkeyPatch, call: str, tool: Tool) -> None:
+    monkeypatch.setitem(CALLS, "spot", f"<retrieve> {call} </retrieve>")
+    evaluator = Evaluator(One(), Sees(), AtRight(), loop=LoopOptions(offered=("clip", "zoom"), seed=2))
+    kept: dict[Condition, Trace] = {}
+    audited = Auditor(evaluator).audit(sample(clip, "spot"), keep=kept.__setitem__)
+    right = {arm for arm, result in audited.arms.items() if result.outcome == "correct"}
+    assert right - {"random"} == {"real", "unedited"}  # a random stretch may meet the right one
+    assert (audited.call, audited.looks) == (tool, 1)
+    shown = {arm: kept[arm].brought_frames for arm in ("real", "random", "wrong_time", "blurred")}
+    assert {len(frames) for frames in shown.values()} == {8 if "to" in call else 1}
+    assert {frame.box is None for frames in shown.values() for frame in frames} == {tool == "clip"}
+    assert [frame.seconds for frame in shown["blurred"]] == [frame.seconds for frame in shown["real"]]
+    assert {arm: trace.made_with.get("retriever") for arm, trace in kept.items()}["random"] == "random@3fps"
+    assert list(summarise_audit([audited])["by_call"]) == [tool]
 
 
 # The summary

@@ -110,7 +110,7 @@ def test_every_default_can_be_given() -> None:
         ({"greedy": 1}, "greedy is 1: true or false is expected"),
         ({"out": 2024}, 'out is 2024: a path is expected; if it is one, write out="2024"'),
         ({"device": 0}, 'device is 0: a text is expected; if it is one, write device="0"'),
-        ({"tools": "all"}, 'tools is "all": allowed are both, retrieve, generate, none'),
+        ({"tools": "all"}, 'tools is "all": Must be none, or some of both, retrieve, generate, clip, zoom'),
         ({"strengths": "[0.3,"}, 'strengths is "[0.3,", which is no JSON'),
         ({"strengths": "[true]"}, "strengths is true: a number is expected"),
         ({"backend": "micr"}, "no backend 'micr': did you mean micro?"),

@@ -252,6 +252,7 @@ def test_quoting_the_prompts_own_examples_is_no_call() -> None:
         ("zoom, both", (*ALL[:2], "zoom")),
         ("zoom,clip,generate,retrieve", ALL),
         ("both,retrieve", ALL[:2]),
+        ("retrieve+clip", ("retrieve", "clip")),
     ],
 )
 def test_the_option_names_tools(names: str, tools: tuple[Tool, ...]) -> None:

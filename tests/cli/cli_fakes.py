@@ -43,6 +43,15 @@ class Looker(Scripted):
     chunks = ("<think>It is not here.<retrieve> the red star </retrieve>", "Now I see it.</think><answer>B</answer>")
 
 
+class Watcher(Scripted):
+    chunks = (
+        "<think>When?<retrieve> 0.2 to 0.9 s </retrieve>",
+        "And what is that?<retrieve> zoom 0 0 0.5 0.5 at 0.5 s </retrieve>",
+        "And then?<retrieve> at 99 s </retrieve>",
+        "So.</think><answer>B</answer>",
+    )
+
+
 class Free(Scripted):
     chunks = ("<answer>a \x1b[31mred\x07 star\nand more</answer>",)
 

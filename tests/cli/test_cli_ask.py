@@ -93,6 +93,27 @@ def test_save_keeps_every_trace_in_one_run(act2see: Act2See, clip: Path) -> None
     assert run.config["max_looks"] == 3
 
 
+def test_a_model_may_look_at_a_stretch_and_into_a_part_without_any_retriever(act2see: Act2See, clip: Path) -> None:
+    models = ("--backend", "cli_fakes:Watcher", "--retriever", "none")
+    done = act2see("ask", clip, "What colour?", *COLOURS, *models, "--tools", "clip,zoom", "--json", "--save", "run", "--report", "r.html")
+    looks = json.loads(done.out)["looks"]
+    assert (done.code, [look["kind"] for look in looks]) == (0, ["clip"] * 8 + ["zoom", "clip"])
+    assert (looks[8]["box"], looks[8]["seconds"]) == ([0, 0, 0.5, 0.5], pytest.approx(0.5))
+    assert "the video runs from 0 to" in looks[9]["error"]
+    assert "part 0 0 0.5 0.5 of the frame at 0.5 s" in done.err
+    (trace,) = Run.open(Path("run")).traces()
+    assert [frame.box for frame in trace.brought_frames] == [None] * 8 + [(0, 0, 0.5, 0.5)]
+    assert trace.brought_frames[8].image.size == (512, 384)
+    assert "Looks closer" in Path("r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("names", ["all", "none,clip", "clip,clip"])
+def test_tools_that_there_are_not_are_refused_in_one_line(act2see: Act2See, clip: Path, names: str) -> None:
+    done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Looker"), "--tools", names)
+    assert (done.code, done.out) == (2, "")
+    assert "Must be none, or some of both, retrieve, generate, clip, zoom" in done.err
+
+
 def test_without_looks_no_tool_is_offered_and_no_retriever_is_loaded(act2see: Act2See, clip: Path) -> None:
     done = act2see("ask", clip, "What colour?", *COLOURS, "--backend", "cli_fakes:Direct", "--retriever", "json:loads", "--max-looks", "0", "--json")
     assert (done.code, json.loads(done.out)["made_with"]["tools"]) == (0, "none")

@@ -40,9 +40,12 @@ ToolName = Literal["retrieve", "generate", "clip", "zoom"]
 
 
 def named_tools(names: str) -> tuple[ToolName, ...]:
-    """The tools that a text such as `both,clip` names, in their order in the prompt. Raises `ValueError`."""
+    """The tools that a text such as `both,clip` names, in their order in the prompt; `+` joins as a comma does, for lists that end at commas.
+
+    Raises `ValueError`.
+    """
     known: tuple[ToolName, ...] = get_args(ToolName)
-    given = [name.strip() for name in names.split(",")]
+    given = [name.strip() for name in names.replace("+", ",").split(",")]
     if given == ["none"]:
         return ()
     if not set(given) <= {*known, "both"} or len(set(given)) < len(given):

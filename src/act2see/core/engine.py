@@ -160,7 +160,7 @@ def reason(
 
 def _made_with(backend: Backend, retriever: Retriever | None, generator: Generator | None, tools: Sequence[chat.Tool]) -> dict[str, str]:
     recorded = {**backend.made_with, "tools": ",".join(tools) or "none"}
-    if "retrieve" in tools and retriever is not None:
+    if retriever is not None and any(tool in tools for tool in ("retrieve", *SPOT_TOOLS)):  # a control decides what any of these returns
         recorded["retriever"] = retriever.name
     if "generate" in tools and generator is not None:
         recorded["generator"] = generator.name
