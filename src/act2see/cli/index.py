@@ -49,7 +49,7 @@ def index(
         return INTERRUPTED
     if told.done and settings.json:
         skipped = {"skipped": told.skipped} if told.skipped else {}
-        say_json({"videos": [asdict(one) for one in told.done], "failed": told.failed, **skipped})
+        say_json({"videos": [_record(one) for one in told.done], "failed": told.failed, **skipped})
     elif told.done:
         frames = sum(one.frames for one in told.done)
         several = "videos" if len(told.done) > 1 else "video"
@@ -77,7 +77,8 @@ class _Outcomes:
         if isinstance(outcome, IndexedVideo):
             self.done.append(replace(outcome, video=file.name))
             if not self._as_json:
-                say(f"{file.name}: {outcome.frames} frames of {outcome.duration_seconds:.1f} s in {seconds:.1f} s")
+                words = "" if outcome.lines is None else f", {outcome.lines} lines"
+                say(f"{file.name}: {outcome.frames} frames{words} of {outcome.duration_seconds:.1f} s in {seconds:.1f} s")
         elif file.is_named or not isinstance(outcome.error, VideoError):
             self.fail(file.name, outcome.error)
         else:
@@ -88,3 +89,7 @@ class _Outcomes:
         """One that was named failed."""
         self.failed.append({"video": name, "error": str(error)})
         complain_of(error) if isinstance(error, InternalError) else complain(str(error) if name in str(error) else f"{name}: {error}")
+
+
+def _record(indexed: "IndexedVideo") -> dict[str, object]:
+    return {name: value for name, value in asdict(indexed).items() if name != "lines" or value is not None}

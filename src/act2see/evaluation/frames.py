@@ -52,6 +52,8 @@ class IndexedVideo:
     duration_seconds: float
     damage: str | None
     """What of the file cannot be read; None for a sound one."""
+    lines: int | None = None
+    """Lines of the transcript; None where the retriever reads no words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from act2see.execution.faults import unexpected
 from act2see.execution.processes import Report, imap_processes
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
+from act2see.transcript.reading import read_transcript
 from act2see.video import Video
 
 _log = logging.getLogger(__name__)
@@ -85,9 +86,13 @@ class _Indexer:
         for note in (opened.damage, opened.colours):
             if note is not None:
                 _log.warning("%s", note)
+        words, _, _ = self._options.retriever.partition("+")
+        lines = len(read_transcript(opened, self._options, cache, progress).lines) if words == "words" else None
+        if self._options.retriever == "words":
+            return IndexedVideo(path, 0, opened.duration_seconds, opened.damage, lines)
         if self._encoder is None:
             self._encoder = registry.encoder(self._options.retriever, self._options)
-        return index_video(opened, self._encoder, self._options, cache, progress)
+        return replace(index_video(opened, self._encoder, self._options, cache, progress), lines=lines)
 
     def __call__(self, job: tuple[int, str], report: Report) -> tuple[IndexedVideo, float]:
         """For a process: the outcome with the seconds that it took; each count of frames is reported."""
