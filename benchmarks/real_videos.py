@@ -32,6 +32,7 @@ from act2see.core.errors import NoMatchError
 from act2see.core.interfaces import Retriever
 from act2see.evaluation.statistics import wilson_interval
 from act2see.registry import retriever
+from act2see.storage.cache import Cache
 from act2see.tools.retrievers.fused import FusedRetriever
 from act2see.tools.retrievers.words import WordsRetriever
 from act2see.video import Video
@@ -179,7 +180,7 @@ def accuracy(options: argparse.Namespace) -> None:
     """Recall and false alarms of `words`, of each encoder, and of both together."""
     videos, asked = cases(options.folder)
     config = SearchConfig(speech_model=options.speech_model, force=True)
-    words = WordsRetriever(WordsConfig(speech_model=options.speech_model), None)
+    words = WordsRetriever(WordsConfig(speech_model=options.speech_model), Cache(options.folder / "cache"))
     print(f"{len(asked)} queries; sources: {words.name}")
     controls(videos, asked)
     measure("words", words, videos, asked)

@@ -117,7 +117,7 @@ def test_what_cannot_be_looked_for_is_refused(video: Video) -> None:
 
 def test_the_embedded_retriever_refuses_what_it_does_not_know_unless_forced(noise: Video, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ScopeError):
-        find_frames(noise, "a dog", RetrieveConfig(cache=False))
+        find_frames(noise, "a dog", RetrieveConfig(retriever="micro", cache=False))
     with caplog.at_level(logging.WARNING, "act2see"):
         found = find_frames(noise, "a dog", RetrieveConfig(cache=False, force=True))
     assert found.notice is not None

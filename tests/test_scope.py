@@ -121,7 +121,7 @@ def test_a_video_is_looked_at_before_it_is_searched(own_video: Path, clip: Path)
     assert "clip.mp4" in (refusal_to_search(Video(clip)) or "")
     assert len(retrieve(own_video, "the red star")) == 1
     with pytest.raises(ScopeError, match="--retriever siglip:"):
-        retrieve(clip, "the red star")
+        retrieve(clip, "the red star", retriever="micro")
     assert len(retrieve(clip, "the red star", config=SearchConfig(force=True))) == 1
 
 

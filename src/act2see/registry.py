@@ -52,8 +52,6 @@ def check_backend(spec: str) -> None:
 def check_retriever(spec: str) -> None:
     """Validate a retriever's name before loading anything. Raises `ConfigError`."""
     inner = spec.removeprefix(_WITH_WORDS)
-    if spec == "auto":  # of `retrieve` alone, which resolves it by the video
-        return
     name, _ = split_spec("retriever", inner, _RETRIEVERS)
     if inner != spec and name in ("words", "none"):
         raise ConfigError(f"retriever {spec!r}: words+ is followed by a retriever for what is seen, such as words+siglip:DIR")

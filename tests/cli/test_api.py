@@ -18,7 +18,20 @@ from cli_fakes import Act2See
 package = act2see  # a fixture has the package's name
 
 FAKES: dict[str, typing.Any] = {"backend": "cli_fakes:Direct", "retriever": "cli_fakes:Finder"}
-APPLICATIONS = ("ask", "audit", "compare", "construct", "evaluate", "export_run", "find_frames", "generate", "load_models", "retrieve", "train")
+APPLICATIONS = (
+    "ask",
+    "audit",
+    "compare",
+    "construct",
+    "evaluate",
+    "export_run",
+    "find_frames",
+    "generate",
+    "load_models",
+    "retrieve",
+    "train",
+    "transcript",
+)
 
 
 def steady(folder: Path | None = None, **changes: object) -> act2see.EvalConfig:

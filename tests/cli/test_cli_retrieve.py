@@ -112,7 +112,7 @@ def test_a_third_partys_retriever_tells_what_it_can(act2see: Act2See, clip: Path
 
 
 def test_the_embedded_retriever_refuses_what_it_does_not_know(act2see: Act2See, clip: Path) -> None:
-    done = act2see("retrieve", clip, "the red star", "--json")
+    done = act2see("retrieve", clip, "the red star", "--json", "--retriever", "micro")
     assert (done.code, done.out) == (3, "")
     assert "clip.mp4 is not of the synthetic world" in done.err
     assert "--retriever siglip:" in done.err

@@ -100,3 +100,23 @@ def test_ten_thousand_lines_are_read_and_control_characters_are_not(tmp_path: Pa
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"known are \.srt, \.vtt, \.ass, \.ssa"):
         read_file(tmp_path / "a.txt")
+
+
+def test_a_cut_that_begins_between_key_frames_has_the_texts_at_its_pictures_times(tmp_path: Path) -> None:
+    import av
+
+    source = write_talk(tmp_path / "whole.mp4", [("mov_text", ((0.5, 1.0, "zero"), (2.4, 2.6, "after the cut")))])
+    path = tmp_path / "cut.mp4"
+    with av.open(source) as given, av.open(path, "w") as container:
+        streams = {stream.index: container.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue
+            moved = int(2 / packet.time_base)
+            packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
+            if packet.stream.type == "video" or packet.pts >= 0:
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    video = Video(path)
+    assert video.duration_seconds == pytest.approx(1.0, abs=0.01)
+    assert lines(path) == [(0.4, 0.6, "after the cut")]

@@ -45,7 +45,8 @@ def retrieve(
     videos, last = named[:-1], named[-1]
     queries = tuple(dict.fromkeys(text.strip() for text in (last, *settings.also)))
     _check(queries, settings)
-    registry.check_retriever(settings.retriever)
+    if settings.retriever != "auto":  # which the video decides
+        registry.check_retriever(settings.retriever)
     check_plot(settings.plot)
     if len(videos) == len(queries) == 1 and not os.path.isdir(os.path.expanduser(videos[0])):
         return _in_one(videos[0], last, settings)
