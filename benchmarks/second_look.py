@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from act2see.backends.huggingface import CachedConversation
+from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.qwen_tokens import Encoder, joined
 from act2see.core import chat
 from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace

@@ -36,7 +36,8 @@ from PIL import Image
 from transformers.utils.chat_template_utils import render_jinja_template
 
 import act2see
-from act2see.backends.huggingface import CachedConversation, HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.kv_cache import CachedConversation
 from act2see.core import chat
 from act2see.core.trace import Frame
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from act2see.backends.huggingface import CachedConversation, HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
+from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions
 from act2see.core import chat
 from act2see.core.errors import BackendError

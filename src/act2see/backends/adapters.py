@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from act2see.backends import pretrained
-from act2see.backends.huggingface import picture_inputs
+from act2see.backends.kv_cache import picture_inputs
 from act2see.backends.qwen_tokens import Encoder, Piece, positions
 from act2see.core import chat
 from act2see.core.errors import BackendError

@@ -1,30 +1,33 @@
 """A local Qwen3-VL-class model with transformers, which keeps its KV cache across inserted frames."""
 
 import hashlib
+import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache
 from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from act2see.backends import pretrained
+from act2see.backends.batching import DecodingBatch, Row
+from act2see.backends.continuation import Decoding
+from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
-from act2see.backends.qwen_tokens import Encoder, Piece, positions
-from act2see.backends.repetition import repeats
+from act2see.backends.qwen_tokens import Encoder, Piece
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.framing import SHARE_OF_CONTEXT, FrameLimit
 from act2see.core.interfaces import Continuation
 from act2see.core.naming import importing
-from act2see.core.protocol import STOPS
 from act2see.core.trace import Cost, Trace
 
+_log = logging.getLogger(__name__)
 _LOWEST_TEMPERATURE = 1e-4
 """Logits divided by less may overflow float32. Our choice."""
 
@@ -59,93 +62,6 @@ class HuggingFaceSettings:
             raise ConfigError(f"top_k is {self.top_k}; it must be 1 or more, or 0 for all tokens")
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
-
-
-class CachedConversation:
-    """A model with the KV cache of one conversation.
-
-    `feed` extends or crops the cache to the given pieces and computes only what is missing. Rope positions are computed here and passed to the model,
-    because its own would be wrong for a chunk of a prompt.
-    """
-
-    def __init__(self, model: Any, merge: int) -> None:
-        self.model, self.merge = model, merge
-        self._cache = DynamicCache(config=model.config)
-        self._held: list[_Unit] = []
-
-    def feed(self, pieces: Sequence[Piece]) -> tuple[torch.Tensor, int, int]:
-        """Logits (vocabulary,) float32 after the last token, the number of tokens, and how many of them were reused from the cache."""
-        wanted = list(_units(pieces, self.merge))
-        same = next((n for n, (a, b) in enumerate(zip(self._held, wanted, strict=False)) if a.key != b.key), min(len(self._held), len(wanted)))
-        same = min(same, len(wanted) - 1)  # the last unit is recomputed for its logits
-        self._cut(same)
-        reused = self._cache.get_seq_length()
-        logits = self._forward([unit.piece for unit in wanted[same:]])
-        self._held = wanted
-        return logits, reused + sum(unit.tokens for unit in wanted[same:]), reused
-
-    def append(self, token: int) -> torch.Tensor:
-        """Logits (vocabulary,) after one more token."""
-        start = self._held[-1].after
-        piece = Piece((token,), token)
-        logits = self._forward([piece])
-        self._held.append(_Unit(token, 1, start + 1, piece))
-        return logits
-
-    def _cut(self, units: int) -> None:
-        if units < len(self._held):
-            if units:
-                self._cache.crop(-sum(unit.tokens for unit in self._held[units:]))
-            else:
-                self._cache = DynamicCache(config=self.model.config)
-            del self._held[units:]
-
-    def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
-        device, held = self.model.device, self._cache.get_seq_length()
-        rows, _ = positions(pieces, self.merge, self._held[-1].after if self._held else 0)
-        order = torch.arange(held, held + rows.shape[1])
-        inputs: dict[str, torch.Tensor] = {
-            "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=device),
-            "position_ids": torch.cat([order[None], torch.from_numpy(rows)])[:, None].to(device),
-            **picture_inputs(pieces, device, self.model.dtype),
-        }
-        with torch.inference_mode():
-            out = self.model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = out.logits[0, -1].float()
-        return logits
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """The smallest unit that the cache is cropped by: one text token, or a whole picture. `after` is the next rope position."""
-
-    key: object
-    tokens: int
-    after: int
-    piece: Piece
-
-
-def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
-    at = 0
-    for piece in pieces:
-        if piece.grid is None:
-            for token in piece.ids:
-                at += 1
-                yield _Unit(token, 1, at, Piece((token,), token))
-        else:
-            _, at = positions([piece], merge, at)
-            yield _Unit(piece.same, len(piece.ids), at, piece)
-
-
-def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The pieces' patches and grids, as keyword arguments of Qwen3-VL's forward."""
-    inputs = {}
-    for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
-        shown = [piece for piece in pieces if piece.pixels is not None and piece.is_video is is_video]
-        if shown:
-            inputs[pixels_name] = torch.cat([torch.from_numpy(piece.pixels) for piece in shown]).to(device, dtype)
-            inputs[grid_name] = torch.tensor([piece.grid for piece in shown], device=device)
-    return inputs
 
 
 class HuggingFaceBackend:
@@ -202,33 +118,30 @@ class HuggingFaceBackend:
     def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
         """Continue the trace; see `Backend.decode`."""
         began = time.perf_counter()
-        pieces = self.encoder.encode(chat.segments(chat.turns(trace, tools, self.style)))
+        pieces = self._pieces(trace, tools)
         encoded = time.perf_counter()
         logits, tokens_in, reused = self._conversation.feed(pieces)
         prefilled = time.perf_counter()
-        draw = self._sampler(trace)
-        text = _TextStream(self.encoder.tokenizer)
-        stopped: Literal["tag", "end", "length"] = "length"
-        ids: list[int] = []
-        while len(ids) < self.settings.max_tokens:
-            token = draw(logits)
-            if token in self._ends:
-                stopped = "end"
-                break
-            ids.append(token)
-            fresh, closed = text.add(token)
-            if fresh:
+        decoding = self._decoding(trace)
+        while True:
+            if fresh := decoding.take(logits):
                 yield fresh
-            if closed:
-                stopped = "tag"
+            if decoding.stopped is not None:
                 break
-            if repeats(ids, self.repeated_tokens):
-                break
-            logits = self._conversation.append(token)
-        if stopped != "tag" and (rest := text.rest()):
-            yield rest
+            logits = self._conversation.append(decoding.ids[-1])
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
-        return Continuation(text.text, stopped, Cost(tokens_in, len(ids) + (stopped == "end"), reused, seconds))
+        return Continuation(decoding.text, decoding.stopped, Cost(tokens_in, decoding.tokens_out, reused, seconds))
+
+    def batched(self, conversations: int) -> "BatchedBackend":
+        """The same model, which decodes up to so many conversations at once; see `BatchingBackend`."""
+        return BatchedBackend(self, conversations)
+
+    def _pieces(self, trace: Trace, tools: Sequence[chat.Tool]) -> list[Piece]:
+        return self.encoder.encode(chat.segments(chat.turns(trace, tools, self.style)))
+
+    def _decoding(self, trace: Trace) -> Decoding:
+        sampler, limit = self._sampler(trace), self.settings.max_tokens
+        return Decoding(self.encoder.tokenizer, sampler, self._ends, max_tokens=limit, repeated_tokens=self.repeated_tokens)
 
     def _sampler(self, trace: Trace) -> Callable[[torch.Tensor], int]:
         """A function from logits to a token, seeded by trace and step: a resumed trace equals an uninterrupted one."""
@@ -250,33 +163,43 @@ class HuggingFaceBackend:
         return draw
 
 
-class _TextStream:
-    """Incremental detokenizer: yields whole characters only, and cuts after the first stop string, which may end inside a token."""
+class BatchedBackend:
+    """A local model that decodes several conversations in one forward pass. Thread-safe. A continuation's text comes in one piece, at its end."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.text = ""
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._done = 0  # all tokens before this index are in `text`
-        self._start = 0  # decoding starts at this index: a token's text may depend on the previous one
+    concurrent = True
 
-    def add(self, token: int) -> tuple[str, bool]:
-        """The new complete text, and whether it ends with a stop string."""
-        self._ids.append(token)
-        known = self._tokenizer.decode(self._ids[self._start : self._done])
-        longer = self._tokenizer.decode(self._ids[self._start :])
-        if longer.endswith("\ufffd"):  # an incomplete character
-            return "", False
-        self._start, self._done = self._done, len(self._ids)
-        return self._take(longer[len(known) :])
+    def __init__(self, inner: HuggingFaceBackend, conversations: int) -> None:
+        """Logs how much memory the caches can take."""
+        self.inner = inner
+        self._batch = DecodingBatch(inner.model, inner.encoder.merge, conversations)
+        self._encoding = threading.Lock()  # the encoder remembers pictures
+        text = inner.model.config.get_text_config()
+        token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * inner.model.dtype.itemsize
+        most = 2 * conversations * token * text.max_position_embeddings
+        _log.warning(
+            "%d conversations are decoded at once: their KV caches take %.1f KiB a token, and at most %.1f GiB in all",
+            conversations,
+            token / 2**10,
+            most / 2**30,
+        )
 
-    def rest(self) -> str:
-        """The remaining text if decoding ended inside a character."""
-        known = self._tokenizer.decode(self._ids[self._start : self._done])
-        return self._take(self._tokenizer.decode(self._ids[self._start :])[len(known) :])[0]
+    @property
+    def made_with(self) -> Mapping[str, str]:
+        """The model's own metadata: batching changes no text."""
+        return self.inner.made_with
 
-    def _take(self, fresh: str) -> tuple[str, bool]:
-        longer = self.text + fresh
-        ends = [at + len(stop) for stop in STOPS if (at := longer.find(stop, max(0, len(self.text) - len(stop)))) >= 0]
-        before, self.text = self.text, longer[: min(ends)] if ends else longer
-        return self.text[len(before) :], bool(ends)
+    def decode(self, trace: Trace, tools: Sequence[chat.Tool]) -> Yields[str, None, Continuation]:
+        """Continue the trace; see `Backend.decode`."""
+        began = time.perf_counter()
+        with self._encoding:
+            pieces = self.inner._pieces(trace, tools)
+        encoded = time.perf_counter()
+        decoding = self.inner._decoding(trace)
+        row = Row(trace.id, pieces, decoding)
+        self._batch.run(row)
+        if decoding.text:
+            yield decoding.text
+        assert decoding.stopped is not None
+        assert row.tokens_in is not None
+        seconds = {"encode": encoded - began, "prefill": row.prefill_seconds, "decode": row.decode_seconds}
+        return Continuation(decoding.text, decoding.stopped, Cost(row.tokens_in, decoding.tokens_out, row.reused, seconds))

@@ -255,6 +255,15 @@ class ConcurrentBackend(Protocol):
 
 
 @runtime_checkable
+class BatchingBackend(Protocol):
+    """A backend that computes in this process, and can decode several conversations together."""
+
+    def batched(self, conversations: int) -> Backend:
+        """The same model as a concurrent backend that decodes up to so many conversations at once. Texts are the same."""
+        ...
+
+
+@runtime_checkable
 class ReseedableBackend(Protocol):
     """A backend whose seed is fixed when it is created, as a server's client is, and which can be copied with another one.
 
@@ -317,6 +326,11 @@ class IndexingRetriever(Protocol):
 def is_concurrent(backend: Backend) -> bool:
     """Whether several threads may call the backend at once: False unless it says so."""
     return isinstance(backend, ConcurrentBackend) and bool(backend.concurrent)
+
+
+def batched(backend: Backend, conversations: int) -> Backend:
+    """The backend for so many conversations at once: see `BatchingBackend`. Any other is returned as it is."""
+    return backend.batched(conversations) if conversations > 1 and isinstance(backend, BatchingBackend) else backend
 
 
 def reseeded(backend: Backend, number: int) -> Backend:

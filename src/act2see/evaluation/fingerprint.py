@@ -9,9 +9,8 @@ from PIL import Image
 
 from act2see.config.models import named_tools
 from act2see.core import chat
-from act2see.core.interfaces import Backend, Generator, Retriever, encoder_of
+from act2see.core.interfaces import Backend, Generator, Retriever, encoder_of, unwrapped
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
-from act2see.execution.metering import CostTrackingBackend
 from act2see.storage.codec import JSON, canonical_json, plain
 from act2see.storage.run_metadata import library_versions
 
@@ -32,8 +31,7 @@ def fingerprint(
     `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
     server knows: of such a backend there is its name, and `weights` is None.
     """
-    if isinstance(backend, CostTrackingBackend):
-        backend = backend.inner
+    *_, backend = unwrapped(backend)
     encoder = encoder_of(retriever)
     found: dict[str, JSON] = {
         "settings": plain({name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}),

@@ -14,7 +14,7 @@ from act2see import registry
 from act2see.config import EvalConfig, ModelConfig, ParallelConfig, RayConfig, SourceConfig
 from act2see.core.engine import new_trace
 from act2see.core.errors import ConfigError, ScopeError, VideoError
-from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, is_concurrent, notice_of
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, batched, is_concurrent, notice_of
 from act2see.core.naming import importing
 from act2see.core.plaintext import one_line
 from act2see.evaluation.evaluator import Evaluator
@@ -105,7 +105,7 @@ def local_executor(benchmark: Benchmark, config: SourceConfig, execution: Parall
     # Whether the embedded model knows the questions was checked before.
     if (notice := notice_of(loaded)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
         _log.warning("%s", one_line(notice))
-    backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
+    backend = cost_tracking(batched(loaded, execution.workers), execution.prices, execution.requests_per_minute)
     turns = _turns(backend, config.backend, execution.workers)
     return LocalExecutor(evaluator(config, benchmark, backend, tools(config), turns), execution.workers)
 

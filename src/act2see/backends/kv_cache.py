@@ -1,0 +1,237 @@
+"""KV caches of conversations: one that is extended piece by piece, and many side by side for decoding."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from transformers import Cache, DynamicCache
+
+from act2see.backends.qwen_tokens import Piece, positions
+
+_CHUNK = 256
+"""The cache of a batch grows by so many tokens at once. Our choice."""
+
+
+class CachedConversation:
+    """A model with the KV cache of one conversation.
+
+    `feed` extends or crops the cache to the given pieces and computes only what is missing. Rope positions are computed here and passed to the model,
+    because its own would be wrong for a chunk of a prompt.
+    """
+
+    def __init__(self, model: Any, merge: int) -> None:
+        self.model, self.merge = model, merge
+        self.cache = DynamicCache(config=model.config)
+        self._held: list[_Unit] = []
+
+    @property
+    def next_position(self) -> int:
+        """The rope position of the next token."""
+        return self._held[-1].after if self._held else 0
+
+    def shared(self, pieces: Sequence[Piece]) -> int:
+        """The number of units (text tokens and whole pictures) that the cache shares with the pieces from their start."""
+        return _shared(self._held, _units(pieces, self.merge))
+
+    def copy(self, units: int) -> "CachedConversation":
+        """Another conversation that begins with the first units of this one."""
+        other = CachedConversation(self.model, self.merge)
+        other._held = self._held[:units]
+        tokens = sum(unit.tokens for unit in other._held)
+        for number, (keys, values) in enumerate(_tensors(self.cache)):
+            other.cache.update(keys[:, :, :tokens], values[:, :, :tokens], number)
+        return other
+
+    def feed(self, pieces: Sequence[Piece]) -> tuple[torch.Tensor, int, int]:
+        """Logits (vocabulary,) float32 after the last token, the number of tokens, and how many of them were reused from the cache."""
+        wanted = list(_units(pieces, self.merge))
+        same = min(_shared(self._held, wanted), len(wanted) - 1)  # the last unit is recomputed for its logits
+        self._cut(same)
+        reused = self.cache.get_seq_length()
+        logits = self._forward([unit.piece for unit in wanted[same:]])
+        self._held = wanted
+        return logits, reused + sum(unit.tokens for unit in wanted[same:]), reused
+
+    def append(self, token: int) -> torch.Tensor:
+        """Logits (vocabulary,) after one more token."""
+        logits = self._forward([Piece((token,), token)])
+        self.hold(token)
+        return logits
+
+    def release(self) -> None:
+        """Give the cache's memory back: it is held elsewhere."""
+        self.cache = DynamicCache(config=self.model.config)
+
+    def hold(self, token: int) -> None:
+        """Note a token whose keys and values are in the cache."""
+        self._held.append(_Unit(token, 1, self.next_position + 1, Piece((token,), token)))
+
+    def _cut(self, units: int) -> None:
+        if units < len(self._held):
+            if units:
+                self.cache.crop(-sum(unit.tokens for unit in self._held[units:]))
+            else:
+                self.cache = DynamicCache(config=self.model.config)
+            del self._held[units:]
+
+    def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        device, held = self.model.device, self.cache.get_seq_length()
+        rows, _ = positions(pieces, self.merge, self.next_position)
+        order = torch.arange(held, held + rows.shape[1])
+        inputs: dict[str, torch.Tensor] = {
+            "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=device),
+            "position_ids": torch.cat([order[None], torch.from_numpy(rows)])[:, None].to(device),
+            **picture_inputs(pieces, device, self.model.dtype),
+        }
+        with torch.inference_mode():
+            out = self.model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        logits: torch.Tensor = out.logits[0, -1].float()
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """The smallest unit that the cache is cropped by: one text token, or a whole picture. `after` is the next rope position."""
+
+    key: object
+    tokens: int
+    after: int
+    piece: Piece
+
+
+def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
+    at = 0
+    for piece in pieces:
+        if piece.grid is None:
+            for token in piece.ids:
+                at += 1
+                yield _Unit(token, 1, at, Piece((token,), token))
+        else:
+            _, at = positions([piece], merge, at)
+            yield _Unit(piece.same, len(piece.ids), at, piece)
+
+
+def _shared(held: Iterable[_Unit], wanted: Iterable[_Unit]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(held, wanted, strict=False)))
+
+
+def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The pieces' patches and grids, as keyword arguments of Qwen3-VL's forward."""
+    inputs = {}
+    for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
+        shown = [piece for piece in pieces if piece.pixels is not None and piece.is_video is is_video]
+        if shown:
+            inputs[pixels_name] = torch.cat([torch.from_numpy(piece.pixels) for piece in shown]).to(device, dtype)
+            inputs[grid_name] = torch.tensor([piece.grid for piece in shown], device=device)
+    return inputs
+
+
+class Slots(Cache):
+    """The keys and values of several conversations side by side, so that one forward pass decodes the next token of each.
+
+    Each layer has tensors of shape (rows, heads, capacity, width), which grow by need. Row `i` begins at the left and has `lengths[i]` tokens; a mask
+    hides what is right of them. The first `len(lengths)` rows are taken.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(layers=[])
+        self.lengths: list[int] = []
+        self._model = model
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+        self._stepped = slice(0, 0)  # the rows of the current forward pass
+        self._index = self._place = torch.zeros(0, dtype=torch.long)
+
+    def join(self, cache: DynamicCache) -> None:
+        """Copy the cache of one conversation into the next free row. On an error, the rows are as before."""
+        row, length = len(self.lengths), cache.get_seq_length()
+        for number, (keys, values) in enumerate(_tensors(cache)):
+            for tensors, new in ((self._keys, keys), (self._values, values)):
+                if len(tensors) == number:
+                    tensors.append(new.new_zeros((1, new.shape[1], _rounded(length + 1), new.shape[3])))
+                tensors[number] = _grown(tensors[number], row + 1, length + 1)
+                tensors[number][row, :, :length] = new[0]
+        self.lengths.append(length)
+
+    def leave(self, row: int) -> DynamicCache:
+        """Free a row, and return its cache. The last row takes its place."""
+        cache, length = DynamicCache(config=self._model.config), self.lengths[row]
+        last = len(self.lengths) - 1
+        for number, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+            cache.update(keys[row : row + 1, :, :length], values[row : row + 1, :, :length], number)
+            if row != last:
+                for tensor in (keys, values):
+                    tensor[row, :, : self.lengths[last]] = tensor[last, :, : self.lengths[last]]
+        self.lengths[row] = self.lengths[last]
+        self.lengths.pop()
+        return cache
+
+    def keep(self, rows: int) -> None:
+        """Drop all rows but the first ones, and give their memory back."""
+        del self.lengths[rows:]
+        longest = max(self.lengths, default=0) + 1
+        for tensors in (self._keys, self._values):
+            for number, tensor in enumerate(tensors):
+                tensors[number] = tensor[:rows, :, : _rounded(longest)].clone()
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], next_positions: Sequence[int], first: int = 0) -> torch.Tensor:
+        """Logits (rows, vocabulary) float32 after one more token in each of the rows from `first` on. On an error, the rows are as before."""
+        self._stepped = slice(first, first + len(tokens))
+        lengths, longest = self.lengths[self._stepped], max(self.lengths[self._stepped]) + 1
+        for tensors in (self._keys, self._values):
+            for number, tensor in enumerate(tensors):
+                tensors[number] = _grown(tensor, len(self.lengths), longest)
+        device = self._model.device
+        self._place = torch.tensor(lengths, device=device)
+        self._index = torch.arange(first, first + len(tokens), device=device)
+        hidden = torch.arange(longest, device=device) > self._place[:, None]
+        dtype = self._model.dtype
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, torch.finfo(dtype).min)
+        rope = torch.tensor(next_positions, device=device)
+        out = self._model(
+            input_ids=torch.tensor(tokens, device=device)[:, None],
+            attention_mask=mask[:, None, None],
+            position_ids=torch.stack([self._place, rope, rope, rope])[..., None],
+            past_key_values=self,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        for row in range(first, first + len(tokens)):
+            self.lengths[row] += 1
+        logits: torch.Tensor = out.logits[:, -1].float()
+        return logits
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        """Called by the model's layers with (rows, heads, 1, width): keys and values of the rows that are stepped, the new ones included."""
+        longest = max(self.lengths[self._stepped]) + 1
+        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        keys[self._index, :, self._place] = key_states[:, :, 0]
+        values[self._index, :, self._place] = value_states[:, :, 0]
+        return keys[self._stepped, :, :longest], values[self._stepped, :, :longest]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens of the longest row."""
+        return max(self.lengths, default=0)
+
+
+def _tensors(cache: DynamicCache) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values of each layer, (1, heads, tokens, width)."""
+    layers: list[Any] = cache.layers
+    return ((layer.keys, layer.values) for layer in layers)
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // _CHUNK) * _CHUNK
+
+
+def _grown(tensor: torch.Tensor, rows: int, tokens: int) -> torch.Tensor:
+    """The tensor with room for so many rows of so many tokens."""
+    if tensor.shape[0] >= rows and tensor.shape[2] >= tokens:
+        return tensor
+    # Zeros, because what a mask hides must be finite.
+    larger = tensor.new_zeros((max(rows, tensor.shape[0]), tensor.shape[1], max(_rounded(tokens), tensor.shape[2]), tensor.shape[3]))
+    larger[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+    return larger
