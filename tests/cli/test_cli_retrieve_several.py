@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from PIL import Image
 
 from act2see import RetrieveConfig, Video
 from act2see.core.errors import ConfigError, VideoError
+from act2see.evaluation.frames import find_frames
 from act2see.evaluation.searching import search_videos
 from cli_fakes import Act2See
 
@@ -132,6 +134,17 @@ def test_what_cannot_be_done_is_one_line(act2see: Act2See, folder: Path, argumen
     done = act2see("retrieve", folder / "dark.mp4", folder / "light.mp4", "grey 30", *given)
     assert (done.code, done.out) == (code, "")
     assert part in " ".join(done.err.split())
+
+
+def test_a_hit_is_what_the_search_of_its_video_alone_finds(folder: Path) -> None:
+    options = RetrieveConfig(retriever="tiny_encoder:Grey", retrieve_fps=10.0, top=2, cache=False)
+    alone = find_frames(folder / "sub" / "middle.mp4", "grey 120", options)
+    (found,) = search_videos([folder / "dark.mp4", folder / "sub" / "middle.mp4"], ["grey 120"], options).queries
+    by_score = sorted(alone.frames, key=lambda frame: -(frame.score or 0))
+    assert [(hit.frame.seconds, hit.frame.score, hit.frame.match) for hit in found.hits] == [(one.seconds, one.score, one.match) for one in by_score]
+    assert [hit.frame.image for hit in found.hits] == [frame.image for frame in by_score]
+    third_party = search_videos([folder / "dark.mp4", folder / "light.mp4"], ["x"], replace(options, retriever="cli_fakes:Finder", top=1))
+    assert [(Path(hit.video).name, hit.frame.seconds) for hit in third_party.queries[0].hits] == [("dark.mp4", 0.5)]
 
 
 def test_several_videos_are_searched_in_python(folder: Path, tmp_path: Path) -> None:

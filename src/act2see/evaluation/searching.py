@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from act2see.execution.faults import unexpected
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
 from act2see.tools.index import Progress
+from act2see.tools.retrievers.search import SearchRetriever, frames_of, thinned
+from act2see.tools.retrievers.selection import Pick
 from act2see.video import Video
 
 _log = logging.getLogger(__name__)
@@ -75,8 +77,9 @@ def search_videos(
     """For each text, find the `options.top` frames of all these videos that fit best, best first; nothing but the index is written.
 
     The encoder is loaded once and each video opened once. In each video the frames are chosen by `options.select`; what was chosen is ranked by
-    score, frames below the retriever's threshold last. A video that cannot be searched does not stop the others; `on_failure` receives it at
-    once. `progress` counts the frames indexed. Raises `ConfigError` for an empty text and a retriever that cannot be used.
+    score, frames below the retriever's threshold last, and only the best are decoded. A video that cannot be searched does not stop the others;
+    `on_failure` receives it at once. `progress` counts the frames indexed. Raises `ConfigError` for an empty text and a retriever that cannot be
+    used.
     """
     if not queries:
         raise ConfigError("nothing to look for: give a text")
@@ -85,7 +88,7 @@ def search_videos(
     texts = list(dict.fromkeys(query.strip() for query in queries))
     counter = _Counter(progress)
     retrievers: dict[str, Retriever] = {}
-    best: dict[str, list[Hit]] = {text: [] for text in texts}
+    best: dict[str, list[_Candidate]] = {text: [] for text in texts}
     searched: list[str] = []
     failed: list[FailedVideo] = []
     notices: list[str] = []
@@ -93,33 +96,23 @@ def search_videos(
         try:
             with unexpected():
                 opened = Video(path, Cache() if options.cache else None)
-                for note in (opened.damage, opened.colours):
-                    if note is not None:
-                        _log.warning("%s", note)
                 named = retriever_for(opened, options)
                 notices += [notice] if (notice := check_scope(named, opened)) is not None else []
                 retriever = retrievers.get(named.retriever) or retrievers.setdefault(named.retriever, _loaded(named, counter))
                 counter.name = Path(path).name
-                found = {text: _found(opened, text, retriever, options.top) for text in texts}
+                found = {text: _candidates(opened, path, text, retriever, options.top) for text in texts}
         except (VideoError, ScopeError, ToolError) as error:
             failed.append(FailedVideo(path, error))
             on_failure(failed[-1])
             continue
         searched.append(path)
-        for text, frames in found.items():
-            hits = [*best[text], *(Hit(path, frame) for frame in frames)]
-            best[text] = hits if len(searched) == 1 else sorted(hits, key=_rank)[: options.top]
+        for text, candidates in found.items():
+            ranked = [*best[text], *candidates]
+            best[text] = ranked if len(searched) == 1 else sorted(ranked, key=_rank)[: options.top]
     _warn(best, next(iter(retrievers.values())) if len(retrievers) == 1 else None)
-    results = tuple(QueryResult(text, tuple(best[text])) for text in texts)
+    told: set[str | None] = set()
+    results = tuple(QueryResult(text, tuple(_decoded(best[text], options, told))) for text in texts)
     return SearchResult(results, tuple(searched), tuple(failed), notices[0] if notices else None)
-
-
-def _found(video: Video, text: str, retriever: Retriever, count: int) -> tuple[Frame, ...]:
-    """The frames of one video; none if nothing that is said or written in it matches."""
-    try:
-        return frames_in(video, text, retriever, count)[0]
-    except NoMatchError:
-        return ()
 
 
 def _loaded(options: RetrieveConfig, counter: _Counter) -> Retriever:
@@ -129,17 +122,59 @@ def _loaded(options: RetrieveConfig, counter: _Counter) -> Retriever:
     return retriever
 
 
-def _rank(hit: Hit) -> tuple[bool, float]:
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A choice of one video; its frame is decoded only if it is among the best of all videos."""
+
+    video: str
+    choice: Frame | Pick
+    curve: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def is_fallback(self) -> bool:
+        choice = self.choice
+        return choice.is_fallback if isinstance(choice, Pick) else choice.match is not None and choice.match.is_fallback
+
+
+def _candidates(video: Video, path: str, text: str, retriever: Retriever, count: int) -> list[_Candidate]:
+    if not isinstance(retriever, SearchRetriever) or retriever.judge is not None:
+        try:
+            return [_Candidate(path, frame) for frame in frames_in(video, text, retriever, count)[0]]
+        except NoMatchError:  # nothing said or written in this video matches
+            return []
+    picked = retriever.pick(video, text, count=count)
+    for note in picked.notes:
+        _log.warning("%s", note)
+    curve = thinned(picked.curve)
+    return [_Candidate(path, pick, curve) for pick in picked.picks]
+
+
+def _decoded(candidates: Sequence[_Candidate], options: RetrieveConfig, notes: set[str | None]) -> list[Hit]:
+    """The frames in the same order; each video is opened once. Warns of what is not in `notes` yet."""
+    hits: dict[int, Hit] = {}
+    for path in dict.fromkeys(one.video for one in candidates):
+        of_video = [(place, one) for place, one in enumerate(candidates) if one.video == path]
+        picks = [one.choice for _, one in of_video if isinstance(one.choice, Pick)]
+        opened = Video(path, Cache() if options.cache else None)
+        # Damage is known after a walk over the packets, which the search itself need not make.
+        for note in {opened.damage, opened.colours} - {None} - notes:
+            _log.warning("%s", note)
+            notes.add(note)
+        frames = iter(frames_of(opened, picks, of_video[0][1].curve) if picks else ())
+        hits |= {place: Hit(path, next(frames) if isinstance(one.choice, Pick) else one.choice) for place, one in of_video}
+    return [hits[place] for place in sorted(hits)]
+
+
+def _rank(one: _Candidate) -> tuple[bool, float]:
     """The smaller, the better: frames that pass the threshold first, by score; frames without a score last."""
-    match, score = hit.frame.match, hit.frame.score
-    return match is not None and match.is_fallback, math.inf if score is None else -score
+    return one.is_fallback, math.inf if one.choice.score is None else -one.choice.score
 
 
-def _warn(best: dict[str, list[Hit]], retriever: Retriever | None) -> None:
-    for text, hits in best.items():
-        if not hits:
+def _warn(best: Mapping[str, Sequence[_Candidate]], retriever: Retriever | None) -> None:
+    for text, candidates in best.items():
+        if not candidates:
             _log.warning("nothing said or written matches %r", text)
-    weak = [text for text, hits in best.items() if hits and all(hit.frame.match is not None and hit.frame.match.is_fallback for hit in hits)]
+    weak = [text for text, candidates in best.items() if candidates and all(one.is_fallback for one in candidates)]
     for text in weak:
         threshold = getattr(getattr(retriever, "encoder", None), "threshold", None)
         passed = "the retriever's threshold" + (f" of {threshold:g}" if isinstance(threshold, float) else "")

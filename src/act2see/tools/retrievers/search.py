@@ -36,6 +36,16 @@ class Found:
     """Warnings, one line each."""
 
 
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The result of a search before the frames are decoded."""
+
+    picks: tuple[Pick, ...]
+    """Best first."""
+    curve: Curve
+    notes: tuple[str, ...] = ()
+
+
 class SearchRetriever:
     """Scores a video's frames at `fps` (3 in the paper) with the encoder and picks with `select`: a name in `selection.SELECTIONS`, or a callable.
 
@@ -91,15 +101,20 @@ class SearchRetriever:
 
         Raises `ConfigError` for an encoder that returns non-finite scores.
         """
-        index = self._searched(video, query)
-        curve = self._curve(video, index, query)
-        wanted = max(count, RERANKED_FRAMES) if self.judge else count
-        picks, notes = self._picks(video, query, index, curve, shown, wanted)
-        frames = _frames(video, picks, thinned(curve))
+        picked = self.pick(video, query, shown=shown, count=max(count, RERANKED_FRAMES) if self.judge else count)
+        curve, notes = picked.curve, picked.notes
+        frames = frames_of(video, picked.picks, thinned(curve))
         if self.judge and len(frames) > 1:
             frames, problem = _judged(self.judge, query, frames)
             notes += problem
         return Found(tuple(frames[:count]), curve, notes)
+
+    def pick(self, video: Video, query: str, *, shown: Collection[float] = (), count: int = 1) -> Picked:
+        """Like `search`, without decoding the frames (see `frames_of`), and so without `judge`."""
+        index = self._searched(video, query)
+        curve = self._curve(video, index, query)
+        picks, notes = self._picks(video, query, index, curve, shown, count)
+        return Picked(tuple(picks), curve, notes)
 
     def index(self, video: Video) -> Index:
         """The video's index, built if necessary."""
@@ -149,8 +164,8 @@ def thinned(curve: Curve) -> tuple[tuple[float, float], ...]:
     return tuple((round(float(curve.seconds[at]), 3), float(f"{curve.scores[at]:.4g}")) for at in best)
 
 
-def _frames(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float], ...]) -> list[Frame]:
-    """Decode the picks, in their order."""
+def frames_of(video: Video, picks: Sequence[Pick], curve: tuple[tuple[float, float], ...]) -> list[Frame]:
+    """Decode the picks of one video, in their order; `curve` is `thinned`. Raises `NoFrameError`."""
     if not picks:
         return []
     in_time = sorted(picks, key=lambda pick: pick.seconds)
