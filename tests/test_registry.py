@@ -217,3 +217,15 @@ def test_the_limits_of_an_answer_reach_the_server_and_the_generator() -> None:
     assert isinstance(backend, OpenAIBackend)
     assert (backend.settings.answer_seconds, backend.settings.answer_characters) == (60.0, 500)
     assert backend._caller.policy.answer_seconds == 60.0
+
+
+@pytest.mark.parametrize(("tools", "frames"), [("both", 125), ("both,zoom", 125), ("retrieve,clip", 104)])
+def test_a_server_is_left_room_for_all_frames_of_all_looks(tools: str, frames: int) -> None:
+    made = registry.backend("openai:m", ModelConfig(base_url="http://127.0.0.1:9/v1", max_looks=3, tools=tools))
+    assert isinstance(made, OpenAIBackend)
+    assert made.frame_limit((640, 360), 999).frames == frames
+
+
+def test_tools_that_there_are_not_are_refused_from_python_too() -> None:
+    with pytest.raises(ConfigError, match="tools 'all': Must be none, or some of both"):
+        registry.loop_options(ModelConfig(tools="all"))
