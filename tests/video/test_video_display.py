@@ -4,18 +4,21 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 from av.filter import Graph
 from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.core.errors import VideoError
 from act2see.video import Video
+from act2see.video.display import check_base_layer
 
 Pixels = NDArray[np.uint8]
 RED, GREEN, BLUE, WHITE, BLACK = (220, 0, 0), (0, 180, 0), (0, 0, 220), (255, 255, 255), (0, 0, 0)
@@ -373,3 +376,17 @@ def test_dolby_vision_without_a_base_layer_is_refused(tag: str, transfer: int, t
             Video(path)
     else:
         assert Video(path).frame_at(0).image.size == (320, 240)
+
+
+@pytest.mark.parametrize("profile", [0, 1])
+def test_dolby_visions_metadata_tells_whether_there_is_a_base_layer(profile: int) -> None:
+    """The beginning of FFmpeg's AVDOVIMetadata, and its header with `vdr_rpu_profile`: 0 in profile 5, 1 in those with a base layer."""
+    header = 64
+    data = struct.pack("@NNN", header, header + 16, header + 32).ljust(header, b"\0") + bytes([2, 0, 18, 0, profile, 0]).ljust(64, b"\0")
+    frame, nothing = av.VideoFrame(64, 64, "yuv420p"), cast("VideoStream", None)
+    found = {SideDataType.DOVI_METADATA: data}
+    if profile == 0:
+        with pytest.raises(VideoError, match="Dolby Vision without a base layer"):
+            check_base_layer(Path("a.mp4"), nothing, frame, found)
+    else:
+        check_base_layer(Path("a.mp4"), nothing, frame, found)

@@ -1,5 +1,7 @@
 """PQ and HLG are tone mapped to what a person sees on an SDR display, and HD without a colour label is read as players read it."""
 
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -39,27 +41,32 @@ def coded(light: Floats, trc: int) -> Floats:
     return code
 
 
-def columns(codes: Floats, trc: int, *, primaries: int = BT2020, matrix: int = 9) -> VideoFrame:
-    """Limited-range YUV with one column a code triple, BT.2020's matrix."""
+def picture(codes: Floats, trc: int, *, primaries: int = BT2020, matrix: int = 9) -> VideoFrame:
+    """Limited-range YUV of codes of shape (height, width, 3), with BT.2020's matrix."""
     luma = codes @ _LUMA
-    blue, red = (codes[:, 2] - luma) / 1.8814, (codes[:, 0] - luma) / 1.4746
-    planes = (64 * np.stack([64 + 876 * luma, 512 + 896 * blue, 512 + 896 * red])).round().astype(np.uint16)
-    picture = np.repeat(planes.T[None], HEIGHT, 0).repeat(WIDTH // len(codes), 1)
-    frame = VideoFrame.from_ndarray(picture, format="yuv444p16le")
+    blue, red = (codes[..., 2] - luma) / 1.8814, (codes[..., 0] - luma) / 1.4746
+    planes = (64 * np.stack([64 + 876 * luma, 512 + 896 * blue, 512 + 896 * red], axis=-1)).round().astype(np.uint16)
+    frame = VideoFrame.from_ndarray(planes, format="yuv444p16le")
     frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = trc, primaries, matrix, 1
     return frame
 
 
-def write(path: Path, frame: VideoFrame, codec: str = "libx265") -> Path:
-    """Three such pictures, a second each."""
+def columns(codes: Floats, trc: int, *, primaries: int = BT2020, matrix: int = 9) -> VideoFrame:
+    """One column a code triple."""
+    return picture(np.repeat(codes[None], HEIGHT, 0).repeat(WIDTH // len(codes), 1), trc, primaries=primaries, matrix=matrix)
+
+
+def write(path: Path, frames: Iterable[VideoFrame], rate: int = 1) -> Path:
+    """HDR10 or HLG in HEVC, with the labels of the frames."""
     with av.open(path, "w") as container:
-        stream: Any = container.add_stream(codec, rate=1, options={"x265-params": "log-level=none:crf=6", "crf": "6"})
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p10le"
-        context = stream.codec_context
-        context.color_trc, context.color_primaries, context.colorspace, context.color_range = frame.color_trc, frame.color_primaries, 9, 1
-        small = VideoReformatter().reformat(frame, format="yuv420p10le", dst_colorspace=9)
-        for number in range(3):
-            small.pts = number
+        stream: Any = container.add_stream("libx265", rate=rate, options={"x265-params": "log-level=none:crf=6", "preset": "veryfast"})
+        for number, frame in enumerate(frames):
+            if number == 0:
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p10le"
+                context = stream.codec_context
+                context.color_trc, context.color_primaries, context.colorspace, context.color_range = frame.color_trc, frame.color_primaries, 9, 1
+            small = VideoReformatter().reformat(frame, format="yuv420p10le", dst_colorspace=9)
+            small.pts, small.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(small))
         container.mux(stream.encode(None))
     return path
@@ -74,7 +81,7 @@ def seen(image: Any) -> Any:
 
 @pytest.mark.parametrize("trc", [PQ, HLG])
 def test_every_way_to_a_frame_shows_what_a_person_sees(trc: int, tmp_path: Path) -> None:
-    video = Video(write(tmp_path / "a.mp4", columns(coded(light_of(COLOURS) @ _TO_BT2020.T, trc), trc)))
+    video = Video(write(tmp_path / "a.mp4", [columns(coded(light_of(COLOURS) @ _TO_BT2020.T, trc), trc)] * 3))
     sampled = [frame.image for frame in video.sample(1, short_side=100)]
     assert len(sampled) == 3
     for image in (video.frame_at(1).image, *sampled, *(frame.image for frame in video.keyframes())):
