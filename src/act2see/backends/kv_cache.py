@@ -6,12 +6,16 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from act2see.backends.qwen_tokens import Piece, positions
 
 _CHUNK = 256
 """The cache of a batch grows by so many tokens at once. Our choice."""
+_ROW_BY_ROW = "act2see_row_by_row"
 
 
 class CachedConversation:
@@ -141,6 +145,10 @@ class Slots(Cache):
         self._model = model
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
+        if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation == "sdpa":
+            AttentionInterface.register(_ROW_BY_ROW, _attend_row_by_row)
+            AttentionMaskInterface.register(_ROW_BY_ROW, sdpa_mask)
+            model.set_attn_implementation({"text_config": _ROW_BY_ROW})
         self._stepped = slice(0, 0)  # the rows of the current forward pass
         self._index = self._place = torch.zeros(0, dtype=torch.long)
 
@@ -198,6 +206,7 @@ class Slots(Cache):
             past_key_values=self,
             use_cache=True,
             logits_to_keep=1,
+            row_lengths=[length + 1 for length in lengths],
         )
         for row in range(first, first + len(tokens)):
             self.lengths[row] += 1
@@ -215,6 +224,24 @@ class Slots(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest row."""
         return max(self.lengths, default=0)
+
+
+def _attend_row_by_row(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, row_lengths: Any = None, **options: Any
+) -> tuple[torch.Tensor, None]:
+    """Attention on a CPU: each row of a batch over its own tokens, as if it was decoded alone, not over the longest row's with a mask.
+
+    There it is bound by memory, so that hidden tokens cost as much as others. Everything else is transformers' own attention.
+    """
+    if row_lengths is None:
+        attended, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
+        return attended, None
+    grouped, scale = module.num_key_value_groups > 1, options.get("scaling")
+    rows = [
+        scaled_dot_product_attention(query[row, None], key[row, None, :, :length], value[row, None, :, :length], scale=scale, enable_gqa=grouped)
+        for row, length in enumerate(row_lengths)
+    ]
+    return torch.cat(rows).transpose(1, 2), None
 
 
 def _tensors(cache: DynamicCache) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

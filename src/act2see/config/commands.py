@@ -177,7 +177,7 @@ class ParallelConfig(ExecutionConfig):
     """Execution settings with parallel workers."""
 
     workers: Annotated[int, Parameter(group=RUNS, validator=Number(gte=1, lte=1000))] = 1
-    """Number of questions to run in parallel, for backends that wait on a server."""
+    """Number of questions to run in parallel: requests to a server, or rows of a local model's forward pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from act2see import registry
 from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded
 from act2see.core.errors import ConfigError, StoreError
-from act2see.core.interfaces import Sample, is_concurrent
+from act2see.core.interfaces import Sample, batched, is_concurrent
 from act2see.core.trace import Trace
 from act2see.evaluation import setup
 from act2see.evaluation.runner import Failure, Runner, RunSettings, StoredTraces, open_run
@@ -76,7 +76,7 @@ def refuse_batches(batch_size: object, max_batch_size: object) -> None:
     """Raise `ConfigError` for any batch but one question."""
     if max_batch_size is not None or str(batch_size) != "1":
         said = batch_size if max_batch_size is None else max_batch_size
-        raise ConfigError(f"act2see asks a local model one question at a time: leave the batch size {said} out (for a server: workers=N)")
+        raise ConfigError(f"lmms-eval hands over one question at a time: leave the batch size {said} out, and set workers=N in model_args")
 
 
 def refuse_processes(environment: Mapping[str, str]) -> None:
@@ -227,7 +227,8 @@ class Answering:
 
     def __init__(self, settings: Settings) -> None:
         config, execution = settings.config, settings.execution
-        backend = cost_tracking(registry.backend(config.backend, config), execution.prices, execution.requests_per_minute)
+        loaded = batched(registry.backend(config.backend, config), execution.workers)
+        backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
         if execution.workers > 1 and not is_concurrent(backend):
             raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={execution.workers} out")
         evaluator = setup.evaluator(config, Unscored(), backend, setup.tools(config))
