@@ -62,13 +62,13 @@ def test_nothing_in_common_is_nothing_compared() -> None:
 
 def test_the_same_id_with_another_content_is_refused() -> None:
     one, two = (Score("a", "x", "correct", content=content) for content in ("1", "2"))
-    with pytest.raises(StoreError, match="1 of 1 ids stand for different questions in the two runs, the first are 'a' "):
+    with pytest.raises(StoreError, match="1 of 1 ids stand for different questions in the two runs; the first are 'a' "):
         compare_scores([one], [two])
     assert compare_scores([one], [Score("a", "x", "wrong")]).overall.lost == 1  # a score from elsewhere does not say
 
 
 def test_an_id_that_is_there_twice_is_refused() -> None:
-    with pytest.raises(StoreError, match="the id 'q0' is there twice"):
+    with pytest.raises(StoreError, match="duplicate id 'q0'"):
         compare_scores(side(["correct"]) * 2, side(["correct"]))
 
 

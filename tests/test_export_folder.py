@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run: Run, tmp_path: Path, fo
 
 def test_nothing_to_export_and_broken_lines_are_errors(run: Run, tmp_path: Path) -> None:
     empty = Run.create(tmp_path / "empty", command="ask", config={}, seed=None)
-    with pytest.raises(ConfigError, match="holds no trace to export: it is empty"):
+    with pytest.raises(ConfigError, match="has no trace to export: it is empty"):
         exported(empty, tmp_path / "out", "trl")
     empty.append(trace_of("cut off", (), finish="length"))
     with pytest.raises(ConfigError, match=r"all 1 were skipped, the first because it has no answer \(its end: length\)"):

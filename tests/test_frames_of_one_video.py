@@ -64,9 +64,7 @@ def test_a_weak_match_is_a_warning(video: Video, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "act2see"):
         found = find_frames(video, "grey 250", GREY)
     assert all(frame.match and frame.match.is_fallback for frame in found.frames)
-    assert [record.getMessage() for record in caplog.records] == [
-        "no frame found passes the retriever's threshold of 0.98: take what follows as a guess"
-    ]
+    assert [record.getMessage() for record in caplog.records] == ["no frame reaches the retriever's threshold of 0.98: the result is a best guess"]
 
 
 def test_a_generated_picture_comes_with_anchor_pair_and_provenance(video: Video, tmp_path: Path) -> None:

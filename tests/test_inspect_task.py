@@ -80,4 +80,4 @@ def test_the_log_holds_the_whole_reasoning_and_tells_of_frames_by_their_times(lo
 def test_a_setting_that_is_not_known_is_refused_by_name(environment: dict[str, str], tmp_path: Path) -> None:
     done = inspect(tmp_path, environment, max_loks="1")
     assert done.returncode != 0
-    assert "no setting 'max_loks'; allowed are" in done.stdout + done.stderr
+    assert "unknown setting 'max_loks'; allowed:" in done.stdout + done.stderr

@@ -90,7 +90,7 @@ def test_what_fails_is_an_empty_answer_and_one_warning(model_class: Any, clips: 
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [({"batch_size": 8}, "leave the batch size 8 out"), ({"max_loks": 1}, "did you mean 'max_looks'"), ({"n": 3}, "'n' is not the model's to set")],
+    [({"batch_size": 8}, "remove the batch size 8"), ({"max_loks": 1}, "did you mean 'max_looks'"), ({"n": 3}, "'n' is not a model setting")],
 )
 def test_what_it_cannot_be_made_with_is_refused(model_class: Any, given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):

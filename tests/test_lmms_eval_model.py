@@ -92,15 +92,15 @@ def test_every_default_can_be_given() -> None:
     given = {name: value for name, value in defaults.items() if name not in tasks and value is not None}
     assert Settings.read(given) == Settings(EvalConfig(), EvalExecutionConfig())
     for name in tasks:
-        with pytest.raises(ConfigError, match=f"'{name}' is not the model's to set"):
+        with pytest.raises(ConfigError, match=f"'{name}' is not a model setting"):
             Settings.read({name: 1})
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"max_loks": 1}, "no setting 'max_loks'; did you mean 'max_looks'?"),
-        ({"pretrained": "x"}, "no setting 'pretrained'; allowed are adapter, answer_characters, "),
+        ({"max_loks": 1}, "unknown setting 'max_loks'; did you mean 'max_looks'?"),
+        ({"pretrained": "x"}, "unknown setting 'pretrained'; allowed: adapter, answer_characters, "),
         ({"max_looks": True}, "max_looks is true: a whole number is expected"),
         ({"max_looks": 2.5}, "max_looks is 2.5: a whole number is expected"),
         ({"max_looks": -1.0}, "max_looks is -1.0: Must be >= 0."),
@@ -111,10 +111,10 @@ def test_every_default_can_be_given() -> None:
         ({"out": 2024}, 'out is 2024: a path is expected; if it is one, write out="2024"'),
         ({"device": 0}, 'device is 0: a text is expected; if it is one, write device="0"'),
         ({"tools": "all"}, 'tools is "all": Must be none, or some of both, retrieve, generate, clip, zoom'),
-        ({"strengths": "[0.3,"}, 'strengths is "[0.3,", which is no JSON'),
+        ({"strengths": "[0.3,"}, 'strengths is "[0.3,", which is not valid JSON'),
         ({"strengths": "[true]"}, "strengths is true: a number is expected"),
         ({"backend": "micr"}, "no backend 'micr': did you mean micro?"),
-        ({"resume": True}, "there is nothing to resume: name the run's folder with out=DIR"),
+        ({"resume": True}, "resume needs the run folder: add out=DIR"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(given: Mapping[str, Any], said: str) -> None:
@@ -126,11 +126,11 @@ def test_batches_and_several_processes_are_refused() -> None:
     refuse_batches(1, None)
     refuse_batches("1", None)
     for size, most in ((8, None), ("auto", None), (1, 16)):
-        with pytest.raises(ConfigError, match=f"one question at a time: leave the batch size {most or size} out"):
+        with pytest.raises(ConfigError, match=f"one question at a time: remove the batch size {most or size}"):
             refuse_batches(size, most)
     refuse_processes({})
     refuse_processes({"WORLD_SIZE": "1"})
-    with pytest.raises(ConfigError, match="act2see runs in one process, and here are 4"):
+    with pytest.raises(ConfigError, match="act2see runs in one process, not 4"):
         refuse_processes({"WORLD_SIZE": "4"})
 
 
@@ -169,7 +169,7 @@ def test_lmms_evals_cache_is_refused_when_a_model_is_made_and_when_it_is_asked()
         lambda: execute(called),
     )
     for refused in refusals:
-        with pytest.raises(ConfigError, match=r"--use_cache would give old answers.*leave it out.*out=DIR,resume=true") as told:
+        with pytest.raises(ConfigError, match=r"--use_cache would return old answers.*remove it.*out=DIR,resume=true") as told:
             refused()
         assert "\n" not in str(told.value)
 
@@ -183,7 +183,7 @@ def test_a_request_shows_one_video_file() -> None:
     for visuals, said in (([picture, picture], "2 visuals (Image)"), (["a.mp4", "b.mp4"], "2 visuals (str)"), ([], "no visual"), (None, "no visual")):
         with pytest.raises(ConfigError) as told:
             one_video(visuals, "mmmu")
-        assert str(told.value).startswith(f"task 'mmmu' shows {said}: act2see reasons over one video file")
+        assert str(told.value).startswith(f"task 'mmmu' shows {said}: act2see needs exactly one video file")
 
 
 def test_the_answers_text_goes_back_and_nothing_else_does(clip: Path) -> None:
@@ -213,7 +213,7 @@ def test_several_are_asked_at_once_only_where_the_backend_can_be(clip: Path) -> 
     alone, together = (replies(answering("eval_fakes:Steady", workers=workers), *[clip] * 12) for workers in (1, 4))
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     assert len({reply.text for reply in alone}) > 1
-    with pytest.raises(ConfigError, match="backend 'cli_fakes:Direct' takes one question at a time: leave workers=2 out"):
+    with pytest.raises(ConfigError, match="backend 'cli_fakes:Direct' handles one question at a time: remove workers=2"):
         answering("Direct", workers=2)
 
 
@@ -248,7 +248,7 @@ def test_a_run_goes_on_where_it_was_cut_off(clip: Path, tmp_path: Path) -> None:
     assert again[1].error is not None
     with pytest.raises(StoreError, match="max_looks was 3 and is 1"):
         answering("Looker", out=out, resume=True, max_looks=1)
-    with pytest.raises(StoreError, match=r"holds another question as .*colours/test/0.*: the task has changed"):
+    with pytest.raises(StoreError, match=r"has a different question .*colours/test/0.*: the task has changed"):
         replies(answering("Looker", out=out, resume=True), clip, question="Which shape?")
 
 

@@ -56,9 +56,9 @@ def test_any_note_on_any_trace_comes_back(trace: str, verdict: str, note: str, a
         ('{"trace": "a#0", "verdict": "keep"}', 'the field "note" is missing'),
         (KEEP.replace("}", ', "by": "me"}'), 'unknown field "by"; known are trace, verdict, note'),
         (KEEP.replace('""', "null"), ".note is null where a text is expected"),
-        (KEEP.replace("keep", "Keep"), 'the verdict is "Keep"; known are keep and reject'),
-        (KEEP.replace("keep", ""), 'the verdict is ""; known are keep and reject'),
-        (KEEP.replace("a#0", "a#7"), 'the run has no trace "a#7": were these verdicts given on another run?'),
+        (KEEP.replace("keep", "Keep"), 'the verdict is "Keep"; allowed: keep and reject'),
+        (KEEP.replace("keep", ""), 'the verdict is ""; allowed: keep and reject'),
+        (KEEP.replace("a#0", "a#7"), 'the run has no trace "a#7": are these verdicts from another run?'),
         ("\udcff", "no JSON"),
     ],
 )

@@ -153,8 +153,8 @@ def ask(
 ) -> AskResult:
     """Ask a question about a video.
 
-    `on_event` receives the text as it streams and every step once it is in the trace, `on_result` the result before the report is written, so that
-    a full disk does not lose the answer. `models` are loaded at each call unless given. With `options.save` the trace is appended to a run folder,
+    `on_event` receives the text as it streams and every step once it is in the trace, `on_result` the result before the report is written, so a
+    full disk does not lose the answer. `models` are loaded at each call unless given. With `options.save` the trace is appended to a run folder,
     with `options.report` it is written as an HTML page, even after an interrupt. Raises `ConfigError`, `VideoError`, `BackendError`, `StoreError`,
     and `ScopeError` for input outside the embedded models' domain.
     """
@@ -270,8 +270,10 @@ def retrieve(
     Each has its timestamp in `seconds`, its `score` and, in `match`, details of the selection, such as whether it is only a fallback. `retriever` is
     an instance, or a name such as `siglip:DIR`, which is loaded at each call; the default `auto` is `micro` for a video of the synthetic world, and
     `words`, what is said and written, for any other. `config` sets the search options of a named retriever; its `force` lets the embedded one search
-    any video. Raises `NoMatchError` if nothing said or written matches, `ScopeError` for a video outside the embedded retriever's domain,
-    `VideoError` for an invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
+    any video.
+
+    Raises `NoMatchError` if nothing said or written matches, `ScopeError` for a video outside the embedded retriever's domain, `VideoError` for an
+    invalid video, `ConfigError` for invalid options and `ToolError` if nothing is found.
     """
     if count < 1:
         raise ConfigError(f"count is {count}; it must be at least 1")

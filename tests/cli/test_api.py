@@ -106,7 +106,7 @@ def test_what_a_user_must_know_is_a_warning(act2see: Act2See, own_clip: Path, ca
     options = EvalExecutionConfig(workers=2)
     with caplog.at_level(logging.WARNING, logger="act2see"):
         api.evaluate("eval_fakes:Many", steady(backend="eval_fakes:OneByOne"), options)
-    assert "takes one question at a time: --workers 2 is 1" in caplog.text
+    assert "handles one question at a time: --workers 2 has no effect" in caplog.text
 
 
 def test_audit_returns_every_condition_and_writes_the_page(act2see: Act2See, own_clip: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Pa
         (("--frames", "random"), "leave --frames out"),
         (("--max-looks", "0"), "must be at least 1"),
         (("--retriever", "none"), "needs a retriever"),
-        (("--resume",), "name the run's folder with --out"),
+        (("--resume",), "--resume needs the run folder: add --out"),
         (("--generator", "nothing"), "no generator 'nothing'"),
     ],
 )
@@ -99,5 +99,5 @@ class Interrupted:
 def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert cli.main([*QUESTIONS, "--backend", f"{__name__}:Interrupted", "--retriever", "cli_fakes:Finder", "--out", str(out)]) == INTERRUPTED
-    assert f"what was answered is kept in {out}: go on with --resume act2see: interrupted" in capsys.readouterr().err.replace("\n", " ")
+    assert f"finished answers are stored in {out}: continue with --resume act2see: interrupted" in capsys.readouterr().err.replace("\n", " ")
     assert len((out / "traces.jsonl").read_text().splitlines()) == 2

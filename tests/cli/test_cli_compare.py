@@ -114,7 +114,7 @@ def test_other_questions_under_the_same_ids_are_refused(act2see: Act2See) -> Non
     about["config"]["benchmark"] = "eval_fakes:Many"  # another version of the same benchmark
     Path("b/run.json").write_text(json.dumps(about), encoding="utf-8")
     assert (
-        "24 of 24 ids stand for different questions in the two runs, the first are 'q000' (other choices, answer or video), "
+        "24 of 24 ids stand for different questions in the two runs; the first are 'q000' (other choices, answer or video), "
         in act2see("compare", "a", "b").complaint
     )
 

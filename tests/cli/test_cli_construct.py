@@ -216,7 +216,7 @@ def test_videos_that_are_not_there_are_listed(act2see: Act2See) -> None:
 @pytest.mark.parametrize(("source", "option"), [("Untold", "reasoning"), ("Unanswered", "answers")])
 def test_what_cannot_be_verified_is_refused_in_one_line_unless_it_is_wanted(act2see: Act2See, source: str, option: str) -> None:
     complaint = act2see(*flags(source), "--out", "run").err.splitlines()[-1]
-    assert "24 of 24 questions come without" in complaint
+    assert "24 of 24 questions lack" in complaint
     assert complaint.endswith(f"--allow {option}")
     assert not Path("run/run.json").exists()
     assert act2see(*flags(source), "--out", "run", "--allow", option).code == 0
@@ -266,7 +266,7 @@ def test_settings_may_stand_in_a_file_under_the_flags_names(act2see: Act2See) ->
 
 
 def test_a_run_that_is_there_is_gone_on_with_only_if_that_is_said(act2see: Act2See, whole: Done) -> None:
-    assert "whole holds a run already: go on with --resume" in act2see(*flags(), "--out", "whole").complaint
+    assert "whole already contains a run: continue it with --resume" in act2see(*flags(), "--out", "whole").complaint
     assert act2see(*flags(), "--out", "whole", "--resume", "--json").out == whole.out
     assert "no run in nowhere" in act2see(*flags(), "--out", "nowhere", "--resume").complaint
 
@@ -291,5 +291,5 @@ def test_lines_of_samples_that_are_no_questions_are_told_and_made_anew(act2see: 
     Path("run", SAMPLES).write_text("".join(json.dumps(row) + "\n" for row in [*before, *odd]), encoding="utf-8")
     done = act2see(*flags(), "--out", "run", "--limit", "5", "--resume")
     assert done.code == 0
-    assert "note: 3 lines of run/samples.jsonl are no questions and are left out" in done.err
+    assert "note: 3 lines of run/samples.jsonl are not questions and are dropped" in done.err
     assert rows("run", SAMPLES) == before

@@ -124,11 +124,11 @@ def test_several_sets_are_told_apart(act2see: Act2See, run: Path, evaluation: Pa
     ("against", "complaint"),
     [
         (("minervas=x",), "no benchmark 'minervas': did you mean minerva?"),
-        (("minerva",), "--against minerva: say where its data lie; write minerva=DIR"),
-        (("minerva=",), "--against minerva=: there is no folder after the =; write minerva=DIR"),
+        (("minerva",), "--against minerva: missing data folder; write minerva=DIR"),
+        (("minerva=",), "--against minerva=: missing folder after the =; write minerva=DIR"),
         (("minerva=nowhere",), "--against minerva=nowhere: there is no nowhere"),
         (("synthetic=x",), "--against synthetic=x: synthetic makes its own videos"),
-        (("cli_fakes:Bench", "cli_fakes:Bench"), "names the same evaluation set twice"),
+        (("cli_fakes:Bench", "cli_fakes:Bench"), "--against has a duplicate evaluation set"),
     ],
 )
 def test_what_cannot_be_held_against_is_one_line(act2see: Act2See, run: Path, against: tuple[str, ...], complaint: str) -> None:
@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_one_line(act2see: Act2See, run: Path, evaluation
     against = ("--against", f"jsonl={evaluation}")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    assert "full is there already and not empty: give --out a new folder" in act2see("contamination", run, *against, "--out", "full").complaint
+    assert "full is not empty: give --out a new folder" in act2see("contamination", run, *against, "--out", "full").complaint
     assert "folder no does not exist" in act2see("contamination", run, *against, "--report", "no/overlaps.jsonl").complaint
     assert "--no-frames leaves nothing to compare" in act2see("contamination", run, *against, "--no-frames", "--by", "frames").complaint
     assert "no run in nowhere" in act2see("contamination", "nowhere", *against).complaint

@@ -37,7 +37,7 @@ def test_more_and_fewer_questions_are_a_run_that_goes_on(act2see: Act2See) -> No
     assert (Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()) == (scores, summary)
     done = act2see(*evaluated("--n", "4", "--resume"))
     assert json.loads(done.out)["n"] == 4
-    assert "note: 6 answers in run are to questions that are not asked now: they stay there and are not counted" in done.err
+    assert "note: 6 answers in run are to questions outside this selection; they are kept, but not counted" in done.err
     assert act2see(*evaluated("--n", "4", "--resume", "--fps", "2")).complaint.startswith("act2see: run was made with other settings: fps was 1")
     assert "run holds a run already: go on with --resume, or give another folder" in act2see(*evaluated()).complaint
 
@@ -68,7 +68,7 @@ def test_changed_questions_are_named_and_asked_again(act2see: Act2See, monkeypat
     monkeypatch.setattr(Many, "samples", changed)
     done = act2see(*evaluated("--n", "8", "--resume"))
     assert done.code == 0
-    assert '3 questions are not those that run has answers to, and were asked again: "q001" (other words), "q002" (other choices)' in done.err
+    assert '3 questions have changed since run answered them, and were run again: "q001" (other words), "q002" (other choices)' in done.err
     assert '"q004" (other video)' in done.err
     assert "note: the right answer of 1 questions has changed since they were scored: 'q005'; they are scored by the current one" in done.err
     assert traces() == [*before, "q001", "q002", "q004"]
@@ -83,7 +83,7 @@ def test_a_broken_trace_is_named_and_asked_again(act2see: Act2See) -> None:
     lines = Path("run/traces.jsonl").read_bytes().splitlines(keepends=True)
     Path("run/traces.jsonl").write_bytes(b"".join([lines[0], b'{"version": 1}\n', *lines[2:]]))
     done = act2see(*evaluated("--n", "6", "--resume"))
-    assert "note: 1 of the traces cannot be read, and their questions are asked again; the first: run/traces.jsonl:2: " in done.err
+    assert "note: 1 traces are unreadable, and their questions are asked again; the first: run/traces.jsonl:2: " in done.err
     assert json.loads(done.out)["outcomes"] == json.loads(first.out)["outcomes"]
     assert len(Path("run/traces.jsonl").read_bytes().splitlines()) == len(lines) + 1
 

@@ -114,7 +114,7 @@ def test_a_model_that_takes_one_question_at_a_time_gets_one(act2see: Act2See) ->
 def test_two_shards_are_one_run(act2see: Act2See, whole: Done) -> None:
     first = act2see(*flags(), "--out", "run", "--shard", "1/2", "--json")
     assert json.loads(first.out)["n"] == 12
-    assert "the one that ends last writes the summary" in first.err
+    assert "the last one to finish writes the summary" in first.err
     assert not Path("run/summary.json").exists()
     second = act2see(*flags(), "--out", "run", "--shard", "2/2", "--json")
     assert second.out == whole.out
@@ -143,7 +143,7 @@ def test_a_whole_run_goes_on_from_its_shards(act2see: Act2See, whole: Done) -> N
         (("--shard", "0/2", "--out", "run"), "write i/n"),
         (("--shard", "3/2", "--out", "run"), "write i/n"),
         (("--shard", "half", "--out", "run"), "write i/n"),
-        (("--shard", "1/2"), "name its folder with --out"),
+        (("--shard", "1/2"), "--shard needs a shared run folder: add --out"),
     ],
 )
 def test_a_shard_that_cannot_be_is_one_line(act2see: Act2See, arguments: tuple[str, ...], part: str) -> None:
@@ -190,7 +190,7 @@ def test_a_tool_that_is_gone_is_not_the_models_fault(act2see: Act2See, whole: Do
 def test_an_id_that_comes_twice_is_refused(act2see: Act2See) -> None:
     done = act2see(*flags(benchmark="Twice"), "--json")
     assert done.code == 1
-    assert "two questions with the id 'q000'" in done.err
+    assert "duplicate question id 'q000'" in done.err
 
 
 # What is told
@@ -254,4 +254,4 @@ def test_a_shard_has_both_questions_of_a_chain_and_a_resumed_run_quotes_what_is_
 def test_an_oracle_is_refused_where_nothing_is_known(act2see: Act2See) -> None:
     done = act2see(*flags(), "--frames", "oracle", "--out", "run")
     assert done.code == 1
-    assert "it is not known when the answer to question 'q000' is to be seen" in done.err
+    assert "question 'q000' has no time span of its answer" in done.err

@@ -97,7 +97,7 @@ def test_fail_fast_ends_the_run_with_the_traceback_and_keeps_what_is_done(act2se
 def test_a_source_that_breaks_ends_the_run_and_what_was_answered_is_kept(act2see: Act2See) -> None:
     done = act2see("eval", "fault_fakes:BrokenSource", *flags(), "--out", "run")
     assert (done.code, done.out) == (70, "")
-    assert "what was answered is kept in run: go on with --resume" in done.err
+    assert "finished answers are stored in run: continue with --resume" in done.err
     assert "internal error: IndexError" in done.err
     assert len(list(Run.open(Path("run")).traces())) == 2
 

@@ -111,11 +111,11 @@ def test_a_page_without_a_number_is_refused(act2see: Act2See) -> None:
 
 def test_a_run_that_was_not_constructed_is_refused(act2see: Act2See) -> None:
     act2see("eval", "cli_fakes:Bench", *fakes("Direct"), "--out", "evaluated")
-    assert "only a run of act2see construct" in act2see("filter", "evaluated", "--out", "kept", *FLAGS).complaint
+    assert "only runs of act2see construct" in act2see("filter", "evaluated", "--out", "kept", *FLAGS).complaint
 
 
 def test_nothing_but_an_earlier_result_is_replaced(act2see: Act2See) -> None:
-    assert "cannot take the place of" in act2see("filter", "raw", "--out", "raw", *FLAGS).complaint
+    assert "cannot be the source run" in act2see("filter", "raw", "--out", "raw", *FLAGS).complaint
     act2see("eval", "cli_fakes:Bench", *fakes("Direct"), "--out", "evaluated")
     before = Path("evaluated/traces.jsonl").read_bytes()
     assert "evaluated" in act2see("filter", "raw", "--out", "evaluated", *FLAGS).complaint

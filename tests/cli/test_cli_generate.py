@@ -144,7 +144,7 @@ def test_the_advice_is_one_that_helps(act2see: Act2See, clip: Path, kind: str, a
         ((" ",), "the prompt is empty"),
         (("x", "--out", "made.gif"), "must end in one of .png, .jpg, .jpeg"),
         (("x", "--out", "nowhere/made.png"), "folder nowhere does not exist"),
-        (("x", "--generator", "none"), "nothing can be imagined with generator 'none'"),
+        (("x", "--generator", "none"), "generator 'none' cannot generate pictures"),
         (("x", "--generator", "mirco"), "did you mean micro?"),
         (("x", "--generator", "cli_fakes:Finder"), "it has no 'generate'"),
         (("x", "--generator", "tiny_generator:Unfaithful"), "no faithful picture could be made; try another --seed"),

@@ -75,7 +75,7 @@ def test_a_flag_in_its_old_spelling_works_with_a_note_and_gives_the_same_run(act
     old = act2see("eval", "synthetic", *ASKED, "--n", "2", "--kind", "static", "transient", "--out", "old")
     new = act2see("eval", "synthetic", *ASKED, "--n", "2", "-o", "kind=static,transient", "--out", "new")
     assert (old.code, new.code) == (0, 0)
-    assert "note: --kind is spelled -o kind=VALUE now" in old.err
+    assert "note: --kind is deprecated and will be removed in the next release; use -o kind=VALUE" in old.err
     assert "note: --kind" not in new.err
     assert (tmp_path / "old" / "run.json").read_bytes() == (tmp_path / "new" / "run.json").read_bytes()
 

@@ -71,7 +71,7 @@ def test_json_is_one_line_with_everything(act2see: Act2See, clip: Path) -> None:
 def test_what_is_merely_the_best_there_is_is_said_to_be(act2see: Act2See, clip: Path) -> None:
     done = act2see("retrieve", clip, "number 5", *GREY)
     assert done.code == 0
-    assert done.err == "act2see: note: no frame found passes the retriever's threshold of 0.98: take what follows as a guess\n"
+    assert done.err == "act2see: note: no frame reaches the retriever's threshold of 0.98: the result is a best guess\n"
     assert done.out.rstrip().endswith("fallback")
     assert json.loads(act2see("retrieve", clip, "number 5", *GREY, "--json").out)["frames"][0]["is_fallback"]
 

@@ -65,8 +65,8 @@ def test_what_differs_is_named_and_said_with_its_line(act2see: Act2See) -> None:
     ("arguments", "part"),
     [
         ((), "give either a run folder or --cases with a file of official scores"),
-        (("run", "--cases", "x.jsonl"), "one of the two"),
-        (("--cases", "x.jsonl", "--official-form", "y"), "--cases stands alone"),
+        (("run", "--cases", "x.jsonl"), "give either a run folder or --cases"),
+        (("--cases", "x.jsonl", "--official-form", "y"), "--cases cannot be combined with --official-form, --benchmark or --data"),
         (("--cases", "nowhere.jsonl"), "cannot read the cases nowhere.jsonl"),
         (("nowhere",), "no run in nowhere: it holds no run.json"),
         (("nowhere", "--official-form", "no/such/file"), "folder no/such does not exist"),
@@ -158,7 +158,7 @@ def test_questions_that_were_not_asked_yet_are_said(act2see: Act2See) -> None:
     Path("run/scores.jsonl").unlink()
     done = act2see("score", "run", "--json")
     assert (done.code, json.loads(done.out)["n"], json.loads(done.out)["not_asked"]) == (0, 1, 3)
-    assert "note: 3 of 4 questions were not asked yet: act2see eval --resume goes on" in done.err
+    assert "note: 3 of 4 questions have not been run yet: continue with act2see eval --resume" in done.err
 
 
 @pytest.mark.usefixtures("_synthetic")
@@ -204,19 +204,19 @@ def test_a_question_that_failed_stays_failed(act2see: Act2See) -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"command": "audit"}, "is a run of 'audit': only runs of act2see eval are scored again"),
+        ({"command": "audit"}, "is a run of 'audit': only runs of act2see eval can be rescored"),
         ({"config": {"benchmark": 7}}, "config.benchmark is 7 where a text is expected"),
         ({"config": {"benchmark": "synthetic", "n": "4"}}, 'config.n is "4" where a count (0 to 2^53) is expected'),
         ({"config": {"benchmark": "synthetic", "kind": ["static", "cubic"]}}, "config.kind names 'static', 'cubic'; known are "),
         ({"config": {"benchmark": "synthetic", "kind": []}}, "config.kind names none; known are "),
         ({"config": {"benchmark": "synthetic", "n": -4}}, "config.n is -4 where a count (0 to 2^53) is expected"),
         ({"config": {"benchmark": "synthetic", "n": 10**9}}, "config.n is 1,000,000,000; at most 100,000 questions"),
-        ({"config": {"benchmark": "synthetic", "data": "somewhere"}}, 'was made with the data in "somewhere": name them with --data'),
-        ({"config": {"benchmark": "video-mme", "data": "/somewhere"}}, 'was made with the data in "/somewhere": name them with --data'),
-        ({"config": {"benchmark": "vcr-bench", "answer_judge": "micro"}}, "was scored by the judge 'micro', and score asks no model"),
+        ({"config": {"benchmark": "synthetic", "data": "somewhere"}}, 'used the data in "somewhere": give their folder with --data'),
+        ({"config": {"benchmark": "video-mme", "data": "/somewhere"}}, 'used the data in "/somewhere": give their folder with --data'),
+        ({"config": {"benchmark": "vcr-bench", "answer_judge": "micro"}}, "was scored by the judge 'micro', and score runs no model"),
         ({"config": {"benchmark": "video-mme"}}, "needs its data: --data DIR"),
-        ({"config": {"benchmark": "synthetic", "n": 4, "kind": ["transient"]}}, "answers a question of 'synthetic': is it the data"),
-        ({"config": {"benchmark": "cli_fakes:Bench"}}, "say --benchmark cli_fakes:Bench if you trust that code"),
+        ({"config": {"benchmark": "synthetic", "n": 4, "kind": ["transient"]}}, "answers a question of 'synthetic': are these the data"),
+        ({"config": {"benchmark": "cli_fakes:Bench"}}, "add --benchmark cli_fakes:Bench if you trust that code"),
     ],
 )
 def test_a_run_that_cannot_be_scored_again_is_one_line(act2see: Act2See, change: dict[str, Any], part: str) -> None:
@@ -234,7 +234,7 @@ def test_a_broken_line_of_scores_is_named_and_made_anew(act2see: Act2See, line: 
         file.write(line + "\n")
     done = act2see("score", "run")
     assert done.code == 0
-    assert "note: 1 scores cannot be read and are made anew where there is a trace; the first: run/scores.jsonl:5: " in done.err
+    assert "note: 1 scores are unreadable and recomputed if there is a trace; the first: run/scores.jsonl:5: " in done.err
     assert rows() == before
 
 
@@ -244,22 +244,22 @@ def test_a_broken_trace_is_no_smaller_denominator(act2see: Act2See) -> None:
     before = Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()
     Path("run/traces.jsonl").write_bytes(b"".join([lines[0], lines[1][:100] + b"\n", *lines[2:]]))
     complaint = act2see("score", "run").complaint
-    assert complaint.startswith("act2see: 1 traces cannot be read, and their questions have no other answer; the first: run/traces.jsonl:2: no JSON")
+    assert complaint.startswith("act2see: 1 traces are unreadable, and their questions have no other answer; the first: run/traces.jsonl:2: no JSON")
     with Path("run/traces.jsonl").open("ab") as file:
         file.write(lines[1])  # as eval --resume asks it again
     done = act2see("score", "run")
     assert done.code == 0
-    assert "note: 1 of the traces cannot be read, and each of their questions has another answer; the first: run/traces.jsonl:2: " in done.err
+    assert "note: 1 traces are unreadable, and each of their questions has another answer; the first: run/traces.jsonl:2: " in done.err
     assert (Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()) == before
     Path("run/traces.jsonl").write_bytes(b"{}\n[]\n")
-    assert "none of the 2 traces in run can be read; the first: run/traces.jsonl:1: " in act2see("score", "run").complaint
+    assert "none of the 2 traces in run is readable; the first: run/traces.jsonl:1: " in act2see("score", "run").complaint
 
 
 @pytest.mark.usefixtures("_synthetic")
 def test_a_run_without_an_answer_is_one_line(act2see: Act2See) -> None:
     Path("run/scores.jsonl").unlink()
     Path("run/traces.jsonl").write_bytes(b"")
-    assert "run holds no answer yet: there is nothing to score; act2see eval --resume asks the questions" in act2see("score", "run").complaint
+    assert "run has no answers to score yet: run act2see eval --resume" in act2see("score", "run").complaint
 
 
 @pytest.mark.usefixtures("_synthetic")
@@ -269,8 +269,8 @@ def test_answers_to_other_questions_are_not_scored(act2see: Act2See) -> None:
     traces[2]["video"], traces[2]["choices"] = "elsewhere/other.mp4", ["red", "green"]
     Path("run/traces.jsonl").write_text("".join(json.dumps(one) + "\n" for one in traces), encoding="utf-8")
     one, two = (json.dumps(traces[number]["id"]) for number in (1, 2))
-    said = f"2 of 4 questions are not those that run has answers to: {one} (other words), {two} (other choices and video)"
-    assert f"{said}; give the data as they were with --data, or ask them again with act2see eval --resume" in act2see("score", "run").complaint
+    said = f"2 of 4 questions differ from those answered in run: {one} (other words), {two} (other choices and video)"
+    assert f"{said}; give the original data with --data, or ask them again with act2see eval --resume" in act2see("score", "run").complaint
 
 
 @pytest.mark.usefixtures("_synthetic")
@@ -326,7 +326,7 @@ def test_a_run_on_a_data_set_has_its_official_side(act2see: Act2See) -> None:
     assert done.code == 0
     assert "official: 50.0% of 2, 2 left out (thanku-all/parse_answer@afd52cf eval_your_results.py)" in done.out.splitlines()
     assert done.out.splitlines()[-1] == "results.json"
-    assert "note: 16 of 20 questions were not asked yet" in done.err
+    assert "note: 16 of 20 questions have not been run yet" in done.err
     assert [(row["outcome"], row["official"], row["official_extracted"]) for row in rows()] == [
         ("correct", "correct", "A"),
         ("no_answer", "excluded", ""),
@@ -385,7 +385,7 @@ def test_an_official_form_never_takes_the_place_of_a_runs_data(act2see: Act2See,
 def test_answers_beyond_a_smaller_number_of_questions_are_told_as_by_eval(act2see: Act2See) -> None:
     asked = ("eval", "synthetic", *fakes("Direct"), "--out", "run", "--resume", "--n")
     assert act2see(*(one for one in asked if one != "--resume"), "5").code == 0
-    note = "3 answers in run are to questions that are not asked now: they stay there and are not counted"
+    note = "3 answers in run are to questions outside this selection; they are kept, but not counted"
     assert note in act2see(*asked, "2").err
     done = act2see("score", "run")
     assert note in done.err

@@ -1,1 +1,1 @@
-"""Training data: constructed, filtered, reviewed, decontaminated and exported."""
+"""Training data: construction, filtering, review, decontamination and export."""

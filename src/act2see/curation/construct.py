@@ -1,4 +1,4 @@
-"""Construct training data: a teacher's traces on questions that people have answered. The application behind `act2see construct`."""
+"""Construct training data, a teacher's traces on human-annotated questions: the application behind `act2see construct`."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ from act2see.storage.runs import JSON, SAMPLES, Run
 
 _log = logging.getLogger(__name__)
 _NAMED_VIDEOS = 5
-"""Missing videos that a warning names; summary.json names all."""
+"""Maximum number of missing videos that a warning lists; summary.json lists all."""
 _SYNTHETIC = "synthetic"
 _OWN_LICENCES = (_SYNTHETIC, "jsonl")
 """Sources whose licence is not the catalogue's to judge: clips that this package makes, and questions that state it one by one."""
@@ -48,25 +48,25 @@ _OWN_LICENCES = (_SYNTHETIC, "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class ConstructResult:
-    """What a teacher was asked and how it ended. `summary` is what summary.json holds."""
+    """The result of a construction. `summary` is the content of summary.json."""
 
     folder: Path
     questions: int
-    """Questions of the source."""
+    """Number of questions of the source."""
     ended: int
-    """Those that have ended; fewer where the budget was spent."""
+    """Number of finished questions; fewer if the budget was exhausted."""
     dollars: float
-    """Spent so far, earlier calls included."""
+    """Dollars spent, including earlier calls of the command."""
     summary: Mapping[str, JSON]
 
     @property
     def is_complete(self) -> bool:
-        """Whether every question has ended."""
+        """Whether every question is finished."""
         return self.ended == self.questions
 
     @property
     def errors_file(self) -> Path:
-        """Where the tracebacks of internal errors are kept."""
+        """File with the tracebacks of internal errors."""
         return self.folder / ERRORS_FILE
 
 
@@ -87,11 +87,11 @@ def construct(
     *,
     progress: ProgressCallback | None = None,
 ) -> ConstructResult:
-    """Let a teacher answer a data set's questions with real tools, and again where it was wrong. Every attempt is a trace in `options.out`.
+    """Generate a teacher's traces on a data set's questions, with retries after wrong answers. Every attempt is a trace in `options.out`.
 
     `source` is synthetic, minerva, causalvqa, social-genome, jsonl (with `options.data`) or `package.module:Class`. The teacher does not see the
-    person's reasoning unless `options.show_reference` says so. Raises `ConfigError`, `ScopeError`, `StoreError`, and `BackendError` once the backend
-    has not answered for `execution.patience_seconds`.
+    human reasoning unless `options.show_reference` is set. Raises `ConfigError`, `ScopeError`, `StoreError`, and `BackendError` after
+    `execution.patience_seconds` without a response from the backend.
     """
     execution = execution or ConstructExecutionConfig()
     out = _checked(source, options, execution)
@@ -107,8 +107,8 @@ def construct(
         executor = stack.enter_context(setup.executor(questions, source, options, execution))
         constructor = _constructor(executor, options)
         if options.again and "greedy" in constructor.evaluator.backend.made_with.get("decoding", ""):
-            _log.warning("this teacher decodes greedily, so that another try says the same again: give it a --temperature")
-        # What failed is tried again; it was paid for all the same.
+            _log.warning("this teacher decodes greedily, so a retry gives the same answer: set --temperature")
+        # Failed attempts are repeated, but their cost counts.
         stored = StoredTraces.read(run, "and are tried again; what they cost is not counted", count=budget.add)
         runner = Runner.of(execution, run, executor.threads, progress)
         try:
@@ -128,18 +128,18 @@ def construct(
 
 
 def _checked(source: str, options: ConstructConfig, execution: ConstructExecutionConfig) -> Path:
-    """The run folder. Raises `ConfigError` for what cannot be, before anything heavy is loaded."""
+    """The run folder. Raises `ConfigError` for invalid options before anything heavy is loaded."""
     registry.check_benchmark(source)
     setup.check_models(options)
     setup.check_ray(execution.ray)
     if options.out is None:
-        raise ConfigError("the traces need a place: name the run's folder with --out")
+        raise ConfigError("missing --out (the run folder for the traces)")
     if os.path.lexists(options.out / "run.json") and not options.resume:  # before the source is read, which may take a while
-        raise ConfigError(f"{options.out} holds a run already: go on with --resume, or give another folder")
+        raise ConfigError(f"{options.out} already contains a run: continue it with --resume, or give another folder")
     if options.resume:
         Run.open(options.out)
     if execution.budget_usd is not None and execution.prices is None:
-        raise ConfigError("a budget in dollars needs the price of a token: name a file with --prices (examples/prices.toml)")
+        raise ConfigError("--budget-usd needs token prices: give a file with --prices (see examples/prices.toml)")
     return options.out
 
 
@@ -150,7 +150,7 @@ def _settings(source: str, options: ConstructConfig) -> RunSettings:
 
 
 def _read(questions: Benchmark, limit: int | None, progress: ProgressCallback | None) -> list[Sample]:
-    """All questions at once: what speaks against their use is reported before anything is paid for."""
+    """All questions, so that problems are reported before any cost occurs."""
     samples = islice(questions.samples(), limit)
     if not isinstance(questions, SyntheticBenchmark):
         return list(samples)
@@ -158,41 +158,43 @@ def _read(questions: Benchmark, limit: int | None, progress: ProgressCallback | 
 
 
 def check_usable(source: str, samples: Sequence[Sample], allowed: Sequence[str]) -> None:
-    """Refuse, in one line, what may not be trained on or cannot be verified, unless it is wanted all the same. Raises `ConfigError`."""
+    """Refuse sources without a licence for training, right answers or human reasoning, unless `allowed`. Raises `ConfigError`."""
     entry, problems = BY_NAME.get(source), {}
     if entry is not None and source not in _OWN_LICENCES and entry.training != "yes":
-        problems["licence"] = f"it may not be trained on ({entry.why})" if entry.training == "no" else f"nobody has said that it may be ({entry.why})"
+        problems["licence"] = (
+            f"training on it is not allowed ({entry.why})" if entry.training == "no" else f"it has no permission for training ({entry.why})"
+        )
     for what, named, unusable in (
         ("answers", "the right answer", [one for one in samples if not one.answer]),
-        ("reasoning", "a person's reasoning", [one for one in samples if not one.reasoning]),
+        ("reasoning", "human reasoning", [one for one in samples if not one.reasoning]),
     ):
         if unusable:
-            problems[what] = f"{len(unusable):,} of {len(samples):,} questions come without {named}"
+            problems[what] = f"{len(unusable):,} of {len(samples):,} questions lack {named}"
     missing = [what for what in problems if what not in allowed]
     if missing:
         said = "; ".join(problems[what] for what in missing)
-        raise ConfigError(f"{source} cannot make training data as it is: {said}; to go on all the same: --allow {' '.join(missing)}")
+        raise ConfigError(f"{source} is not usable as training data: {said}; to proceed anyway, add --allow {' '.join(missing)}")
 
 
 def _write_qa_records(run: Run, source: str, samples: Sequence[Sample]) -> list[str]:
     """Keep the questions beside the traces; returns the missing videos, once each. Raises `ConfigError` for an id that comes twice."""
     twice = [name for name, count in Counter(one.id for one in samples).items() if count > 1]
     if twice:
-        raise ConfigError(f"the source has two questions with the id {twice[0]!r}: each needs one of its own")
+        raise ConfigError(f"duplicate question id {twice[0]!r} in the source: ids must be unique")
     entry = BY_NAME.get(source)
     licence = "Apache-2.0" if source == _SYNTHETIC else "not stated" if entry is None or source in _OWN_LICENCES else entry.licence
     now = {one.id for one in samples}
-    # Questions that are not asked this time keep theirs: their traces are still there, and are filtered with the others.
+    # Questions outside this selection keep their records, since their traces are filtered too.
     before = run.rows(SAMPLES) or []
     readable = [row for _, row in before if isinstance(row, dict) and isinstance(row.get("id"), str)]
     if len(readable) < len(before):
-        _log.warning("%d lines of %s are no questions and are left out", len(before) - len(readable), run.folder / SAMPLES)
+        _log.warning("%d lines of %s are not questions and are dropped", len(before) - len(readable), run.folder / SAMPLES)
     others = [row for row in readable if row["id"] not in now]
     run.write_rows(SAMPLES, [*(reference_row(reference(one, source, licence)) for one in samples), *others])
     missing = sorted({str(one.video) for one in samples if not os.path.isfile(one.video)})
     if missing:
         named = ", ".join(missing[:_NAMED_VIDEOS]) + (f" and {len(missing) - _NAMED_VIDEOS} more" if len(missing) > _NAMED_VIDEOS else "")
-        _log.warning("%d videos are not there, and their questions end as video errors: %s", len(missing), named)
+        _log.warning("%d videos are missing, and their questions end as video errors: %s", len(missing), named)
     return missing
 
 
@@ -206,7 +208,7 @@ def _constructor(executor: setup.Executor, options: ConstructConfig) -> Construc
 
 
 def _prefetched(samples: Sequence[Sample], executor: setup.Executor, stored: StoredTraces, budget: Spending) -> Iterator[tuple[int, Sample]]:
-    """The questions with their places; as each is taken, its video is prepared, unless nothing more may be asked."""
+    """Yield the numbered questions and prefetch their videos, until the budget is exhausted."""
     begun: Collection[str] = {sample.id for sample in samples if attempt_id(sample.id, 0) in stored.places}
     for number, sample in enumerate(samples):
         if budget.has_left():
@@ -216,7 +218,7 @@ def _prefetched(samples: Sequence[Sample], executor: setup.Executor, stored: Sto
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Asks the teacher one question, in whichever thread. Each attempt's trace is on the disk before the next attempt."""
+    """Runs the teacher on one question, in any thread. Each attempt's trace is on disk before the next attempt."""
 
     constructor: Constructor
     runner: Runner
@@ -224,7 +226,7 @@ class Work:
     budget: Spending
 
     def __call__(self, question: tuple[int, Sample]) -> list[Constructed | None]:
-        """How a question ended; None where the budget was spent before it could."""
+        """The outcome of a question; None if the budget was exhausted first."""
         number, sample = question
 
         def fault(error: InternalError) -> Constructed | None:
@@ -253,7 +255,7 @@ class Work:
 def _summary(
     source: str, samples: Sequence[Sample], ended: Sequence[Constructed], run: Run, fingerprint: Mapping[str, JSON], missing: Sequence[str]
 ) -> dict[str, JSON]:
-    """Counts by question. What it all cost is told of the filtered run, for each trace that was kept."""
+    """Counts by question. The filtered run reports the cost per kept trace."""
     tries = Counter(one.tries for one in ended)
     return {
         "source": source,

@@ -1,6 +1,6 @@
-"""Construction: a teacher answers questions through the one loop, with real tools, and is asked again where it was wrong. Every try is a trace.
+"""Construction: a teacher answers questions through the loop with real tools, with retries after wrong answers. Every try is a trace.
 
-The person's reasoning is never shown to the teacher, unless the paper's ablation is wanted: it is what the traces are compared with afterwards.
+The teacher does not see the human reasoning, except for the paper's ablation: the traces are compared with it afterwards.
 """
 
 import threading
@@ -17,27 +17,27 @@ from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.scores import Score
 
 REFERENCE = "\n\nA person reasoned about this as follows:\n"
-"""What stands between the question and the person's reasoning, where the teacher is shown it. The paper does not give its words; our choice."""
+"""Text between question and human reasoning in the prompt of the ablation. Not in the paper; our choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constructed:
-    """How a question ended: the score of its last try, and what all of its tries cost together."""
+    """The result of a question: the score of its last try, and the cost of all tries."""
 
     score: Score
     cost: Cost
     tries: int
     traceback: str | None = None
-    """Of an internal error."""
+    """Traceback of an internal error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constructor:
-    """What stays the same over all questions."""
+    """The settings shared by all questions."""
 
     evaluator: Evaluator
     retries: int = 2
-    """How often a question is asked again that was not answered rightly (2 in the paper)."""
+    """Maximum number of retries after a wrong answer (2 in the paper)."""
     show_reference: bool = False
 
     def construct(
@@ -49,10 +49,10 @@ class Constructor:
         ask: Callable[[Callable[[], Scored]], Scored] = lambda work: work(),
         may_ask: Callable[[], bool] = lambda: True,
     ) -> Constructed | None:
-        """Ask until an answer is right or the tries are used up; tries in `done` are not made again. A failure of video, tool or backend ends it too.
+        """Retry until an answer is right or the tries are used up; tries in `done` are reused. A failure of video, tool or backend ends it too.
 
-        `number` is the sample's place. Every new trace goes to `keep`, ended or not. None where `may_ask` forbids a try that would be needed: the
-        question has not ended then.
+        `number` is the sample's index. Every new trace goes to `keep`, finished or not. None if `may_ask` refuses a further try: the question is then
+        unfinished.
         """
         cost = Cost()
         for tried in range(self.retries + 1):
@@ -71,7 +71,7 @@ class Constructor:
         return Constructed(scored.score(number), cost, tried + 1, scored.traceback)
 
     def attempt(self, sample: Sample, tried: int) -> Scored:
-        """The `tried`-th try at a question, from 0, in a trace of its own."""
+        """Run the `tried`-th try of a question, from 0, in its own trace."""
         backend = reseeded(self.evaluator.backend, tried)
         if self.show_reference:
             backend = _ShowingReference(backend, sample.reasoning or "")
@@ -82,7 +82,7 @@ class Constructor:
 
 @dataclass(frozen=True, slots=True)
 class _ShowingReference:
-    """The teacher with a person's reasoning in its prompt. The trace itself holds the question alone, as training will."""
+    """The teacher with the human reasoning in its prompt. The trace itself contains only the question, as in training."""
 
     inner: Backend
     reasoning: str
@@ -98,17 +98,17 @@ class _ShowingReference:
 
 @dataclass(slots=True)
 class Spending:
-    """Counts dollars in all threads, and says when nothing new may be asked. What is under way by then is paid for, and kept."""
+    """Thread-safe counter of dollars against a budget. Running tries finish and are stored when it is exhausted."""
 
     budget: float | None = None
     dollars: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, trace: Trace) -> None:
-        """Count what a trace cost; one without a price costs nothing."""
+        """Add the cost of a trace; a trace without a price costs nothing."""
         with self._lock:
             self.dollars += trace.cost.dollars or 0.0
 
     def has_left(self) -> bool:
-        """Whether another question may be asked."""
+        """Whether the budget allows another try."""
         return self.budget is None or self.dollars < self.budget

@@ -1,4 +1,4 @@
-"""The README.md of a filtered run, in the form of the Hugging Face hub's dataset cards: what is in it, from where, under which licences."""
+"""The README.md of a filtered run, a Hugging Face dataset card with contents, sources and licences."""
 
 import re
 from collections.abc import Mapping
@@ -72,12 +72,12 @@ def _size(count: int) -> str:
 
 
 def _plain(text: object) -> str:
-    """A name from elsewhere as one line that cannot be Markdown, neither within a line nor at the beginning of one."""
+    """An untrusted name as one line, with Markdown escaped."""
     return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", _one_line(text)))
 
 
 def _code(text: object) -> str:
-    """A model's name as code: nothing can be escaped in there, so that no backtick may stand in it."""
+    """A model's name as code, without backticks, which cannot be escaped there."""
     return f"`{_one_line(text).replace('`', chr(39)) or '?'}`"
 
 

@@ -1,4 +1,4 @@
-"""Which traces of a run overlap with evaluation sets, a report of the overlaps, and the run without them."""
+"""Finds the traces of a run that overlap with evaluation sets, reports them, and writes the run without them."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ THRESHOLDS: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkOverlap:
-    """How much of one evaluation set overlaps."""
+    """Overlap counts of one evaluation set."""
 
     questions: int
     overlapping_questions: int
@@ -73,13 +73,13 @@ class ContaminationResult:
     frames: bool
     """Whether frames were compared."""
     overlaps: tuple[Overlap, ...]
-    """Those of the wanted kinds, trace by trace."""
+    """Overlaps of the selected kinds, ordered by trace."""
     summary: OverlapSummary
     unreadable: int
-    """Traces that could not be read; they are neither compared nor written."""
+    """Unreadable traces; they are neither compared nor written."""
     out: Path | None = None
     kept: int | None = None
-    """How many traces the new run in `out` holds; None where none was wanted."""
+    """Number of traces in the new run `out`; None without `out`."""
 
     def row(self) -> dict[str, JSON]:
         """The summary as JSON."""
@@ -137,28 +137,28 @@ def _parsed(named: str) -> tuple[str, Path | None]:
     name, separator, folder = named.partition("=")
     registry.check_benchmark(name)
     if separator and not folder:
-        raise ConfigError(f"--against {named}: there is no folder after the =; write {name}=DIR")
+        raise ConfigError(f"--against {named}: missing folder after the =; write {name}=DIR")
     if name == "synthetic" and folder:
-        raise ConfigError(f"--against {named}: synthetic makes its own videos; write --against synthetic")
+        raise ConfigError(f"--against {named}: synthetic generates its own videos; write --against synthetic")
     if name in BY_NAME and name != "synthetic" and not folder:
-        raise ConfigError(f"--against {named}: say where its data lie; write {name}=DIR, with {BY_NAME[name].download}")
+        raise ConfigError(f"--against {named}: missing data folder; write {name}=DIR, with {BY_NAME[name].download} in it")
     path = Path(os.path.expanduser(folder)) if folder else None
     if path is not None and not path.exists():
-        raise ConfigError(f"--against {named}: there is no {path}; give the folder of the benchmark's data")
+        raise ConfigError(f"--against {named}: {path} does not exist; give the folder of the benchmark's data")
     return name, path
 
 
 def _check(options: ContaminationConfig, named: Sequence[tuple[str, Path | None]]) -> None:
     if not named:
-        raise ConfigError("--against names no evaluation set: write --against minerva=DIR, or --against synthetic")
+        raise ConfigError("--against has no evaluation set: write --against minerva=DIR, or --against synthetic")
     if len(set(named)) < len(named):
-        raise ConfigError("--against names the same evaluation set twice: name each once")
+        raise ConfigError("--against has a duplicate evaluation set: give each once")
     if not options.by:
-        raise ConfigError("--by names nothing that counts: name at least one of question, near_question, frames, video_name")
+        raise ConfigError("--by is empty: give at least one of question, near_question, frames, video_name")
     if not options.frames and options.by == ("frames",):
-        raise ConfigError("--no-frames leaves nothing to compare by frames: leave one of the two out")
+        raise ConfigError("--no-frames and --by frames are mutually exclusive: remove one")
     if options.out is not None and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise ConfigError(f"{options.out} is there already and not empty: give --out a new folder")
+        raise ConfigError(f"{options.out} is not empty: give --out a new folder")
 
 
 # The traces, and the evaluation sets
@@ -191,7 +191,7 @@ def _held_out(named: Sequence[tuple[str, Path | None]], scratch: Path, progress:
 
 def _warn_of_damage(damaged: Sequence[str], consequence: str) -> None:
     if damaged:
-        _log.warning("%s of the traces cannot be read, %s; the first: %s", len(damaged), consequence, damaged[0])
+        _log.warning("%s traces are unreadable, %s; the first: %s", len(damaged), consequence, damaged[0])
 
 
 def _write_report(path: Path, overlaps: Iterable[Overlap]) -> None:

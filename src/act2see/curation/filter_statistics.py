@@ -1,4 +1,4 @@
-"""What a filtering came to, in numbers: what was kept, as the paper counts it, what was not and why, and what a kept trace cost."""
+"""Filter statistics: kept traces as the paper counts them, rejections by reason, and the cost per kept trace."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -124,7 +124,7 @@ def _histogram(similarities: Sequence[float | None], is_kept: Sequence[bool]) ->
 
 
 def _cost(cost: Cost, kept: int) -> dict[str, Mapping[str, float | None]]:
-    """Of everything that was tried, and for each trace that was kept."""
+    """Cost of all tries, and per kept trace."""
     seconds = round(cost.total_seconds, 3)
     total: Mapping[str, float | None] = {
         "tokens_in": cost.tokens_in,

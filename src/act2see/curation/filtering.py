@@ -1,6 +1,6 @@
-"""Filter a run: keep the traces that are good enough to train on, in a run of their own, and say why the others are not kept.
+"""Filters a run: writes the traces that are good enough for training to a new run, and the rejection reasons of the others.
 
-Each trace is decoded once. What is remembered of it is small: what speaks against it, what the numbers need, and the names of its frames' files.
+Each trace is decoded once. Only little of it stays in memory: its rejection reasons, its statistics, and the names of its frame files.
 """
 
 import logging
@@ -34,20 +34,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FilterResult:
-    """What came out of a filtering."""
+    """The result of a filtering."""
 
     folder: Path
-    """The run of the kept traces."""
+    """The run folder of the kept traces."""
     traces: int
     kept: int
     summary: Mapping[str, JSON]
-    """What the folder's summary.json holds."""
+    """The content of its summary.json."""
     judged: Sequence[Judged]
-    """Every trace that was judged, by question and try."""
+    """Every filtered trace, by question and try."""
     drawn: Sequence[tuple[Place, Reference]]
-    """The kept traces that were drawn for a look by hand: their places in the run that was filtered, and their questions."""
+    """The sample of kept traces for manual review: their locations in the source run, and their questions."""
     source: Run
-    """The run that was filtered."""
+    """The source run."""
 
 
 def no_pages(folder: Path, result: FilterResult) -> None:
@@ -57,21 +57,21 @@ def no_pages(folder: Path, result: FilterResult) -> None:
 def filter_run(
     run: Run | Path | str, options: FilterConfig, *, progress: ProgressCallback | None = None, pages: Callable[[Path, FilterResult], None] = no_pages
 ) -> FilterResult:
-    """Write the traces of `run` that are good enough into a new run at `options.out`, whole or not at all; no model that teaches is asked.
+    """Write the traces of `run` that pass the filters to a new run at `options.out`, atomically and without running the teacher.
 
     The new run holds rejected.jsonl, summary.json and a dataset card beside its traces. `pages` may write more into its folder before it takes its
     place. Notes go to the log. Raises `ConfigError` for options that do not go together, `StoreError` for a run that cannot be judged.
     """
     if options.page is not None and options.sample is None:
-        raise ConfigError("the page needs traces: say how many with --sample")
+        raise ConfigError("--page needs a sample of traces: add --sample")
     run = run.folder if isinstance(run, Run) else Path(os.path.expanduser(run))
     if options.out.absolute() == run.absolute():
-        raise ConfigError(f"the kept traces cannot take the place of {run}: name another folder with --out")
+        raise ConfigError(f"--out cannot be the source run {run}: give another folder")
     check_new(options.out, REJECTED)
     source = Run.open(run)
     rows = source.rows(SAMPLES)
     if rows is None:
-        raise StoreError(f"{run} holds no {SAMPLES}: only a run of act2see construct tells by what its traces can be judged")
+        raise StoreError(f"{run} has no {SAMPLES}: only runs of act2see construct can be filtered")
     filtering = _Filtering(source, read_references(rows), options)
     filtering.read()
     filtering.weigh(progress)
@@ -80,7 +80,7 @@ def filter_run(
         result = filtering.write(folder)
         pages(folder, result)
     if before is not None:
-        _log.warning("the %d traces that an earlier filtering kept in %s are replaced", before, options.out)
+        _log.warning("replacing the %d traces of an earlier filtering in %s", before, options.out)
     return result
 
 
@@ -123,7 +123,7 @@ class _Filtering:
         """Go through the traces, each once."""
         self._read, self._failed = finished(self._run, self._remembered, self._references, self._damaged)
         if self._damaged:
-            _log.warning("%d of the traces cannot be read, and are not judged; the first: %s", len(self._damaged), self._damaged[0])
+            _log.warning("%d traces are unreadable and not filtered; the first: %s", len(self._damaged), self._damaged[0])
 
     def _remembered(self, place: Place, trace: Trace) -> _Read:
         reference = reference_of(trace, self._references)

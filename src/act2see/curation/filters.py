@@ -1,7 +1,7 @@
-"""Which traces of a run are good enough to train on, and why the others are not. A pure function of the run: to filter again costs no model call.
+"""Filter rules: which traces are good enough for training, and why others are rejected. A pure function of the run, without model calls.
 
-Every rule is applied to every trace, so that the report can tell how often each one speaks. The paper's are the right answer, the similarity to the
-person's reasoning, and the format; all others are ours.
+Every rule is applied to every trace, so that the report counts how often each one applies. The right answer, the similarity to the human reasoning
+and the format are the paper's rules; the others are ours.
 """
 
 import re
@@ -19,7 +19,7 @@ from act2see.storage.runs import file_of
 from act2see.tools.encoders.words import SMALL_WORDS
 
 LEAK_WORDS = 8
-"""So many words in a row that stand in the person's reasoning too, and not in the question, were copied. Our choice."""
+"""Number of consecutive words shared with the human reasoning, but not the question, that counts as copying. Our choice."""
 
 _STRAY_TAG = re.compile(r"</?(?:retrieve|generate|frame|answer)>")
 _THINK = re.compile(r"</?think>")
@@ -59,18 +59,18 @@ _NOT_CONTENT = SMALL_WORDS | set(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a trace must keep within."""
+    """Thresholds of the filter."""
 
     reference_similarity: float = 0.8
     """0.80 in the paper."""
     leak_words: int = LEAK_WORDS
     ignore: frozenset[Reason] = frozenset()
-    """Reasons that keep no trace out."""
+    """Rejection reasons to ignore."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A trace's reasons against it, each with what it was seen by; kept where there are none."""
+    """A trace's rejection reasons, each with its evidence; kept if there are none."""
 
     trace: str
     sample: str
@@ -79,17 +79,17 @@ class Judged:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is good enough."""
+        """Whether the trace is kept."""
         return not self.reasons
 
     @property
     def first(self) -> Reason | None:
-        """The reason that it is counted under."""
+        """The first reason, under which the trace is counted."""
         return next((reason for reason in MEANINGS if reason in self.reasons), None)
 
 
 def judge(trace: Trace, reference: Reference, similarity: float | None, limits: Limits, by_hand: str | None = None) -> Judged:
-    """Everything that speaks against a trace. Of its pictures the files' names are enough (`Run.sketch_at`).
+    """All rejection reasons of a trace. Needs only the file names of its frames (`Run.sketch_at`).
 
     `similarity` is that of its `own_words` with the person's reasoning, None where there is none; `by_hand` is what somebody said who rejected it.
     """
@@ -97,7 +97,7 @@ def judge(trace: Trace, reference: Reference, similarity: float | None, limits: 
 
 
 def objections(trace: Trace, reference: Reference, limits: Limits) -> dict[Reason, str]:
-    """What speaks against a trace by itself: before its similarity is known, and what somebody said of it."""
+    """Rejection reasons of the trace alone, without similarity and manual review."""
     return dict(_reasons(trace, reference, limits))
 
 
@@ -115,7 +115,7 @@ def weigh(
 
 
 def once_each(judged: Iterable[Judged], limits: Limits) -> Iterator[Judged]:
-    """The same, with at most one kept trace a question: the first that nothing speaks against."""
+    """The same, with at most one kept trace per question: the first without a reason against it."""
     kept: dict[str, str] = {}
     for one in judged:
         if one.is_kept and one.sample in kept and "kept_already" not in limits.ignore:
@@ -127,7 +127,7 @@ def once_each(judged: Iterable[Judged], limits: Limits) -> Iterator[Judged]:
 
 
 def own_words(trace: Trace) -> str:
-    """What the teacher thought, without marks, calls and the answer: what is compared with the person's reasoning."""
+    """The teacher's thoughts without tags, calls and the answer, for the comparison with the human reasoning."""
     return " ".join(_THINK.sub(" ", _thoughts(trace.steps)).split())
 
 

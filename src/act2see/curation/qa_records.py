@@ -1,4 +1,4 @@
-"""What of each question is kept beside its traces, so that they can be judged without the data set; and the names of the tries at it."""
+"""QA records: the questions stored beside their traces, so that filtering needs no data set; and the ids of tries."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ def sample_and_number(trace_id: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A question with its right answer and a person's reasoning, where there are such, as a line of samples.jsonl."""
+    """A question with its right answer and human reasoning, if any: a line of samples.jsonl."""
 
     id: str
     source: str
@@ -52,7 +52,7 @@ def read_references(rows: Iterable[tuple[str, object]]) -> dict[str, Reference]:
     for where, row in rows:
         one = _read_reference(row, where)
         if one.id in found:
-            raise StoreError(f"{where}: the id {one.id!r} is there already")
+            raise StoreError(f"{where}: duplicate id {one.id!r}")
         found[one.id] = one
     return found
 

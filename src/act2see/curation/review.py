@@ -1,4 +1,4 @@
-"""What somebody said who looked at traces by hand: a file of verdicts, as the page for it saves them."""
+"""Manual review decisions: the verdict file that the review page saves."""
 
 import os
 from collections.abc import Collection
@@ -16,7 +16,7 @@ VERDICTS_FILE = "verdicts.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class VerdictByHand:
-    """On one trace."""
+    """The reviewer's verdict on one trace."""
 
     trace: str
     verdict: str
@@ -62,9 +62,9 @@ def read_verdicts(path: Path, traces: Collection[str], *, is_ours: bool = False)
         except StoreError as error:
             raise StoreError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
         if one.verdict not in VERDICTS:
-            raise StoreError(f"{where}: the verdict is {shown(one.verdict)}; known are {' and '.join(VERDICTS)}")
+            raise StoreError(f"{where}: the verdict is {shown(one.verdict)}; allowed: {' and '.join(VERDICTS)}")
         if one.trace not in traces and not is_ours:
-            raise StoreError(f"{where}: the run has no trace {shown(one.trace)}: were these verdicts given on another run?")
+            raise StoreError(f"{where}: the run has no trace {shown(one.trace)}: are these verdicts from another run?")
         found[one.trace] = one
     return found
 

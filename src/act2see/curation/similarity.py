@@ -1,4 +1,4 @@
-"""How alike a run's traces and people's reasonings are, by an embedder of texts; what was computed once is kept in the run."""
+"""Similarity of a run's traces to the human reasoning, by a text embedder; results are cached in the run."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,14 +53,14 @@ def finished(
 
 def _check_question(trace: Trace, one: Reference) -> None:
     if (trace.question, sorted(trace.choices)) != (one.question, sorted(one.choices)):
-        raise StoreError(f"trace {trace.id} answers another question than samples.jsonl has under its id")
+        raise StoreError(f"the question of trace {trace.id} differs from samples.jsonl")
 
 
 def reference_of(trace: Trace, references: Mapping[str, Reference]) -> Reference:
     """The question that a trace answers. Raises `StoreError` where there is none."""
     name, _ = sample_and_number(trace.id)
     if name not in references:
-        raise StoreError(f"trace {trace.id} answers no question of samples.jsonl: construct again with --resume, or give the run as it was")
+        raise StoreError(f"trace {trace.id} has no question in samples.jsonl: run act2see construct --resume, or restore the file")
     return references[name]
 
 
@@ -104,7 +104,7 @@ def _key(name: str, said: str, reasoning: str) -> str:
 
 
 def _kept(run: Run) -> dict[str, float]:
-    """What was computed before; a line that cannot be read is computed again."""
+    """Cached results; unreadable lines are recomputed."""
     found = {}
     for where, value in run.rows(SIMILARITIES, damaged=[]) or ():
         with suppress(StoreError):

@@ -1,1 +1,1 @@
-"""A benchmark asked and scored, compared and ablated."""
+"""Evaluation: runs, scores, compares and ablates on benchmarks."""

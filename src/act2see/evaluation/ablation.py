@@ -1,7 +1,7 @@
-"""The audit: what a model's looking is worth. Each question is answered again with something else in the place of the frame that was asked for.
+"""Ablation of what a look returns: each question is answered again with something else in place of the requested frame.
 
-Up to its first call a question is thought through once; from there every arm goes on with tools of its own, so that the arms differ in what they are
-shown and in nothing else. A backend that keeps its cache, or a server that caches prompts, computes what is before the call once.
+The reasoning up to the first call is shared; from there every arm (condition) continues with its own tools, so that arms differ only in the frames
+that they return. A backend with a KV cache, or a server with prompt caching, computes the shared prefix once.
 """
 
 from collections import Counter
@@ -38,27 +38,27 @@ MEANINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult:
-    """One question in one arm: how it ended, and what it cost beyond what the arms share."""
+    """The outcome of one question in one arm, and its cost without the shared part."""
 
     outcome: Outcome
     cost: Cost
     answer: str | None = None
     error: str | None = None
     traceback: str | None = None
-    """Of an internal error."""
+    """Traceback of an internal error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One question in all arms. Where there was no call an arm has nothing to change: its outcome is the real one, at no cost."""
+    """One question in all arms. Without a call an arm changes nothing: its outcome is the real one, at no cost."""
 
     sample: Sample
     call: Tool | None
-    """What was asked for first; None when nothing was."""
+    """Tool of the first call; None without a call."""
     looks: int
     frames: int
     left_out: int
-    """Initial frames at the wanted rate that were not shown."""
+    """Number of initial frames omitted by the frame limit."""
     arms: Mapping[Condition, ConditionResult]
 
     @property
@@ -67,24 +67,24 @@ class Audited:
         return backend_problem(self.arms["real"].outcome, self.arms["real"].error)
 
     def is_right(self, arm: Condition) -> bool:
-        """Whether the question was answered rightly in that arm."""
+        """Whether the answer in that arm was correct."""
         return self.arms[arm].outcome == "correct"
 
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """An evaluation, each of whose questions is asked in every arm. It must have a retriever."""
+    """An evaluation that runs each question in every arm. Needs a retriever."""
 
     evaluator: Evaluator
     retrieve_fps: float = 3.0
-    """Rate in frames a second at which random and wrong frames are drawn."""
+    """Frames per second from which random and wrong frames are sampled."""
 
     def audit(
         self, sample: Sample, done: Mapping[Condition, Trace] | None = None, keep: Callable[[Condition, Trace], None] = lambda arm, trace: None
     ) -> Audited:
-        """One question in all arms. `keep` is given each trace as it ends; traces that are `done` already are not made again, only scored.
+        """Run one question in all arms. `keep` receives each finished trace; traces in `done` are only scored.
 
-        A video, a tool or a backend that fails in one arm ends that arm, in an outcome of its own.
+        A failure of the video, a tool or the backend ends that arm with its own outcome.
         """
         begun = self.evaluator.begin(sample)
         if isinstance(begun, Scored):
@@ -96,7 +96,7 @@ class Auditor:
         real = asked.real()
         arms: dict[Condition, ConditionResult] = {"real": real}
         for arm in CONDITIONS:
-            # The last one: its prompt names no tool, so nothing of what a backend has cached is of use to it.
+            # Last, because its prompt has no tools: it cannot use what the backend has cached.
             if arm not in ("real", "off"):
                 arms[arm] = asked.other(arm) if asked.changes(arm) else replace(real, cost=Cost())
         arms["off"] = asked.off()
@@ -105,7 +105,7 @@ class Auditor:
         return Audited(sample, tool, asked.looks, len(start.frames), frames_left_out(start), {arm: arms[arm] for arm in CONDITIONS})
 
     def evaluator_of(self, arm: Condition, video: Video) -> Evaluator:
-        """The evaluation with what brings frames and pictures in an arm."""
+        """The evaluation with the retriever and generator of an arm."""
         as_it_is, frames, pictures = self.evaluator, self.evaluator.retriever, self.evaluator.generator
         assert frames is not None
         match arm:
@@ -130,7 +130,7 @@ class Auditor:
 
 @dataclass(slots=True)
 class _Asked:
-    """One question while it is audited."""
+    """One question during its audit."""
 
     auditor: Auditor
     sample: Sample
@@ -139,11 +139,11 @@ class _Asked:
     done: dict[Condition, Trace]
     keep: Callable[[Condition, Trace], None]
     shared: Trace | None = None
-    """The real trace up to its first call, the call included; None when there is none."""
+    """The real trace up to and including its first call; None without a call."""
     looks: int = 0
 
     def real(self) -> ConditionResult:
-        """The question as `eval` asks it. What the others go on from is split off on the way."""
+        """Run the question as `eval` does, and record the prefix that the other arms share."""
         trace = self.done.get("real") or _copy(self.start, ())
 
         def split(step: Step) -> None:
@@ -158,16 +158,16 @@ class _Asked:
         return ended
 
     def changes(self, arm: Condition) -> bool:
-        """Whether the arm has anything to change in this question."""
+        """Whether the arm changes anything for this question."""
         return self.shared is not None and (arm != "unedited" or isinstance(self.shared.steps[-1], Generate))
 
     def other(self, arm: Condition) -> ConditionResult:
-        """The question as it goes on from the first call with the arm's tools."""
+        """Continue the question from its first call with the arm's tools."""
         assert self.shared is not None
         return self._ended(arm, self.done.get(arm) or _copy(self.shared, self.shared.steps))
 
     def off(self) -> ConditionResult:
-        """The question without any tool."""
+        """Run the question without tools."""
         return self._ended("off", self.done.get("off") or _copy(self.start, ()))
 
     def _ended(self, arm: Condition, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> ConditionResult:
@@ -182,12 +182,12 @@ class _Asked:
 
 
 def _copy(trace: Trace, steps: Iterable[Step]) -> Trace:
-    """The trace with these steps, still to be continued and at no cost: what arms share is counted in the real one."""
+    """An unfinished trace with these steps, at no cost: the shared part is counted in the real arm."""
     return replace(trace, steps=list(steps), finish=None, cost=Cost(), made_with=dict(trace.made_with))
 
 
 def summarise_audit(audited: Iterable[Audited]) -> dict[str, Any]:
-    """What looking is worth: each arm's accuracy and its distance from the real one, over all questions, by kind, by tool and by number of looks.
+    """The summary: each arm's accuracy and its difference from the real one, over all questions, by kind, by tool and by number of looks.
 
     Every question stays in every denominator. Intervals are 95 %, clustered by video; a difference is real minus arm, paired by question.
     """
@@ -236,7 +236,7 @@ def _arms(members: Sequence[Audited]) -> dict[str, dict[str, JSON]]:
 
 
 def _looking(members: Sequence[Audited]) -> dict[str, JSON]:
-    """Whether the calls were needed and what they brought. A call is needed where the question isn't answered rightly with the tools off."""
+    """Whether calls were needed, and their effect. A call is needed if the answer without tools is wrong."""
     needed, not_needed = ([one for one in members if one.is_right("off") is right] for right in (False, True))
     only = [one.is_right("real") and not any(one.is_right(arm) for arm in _controls(one)) for one in members]
     return {
@@ -251,7 +251,7 @@ def _looking(members: Sequence[Audited]) -> dict[str, JSON]:
 
 
 def _controls(one: Audited) -> tuple[Condition, ...]:
-    """The arms in which nothing of use was shown. A blur leaves something, and so does a picture that was made from a frame of another time."""
+    """The arms whose frames carry no information. A blurred frame, and a picture generated from another time, still carry some."""
     return ("off", "withheld", "random", "unedited" if one.call == "generate" else "wrong_time")
 
 

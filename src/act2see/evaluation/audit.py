@@ -1,4 +1,4 @@
-"""Audit a model's looks on a benchmark: the application behind `act2see audit`. What is compared stands in `ablation`."""
+"""Audit a model's looks on a benchmark: the application behind `act2see audit`. `ablation` has the conditions."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -31,21 +31,21 @@ from act2see.synthetic.scope import FORCED, NOTICE
 
 _NOT_RECORDED = {"out", "resume", "json", "cache", "frames", "official_judge"}
 _DIFFERS = ("seconds", "tokens_reused")
-"""Costs that differ from run to run: they are kept apart, so that a resumed run has the summary of one that was not interrupted."""
+"""Costs that vary between runs, stored apart so that a resumed run has the same summary as an uninterrupted one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What an audit found. `summary` has `arms` (one a condition), `looking` and `cost`, as summary.json and costs.json have."""
+    """The result of an audit. `summary` has `arms` (one a condition), `looking` and `cost`, as summary.json and costs.json have."""
 
     audited: tuple[Audited, ...]
     summary: Mapping[str, JSON]
     folder: Path | None = None
-    """The run folder, where one was asked for."""
+    """The run folder; None without `out`."""
 
     @property
     def errors_file(self) -> Path | None:
-        """Where the tracebacks of internal errors are kept."""
+        """File with the tracebacks of internal errors."""
         return None if self.folder is None else self.folder / ERRORS_FILE
 
 
@@ -56,10 +56,10 @@ def audit(
     *,
     progress: ProgressCallback | None = None,
 ) -> AuditResult:
-    """Answer each question under every condition of `ablation.CONDITIONS`, and count what looking gains and harms.
+    """Answer each question under every condition of `ablation.CONDITIONS`, and report what looking gains and harms.
 
-    Up to the first call all conditions share one reasoning. With `options.out` the traces, scores and the summary are kept in a run folder, and
-    `options.resume` goes on with it. Raises what `evaluate` raises.
+    All conditions share the reasoning up to the first call. `options.out` stores traces, scores and the summary in a run folder, which
+    `options.resume` continues. Raises what `evaluate` raises.
     """
     options, execution = replace(options or EvalConfig(), given="right"), execution or ExecutionConfig()
     # given: what is asked under one condition must not depend on what was answered under another.
@@ -75,7 +75,7 @@ def audit(
         backend = cost_tracking(registry.backend(options.backend, options), execution.prices, execution.requests_per_minute)
         retriever = registry.retriever(options.retriever, options)
         if retriever is None:
-            raise ConfigError("an audit needs a retriever: name one with --retriever")
+            raise ConfigError("an audit needs a retriever: choose one with --retriever")
         tools = retriever, registry.generator(options.generator, options, retriever)
         auditor = Auditor(setup.evaluator(options, questions, backend, tools), options.retrieve_fps)
         stored = None if run is None else StoredTraces.read(run, "and are made again", with_files=True)
@@ -98,15 +98,15 @@ def _check(benchmark: str, options: EvalConfig) -> None:
     registry.check_benchmark(benchmark)
     setup.check_models(options)
     if options.frames != "real":
-        raise ConfigError("an audit shows real frames and all the others in turn: leave --frames out")
+        raise ConfigError("an audit runs all frame controls itself: remove --frames")
     if options.max_looks < 1 or options.tools == "none":
-        raise ConfigError("an audit of a model that may not look is none: --max-looks must be at least 1, and --tools not none")
+        raise ConfigError("an audit needs looks: set --max-looks to at least 1 and --tools to other than none")
     setup.check_resume(options)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Asks one question under every condition. Each trace is on the disk as soon as it ends."""
+    """Runs one question under every condition. Each finished trace is written to disk immediately."""
 
     auditor: Auditor
     runner: Runner
@@ -151,7 +151,7 @@ def _row(one: Audited) -> dict[str, JSON]:
 
 
 def _apart(summary: Mapping[str, JSON]) -> tuple[dict[str, JSON], dict[str, JSON]]:
-    """The summary without the costs that differ from run to run, and those."""
+    """The summary, split into the reproducible part and the costs that vary between runs."""
     costs = summary["cost"]
     assert isinstance(costs, Mapping)
     same: dict[str, JSON] = {}

@@ -1,4 +1,4 @@
-"""Two runs over the same questions, compared question by question: what the second gained and lost, and whether that is more than chance."""
+"""Compares two runs question by question: what the second gained and lost, and whether the difference is significant."""
 
 import logging
 from collections import Counter
@@ -25,33 +25,33 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class PairedRates:
-    """Both runs over the same n questions. Everything but a right answer counts as not right."""
+    """Accuracy of both runs over the same n questions. Everything but a right answer counts as wrong."""
 
     n: int
     first: float | None
-    """Share that the first run answered rightly; None without questions. The same for `second` and `difference` (second minus first)."""
+    """Accuracy of the first run; None without questions. Likewise `second` and `difference` (second minus first)."""
     second: float | None
     difference: float | None
     difference_95: tuple[float, float] | None
-    """95 % interval by a bootstrap of the paired differences that draws whole videos; None where all questions share one video."""
+    """95 % interval from a paired bootstrap clustered by video; None if all questions share one video."""
     gained: int
     lost: int
     mcnemar_p: float
-    """Exact and two-sided."""
+    """Two-sided p-value of McNemar's exact test."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreComparison:
-    """The second run's scores against the first's, over the questions that both have."""
+    """The second run's scores relative to the first's, over their common questions."""
 
     overall: PairedRates
     by_kind: Mapping[str, PairedRates]
     gained_ids: tuple[str, ...]
     lost_ids: tuple[str, ...]
     outcomes: Mapping[tuple[Outcome, Outcome], int]
-    """How many questions had the one outcome in the first run and the other in the second."""
+    """Number of questions by outcome in the first and in the second run."""
     only_first: tuple[str, ...]
-    """Ids of questions that the first run alone has; they are not counted."""
+    """Ids of questions that only the first run has; they are not counted."""
     only_second: tuple[str, ...]
 
     def row(self) -> dict[str, JSON]:
@@ -69,7 +69,7 @@ class ScoreComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs of one benchmark."""
+    """The comparison of two runs of one benchmark."""
 
     benchmark: str
     first_run: str
@@ -87,7 +87,7 @@ class Comparison:
 def compare(first: Run | Path | str, second: Run | Path | str, options: CompareConfig = CompareConfig()) -> Comparison:
     """Compare two finished `act2see eval` runs, or those in two folders.
 
-    Raises `ConfigError` for runs that have nothing in common to compare, `StoreError` for files that cannot be read.
+    Raises `ConfigError` for runs without common questions, `StoreError` for unreadable files.
     """
     first, second = (one.folder if isinstance(one, Run) else one for one in (first, second))
     sides = [_side(Run.of(folder)) for folder in (first, second)]
@@ -102,14 +102,14 @@ def compare(first: Run | Path | str, second: Run | Path | str, options: CompareC
 
 
 def compare_scores(first: Sequence[Score], second: Sequence[Score], seed: int = 0) -> ScoreComparison:
-    """Compare scores over the questions that both sides have. Raises `StoreError` where an id does not mean the same question in both."""
+    """Compare scores over the common questions. Raises `StoreError` if an id stands for different questions."""
     firsts, seconds = _by_id(first), _by_id(second)
     pairs = [(one, seconds[one.id]) for one in sorted(firsts.values(), key=lambda one: one.number) if one.id in seconds]
     other = {one.id: found for one, two in pairs if (found := _differences(one, two))}
     if other:
         named = ", ".join(f"{name!r} ({' and '.join(what)})" for name, what in islice(other.items(), _NAMED))
         raise StoreError(
-            f"{len(other)} of {len(pairs)} ids stand for different questions in the two runs, the first are {named}: "
+            f"{len(other)} of {len(pairs)} ids stand for different questions in the two runs; the first are {named}: "
             "compare runs over the same version of the data"
         )
     groups: dict[str, list[tuple[Score, Score]]] = {}
@@ -128,7 +128,7 @@ def compare_scores(first: Sequence[Score], second: Sequence[Score], seed: int = 
 
 
 def _differences(one: Score, two: Score) -> list[str]:
-    """What is known to differ between two questions of one id; scores of other programs or earlier versions lack some of the digests."""
+    """The known differences between two questions with one id; scores by other programs or earlier versions lack some digests."""
     digests = {"other words": (one.question, two.question), "other choices, answer or video": (one.content, two.content)}
     return [what for what, (before, after) in digests.items() if before and after and before != after]
 
@@ -137,7 +137,7 @@ def _by_id(scores: Sequence[Score]) -> dict[str, Score]:
     found = {one.id: one for one in scores}
     if len(found) < len(scores):
         twice = Counter(one.id for one in scores).most_common(1)[0][0]
-        raise StoreError(f"the id {twice!r} is there twice among one run's scores: score that run again with act2see score")
+        raise StoreError(f"duplicate id {twice!r} in the scores of one run: rescore that run with act2see score")
     return found
 
 
@@ -189,25 +189,25 @@ class _Side:
 def _side(run: Run) -> _Side:
     folder = run.folder
     if run.command != "eval":
-        raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval are compared")
+        raise ConfigError(f"{folder} is a run of {run.command!r}: only runs of act2see eval can be compared")
     rows = run.scores()
     if not rows:
-        raise ConfigError(f"{folder} has no scores yet: finish it with act2see eval --resume, or score what is there with act2see score")
+        raise ConfigError(f"{folder} has no scores yet: finish it with act2see eval --resume, or score its traces with act2see score")
     summary = run.summary()
     fingerprint = summary.get("fingerprint") if isinstance(summary, dict) else None
     try:
         scores = [read_score(row, where) for where, row in rows]
     except StoreError as error:
-        raise StoreError(f"{error}; score that run again with act2see score") from error
+        raise StoreError(f"{error}; rescore that run with act2see score") from error
     return _Side(run, _with_videos(run, scores), fingerprint if isinstance(fingerprint, dict) else None)
 
 
 def _with_videos(run: Run, scores: Sequence[Score]) -> Sequence[Score]:
-    """Each score with its video: from the traces where the score has none. A question whose video is unknown gets one of its own."""
+    """Each score with its video, looked up in the traces if missing. A question without a known video becomes its own cluster."""
     if all(one.video for one in scores):
         return scores
     videos = {trace.id: trace.video for _, trace in run.sketches([])}
     unknown = sum(not one.video and one.id not in videos for one in scores)
     if unknown:
-        _log.warning("of %s questions in %s the video is not known: each is taken to have one of its own", unknown, run.folder)
+        _log.warning("the video of %s questions in %s is unknown: each is treated as its own cluster", unknown, run.folder)
     return [one if one.video else replace(one, video=videos.get(one.id, f"of {one.id}")) for one in scores]

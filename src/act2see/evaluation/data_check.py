@@ -1,4 +1,4 @@
-"""Whether a downloaded data set is complete: its questions as `act2see eval` reads them, and the video files that they name."""
+"""Checks a downloaded data set: its questions, as `act2see eval` reads them, and their video files."""
 
 import os
 from collections import Counter
@@ -12,12 +12,12 @@ from act2see.config import DataCheckConfig, EvalConfig
 
 @dataclass(frozen=True, slots=True)
 class DataCheck:
-    """What a data set holds and what is wrong with it."""
+    """Content and problems of a data set."""
 
     benchmark: str
     data: str
     questions: int
-    """Questions that can be asked."""
+    """Number of valid questions."""
     videos: int
     kinds: Mapping[str, int]
     """Questions by kind."""
@@ -25,17 +25,17 @@ class DataCheck:
     empty_videos: tuple[str, ...]
     """Files of 0 bytes."""
     problems: tuple[str, ...]
-    """Records that cannot be asked, each with its line or number."""
+    """Invalid records, each with its line or number."""
     notes: tuple[str, ...]
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is wrong; notes are not faults."""
+        """Whether there are no problems; notes are none."""
         return not (self.problems or self.missing_videos or self.empty_videos)
 
 
 def check_data(benchmark: str, options: DataCheckConfig) -> DataCheck:
-    """Read a data set and look for its video files; no video is opened. Raises `ConfigError` for an unknown name or where there are no files."""
+    """Read a data set and look for its video files; no video is opened. Raises `ConfigError` for an unknown name or missing data."""
     found = Findings()
     samples = registry.data_set(benchmark, EvalConfig(data=options.data, subtitles=options.subtitles)).read(found)
     videos = sorted({sample.video for sample in samples})

@@ -49,24 +49,24 @@ from act2see.synthetic.scope import FORCED, NOTICE
 
 _log = logging.getLogger(__name__)
 _NOT_RECORDED = {"out", "resume", "json", "cache", "official_judge"}
-"""Settings that change no answer: a run is resumed whatever they are."""
+"""Settings that do not affect answers, and may change when a run is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """What an evaluation found. `summary` and `costs` are what summary.json and costs.json hold."""
+    """The result of an evaluation. `summary` and `costs` are the content of summary.json and costs.json."""
 
     scores: tuple[Score, ...]
-    """One a question, in the benchmark's order; with a shard, its own alone until all are there."""
+    """One per question, in the benchmark's order; for a shard only its own, until all shards are finished."""
     summary: Mapping[str, JSON]
     costs: Mapping[str, JSON]
     fingerprint: Mapping[str, JSON]
     folder: Path | None = None
-    """The run folder, where one was asked for."""
+    """The run folder; None without `out`."""
 
     @property
     def errors_file(self) -> Path | None:
-        """Where the tracebacks of internal errors are kept."""
+        """File with the tracebacks of internal errors."""
         return None if self.folder is None else self.folder / ERRORS_FILE
 
     @property
@@ -87,11 +87,11 @@ def evaluate(
     *,
     progress: ProgressCallback | None = None,
 ) -> EvalResult:
-    """Answer a benchmark's questions as `ask` does, and score the answers.
+    """Run a benchmark and score the answers.
 
-    `benchmark` is a name of `act2see benchmarks` or `package.module:Class`. With `options.out` the traces, scores and the summary are kept in a run
-    folder, each trace as soon as it ends; `options.resume` goes on with it. A question that is cut off or fails stays in the denominator. Raises
-    `ConfigError`, `ScopeError`, `StoreError`, and `BackendError` once the backend has not answered for `execution.patience_seconds`.
+    `benchmark` is a name of `act2see benchmarks` or `package.module:Class`. `options.out` stores traces (each as soon as it ends), scores and the
+    summary in a run folder, which `options.resume` continues. Truncated and failed questions count in the denominator. Raises `ConfigError`,
+    `ScopeError`, `StoreError`, and `BackendError` after `execution.patience_seconds` without a response from the backend.
     """
     options, execution = options or EvalConfig(), execution or EvalExecutionConfig()
     shard = _checked(benchmark, options, execution)
@@ -112,7 +112,7 @@ def evaluate(
             run.write_scores((one.row() for one in scores), shard=shard.name)
             merged = _merged(run, shard.of)
             if merged is None:
-                _log.warning("this is shard %d of %d; the one that ends last writes the summary of all", shard.first, shard.of)
+                _log.warning("this is shard %d of %d; the last one to finish writes the summary", shard.first, shard.of)
                 about["shard"] = shard.name
             else:
                 scores, costs, shard = merged, _costs_of(run), None
@@ -155,9 +155,9 @@ def _checked(benchmark: str, options: EvalConfig, execution: EvalExecutionConfig
         return None
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", execution.shard)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ConfigError(f"--shard is {execution.shard!r}; write i/n, from 1/n to n/n, as in 2/4")
+        raise ConfigError(f"--shard is {execution.shard!r}; it must be i/n, from 1/n to n/n, such as 2/4")
     if options.out is None:
-        raise ConfigError("a shard needs the run that it is a part of: name its folder with --out")
+        raise ConfigError("--shard needs a shared run folder: add --out")
     return _Shard(int(match[1]), int(match[2]))
 
 
@@ -189,7 +189,7 @@ def _answered(
     run: Run | None,
     progress: ProgressCallback | None,
 ) -> tuple[list[Score], list[Cost]]:
-    """Every question's score, in the benchmark's order, and what its answer cost."""
+    """Every question's score, in the benchmark's order, and its cost."""
     resumes = run is not None and (options.resume or shard is not None)
     stored = StoredTraces.read(run, "and their questions are asked again") if run is not None and resumes else None
     before = content_by_question(run) if run is not None and options.resume else {}
@@ -206,7 +206,7 @@ def _answered(
     changes = stored.changes if stored else {}
     warn_of_answers(before, {one.id: one.content for one in scores if one.id not in changes})
     if run is not None and execution.limit is None and shard is None and (others := done.keys() - {one.id for one in scores}):
-        _log.warning("%d answers in %s are to questions that are not asked now: they stay there and are not counted", len(others), run.folder)
+        _log.warning("%d answers in %s are to questions outside this selection; they are kept, but not counted", len(others), run.folder)
     return scores, [cost for _, cost in answers if cost is not None]
 
 
@@ -239,7 +239,7 @@ class Work:
         return self.runner.guard(work, fault, lambda _: failed)
 
     def _scored(self, sample: Sample) -> Scored:
-        """From its trace where the run has one already."""
+        """Its score from the stored trace, if the run has one."""
         if self.stored is not None and (trace := self.stored.of(sample, (sample.id,)).get(sample.id)) is not None:
             return self.evaluator.score(sample, trace)
         scored = self.runner.ask(lambda: self.evaluator.answer(sample), lambda scored: scored.backend_problem)
@@ -266,7 +266,7 @@ def _prefetched(
 
 
 def _count(options: EvalConfig, execution: EvalExecutionConfig, shard: _Shard | None) -> int | None:
-    """Questions at most, as far as it is known."""
+    """Upper bound on the number of questions, if known."""
     count = question_count(options.n, execution.limit)
     return count if count is None or shard is None else len(range(shard.first - 1, count, shard.of))
 
@@ -277,7 +277,7 @@ def _count(options: EvalConfig, execution: EvalExecutionConfig, shard: _Shard | 
 def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool, progress: ProgressCallback | None) -> dict[str, JSON]:
     """The official figures over every question that the benchmark has and, if wanted, those of its judge; empty without an official rule.
 
-    A judge is asked four questions an answer; what it was asked before is not asked again.
+    The judge is called four times per answer; its earlier responses are reused.
     """
     traces = {trace.id: trace for _, trace in run.sketches([]) if trace.finish}
     pairs = [(sample, None if trace is None or changed(sample, trace) else trace) for _, sample, trace in answered(benchmark, traces)]
@@ -290,7 +290,7 @@ def official_figures(name: str, benchmark: Benchmark, run: Run, *, judged: bool,
 
 
 def _merged(run: Run, shards: int) -> list[Score] | None:
-    """All shards' scores in the benchmark's order; None while not every question has one."""
+    """All shards' scores in the benchmark's order; None until every question has one."""
     parts = [run.scores(_Shard(first, shards).name) for first in range(1, shards + 1)]
     scores = sorted((read_score(row, where) for part in parts for where, row in part or ()), key=lambda one: one.number)
     is_whole = all(part is not None for part in parts) and [one.number for one in scores] == list(range(len(scores)))

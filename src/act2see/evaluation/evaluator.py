@@ -1,4 +1,4 @@
-"""Evaluation: the same loop over a benchmark's samples, every one of which ends as exactly one outcome."""
+"""Runs the loop over a benchmark's samples; every sample has exactly one outcome."""
 
 import hashlib
 import random
@@ -27,23 +27,23 @@ from act2see.video import Video
 __all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "score", "summarise"]
 
 _NAMED = 3
-"""So many changed questions are named."""
+"""Maximum number of changed questions that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A sample, how it ended, and the trace; None when the video could not be opened."""
+    """A sample with its outcome and its trace, which is None if the video could not be opened."""
 
     sample: Sample
     outcome: Outcome
     trace: Trace | None
     error: str | None = None
     traceback: str | None = None
-    """Of an internal error."""
+    """Traceback of an internal error."""
 
     @property
     def called(self) -> bool:
-        """Whether the model asked to see more, whatever came of it."""
+        """Whether the model made a call, successful or not."""
         return self.trace is not None and bool(self.trace.calls)
 
     @property
@@ -52,10 +52,10 @@ class Scored:
         return backend_problem(self.outcome, self.error)
 
     def score(self, number: int = 0) -> Score:
-        """What is kept of it: no frame, no text."""
+        """Its score, without frames and texts."""
         sample = self.sample
         if not all(isinstance(text, str) for text in (sample.id, sample.kind, *sample.groups)):
-            raise TypeError(f"question {sample.id!r}: its id, kind and groups must be texts")
+            raise TypeError(f"question {sample.id!r}: its id, kind and groups must be strings")
         calls, observed = ((), ()) if self.trace is None else (self.trace.calls, self.trace.observations)
         options, guesses = right_guesses(sample)
         return Score(
@@ -95,9 +95,9 @@ def _digest(value: JSON) -> str:
 
 
 def changed(sample: Sample, trace: Trace) -> tuple[str, ...]:
-    """What of a question is not as it was when the trace answered it: its words, its choices (in any order), its video (by the file's name).
+    """The parts of a question that changed since the trace answered it: wording, choices (in any order), video (by file name).
 
-    The right answer is not among them: no model was told it, so that the trace is scored by the one that is right now.
+    The right answer is not included: no model sees it, so the trace is scored by the current one.
     """
     same = {
         "words": trace.question == sample.question,
@@ -108,7 +108,7 @@ def changed(sample: Sample, trace: Trace) -> tuple[str, ...]:
 
 
 def told_changes(changes: Mapping[str, Sequence[str]]) -> str:
-    """What has changed of which questions, by their ids, in a few words."""
+    """A short description of changed questions, by their ids."""
     named = [f"{shown(name)} (other {' and '.join(what)})" for name, what in islice(changes.items(), _NAMED)]
     more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
     return ", ".join(named) + more
@@ -116,7 +116,7 @@ def told_changes(changes: Mapping[str, Sequence[str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """What stays the same over all samples. `answer` and `score` may be called from several threads, if the backend can be."""
+    """The settings shared by all samples. `answer` and `score` are thread-safe if the backend is."""
 
     benchmark: Benchmark
     backend: Backend
@@ -125,32 +125,32 @@ class Evaluator:
     fps: float = 1.0
     loop: LoopOptions = DEFAULTS
     max_frames: int | None = None
-    """Initial frames at most; None: what the backend's model takes in."""
+    """Maximum number of initial frames; None: the limit of the backend's model."""
     insert: int = 0
-    """How many frames are put among the initial ones without the model's asking."""
+    """Number of retrieved frames added to the initial ones."""
     scope: Scope = NO_LIMITS
-    """What the models do not know: a question about it ends without an answer and without being asked, or is asked with a notice in its trace."""
+    """Limits of the embedded models: questions outside them are refused, or run with a notice in the trace."""
     lines: LinesOfVideos | None = None
-    """What puts the transcript's lines into questions; None: nothing does."""
+    """Adds lines of the transcript to questions; None: no lines."""
     _tools: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    """Retrievers and generators compute: one call at a time."""
+    """Serializes calls of retrievers and generators, which are not thread-safe."""
     _rule: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    """A benchmark promises nothing about threads, and its rule may ask a judge."""
+    """Serializes scoring: benchmarks need not be thread-safe, and may call a judge."""
     turns: threading.Semaphore | None = None
-    """How many may ask the backend at once, where more are at work: the others open videos and write traces meanwhile."""
+    """Limit of concurrent backend requests; other threads open videos and write traces meanwhile."""
 
     def run(self, done: dict[str, Trace] | None = None) -> Iterator[Scored]:
-        """Score the samples in order. Traces in `done` (by sample id) are scored again without running the model."""
+        """Score the samples in order. Traces in `done` (by sample id) are rescored without running the model."""
         for sample in self.benchmark.samples():
             yield self.score(sample, done[sample.id]) if done and sample.id in done else self.answer(sample)
 
     def answer(self, sample: Sample) -> Scored:
-        """Ask the model about one sample, as `act2see ask` does. A failure that is not its fault ends the sample, in an outcome of its own."""
+        """Run the model on one sample, as `act2see ask` does. External failures become outcomes of their own."""
         begun = self.begin(sample)
         return begun if isinstance(begun, Scored) else self.carry_on(sample, *begun)
 
     def begin(self, sample: Sample) -> "tuple[Video, Trace] | Scored":
-        """The sample's video, and a trace about it in which nothing has been thought yet; or how the sample ended, where there is none to be had."""
+        """The sample's video and an empty trace; or the outcome, if the video cannot be used."""
         trace, retriever = None, self._locked_retriever(sample)
         try:
             with unexpected():
@@ -165,7 +165,7 @@ class Evaluator:
         return video, trace
 
     def carry_on(self, sample: Sample, video: Video, trace: Trace, hear: Callable[[Step], None] = lambda step: None) -> Scored:
-        """Think a trace about the sample to its end, and score it. `hear` is told of each step once it is in the trace."""
+        """Complete a trace about the sample and score it. `hear` receives each step once it is in the trace."""
         retriever = self._locked_retriever(sample)
         generator = None if self.generator is None else _Generator(self.generator, self._tools)
         backend = self.backend if self.turns is None else _Backend(self.backend, self.turns)
@@ -179,7 +179,7 @@ class Evaluator:
         return self.score(sample, trace)
 
     def score(self, sample: Sample, trace: Trace) -> Scored:
-        """The outcome of a trace that has ended."""
+        """The outcome of a finished trace."""
         with self._rule:
             return score(self.benchmark, sample, trace)
 
@@ -191,7 +191,7 @@ class Evaluator:
         return trace
 
     def _screened(self, trace: Trace) -> str | None:
-        """Why the question is not asked; else None, and its trace has the notice that it needs. The synthetic benchmark needs no look."""
+        """The reason to refuse the question, or None after adding any notice to its trace. The synthetic benchmark is not screened."""
         if self.benchmark.name == SYNTHETIC or not self.scope.is_limited:
             return None
         if (refused := self.scope.refusal(trace)) is None and (notice := self.scope.notice(trace)) is not None:
@@ -206,7 +206,7 @@ class Evaluator:
 
 
 def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:
-    """The outcome of a trace that has ended, without any model. Letters stand for the choices in the order in which the trace has them."""
+    """The outcome of a finished trace, without a model. Letters refer to the choices in the trace's order."""
     try:
         with unexpected():
             sample = as_shown(sample, trace)
@@ -219,13 +219,13 @@ def score(benchmark: Benchmark, sample: Sample, trace: Trace) -> Scored:
 
 
 def as_shown(sample: Sample, trace: Trace) -> Sample:
-    """The sample with its choices in the order in which the trace has them."""
+    """The sample with its choices in the trace's order."""
     is_shuffled = trace.choices != sample.choices and sorted(trace.choices) == sorted(sample.choices)
     return replace(sample, choices=trace.choices) if is_shuffled else sample
 
 
 def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError, otherwise: Outcome) -> Scored:
-    """The outcome of what failed; `otherwise` is that of an error whose kind does not say where it came from."""
+    """The outcome for an error; `otherwise` applies if its type does not identify the source."""
     kinds: tuple[tuple[type[Act2SeeError], Outcome], ...] = (
         (InternalError, "internal_error"),
         (VideoError, "video_error"),
@@ -237,7 +237,7 @@ def _failed(sample: Sample, trace: Trace | None, error: Act2SeeError, otherwise:
 
 
 def score_of_fault(sample: Sample, number: int, error: InternalError) -> Score:
-    """What is kept of a question where even its score could not be made, or its trace not be kept."""
+    """The outcome of a question that could not be scored or stored."""
     return Score(str(sample.id), str(sample.kind), "internal_error", str(error), number, str(sample.video))
 
 
@@ -269,7 +269,7 @@ def quoting(benchmark: Benchmark, sample: Sample, before: Mapping[str, Trace | N
 
 
 def answered(benchmark: Benchmark, traces: Mapping[str, Trace]) -> Iterator[tuple[Sample, Sample, Trace | None]]:
-    """Each of the benchmark's questions, the same as it is asked, and the trace that has its id, if any: `changed` tells whether that answers it."""
+    """Each question of the benchmark, its form as presented, and the trace with its id, if any; `changed` checks that they match."""
     for chain in chains(benchmark, benchmark.samples()):
         before: dict[str, Trace | None] = {}
         for sample in chain:
@@ -288,7 +288,7 @@ def _inner(benchmark: Benchmark) -> Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class ShuffledOptions:
-    """A benchmark whose choices stand in an order drawn for each question, always the same for the same seed: whether a model likes a letter."""
+    """A benchmark with choices shuffled per question by a seed, to expose a model's letter bias."""
 
     benchmark: Benchmark
     seed: int
@@ -324,11 +324,11 @@ class _Backend:
             return (yield from self.inner.decode(trace, tools))
 
 
-# Tools that fail outright. A `ToolError` is none of that: the model reads it and goes on, as it would for any user, and its answer counts.
+# Tools that fail outright. A `ToolError` is different: the model reads it and continues, as for any user, and its answer counts.
 
 
 class _ToolFailure(Act2SeeError):
-    """A tool that could not be asked at all: its server is gone, its encoder gives no numbers."""
+    """A tool that failed itself: its server is down, its encoder returns NaN."""
 
 
 @dataclass(frozen=True, slots=True)

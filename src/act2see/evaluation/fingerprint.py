@@ -1,4 +1,4 @@
-"""What must be the same for two scores to be comparable: frames, prompt, decoding, weights and libraries, by name and as a digest."""
+"""Fingerprint of a run: the settings that must match for comparable scores (frames, prompt, decoding, weights, libraries), with a digest."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ from act2see.storage.codec import JSON, canonical_json, plain
 from act2see.storage.run_metadata import library_versions
 
 HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
-"""Settings that change how a run goes and where its files lie, but no answer."""
+"""Settings that affect execution and file locations, but no answer."""
 _DIGITS = 12
 
 
@@ -26,10 +26,10 @@ def fingerprint(
     generator: Generator | None,
     digest_of: Callable[[Sequence[Path]], str],
 ) -> dict[str, JSON]:
-    """Everything that decides the answers, as JSON: equal `digest`s, equal settings.
+    """Everything that determines the answers, as JSON: equal `digest`s mean equal settings.
 
-    `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. What a server's model weighs only the
-    server knows: of such a backend there is its name, and `weights` is None.
+    `settings` are the run's, the benchmark's name among them; `digest_of` gives the digest of model folders. A server's
+    weights are unknown: for such a backend the name is recorded, and `weights` is None.
     """
     *_, backend = unwrapped(backend)
     encoder = encoder_of(retriever)
@@ -48,9 +48,9 @@ def fingerprint(
 
 
 def prompt_digest(made_with: Mapping[str, str], offered: Collection[chat.Tool] = ()) -> str:
-    """A digest of every word around a question, the tools' and the tags' among them, as a backend that is `made_with` so writes them.
+    """A digest of the prompt template, tools and tags included, as rendered by a backend with these `made_with` values.
 
-    The words about looks with a time or a place count only where these are among the tools that are `offered`.
+    The text about looks with a time or a place counts only if these are among the `offered` tools.
     """
     named = made_with.get("rendering")
     rendering = cast("chat.Rendering", named if named in get_args(chat.Rendering) else "same_turn")
@@ -68,7 +68,7 @@ def prompt_digest(made_with: Mapping[str, str], offered: Collection[chat.Tool] =
 
 
 def headline(found: Mapping[str, Any]) -> str:
-    """The fingerprint in one line, for beneath a score."""
+    """The fingerprint in one line, to print below a score."""
     settings, model, versions = found["settings"], found["model"], found["versions"]
     named = model.get("model", model.get("backend", "a model"))
     parts = [
@@ -83,7 +83,7 @@ def headline(found: Mapping[str, Any]) -> str:
 
 
 def _pixels(backend: Backend) -> dict[str, dict[str, int]] | None:
-    """How large the model sees a frame, where the backend knows its processors."""
+    """Frame resolution as the model sees it, if the backend has its processors."""
     encoder = getattr(backend, "encoder", None)
     found = {}
     for name in ("image_processor", "video_processor"):
@@ -94,8 +94,8 @@ def _pixels(backend: Backend) -> dict[str, dict[str, int]] | None:
 
 
 def _weights(backend: Backend, digest_of: Callable[[Sequence[Path]], str]) -> str | None:
-    """The digest of the model's folder and its adapter's, or the revision that came from a hub."""
-    settings = getattr(backend, "settings", None) if hasattr(backend, "model") else None  # weights that are here, not on a server
+    """The digest of the model's folder and its adapter's, or the Hub revision."""
+    settings = getattr(backend, "settings", None) if hasattr(backend, "model") else None  # local weights, not on a server
     named = [str(name) for name in (getattr(settings, "model", None), getattr(settings, "adapter", None)) if name]
     folders = [Path(name) for name in named if Path(name).is_dir()]
     revision = getattr(getattr(getattr(backend, "model", None), "config", None), "_commit_hash", None)

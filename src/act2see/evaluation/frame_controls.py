@@ -1,4 +1,4 @@
-"""Retrievers that bring what was not asked for: with them, an evaluation shows whether the retrieved frame itself makes the difference."""
+"""Frame controls: retrievers that return other frames than requested, to measure the effect of the retrieved frame itself."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from act2see.video.pictures import blurred
 
 @dataclass(frozen=True, slots=True)
 class RandomFrames:
-    """A frame from anywhere in the video, drawn by seed, video and query, whatever the query says."""
+    """Random frames of the video, seeded by seed, video and query, independent of the query's meaning."""
 
     fps: float = 3.0
     seed: int = 0
@@ -28,7 +28,7 @@ class RandomFrames:
         return f"random@{self.fps:g}fps"
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        """`count` random frames at times not in `shown`. Raises `ToolError` when there are none left."""
+        """`count` random frames at times not in `shown`. Raises `ToolError` if none are left."""
         free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
         if not free:
             raise NoFrameError("every frame has been shown")
@@ -46,9 +46,9 @@ class RandomFrames:
 
 @dataclass(frozen=True, slots=True)
 class OracleFrames:
-    """The frame in the middle of the stretch that is known to answer the question, whatever the query says: the best that looking can bring.
+    """The middle frame of the annotated span that answers the question: an upper bound for looking.
 
-    It must be told the question first, by `knowing`.
+    Set the question first with `knowing`.
     """
 
     fps: float = 3.0
@@ -60,13 +60,13 @@ class OracleFrames:
         return f"oracle@{self.fps:g}fps"
 
     def knowing(self, sample: Sample) -> "OracleFrames":
-        """The same for one question. Raises `ConfigError` for one whose data set does not tell when its answer is to be seen."""
+        """This retriever for one question. Raises `ConfigError` if the data set has no time span for its answer."""
         if sample.evidence_seconds is None:
-            raise ConfigError(f"it is not known when the answer to question {sample.id!r} is to be seen: an oracle needs a data set that tells it")
+            raise ConfigError(f"question {sample.id!r} has no time span of its answer, which --frames oracle needs: use another data set or control")
         return replace(self, evidence_seconds=sample.evidence_seconds)
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        """At most `count` frames at times not in `shown`, those nearest to the middle first. Raises `ToolError` when there are none left."""
+        """At most `count` frames at times not in `shown`, those nearest to the middle first. Raises `ToolError` if none are left."""
         assert self.evidence_seconds is not None
         start, stop = self.evidence_seconds
         free = [seconds for seconds in video.times(self.fps) if all(abs(seconds - other) > SAME_TIME_SECONDS for other in shown)]
@@ -87,7 +87,7 @@ class OracleFrames:
 
 @dataclass(frozen=True, slots=True)
 class WithheldFrames:
-    """Nothing, ever."""
+    """Never returns a frame."""
 
     name: str = "withheld"
 
@@ -102,9 +102,9 @@ class WithheldFrames:
 
 @dataclass(frozen=True, slots=True)
 class WrongTimeFrames:
-    """For each frame that the real retriever finds, one from another time: a quarter of the video away where there is such a one, else the furthest.
+    """For each frame of the real retriever, one from another time: at least a quarter of the video away if possible, else the furthest.
 
-    How far is our choice. It is drawn by seed, video and query, and has its own true time.
+    The distance is our choice. It is seeded by seed, video and query, and keeps its true timestamp.
     """
 
     real: Retriever
@@ -151,7 +151,7 @@ class WrongTimeFrames:
 
 @dataclass(frozen=True, slots=True)
 class BlurredFrames:
-    """What the real retriever finds, too blurred to read."""
+    """The real retriever's frames, blurred beyond recognition."""
 
     real: Retriever
 
@@ -161,7 +161,7 @@ class BlurredFrames:
         return f"blurred of {self.real.name}"
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
-        """The real frames, blurred, at their own times. Raises `ToolError` where the real retriever does."""
+        """The real frames, blurred, with their timestamps. Raises `ToolError` where the real retriever does."""
         return [replace(frame, image=blurred(frame.image)) for frame in self.real.find(video, query, shown=shown, count=count)]
 
     def show(self, video: Video, spot: Spot, *, shown: Collection[float], count: int) -> Sequence[Frame]:

@@ -1,4 +1,4 @@
-"""One video without a model that reasons: find the frames that fit a text, generate a picture from one of them, or index them ahead of time."""
+"""One video without a reasoning model: find frames that match a text, generate a picture from one, or index them ahead of time."""
 
 import logging
 import os
@@ -36,24 +36,24 @@ class RetrieveResult:
 
     frames: tuple[Frame, ...]
     curve: Curve | None
-    """The score of every frame searched; None where the retriever gives none."""
+    """The score of every indexed frame; None if the retriever provides none."""
     retriever: str = ""
-    """The retriever that searched, by the name of the options; what `auto` stood for."""
+    """Name of the retriever that searched, as in the options; what `auto` resolved to."""
     notice: str | None = None
-    """Why the result may be unreliable, where `force` let an embedded model search a video outside its scope."""
+    """Warning that the result may be unreliable, because `force` ran an embedded model outside its domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedVideo:
-    """A video whose frames are in the cache, encoded."""
+    """A video whose encoded frames are in the cache."""
 
     video: str
     frames: int
     duration_seconds: float
     damage: str | None
-    """What of the file cannot be read; None for a sound one."""
+    """Damage of the file; None if it is intact."""
     lines: int | None = None
-    """Lines of the transcript; None where the retriever reads no words."""
+    """Number of lines in the transcript; None if the retriever uses no transcript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class GenerateResult:
 def find_frames(
     video: Video | str | os.PathLike[str], query: str, options: RetrieveConfig = RetrieveConfig(), progress: ProgressCallback | None = None
 ) -> RetrieveResult:
-    """Find the `options.top` frames of a video that fit a text best; nothing is written. `progress` counts the frames indexed.
+    """Find the `options.top` frames of a video that best match a text; nothing is written. `progress` receives the number of indexed frames.
 
     Warns where no frame passes the retriever's threshold. Raises `ConfigError` for an empty query or a retriever that cannot be used, `ScopeError`
     where the embedded retriever does not know the video, `VideoError` for what is no video, `ToolError` where nothing is found, and `NoMatchError`
@@ -130,11 +130,11 @@ def search_frames(
         notice = check_scope(options, opened)
         retriever = _retriever(options, opened, progress)
     if retriever is None:
-        raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
+        raise ConfigError("retriever 'none' cannot search: choose another, such as micro or siglip:DIR")
     frames, curve = frames_in(opened, text, retriever, count)
     if all(frame.match is not None and frame.match.is_fallback for frame in frames):
         threshold = "" if curve is None else f" of {curve.threshold:g}"
-        _log.warning("no frame found passes the retriever's threshold%s: take what follows as a guess", threshold)
+        _log.warning("no frame reaches the retriever's threshold%s: the result is a best guess", threshold)
     return RetrieveResult(frames, curve, options.retriever, notice)
 
 
@@ -213,7 +213,7 @@ def own_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a folder that can be written") from error
+        raise ConfigError(f"cannot write frames into {folder}: {error.strerror or error}; give a writable folder") from error
     return folder
 
 
@@ -232,7 +232,7 @@ def generate_frame(
     anchor = _anchor(opened, text, retriever, options.at)
     generator = registry.generator(options.generator, options, retriever, has_anchor=True)
     if generator is None:
-        raise ConfigError("nothing can be imagined with generator 'none': name one, such as micro or diffusers:flux2-klein")
+        raise ConfigError("generator 'none' cannot generate pictures: choose another, such as micro or diffusers:flux2-klein")
     if progress is not None:
         progress(0, None, "imagining")
     try:
@@ -240,13 +240,13 @@ def generate_frame(
     except ToolError as error:
         raise ToolError(f"{error}; {_advice(error)}") from error
     if made.provenance is None:
-        raise ToolError(f"generator {generator.name} gave a frame without its provenance")
+        raise ToolError(f"generator {generator.name} returned a frame without provenance")
     return GenerateResult(made, anchor, made.provenance, notice)
 
 
 def _text(what: str, text: str) -> str:
     if not text.strip():
-        raise ConfigError(f"the {what} is empty: write something")
+        raise ConfigError(f"the {what} is empty: enter some text")
     return text.strip()
 
 
@@ -269,7 +269,7 @@ def _retriever(options: SearchConfig, video: Video, progress: ProgressCallback |
 
 
 def _counting(progress: ProgressCallback | None, video: Video) -> Callable[[Progress], None] | None:
-    """What passes an index's progress on."""
+    """A callback that forwards an index's progress."""
     if progress is None:
         return None
     return lambda now: progress(now.done, now.total, now.what or f"indexing {video.path.name}")
@@ -279,7 +279,7 @@ def _anchor(video: Video, prompt: str, retriever: Retriever | None, seconds: flo
     if seconds is not None:
         return video.frame_at(seconds)
     if retriever is None:
-        raise ConfigError("retriever 'none' finds no frame to change: name one, or the frame's seconds with --at")
+        raise ConfigError("retriever 'none' cannot find an anchor frame: choose another, or give its timestamp with --at")
     return retriever.find(video, prompt, shown=())[0]
 
 

@@ -1,4 +1,4 @@
-"""Generators that bring what was not asked for: with them, an evaluation shows whether the picture itself makes the difference."""
+"""Picture controls: generators that return other pictures than requested, to measure the effect of the generated picture itself."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from act2see.video.pictures import blurred
 
 @dataclass(frozen=True, slots=True)
 class UneditedAnchor:
-    """The frame that a picture would be made from, as it is, in the picture's place."""
+    """Returns the unedited anchor frame instead of a picture."""
 
     name: str = "unedited"
 
@@ -21,11 +21,11 @@ class UneditedAnchor:
 
 @dataclass(frozen=True, slots=True)
 class BlurredPictures:
-    """What the real generator makes of the anchor as it is in the video, too blurred to read."""
+    """The real generator's picture, blurred beyond recognition. It edits the unblurred anchor."""
 
     real: Generator
     video: Video
-    """Where the anchor, which may come blurred too, is taken from again."""
+    """Source of the unblurred anchor, since retrieved frames may be blurred too."""
 
     @property
     def name(self) -> str:

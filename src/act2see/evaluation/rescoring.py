@@ -1,4 +1,4 @@
-"""Score a run's stored traces again without any model, and hold the official rules against cases of official verdicts."""
+"""Rescores a run's stored traces without a model, and tests the official rules on recorded official scores."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """What a run is worth now."""
+    """The result of rescoring a run."""
 
     folder: Path
     questions: int
-    """How many were scored."""
+    """Number of scored questions."""
     not_asked: int
     summary: Mapping[str, JSON] | None
     """What summary.json holds; None where a judge had scored the run: then only the official form was written, and its scores stay as they are."""
@@ -50,23 +50,23 @@ class ScoreResult:
 
 @dataclass(frozen=True, slots=True)
 class CasesResult:
-    """The official rules held against a file of cases."""
+    """The result of testing the official rules on a file of cases."""
 
     results: tuple[Result, ...]
 
     @property
     def differ(self) -> tuple[Result, ...]:
-        """The cases of which our rule says something else, and the lines that are no case."""
+        """The cases with a different score by our rule, and the invalid lines."""
         return tuple(one for one in self.results if one.problem is not None)
 
 
 def hold_against(cases: Path) -> CasesResult:
-    """Run cases of official verdicts through our rules. Raises `ConfigError` for a file that cannot be read or holds no case."""
+    """Test our rules on cases with official scores. Raises `ConfigError` for a file that is unreadable or has no case."""
     return CasesResult(tuple(run_cases(cases)))
 
 
 def score(run: Run | Path | str, options: ScoreConfig | None = None, *, progress: ProgressCallback | None = None) -> ScoreResult:
-    """Make scores.jsonl and summary.json of a run of `act2see eval` (or its folder) anew from its traces, and the file `options.official_form`.
+    """Rewrite scores.jsonl and summary.json of a run of `act2see eval` (or its folder) from its traces, and the file `options.official_form`.
 
     Notes go to the log. Raises `ConfigError` and `StoreError` for a run that cannot be scored, whose files then stay as they are.
     """
@@ -74,7 +74,7 @@ def score(run: Run | Path | str, options: ScoreConfig | None = None, *, progress
     check_file_to_write(options.official_form, run=run.folder if isinstance(run, Run) else Path(run))
     opened = Run.of(run)
     if opened.command != "eval":
-        raise ConfigError(f"{opened.folder} is a run of {opened.command!r}: only runs of act2see eval are scored again")
+        raise ConfigError(f"{opened.folder} is a run of {opened.command!r}: only runs of act2see eval can be rescored")
     asked = _Asked.of(opened, options)
     rescored = _rescored(opened, asked, progress)
     summary: Mapping[str, JSON] | None = None
@@ -122,20 +122,20 @@ class _Asked:
             about = converted({"config": run.config, "seed": run.seed}, _AboutRun)
             config = about.config
             if (config.n or 0) > MOST_QUESTIONS:
-                raise StoreError(f"config.n is {config.n:,}; at most {MOST_QUESTIONS:,} questions are gone through")
+                raise StoreError(f"config.n is {config.n:,}; at most {MOST_QUESTIONS:,} questions are supported")
             kinds = _kinds(config.kind)
         name, judge = config.benchmark, config.answer_judge
         if options.benchmark is not None and options.benchmark != name:
-            raise ConfigError(f"{run.folder} is a run of {name!r}, not of {options.benchmark!r}: leave --benchmark out")
+            raise ConfigError(f"{run.folder} is a run of {name!r}, not of {options.benchmark!r}: remove --benchmark")
         if options.benchmark is None and name not in BY_NAME:
-            raise ConfigError(f"{run.folder} is a run of {name!r}, which is no benchmark of act2see: say --benchmark {name} if you trust that code")
-        if judge is not None and options.official_form is None:
             raise ConfigError(
-                f"{run.folder} was scored by the judge {judge!r}, and score asks no model: act2see eval --resume scores it again with it"
+                f"{run.folder} is a run of {name!r}, which is not a benchmark of act2see: add --benchmark {name} if you trust that code"
             )
+        if judge is not None and options.official_form is None:
+            raise ConfigError(f"{run.folder} was scored by the judge {judge!r}, and score runs no model: rescore it with act2see eval --resume")
         if config.data is not None and options.data is None:
             raise ConfigError(
-                f"{run.folder} was made with the data in {shown(config.data)}: name them with --data; a run's folder does not say what is read"
+                f"{run.folder} used the data in {shown(config.data)}: give their folder with --data; paths from a run folder are never opened"
             )
         settings = EvalConfig(n=config.n, seed=about.seed, kind=kinds, subtitles=config.subtitles, given=config.given, data=options.data)
         registry.check_benchmark(name)
@@ -216,7 +216,7 @@ def _scores(run: Run) -> tuple[dict[str, Score], dict[str, Mapping[str, JSON]]]:
             continue
         scores[one.id], rows[one.id] = one, row if isinstance(row, Mapping) else {}
     if damaged:
-        _log.warning("%d scores cannot be read and are made anew where there is a trace; the first: %s", len(damaged), damaged[0])
+        _log.warning("%d scores are unreadable and recomputed if there is a trace; the first: %s", len(damaged), damaged[0])
     return scores, rows
 
 
@@ -229,30 +229,32 @@ def _limit_of(run: Run) -> int | None:
 
 def _refuse_empty(folder: Path, traces: Mapping[str, object], failed: Mapping[str, object], damaged: Sequence[str]) -> None:
     if damaged and not traces:
-        raise StoreError(f"none of the {len(damaged)} traces in {folder} can be read; the first: {damaged[0]}")
+        raise StoreError(f"none of the {len(damaged)} traces in {folder} is readable; the first: {damaged[0]}")
     if not traces and not failed:
-        raise ConfigError(f"{folder} holds no answer yet: there is nothing to score; act2see eval --resume asks the questions")
+        raise ConfigError(f"{folder} has no answers to score yet: run act2see eval --resume")
 
 
 def _refuse_wrong(folder: Path, name: str, scored: int, other: Mapping[str, tuple[str, ...]], damaged: Sequence[str]) -> None:
     """Refuse a score that would not be the run's."""
     again = "or ask them again with act2see eval --resume"
     if other:
-        several = f"{len(other)} of {scored + len(other)} questions are not those that {folder} has answers to: {told_changes(other)}"
-        raise ConfigError(f"{several}; give the data as they were with --data, {again}")
+        several = f"{len(other)} of {scored + len(other)} questions differ from those answered in {folder}: {told_changes(other)}"
+        raise ConfigError(f"{several}; give the original data with --data, {again}")
     if damaged:
-        raise StoreError(f"{len(damaged)} traces cannot be read, and their questions have no other answer; the first: {damaged[0]}; mend it, {again}")
+        raise StoreError(
+            f"{len(damaged)} traces are unreadable, and their questions have no other answer; the first: {damaged[0]}; repair it, {again}"
+        )
     if not scored:
-        raise ConfigError(f"no trace in {folder} answers a question of {name!r}: is it the data that the run was made with? name them with --data")
+        raise ConfigError(f"no trace in {folder} answers a question of {name!r}: are these the data that the run used? give their folder with --data")
 
 
 def _warn(folder: Path, asked: _Asked, scored: int, not_asked: int, left_over: int) -> None:
     if not_asked:
-        _log.warning("%d of %d questions were not asked yet: act2see eval --resume goes on", not_asked, scored + not_asked)
+        _log.warning("%d of %d questions have not been run yet: continue with act2see eval --resume", not_asked, scored + not_asked)
     if left_over and asked.n is not None:  # the run may have been resumed with fewer questions
-        _log.warning("%d answers in %s are to questions that are not asked now: they stay there and are not counted", left_over, folder)
+        _log.warning("%d answers in %s are to questions outside this selection; they are kept, but not counted", left_over, folder)
     elif left_over:
-        _log.warning("%d traces answer no question of %r as it is now", left_over, asked.name)
+        _log.warning("%d traces answer no current question of %r", left_over, asked.name)
 
 
 # What is written

@@ -1,7 +1,6 @@
-"""The runner: resuming, shards, workers, retries, failures and progress of every command that works through the questions of a data set.
+"""The runner: resuming, shards, workers, retries, failures and progress of every command that runs the questions of a data set.
 
-`evaluate`, `construct`, `audit`, the lmms-eval model, the Inspect task and a Ray cluster differ in what they do with a question. Everything else is
-done here, once.
+`evaluate`, `construct`, `audit`, the lmms-eval model, the Inspect task and the Ray integration only differ in how they process a question.
 """
 
 import logging
@@ -31,7 +30,7 @@ R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 _NAMED = 3
-"""Questions that a warning names."""
+"""Maximum number of questions that a warning lists."""
 
 
 # The run folder
@@ -39,7 +38,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What a run folder records of itself; a run is resumed with the same settings only."""
+    """Settings recorded in a run folder; a run can only be resumed with the same ones."""
 
     command: str
     config: Mapping[str, JSON]
@@ -83,12 +82,12 @@ def video_folder(out: Path | None, stack: ExitStack) -> Path:
 
 @dataclass(slots=True)
 class StoredTraces:
-    """The traces that a run holds already, by id, and the questions that have changed since. May be used from several threads."""
+    """The stored traces of a run, by id, and the questions that have changed since. Thread-safe."""
 
     run: Run
     places: Mapping[str, Place]
     changes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """What has changed in a question, by its id."""
+    """Changes of questions, by id."""
 
     @classmethod
     def read(cls, run: Run, lost: str, *, with_files: bool = False, count: Callable[[Trace], None] = lambda trace: None) -> "StoredTraces":
@@ -114,10 +113,10 @@ class StoredTraces:
         return {name: trace for name, trace in found.items() if not what or not changed(sample, trace)}
 
     def warn(self) -> None:
-        """Warn of questions that were asked again because they have changed."""
+        """Warn of questions that were run again because they have changed."""
         if self.changes:
             _log.warning(
-                "%d questions are not those that %s has answers to, and were asked again: %s",
+                "%d questions have changed since %s answered them, and were run again: %s",
                 len(self.changes),
                 self.run.folder,
                 told_changes(self.changes),
@@ -143,9 +142,9 @@ def warn_of_answers(before: Mapping[str, str], now: Mapping[str, str]) -> None:
 
 
 def warn_of_damage(damaged: Sequence[str], consequence: str) -> None:
-    """Warn of the lines of a run that cannot be read."""
+    """Warn of unreadable lines of a run."""
     if damaged:
-        _log.warning("%d of the traces cannot be read, %s; the first: %s", len(damaged), consequence, damaged[0])
+        _log.warning("%d traces are unreadable, %s; the first: %s", len(damaged), consequence, damaged[0])
 
 
 # Working through items
@@ -153,7 +152,7 @@ def warn_of_damage(damaged: Sequence[str], consequence: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is reported of an item that failed: its id, the error, and the traceback of an internal error."""
+    """A failed item: its id, the error, and the traceback of an internal error."""
 
     id: str
     error: str | None
@@ -162,23 +161,23 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Works through items, several at once; none of them ends the others. May be used from several threads."""
+    """Processes items concurrently; a failure of one does not stop the others. Thread-safe."""
 
     breaker: CircuitBreaker
     faults: Faults
     run: Run | None = None
     workers: int = 1
-    """Threads; 1: the caller's own, in order."""
+    """Number of threads; with 1, items run in order in the calling thread."""
     progress: ProgressCallback | None = None
 
     @classmethod
     def of(cls, execution: ExecutionConfig, run: Run | None, workers: int = 1, progress: ProgressCallback | None = None) -> "Runner":
-        """A runner as the settings say."""
+        """A runner with the given settings."""
         faults = Faults(None if run is None else run.folder, execution.fail_fast)
         return cls(CircuitBreaker(execution.patience_seconds), faults, run, workers, progress)
 
     def collect(self, items: Iterable[T], work: Callable[[T], Sequence[R]], total: int | None, what: str = "questions") -> list[R]:
-        """The results of all items, as they are done. Where the run is cut off, a warning says how to resume it."""
+        """Yield the results as they complete. If the run is interrupted, a warning explains how to resume it."""
         results: list[R] = []
         self._report(0, total, what)
         try:
@@ -189,7 +188,7 @@ class Runner:
                         self._report(len(results), total, what)
         except (KeyboardInterrupt, InternalError):
             if self.run is not None:
-                _log.warning("what was answered is kept in %s: go on with --resume", self.run.folder)
+                _log.warning("finished answers are stored in %s: continue with --resume", self.run.folder)
             raise
         return results
 
@@ -217,15 +216,15 @@ class Runner:
 
 
 def question_count(n: int | None, limit: int | None) -> int | None:
-    """Questions at most, as far as it is known."""
+    """Upper bound on the number of questions, if known."""
     return min((count for count in (n, limit) if count is not None), default=None)
 
 
 def limited(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
-    """The first samples. Raises `ConfigError` for an id that comes twice."""
+    """The first samples. Raises `ConfigError` for a duplicate id."""
     seen: set[str] = set()
     for sample in islice(samples, limit):
         if sample.id in seen:
-            raise ConfigError(f"the benchmark has two questions with the id {sample.id!r}: each needs one of its own")
+            raise ConfigError(f"duplicate question id {sample.id!r} in the benchmark: ids must be unique")
         seen.add(sample.id)
         yield sample

@@ -1,7 +1,7 @@
-"""What is kept of every question of an evaluation, and the summary that is made of nothing else.
+"""The score of every question of an evaluation, and the summary computed from the scores alone.
 
-A score is a line of scores.jsonl. It holds no seconds and nothing else that differs from one machine to the next: a run that was interrupted and
-resumed, went through several workers or was split into shards has the same scores and the same summary, byte for byte, as one that was not.
+A score is a line of scores.jsonl. It contains no timings or other machine-dependent values: a run that was interrupted and resumed, used several
+workers or was split into shards has the same scores and summary, byte for byte, as one that was not.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ class Score:
     outcome: Outcome
     error: str | None = None
     number: int = 0
-    """Its place in the benchmark's order, from 0."""
+    """Index in the benchmark's order."""
     video: str = ""
     groups: tuple[str, ...] = ()
     content: str = ""
@@ -51,15 +51,15 @@ class Score:
     question: str = ""
     """A digest of its words, without what they may quote of an earlier answer."""
     calls: int = 0
-    """How often the model asked to see more."""
+    """Number of calls."""
     served: int = 0
-    """How many of its calls brought a frame."""
+    """Number of calls that returned a frame."""
     refused: int = 0
-    """How many calls, malformed ones among them, brought an error that the model read."""
+    """Number of calls, malformed ones included, that returned an error to the model."""
     frames: int = 0
-    """Initial and brought ones. 0 where the video could not be opened."""
+    """Number of initial and inserted frames; 0 if the video could not be opened."""
     left_out: int = 0
-    """Initial frames at the wanted rate that were not shown, because the model takes in no more."""
+    """Number of initial frames omitted by the frame limit."""
     tokens_in: int = 0
     tokens_out: int = 0
     options: int = 0
@@ -73,7 +73,7 @@ class Score:
 
     @property
     def is_right(self) -> bool:
-        """Whether it was answered rightly. Everything else counts as not right."""
+        """Whether the answer was correct. Everything else counts as wrong."""
         return self.outcome == "correct"
 
 
@@ -117,7 +117,7 @@ def right_guesses(sample: Sample) -> tuple[int, tuple[str, ...]]:
 
 
 def summarise_scores(scores: Iterable[Score]) -> dict[str, Any]:
-    """Counts and rates, overall and by kind and group. Every question stays in the denominator, whatever became of it.
+    """Counts and rates, overall and by kind and group. Every question counts in the denominator, whatever its outcome.
 
     `accuracy_95` is `statistics.share_interval` with the videos as clusters: None where all questions share one.
     """
@@ -151,7 +151,7 @@ def frames_left_out(counts: Iterable[int]) -> dict[str, JSON]:
 
 
 def _baselines(everything: Sequence[Score], groups: Mapping[str, Sequence[Score]]) -> dict[str, JSON]:
-    """What guessing gets, over the questions that can be guessed at; nothing where there are none."""
+    """Accuracy of the guessing baselines, over questions with choices; empty if there are none."""
     if not any(one.options for one in everything):
         return {}
     by_kind = {name: {"n": sum(one.options > 0 for one in members), **_guessed(members)} for name, members in sorted(groups.items())}
@@ -188,7 +188,7 @@ def _share(values: Sequence[bool]) -> float | None:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Mean and percentiles; a percentile is one of the values, so that it is the same for whatever order they came in."""
+    """Mean and percentiles; a percentile is always one of the values, so the result does not depend on their order."""
     if not values:
         return None
     ranked = np.percentile(values, QUANTILES, method="inverted_cdf").tolist()

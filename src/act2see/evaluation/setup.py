@@ -1,4 +1,4 @@
-"""From settings to an evaluator: its models and tools, loaded in this process or reached on a cluster."""
+"""Builds an evaluator from settings, with models and tools in this process or on a cluster."""
 
 import importlib
 import logging
@@ -32,7 +32,7 @@ _RAY = "act2see.integrations.ray.cluster"
 
 
 class Executor(Protocol):
-    """Where questions are answered."""
+    """Executes questions, locally or on a cluster."""
 
     @property
     def evaluator(self) -> Evaluator:
@@ -55,7 +55,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Questions are answered in this process."""
+    """Executes questions in this process."""
 
     evaluator: Evaluator
     workers: int = 1
@@ -89,7 +89,7 @@ def digest_of(folders: Sequence[Path]) -> str:
 def executor(benchmark: Benchmark, source: str, config: SourceConfig, execution: RayConfig) -> Iterator[Executor]:
     """Load the models that the settings name, here or on the Ray cluster that `execution.ray` names. `source` is the benchmark's name there.
 
-    Raises what `registry` raises, and `ConfigError` for a cluster that cannot be reached.
+    Raises what `registry` raises, and `ConfigError` for an unreachable cluster.
     """
     if execution.ray is None:
         yield local_executor(benchmark, config, execution)
@@ -111,9 +111,9 @@ def local_executor(benchmark: Benchmark, config: SourceConfig, execution: Parall
 
 
 def _turns(backend: Backend, name: str, workers: int) -> Semaphore | None:
-    """Bounds the requests in flight; None where the backend takes one question at a time."""
+    """Limit of concurrent requests; None if the backend handles one question at a time."""
     if workers > 1 and not is_concurrent(backend):
-        _log.warning("backend %r takes one question at a time: --workers %d is 1", name, workers)
+        _log.warning("backend %r handles one question at a time: --workers %d has no effect", name, workers)
         return None
     return Semaphore(workers) if workers > 1 else None
 
@@ -144,7 +144,7 @@ def evaluator(
 
 
 def check_models(config: ModelConfig) -> None:
-    """Refuse names that mean no backend, retriever or generator. Raises `ConfigError`."""
+    """Refuse unknown names of backends, retrievers and generators. Raises `ConfigError`."""
     registry.check_backend(config.backend)
     registry.check_retriever(config.retriever)
     registry.check_generator(config.generator, config.judge)
@@ -153,11 +153,11 @@ def check_models(config: ModelConfig) -> None:
 def check_resume(config: SourceConfig) -> None:
     """Refuse to resume without a run folder. Raises `ConfigError`."""
     if config.resume and config.out is None:
-        raise ConfigError("there is nothing to resume: name the run's folder with --out")
+        raise ConfigError("--resume needs the run folder: add --out")
 
 
 def check_ray(address: str | None) -> None:
-    """Refuse a Ray cluster where Ray is not installed, and an address at which nobody listens. Raises `ConfigError`."""
+    """Refuse --ray without Ray installed, or with an address at which nothing listens. Raises `ConfigError`."""
     if address is not None:
         with importing("--ray"):
             cluster = importlib.import_module(_RAY)
@@ -165,9 +165,9 @@ def check_ray(address: str | None) -> None:
 
 
 def check_scope(benchmark: Benchmark, config: SourceConfig) -> None:
-    """Refuse to ask the embedded model what it does not know: the first video that opens is screened. Raises `ScopeError`.
+    """Refuse questions outside the embedded model's domain: screens the first video that opens. Raises `ScopeError`.
 
-    Later videos that are not of the synthetic world end their questions without an answer.
+    Questions on later videos outside the synthetic world end without an answer.
     """
     scope = registry.scope(config)
     if benchmark.name == "synthetic" or not scope.backend or scope.force:

@@ -1,7 +1,7 @@
-"""The statistics that a score is given with: intervals that know which questions share a video, and paired comparisons.
+"""Confidence intervals clustered by video, and paired comparisons.
 
 Questions about one video are right or wrong together more often than questions about different ones, so the video is what counts as drawn
-independently, wherever several questions share one. docs/evaluation.md tells the formulas in words.
+independently, wherever several questions share one. docs/evaluation.md describes the formulas.
 """
 
 from collections.abc import Hashable, Sequence

@@ -1,4 +1,4 @@
-"""The accuracy of several runs over the same benchmark, and what an answer cost in each of them."""
+"""Accuracy over cost of several runs over the same benchmark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,14 +46,14 @@ class Tradeoff:
 def tradeoff(runs: Sequence[Run | Path | str], options: TradeoffConfig = TradeoffConfig()) -> Tradeoff:
     """Read accuracy and cost of finished `act2see eval` runs, or of those in folders.
 
-    Raises `ConfigError` for runs that cannot be set side by side, `StoreError` for files that cannot be read.
+    Raises `ConfigError` for runs that cannot be compared, `StoreError` for unreadable files.
     """
     if not runs:
-        raise ConfigError("there is nothing to set side by side: name the folders of runs")
+        raise ConfigError("no runs: give the folders of runs to compare")
     points = [_point(Run.of(run), options.by) for run in runs]
     benchmarks = sorted({point.benchmark for point in points})
     if len(benchmarks) > 1:
-        raise ConfigError(f"these are runs of {' and '.join(map(repr, benchmarks))}: set runs of the same benchmark side by side")
+        raise ConfigError(f"the runs are of {' and '.join(map(repr, benchmarks))}: compare runs of the same benchmark")
     marked = tuple(replace(point, is_best=not any(_beats(other, point) for other in points)) for point in points)
     return Tradeoff(benchmarks[0], options.by, marked)
 
@@ -65,7 +65,7 @@ def _point(run: Run, by: CostUnit) -> RunPoint:
     with placed(str(folder / "summary.json")):
         read = _read_summary({name: summary.get(name) for name in ("benchmark", "n", "accuracy", "accuracy_95", "cost")}, "")
     if read.accuracy is None:
-        raise ConfigError(f"{folder} has no accuracy: none of its questions was asked")
+        raise ConfigError(f"{folder} has no accuracy: it has no questions")
     return RunPoint(str(folder), read.benchmark, read.n, read.accuracy, read.accuracy_95, _cost(run, read, by))
 
 
@@ -110,7 +110,7 @@ def _cost(run: Run, summary: _Summary, by: CostUnit) -> float:
         if by == "dollars" and costs.get("dollars") is not None and costs.get("n"):
             return round(read_amount(costs["dollars"], "dollars") / read_count(costs["n"], "n"), 8)
     hint = "; evaluate with --prices" if by == "dollars" else ""
-    raise ConfigError(f"{run.folder} does not record how many {UNITS[by]} an answer took{hint}")
+    raise ConfigError(f"{run.folder} does not record the {UNITS[by]} per answer{hint}")
 
 
 def _beats(one: RunPoint, other: RunPoint) -> bool:

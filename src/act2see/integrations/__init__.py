@@ -1,1 +1,1 @@
-"""Other programs that run the loop: Ray, Inspect, lmms-eval."""
+"""Integrations with Ray, Inspect and lmms-eval."""

@@ -3,8 +3,8 @@
     pip install 'act2see[local,inspect]'
     inspect eval act2see/act2see -T benchmark=synthetic -T n=20 --model none/none
 
-The model is act2see's backend (`-T backend=huggingface:DIR`), not Inspect's: Inspect's messages carry no picture inside the assistant's turn. With -T
-goes what `act2see eval` takes, with underscores: benchmark, n, data, backend, retriever, generator, fps, max_looks, seed, …
+The model is act2see's backend (`-T backend=huggingface:DIR`), not Inspect's: Inspect's messages carry no picture inside the assistant's turn. -T
+accepts the options of `act2see eval`, with underscores: benchmark, n, data, backend, retriever, generator, fps, max_looks, seed, …
 """
 
 import atexit
@@ -36,10 +36,10 @@ from act2see.execution.faults import unexpected
 
 @task
 def act2see(benchmark: str = "synthetic", **settings: Any) -> Task:
-    """The benchmark's questions, answered by act2see's loop. A setting that `act2see eval` does not know is refused."""
+    """The benchmark's questions, answered by act2see's loop. Unknown settings are rejected."""
     known = {field.name for field in fields(EvalConfig)} - {"out", "resume", "json", "given", "official_judge"}
     if unknown := sorted(set(settings) - known):
-        raise ConfigError(f"no setting {unknown[0]!r}; allowed are {', '.join(sorted(known))}")
+        raise ConfigError(f"unknown setting {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
     given: dict[str, Any] = {name: Path(value) if name == "data" else value for name, value in settings.items()}
     config = replace(EvalConfig(), **given, given="right")  # Inspect asks in an order of its own, so that no question can quote another's answer
     clips = tempfile.TemporaryDirectory(prefix="act2see-")  # Inspect asks the questions after this has returned
@@ -88,7 +88,7 @@ def _looking(benchmark: Benchmark, samples: dict[str, Sample], config: EvalConfi
 
 
 def _told(observation: Observation) -> str:
-    """What stands in a log in the place of a picture."""
+    """Placeholder of a picture in a log."""
     if observation.error is not None:
         return f"<frame>error: {observation.error}</frame>"
     return "".join(f"<frame>{'imagined' if frame.seconds is None else f'{frame.seconds:.2f} s'}</frame>" for frame in observation.frames)
@@ -96,7 +96,7 @@ def _told(observation: Observation) -> str:
 
 @scorer(metrics=[grouped(accuracy(), "kind"), stderr()])
 def _ours() -> Scorer:
-    """act2see's own verdict: a question without a sure answer, cut off or failed is not right, and stays in the denominator."""
+    """act2see's score: unanswered, truncated and failed questions count as wrong."""
 
     async def score(state: TaskState, target: Target) -> Score:
         outcome = state.metadata["outcome"]

@@ -1,6 +1,6 @@
-"""What lmms-eval (https://github.com/EvolvingLMMs-Lab/lmms-eval) is told of act2see: a model's name, its settings, and how a request is answered.
+"""Integration with lmms-eval (https://github.com/EvolvingLMMs-Lab/lmms-eval): the model's name, its settings, and the processing of requests.
 
-The class itself stands in `lmms_eval_model`, because it is made from one of lmms-eval's; nothing here needs lmms-eval but `manifest`, which it calls.
+The model class is in `lmms_eval_model`, since it extends one of lmms-eval's; here only `manifest`, which lmms-eval calls, needs lmms-eval.
 """
 
 import difflib
@@ -32,7 +32,7 @@ from act2see.storage.codec import shown
 _THE_TASKS = frozenset(
     {"n", "kind", "data", "subtitles", "answer_judge", "judge_prompts", "official_judge", "given", "limit", "shard", "shuffle_options", "json"},
 ).union(field.name for field in fields(RayConfig) if field.name.startswith("ray"))
-"""What `act2see eval` takes and a model of lmms-eval does not: questions, scores, machines and what is printed are the task's and lmms-eval's."""
+"""Options of `act2see eval` that a model of lmms-eval lacks: the task and lmms-eval control questions, scoring, machines and output."""
 _HINTS: Mapping[str, Any] = {
     name: hint
     for kind in (EvalConfig, EvalExecutionConfig)
@@ -42,7 +42,7 @@ _HINTS: Mapping[str, Any] = {
 
 
 def manifest() -> Any:
-    """The entry point that lmms-eval finds the model by. It is called whenever lmms-eval starts, so it loads no model's code."""
+    """Entry point through which lmms-eval finds the model. Called at every start of lmms-eval, so it loads no model code."""
     from lmms_eval.models.registry_v2 import ModelManifest  # noqa: PLC0415 - lmms-eval is there when it calls
 
     return ModelManifest(model_id="act2see", simple_class_path="act2see.integrations.lmms_eval_model.Act2See")
@@ -53,21 +53,21 @@ def manifest() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the loop runs, and at what pace."""
+    """Model settings and execution settings."""
 
     config: EvalConfig
     execution: EvalExecutionConfig
 
     @classmethod
     def read(cls, given: Mapping[str, object]) -> "Settings":
-        """From lmms-eval's model_args. Raises `ConfigError` for a name that is not known and for a value that its setting cannot have."""
+        """From lmms-eval's model_args. Raises `ConfigError` for an unknown name and an invalid value."""
         for name in given:
             _refuse_unknown(name)
         values = {name: _converted(name, value, _HINTS[name]) for name, value in given.items()}
         paced = {field.name for field in fields(EvalExecutionConfig)}
         config = EvalConfig(**{name: value for name, value in values.items() if name not in paced})
         if config.resume and config.out is None:
-            raise ConfigError("there is nothing to resume: name the run's folder with out=DIR")
+            raise ConfigError("resume needs the run folder: add out=DIR")
         setup.check_models(config)
         return cls(config, EvalExecutionConfig(**{name: value for name, value in values.items() if name in paced}))
 
@@ -76,13 +76,13 @@ def refuse_batches(batch_size: object, max_batch_size: object) -> None:
     """Raise `ConfigError` for any batch but one question."""
     if max_batch_size is not None or str(batch_size) != "1":
         said = batch_size if max_batch_size is None else max_batch_size
-        raise ConfigError(f"lmms-eval hands over one question at a time: leave the batch size {said} out, and set workers=N in model_args")
+        raise ConfigError(f"lmms-eval passes one question at a time: remove the batch size {said}, and set workers=N in model_args")
 
 
 def refuse_processes(environment: Mapping[str, str]) -> None:
     """Raise `ConfigError` where a launcher has started several processes."""
     if environment.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(f"act2see runs in one process, and here are {environment['WORLD_SIZE']}: start lmms-eval without a launcher")
+        raise ConfigError(f"act2see runs in one process, not {environment['WORLD_SIZE']}: start lmms-eval without a launcher")
 
 
 def refuse_cache(caller: FrameType | None) -> None:
@@ -96,20 +96,18 @@ def refuse_cache(caller: FrameType | None) -> None:
         is_told = module == "lmms_eval.evaluator" and caller.f_code.co_name == "simple_evaluate" and caller.f_locals.get("use_cache") is not None
         if is_told or module == "lmms_eval.caching.response_cache":
             raise ConfigError(
-                "lmms-eval's --use_cache would give old answers to changed videos and weights, and one answer to all repetitions: leave it out; "
-                "answers are kept, and checked when they are taken again, with --model_args …,out=DIR,resume=true"
+                "lmms-eval's --use_cache would return old answers for changed videos and weights, and one answer for all repetitions: remove it; "
+                "to store and reuse checked answers, use --model_args …,out=DIR,resume=true"
             )
         caller = caller.f_back
 
 
 def _refuse_unknown(name: str) -> None:
     if name in _THE_TASKS:
-        raise ConfigError(
-            f"{name!r} is not the model's to set: which questions are asked, where and how they are scored is lmms-eval's (--tasks, --limit)"
-        )
+        raise ConfigError(f"{name!r} is not a model setting: lmms-eval selects and scores the questions (--tasks, --limit)")
     if name not in _HINTS:
         near = difflib.get_close_matches(name.replace("-", "_"), _HINTS, n=1, cutoff=0.75)
-        raise ConfigError(f"no setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(sorted(_HINTS))}"))
+        raise ConfigError(f"unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(_HINTS))}"))
 
 
 def _converted(name: str, value: object, hint: Any) -> Any:
@@ -180,7 +178,7 @@ def _json(name: str, value: str) -> object:
     try:
         found: object = json.loads(value)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{name} is {shown(value)}, which is no JSON: {error}") from error
+        raise ConfigError(f"{name} is {shown(value)}, which is not valid JSON: {error}") from error
     return found
 
 
@@ -194,7 +192,7 @@ def one_video(visuals: object, task: str) -> Path:
         return Path(found[0])
     kinds = ", ".join(sorted({type(one).__name__ for one in found}))
     said = f"{len(found)} visuals ({kinds})" if found else "no visual"
-    raise ConfigError(f"task {task!r} shows {said}: act2see reasons over one video file; choose a task that gives its path")
+    raise ConfigError(f"task {task!r} shows {said}: act2see needs exactly one video file; choose a task that provides its path")
 
 
 def asked(context: str, visuals: object, task: str, split: str, doc: object, turn: int = 0) -> Sample:
@@ -230,7 +228,7 @@ class Answering:
         loaded = batched(registry.backend(config.backend, config), execution.workers)
         backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
         if execution.workers > 1 and not is_concurrent(backend):
-            raise ConfigError(f"backend {config.backend!r} takes one question at a time: leave workers={execution.workers} out")
+            raise ConfigError(f"backend {config.backend!r} handles one question at a time: remove workers={execution.workers}")
         evaluator = setup.evaluator(config, Unscored(), backend, setup.tools(config))
         self._evaluator = replace(evaluator, scope=replace(evaluator.scope, choices_in_text=True))
         self._lock = ExitStack()  # of the run folder, for as long as lmms-eval keeps the model
@@ -258,7 +256,7 @@ class Answering:
         run = self._stored.run
         trace = run.sketch_at(self._stored.places[sample.id])
         if (trace.question, trace.video) != (sample.question, str(sample.video)):
-            raise StoreError(f"{run.folder} holds another question as {sample.id!r}: the task has changed; give another folder")
+            raise StoreError(f"{run.folder} has a different question {sample.id!r}: the task has changed; give another folder")
         return Reply.of(trace, None)
 
     def _new(self, sample: Sample) -> Reply:

@@ -30,7 +30,7 @@ class Request(Protocol):
 
 
 class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
-    """The loop, asked once for each request. Settings are those of `act2see eval`, with underscores; one that is not known is refused."""
+    """Runs the loop once per request. Settings are those of `act2see eval`, with underscores; unknown ones are rejected."""
 
     def __init__(self, batch_size: object = 1, max_batch_size: object = None, **model_args: object) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ class Act2See(lmms):  # type: ignore[misc]  # lmms-eval has no annotations
 
     def loglikelihood(self, requests: list[Request]) -> NoReturn:
         """Raises `NotImplementedError`."""
-        raise NotImplementedError("act2see writes an answer and weighs no given one: choose a task of output_type generate_until")
+        raise NotImplementedError("act2see does not compute log-likelihoods: choose a task of output_type generate_until")
 
     def generate_until_multi_round(self, requests: list[Request]) -> NoReturn:
         """Raises `NotImplementedError`."""
-        raise NotImplementedError("act2see answers one question about a video, not several in turn: choose a task of output_type generate_until")
+        raise NotImplementedError("act2see does not support multi-round tasks: choose a task of output_type generate_until")
 
     def _samples(self, requests: list[Request]) -> Iterator[Sample]:
         for request in requests:

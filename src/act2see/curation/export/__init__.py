@@ -1,4 +1,4 @@
-"""A run's traces as data for other trainers, and as one table that they can be rebuilt from."""
+"""Exports a run's traces for other trainers, or as a Parquet table from which they can be rebuilt."""
 
 from act2see.curation.export.formats import RENDERINGS, Format, rendering_of
 from act2see.curation.export.writing import ExportResult, Skipped, export_run

@@ -74,7 +74,7 @@ def rendering_of(form: Format, asked: Literal["auto"] | chat.Rendering) -> chat.
     if asked == "auto":
         return allowed[0] if allowed else None
     if asked not in allowed:
-        known = f"it takes {' or '.join(allowed)}" if allowed else "it keeps the steps, which are rendered when they are used; leave it out"
+        known = f"allowed: {' or '.join(allowed)}" if allowed else "it stores steps, which are rendered on use; remove --rendering"
         raise ConfigError(f"format {form!r} cannot express the rendering {asked!r}: {known}")
     return asked
 

@@ -1,4 +1,4 @@
-"""The folder of an export: rows, pictures beside them, and export.json, which records the source run and what was left out."""
+"""Writes an export: rows, pictures, and export.json, which records the source run and the skipped traces."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A trace that was left out, and why."""
+    """A skipped trace and the reason."""
 
     id: str
     reason: str
@@ -45,7 +45,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export holds."""
+    """The result of an export."""
 
     folder: Path
     traces: int
@@ -107,14 +107,14 @@ def _without_folder(said: str, run: Run) -> str:
 def export_run(run: Run | Path | str, options: ExportConfig, progress: ProgressCallback | None = None) -> ExportResult:
     """Write the answered traces of a run (or its folder) as another trainer's data into `options.out`, atomically. `progress` counts the traces.
 
-    Raises `ConfigError` for what cannot be written and when nothing is left to export, `StoreError` for a run that cannot be read.
+    Raises `ConfigError` for invalid options and if nothing is left to export, `StoreError` for an unreadable run.
     """
     run, form, out = Run.of(run), options.format, options.out
     rendering = rendering_of(form, options.rendering)
     style = chat.Style(rendering or "same_turn", opening=options.opening)
     skipped: list[Skipped] = []
     if _inside(out, run.folder):
-        raise ConfigError(f"cannot export into {out}: it lies in the run itself; give another folder")
+        raise ConfigError(f"cannot export to {out}: it is inside the run; give another folder")
     traces = counted(stored(run), progress, "traces", sum(1 for _ in run.places()))
     with whole_folder(out, replaces=MANIFEST if options.overwrite else None) as folder:
         if form == "parquet":
@@ -122,7 +122,7 @@ def export_run(run: Run | Path | str, options: ExportConfig, progress: ProgressC
         else:
             done, images = _write_rows(folder, run, traces, form, style, skipped)
         if not done:
-            raise ConfigError(f"{run.folder} holds no trace to export: {_reasons(skipped)}")
+            raise ConfigError(f"{run.folder} has no trace to export: {_reasons(skipped)}")
         if form == "trl":
             content = files("act2see.core").joinpath("templates", "chat_template_training.jinja").read_text(encoding="utf-8")
             (folder / TEMPLATE).write_text(content, encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What the processes of a spread run do: run the loop, find and make frames, index videos. How they are started and reached is not known here.
+"""The actors of a distributed run: they run the loop, retrieve and generate frames, and index videos. `cluster` starts and calls them.
 
-Each loads its models at its first call, whose error then is the caller's.
+Each loads its models at its first call, which raises any error to the caller.
 """
 
 import os
@@ -41,7 +41,7 @@ VIDEOS_KEPT_OPEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every process must know."""
+    """The settings that every actor needs."""
 
     source: str
     """The benchmark's or the source's name."""
@@ -141,18 +141,18 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Stands for a backend that is loaded in other processes."""
+    """Placeholder for a backend that is loaded in other processes."""
 
     made_with: Mapping[str, str]
 
     def decode(self, trace: Trace, tools: Sequence[Tool]) -> Yields[str, None, Continuation]:
         """Raises `BackendError`."""
-        raise BackendError("this backend is asked on the cluster, not here")
+        raise BackendError("this backend runs on the cluster, not in this process")
         yield
 
 
 class Teacher:
-    """Runs the loop, for several questions at once in threads. Its tools may be asked by all of them at once."""
+    """Runs the loop, on several questions in parallel threads. Its tools accept concurrent calls."""
 
     def __init__(self, job: Job, retriever: Retriever | None, generator: Generator | None, per_minute: float | None) -> None:
         job.enter()
@@ -241,7 +241,7 @@ class Tools:
 
 
 class Indexer:
-    """Opens videos and makes their indexes, which are kept in the cache. One call at a time."""
+    """Opens and indexes videos; the indexes are cached. One call at a time."""
 
     def __init__(self, job: Job) -> None:
         job.enter()
@@ -250,7 +250,7 @@ class Indexer:
 
     @unexpected()
     def index(self, path: str) -> None:
-        """Make a video's index, unless it is there."""
+        """Index a video, unless its index is cached."""
         if self._retriever is None:
             self._retriever = setup.looker(self._settings)
         assert isinstance(self._retriever, IndexingRetriever)  # or `about` says that it cannot index

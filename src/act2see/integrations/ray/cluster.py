@@ -1,7 +1,7 @@
-"""A run on a Ray cluster: the driver deals the questions out and alone writes the run; teachers, tools and indexing are processes of their own.
+"""A run on a Ray cluster: the driver distributes the questions and writes the run; teachers, tools and indexers are separate processes.
 
-What decides what is asked (shards, tries, budget, patience, resuming) is as without it: only a question's way through the loop, once, happens
-elsewhere. What a process had finished is therefore with the driver already when it dies.
+Shards, retries, budget, circuit breaker and resuming work as without Ray: only single passes through the loop run elsewhere. The results of a
+process are therefore already with the driver when it dies.
 
 The only module that imports ray, loaded by name when `--ray` is given.
 """
@@ -34,7 +34,7 @@ from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, s
 from act2see.storage.runs import JSON
 from act2see.video import Video
 
-# Ray tells of every death of a worker at length, on stdout, where the result is to stand; it reads this when it is imported. We say it in a line.
+# Ray logs every death of a worker at length to stdout, which is reserved for the result. It reads this variable at import.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 import ray
@@ -69,7 +69,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A cluster that is ready to be asked."""
+    """A cluster that is ready for questions."""
 
     evaluator: Evaluator
     """One whose answers come from the cluster and are scored here; its backend only says what it was made with."""
@@ -229,7 +229,7 @@ class _Actors:
     def start(self, kind: type, *arguments: object, **options: object) -> Actor:
         """A new process of that kind. It loads nothing before its first call."""
         if self._is_over:  # a thread that has just lost its teacher, because all are ended, wants another
-            raise BackendError("the cluster is not asked any more")
+            raise BackendError("the cluster is shut down")
         started = ray.remote(kind).options(scheduling_strategy="SPREAD", **options).remote(*arguments)
         self._started.append(started)
         return started
@@ -262,7 +262,7 @@ class _Shares:
             half = has.get("CPU", 1.0) / 2
             cpus = {"teachers": _share(half / teaching), "tools": _share(half / computing)}
         elif (wanted := layout.cpus * (computing + 1)) > has.get("CPU", 0.0):
-            _log.warning("the cluster has %g CPUs, and %g are needed at least: waiting for more", has.get("CPU", 0.0), wanted)
+            _log.warning("the cluster has %g CPUs, but at least %g are needed: waiting for more", has.get("CPU", 0.0), wanted)
         return cls({"num_cpus": cpus["teachers"], "num_gpus": layout.teacher_gpus}, {"num_cpus": cpus["tools"], "num_gpus": layout.tool_gpus})
 
 
@@ -300,7 +300,7 @@ def check_address(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not (port.isascii() and port.isdecimal()):
-        raise ConfigError(f"{address!r} is no address of a Ray cluster; {ADDRESSES}")
+        raise ConfigError(f"{address!r} is not an address of a Ray cluster; {ADDRESSES}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -313,7 +313,7 @@ def _loaded(what: str, under_way: Reference) -> Any:
         return _result(under_way)
     except LOST as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BackendError(f"the process died that was to load the {what}: {said}; does it have enough memory?") from error
+        raise BackendError(f"the process that loads the {what} died: {said}; does it have enough memory?") from error
 
 
 def _result(under_way: Reference) -> Any:
