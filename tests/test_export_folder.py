@@ -98,7 +98,7 @@ def test_only_an_export_is_replaced_and_only_when_asked_to(run: Run, tmp_path: P
     assert names(tmp_path / "mine") == ["thesis.txt"]
     (tmp_path / "new").mkdir()
     assert exported(run, tmp_path / "new", "trl").traces == 2  # an empty one is as good as none
-    with pytest.raises(ConfigError, match="lies in the run itself"):
+    with pytest.raises(ConfigError, match="is inside the run"):
         exported(run, run.folder / "out", "trl")
     with pytest.raises(ConfigError, match="it is no folder"):
         exported(run, tmp_path / "new" / "export.json", "trl")

@@ -65,7 +65,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--frames", "random"), "leave --frames out"),
+        (("--frames", "random"), "remove --frames"),
         (("--max-looks", "0"), "must be at least 1"),
         (("--retriever", "none"), "needs a retriever"),
         (("--resume",), "--resume needs the run folder: add --out"),

@@ -206,7 +206,7 @@ def test_a_model_without_a_price_is_named(act2see: Act2See, tmp_path: Path) -> N
 
 def test_videos_that_are_not_there_are_listed(act2see: Act2See) -> None:
     done = act2see(*flags("Gone"), "--out", "run", "--n", "9", "--json")
-    assert "8 videos are not there" in done.err
+    assert "8 videos are missing" in done.err
     assert "and 3 more" in done.err
     summary = json.loads(done.out)
     assert len(summary["missing_videos"]) == 8

@@ -24,14 +24,14 @@ def test_minerva_as_it_is_released_can_be_used(act2see: Act2See) -> None:
     assert done.code == 0
     summary = json.loads(done.out)
     assert summary["questions"] == summary["outcomes"]["video_error"] > 0  # the videos are not ours to pass on
-    assert "videos are not there" in done.err
+    assert "videos are missing" in done.err
     assert all(row["reasoning"] and row["licence"].startswith("CC BY 4.0") for row in rows("run", SAMPLES))
 
 
 @pytest.mark.parametrize(
     ("released", "says", "needed"),
     [
-        ("causalvqa/MADE_UP_debug_metadata.csv", ("evaluation only", "without a person's reasoning"), ["licence", "reasoning"]),
+        ("causalvqa/MADE_UP_debug_metadata.csv", ("evaluation only", "lack human reasoning"), ["licence", "reasoning"]),
         ("causalvqa/MADE_UP_test_metadata.csv", ("evaluation only", "without the right answer"), ["licence", "answers", "reasoning"]),
         ("social-genome/MADE_UP_qa_test.json", ("no licence", "without the right answer"), ["licence", "answers", "reasoning"]),
     ],

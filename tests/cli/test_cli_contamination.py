@@ -127,7 +127,7 @@ def test_several_sets_are_told_apart(act2see: Act2See, run: Path, evaluation: Pa
         (("minerva",), "--against minerva: missing data folder; write minerva=DIR"),
         (("minerva=",), "--against minerva=: missing folder after the =; write minerva=DIR"),
         (("minerva=nowhere",), "--against minerva=nowhere: there is no nowhere"),
-        (("synthetic=x",), "--against synthetic=x: synthetic makes its own videos"),
+        (("synthetic=x",), "--against synthetic=x: synthetic generates its own videos"),
         (("cli_fakes:Bench", "cli_fakes:Bench"), "--against has a duplicate evaluation set"),
     ],
 )
@@ -141,6 +141,6 @@ def test_what_cannot_be_done_is_one_line(act2see: Act2See, run: Path, evaluation
     (tmp_path / "full" / "file").touch()
     assert "full is not empty: give --out a new folder" in act2see("contamination", run, *against, "--out", "full").complaint
     assert "folder no does not exist" in act2see("contamination", run, *against, "--report", "no/overlaps.jsonl").complaint
-    assert "--no-frames leaves nothing to compare" in act2see("contamination", run, *against, "--no-frames", "--by", "frames").complaint
+    assert "--no-frames and --by frames are mutually exclusive" in act2see("contamination", run, *against, "--no-frames", "--by", "frames").complaint
     assert "no run in nowhere" in act2see("contamination", "nowhere", *against).complaint
     assert act2see("contamination", run).code == 2

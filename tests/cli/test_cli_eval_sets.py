@@ -352,4 +352,4 @@ def test_a_judge_that_never_decides_is_given_up_and_its_questions_stay(evaluated
     assert ran.told["accuracy"]["answer: open"] == 0.0
     code, out, err = call("score", ran.run, "--data", ran.data, "--json")
     assert (code, out) == (1, "")
-    assert f"was scored by the judge 'stub_judge:{judge.__name__}', and score asks no model" in err
+    assert f"was scored by the judge 'stub_judge:{judge.__name__}', and score runs no model" in err

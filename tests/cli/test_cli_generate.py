@@ -148,7 +148,7 @@ def test_the_advice_is_one_that_helps(act2see: Act2See, clip: Path, kind: str, a
         (("x", "--generator", "mirco"), "did you mean micro?"),
         (("x", "--generator", "cli_fakes:Finder"), "it has no 'generate'"),
         (("x", "--generator", "tiny_generator:Unfaithful"), "no faithful picture could be made; try another --seed"),
-        (("x", "--retriever", "none"), "retriever 'none' finds no frame to change"),
+        (("x", "--retriever", "none"), "retriever 'none' cannot find an anchor frame"),
         (("x", "--retriever", "cli_fakes:Blind"), "no frame left to show"),
     ],
 )

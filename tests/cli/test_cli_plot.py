@@ -65,7 +65,7 @@ def test_scores_over_an_hour_and_many_picks(tmp_path: Path) -> None:
 
 def test_a_retriever_without_scores_has_no_plot(act2see: Act2See, clip: Path) -> None:
     done = act2see("retrieve", clip, "anything", "--retriever", "cli_fakes:Finder", "--plot", "scores.svg")
-    assert "does not give" in done.complaint
+    assert "does not provide" in done.complaint
     assert not Path("scores.svg").exists()
 
 

@@ -72,7 +72,7 @@ def test_what_cannot_be_set_side_by_side_is_one_line(act2see: Act2See) -> None:
     assert "--prices" in act2see("tradeoff", "a", "--by", "dollars").complaint
     Run.create(Path("unfinished"), command="eval", config={}, seed=0)
     assert "not a finished run" in act2see("tradeoff", "unfinished").complaint
-    assert "name the folders" in act2see("tradeoff").complaint
+    assert "give the folders" in act2see("tradeoff").complaint
 
 
 @pytest.mark.usefixtures("three")
