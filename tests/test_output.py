@@ -110,7 +110,7 @@ def lines_of(seconds_each: float, count: int, total: int | None, capsys: pytest.
     lines = output.Lines("questions", clock=clock)
     for done in range(1, count + 1):
         clock.now += seconds_each
-        lines.tell(done, total)
+        lines.update(done, total)
     lines.end()
     return capsys.readouterr().err.splitlines()
 

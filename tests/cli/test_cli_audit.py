@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from act2see import cli
-from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
+from act2see.cli.exits import ANSWERED, FAILURE, INTERRUPTED
 from act2see.config import ModelConfig
 from act2see.core.chat import Tool
 from act2see.core.interfaces import Continuation
@@ -74,7 +74,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Pa
 )
 def test_what_cannot_be_audited_is_one_line(more: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*QUESTIONS[:4], *(() if "--max-looks" in more else QUESTIONS[4:6]), *more]
-    assert cli.main(arguments) == MENDABLE
+    assert cli.main(arguments) == FAILURE
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1

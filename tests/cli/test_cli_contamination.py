@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from act2see.cli.opening import DEMO
+from act2see.cli.video_source import DEMO
 from act2see.config import ContaminationConfig
 from act2see.core.trace import Answer, Frame, Trace
 from act2see.curation.overlaps import KINDS
@@ -126,7 +126,7 @@ def test_several_sets_are_told_apart(act2see: Act2See, run: Path, evaluation: Pa
         (("minervas=x",), "no benchmark 'minervas': did you mean minerva?"),
         (("minerva",), "--against minerva: missing data folder; write minerva=DIR"),
         (("minerva=",), "--against minerva=: missing folder after the =; write minerva=DIR"),
-        (("minerva=nowhere",), "--against minerva=nowhere: there is no nowhere"),
+        (("minerva=nowhere",), "--against minerva=nowhere: nowhere does not exist"),
         (("synthetic=x",), "--against synthetic=x: synthetic generates its own videos"),
         (("cli_fakes:Bench", "cli_fakes:Bench"), "--against has a duplicate evaluation set"),
     ],

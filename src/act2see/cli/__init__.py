@@ -46,11 +46,11 @@ from act2see.cli import (
     transcript,
 )
 from act2see.cli import filter as filtering
-from act2see.cli.exits import ANSWERED, BROKEN_PIPE, INTERNAL, INTERRUPTED, MENDABLE, NO_ANSWER, USAGE
+from act2see.cli.exits import ANSWERED, BROKEN_PIPE, FAILURE, INTERNAL, INTERRUPTED, NO_ANSWER, USAGE
 from act2see.cli.help import CommonFlags, prepared
-from act2see.cli.opening import DEMO
 from act2see.cli.options import distribute
 from act2see.cli.output import complain, complain_of, discard, say, say_text
+from act2see.cli.video_source import DEMO
 from act2see.config import (
     AskConfig,
     ConstructConfig,
@@ -187,7 +187,7 @@ def entry() -> NoReturn:
     """The `act2see` script."""
     if not _streams_are_open():
         complain("stdout is closed: redirect it to a file or to /dev/null")
-        sys.exit(MENDABLE)
+        sys.exit(FAILURE)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -219,12 +219,12 @@ def main(arguments: Sequence[str]) -> int:
     except InternalError as error:
         if (refused := _refused_by_system(error.__cause__)) is not None:
             complain(refused)
-            return MENDABLE
+            return FAILURE
         complain_of(error)
         return INTERNAL
     except Act2SeeError as error:
         complain(str(error))
-        return NO_ANSWER if isinstance(error, ScopeError) else MENDABLE
+        return NO_ANSWER if isinstance(error, ScopeError) else FAILURE
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED

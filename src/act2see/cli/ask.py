@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, NO_ANSWER
-from act2see.cli.opening import open_video
 from act2see.cli.options import Options
-from act2see.cli.output import leave_line_open, say_json, show_progress, tell_answer
+from act2see.cli.output import leave_line_open, print_answer, say_json, show_progress
+from act2see.cli.video_source import open_video
 from act2see.config import AskConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.errors import ScopeError
@@ -46,7 +46,7 @@ def ask(
 
         def report(result: api.AskResult) -> None:
             show.finish(result.trace)
-            answered.append(tell_answer(result.trace, settings))
+            answered.append(print_answer(result.trace, settings))
 
         try:
             api.ask(opened, question, settings, on_event=show.event, on_result=report, progress=progress)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
 from act2see.cli.options import Options
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
+from act2see.cli.output import complain, note_omitted_frames, report_faults, say, say_json, show_progress
 from act2see.config import EvalConfig, ExecutionConfig, SettingsFile
 
 
@@ -31,16 +31,16 @@ def audit(
     with show_progress() as progress:
         result = api.audit(benchmark, settings, execution, progress=progress)
     summary: Mapping[str, Any] = result.summary
-    tell_faults(summary["arms"]["real"]["outcomes"], result.errors_file)
-    note_questions_with_frames_left_out(summary)
+    report_faults(summary["arms"]["real"]["outcomes"], result.errors_file)
+    note_omitted_frames(summary)
     if settings.json:
         say_json(summary)
     else:
-        _tell(summary, None if result.folder is None else result.folder / api.AUDIT_PAGE)
+        _print_summary(summary, None if result.folder is None else result.folder / api.AUDIT_PAGE)
     return ANSWERED
 
 
-def _tell(summary: Mapping[str, Any], page: Path | None) -> None:
+def _print_summary(summary: Mapping[str, Any], page: Path | None) -> None:
     from act2see.report.audit_page import points, share
 
     say(f"{summary['n']} questions of {summary['benchmark']}, chance {share(summary['chance'])}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.exits import ANSWERED, FAILURE
 from act2see.cli.output import say, say_json
 from act2see.config import DataCheckConfig
 from act2see.core.errors import ConfigError
@@ -64,7 +64,7 @@ def check(
         say_json(asdict(found))
     else:
         _say(found)
-    return ANSWERED if found.is_complete else MENDABLE
+    return ANSWERED if found.is_complete else FAILURE
 
 
 def _say(found: "DataCheck") -> None:

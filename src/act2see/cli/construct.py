@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.exits import ANSWERED, FAILURE
 from act2see.cli.options import Options
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, say_json, show_progress, tell_faults
+from act2see.cli.output import complain, note_omitted_frames, report_faults, say, say_json, show_progress
 from act2see.config import ConstructConfig, ConstructExecutionConfig, SettingsFile
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ def construct(
     with show_progress() as progress:
         result = api.construct(source, settings, execution, progress=progress)
     summary: Mapping[str, Any] = result.summary
-    tell_faults(summary["outcomes"], result.errors_file)
-    note_questions_with_frames_left_out(summary)
+    report_faults(summary["outcomes"], result.errors_file)
+    note_omitted_frames(summary)
     if settings.json:
         say_json({**summary, "dollars": round(result.dollars, 6)})
     else:
-        _tell(summary, result)
+        _print_summary(summary, result)
     if not result.is_complete:
         complain(f"stopped: {result.dollars:.4f} of {execution.budget_usd} dollars spent; continue with --resume and a larger --budget-usd")
-    return ANSWERED if result.is_complete else MENDABLE
+    return ANSWERED if result.is_complete else FAILURE
 
 
-def _tell(summary: Mapping[str, Any], result: "ConstructResult") -> None:
+def _print_summary(summary: Mapping[str, Any], result: "ConstructResult") -> None:
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["outcomes"].items())
     say(f"{summary['n']} of {summary['questions']} questions of {summary['source']}: {outcomes or 'none'}")
     tries = ", ".join(f"{count} in {number}" for number, count in summary["tries"].items()) or "none"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE
+from act2see.cli.exits import ANSWERED, FAILURE
 from act2see.cli.output import complain, say, say_json, show_progress
 from act2see.config import ContaminationConfig, SettingsFile
 from act2see.config.checks import check_file_to_write
@@ -42,7 +42,7 @@ def contamination(
         say_json(found.row())
     else:
         _say(found)
-    return MENDABLE if found.overlaps else ANSWERED
+    return FAILURE if found.overlaps else ANSWERED
 
 
 def _say(found: "ContaminationResult") -> None:

@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from act2see.cli.ask import printing
 from act2see.cli.exits import ANSWERED
-from act2see.cli.opening import DEMO
 from act2see.cli.output import say
+from act2see.cli.video_source import DEMO
 from act2see.config import DemoConfig, ModelConfig, SettingsFile
 from act2see.config.checks import check_file_to_write
 

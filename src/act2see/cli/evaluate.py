@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.official import tell_official
+from act2see.cli.official import print_official
 from act2see.cli.options import Options
-from act2see.cli.output import complain, note_questions_with_frames_left_out, say, show_progress, tell_faults, tell_scores
+from act2see.cli.output import complain, note_omitted_frames, print_scores, report_faults, say, show_progress
 from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile
 
 
@@ -34,17 +34,17 @@ def evaluate(
     if errors := result.errors:
         complain(f"note: {len(errors)} of {len(result.scores)} questions failed; first error: {errors[0]}")
     summary: Mapping[str, Any] = result.summary
-    tell_faults(summary["outcomes"], result.errors_file)
-    note_questions_with_frames_left_out(summary)
-    tell_scores(summary, as_json=settings.json)
+    report_faults(summary["outcomes"], result.errors_file)
+    note_omitted_frames(summary)
+    print_scores(summary, as_json=settings.json)
     if not settings.json:
-        tell_official(summary)
-        _tell_seconds(result.costs)
+        print_official(summary)
+        _print_seconds(result.costs)
         say(headline(result.fingerprint))
     return ANSWERED
 
 
-def _tell_seconds(spent: Mapping[str, Any]) -> None:
+def _print_seconds(spent: Mapping[str, Any]) -> None:
     if whole := spent["seconds"]["all"]:
         stages = ", ".join(f"{name} {found['mean']:.2f}" for name, found in spent["seconds"].items() if name != "all")
         took = f"time per answer: {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f})"

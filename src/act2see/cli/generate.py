@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED
-from act2see.cli.opening import open_video
 from act2see.cli.options import Options
 from act2see.cli.output import say, say_json, show_progress
+from act2see.cli.video_source import open_video
 from act2see.config import GenerateConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_text
 from act2see.core.errors import ConfigError

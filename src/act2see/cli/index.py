@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, INTERRUPTED, MENDABLE
-from act2see.cli.opening import local_files
+from act2see.cli.exits import ANSWERED, FAILURE, INTERRUPTED
 from act2see.cli.output import complain, complain_of, say, say_json, show_progress
+from act2see.cli.video_source import local_files
 from act2see.config import IndexConfig, SettingsFile
 from act2see.core.errors import Act2SeeError, ConfigError, InternalError, VideoError
 
@@ -56,7 +56,7 @@ def index(
         say(f"{len(told.done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; stored in {cache.folder}")
     elif not told.failed:
         complain("no video among these files: name one, or a folder with videos")
-    return ANSWERED if told.done and not told.failed else MENDABLE
+    return ANSWERED if told.done and not told.failed else FAILURE
 
 
 class _Outcomes:

@@ -6,7 +6,7 @@ from typing import Any
 from act2see.cli.output import say
 
 
-def tell_official(summary: Mapping[str, Any]) -> None:
+def print_official(summary: Mapping[str, Any]) -> None:
     """Print the official figures and the published numbers, if any."""
     if official := summary.get("official"):
         say(f"official: {_share(official['accuracy'])} of {official['n']}, {official['left_out']} left out ({official['source']})")

@@ -86,7 +86,7 @@ def complain_of(error: InternalError) -> None:
         )
 
 
-def tell_faults(outcomes: Mapping[str, int], errors_file: object = None) -> None:
+def report_faults(outcomes: Mapping[str, int], errors_file: object = None) -> None:
     """Report how many questions ended in an internal error, and where their tracebacks are."""
     if count := outcomes.get("internal_error"):
         where = f"the tracebacks are in {errors_file}" if errors_file else "rerun with --fail-fast for the traceback"
@@ -121,7 +121,7 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def tell_answer(trace: "Trace", settings: AskConfig) -> bool:
+def print_answer(trace: "Trace", settings: AskConfig) -> bool:
     """Print the answer, and nothing else, on stdout. Returns whether there was one; where choices were given, it must be one of them."""
     from act2see.core.chat import chosen, letters
 
@@ -177,7 +177,7 @@ def looks_of(trace: "Trace") -> "list[dict[str, JSON]]":
     return looks
 
 
-def tell_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
+def print_scores(summary: Mapping[str, Any], *, as_json: bool) -> None:
     """Print an evaluation's summary as text or as one line of JSON."""
     if as_json:
         say_json(summary)
@@ -224,15 +224,15 @@ def show_progress(unit: str = "", *, transient: bool = False) -> "Iterator[Progr
         return
     lines: dict[str, Lines] = {}
 
-    def tell(done: int, total: int | None, what: str) -> None:
+    def update(done: int, total: int | None, what: str) -> None:
         if what not in lines:
             for earlier in lines.values():
                 earlier.end()
             lines[what] = Lines(what, unit)
         if done:
-            lines[what].tell(done, total)
+            lines[what].update(done, total)
 
-    yield tell
+    yield update
     for one in lines.values():
         one.end()
 
@@ -245,7 +245,7 @@ def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[Progre
     bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=transient)
     tasks: dict[str, TaskID] = {}
 
-    def tell(done: int, total: int | None, what: str) -> None:
+    def update(done: int, total: int | None, what: str) -> None:
         if what not in tasks:
             while transient and tasks:
                 bars.remove_task(tasks.popitem()[1])
@@ -259,7 +259,7 @@ def _bars(console: "Console", unit: str, *, transient: bool) -> "Iterator[Progre
             bars.stop()
 
     try:
-        yield tell
+        yield update
     finally:
         if bars.live.is_started:  # stopping one that never started prints an empty line
             bars.stop()
@@ -270,33 +270,33 @@ class Lines:
 
     def __init__(self, what: str, unit: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._unit, self._clock = what, unit, clock
-        self._begun = self._told = clock()
+        self._started_at = self._printed_at = clock()
         self._last: tuple[int, int | None] | None = None
-        self._is_told = True
+        self._is_printed = True
 
-    def tell(self, done: int, total: int | None) -> None:
+    def update(self, done: int, total: int | None) -> None:
         """Print the progress if a line is due."""
-        self._last, self._is_told = (done, total), False
+        self._last, self._is_printed = (done, total), False
         now = self._clock()
-        if now - self._told >= min(max(FIRST_LINE_SECONDS, (now - self._begun) / 20), LONGEST_SILENCE_SECONDS):
-            self._told = now
+        if now - self._printed_at >= min(max(FIRST_LINE_SECONDS, (now - self._started_at) / 20), LONGEST_SILENCE_SECONDS):
+            self._printed_at = now
             self._say()
 
     def end(self) -> None:
         """Print the final progress, unless it is printed already or nothing was."""
-        if self._told != self._begun and not self._is_told:
+        if self._printed_at != self._started_at and not self._is_printed:
             self._say()
 
     def _say(self) -> None:
         assert self._last is not None
         done, total = self._last
-        elapsed = self._clock() - self._begun
+        elapsed = self._clock() - self._started_at
         rate = done / elapsed if elapsed > 0 else 0.0
         speed = f", {rate:.3g}/s" if rate else ""
         of = f"{done}{self._unit}" if total is None else f"{done}/{total}{self._unit} ({done / max(1, total):.0%})"
         left = f", {clock_time((total - done) / rate)} left" if total is not None and rate and done < total else ""
         complain(f"{self._what}: {of} in {clock_time(elapsed)}{speed}{left}")
-        self._is_told = True
+        self._is_printed = True
 
 
 @contextmanager
@@ -320,7 +320,7 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def note_questions_with_frames_left_out(summary: Mapping[str, Any]) -> None:
+def note_omitted_frames(summary: Mapping[str, Any]) -> None:
     """Report the number of questions in a summary that do not use all initial frames."""
     if found := summary.get("frames_left_out"):
         complain(f"note: {found['questions']} questions use only some of their initial frames, evenly spaced; see --max-frames")

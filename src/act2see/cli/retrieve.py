@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE, NO_ANSWER
-from act2see.cli.opening import local_files, open_video
+from act2see.cli.exits import ANSWERED, FAILURE, NO_ANSWER
 from act2see.cli.output import complain, say, say_json, show_progress
+from act2see.cli.video_source import local_files, open_video
 from act2see.config import RetrieveConfig, SettingsFile
 from act2see.config.checks import check_file_to_write, check_plot, check_text
 from act2see.core.errors import Act2SeeError, ConfigError, NoMatchError, VideoError
@@ -132,7 +132,7 @@ def _in_several(videos: Sequence[str], queries: Sequence[str], settings: Retriev
     if not found.searched:
         if not failed:
             complain("no video among these files: name one, or a folder with videos")
-        return MENDABLE
+        return FAILURE
     names = {path: file.name for path, file in files.items()}
     rows = [(result, _rows(result, number if len(found.queries) > 1 else None, names, settings)) for number, result in enumerate(found.queries, 1)]
     if settings.sheet:
@@ -149,7 +149,7 @@ def _in_several(videos: Sequence[str], queries: Sequence[str], settings: Retriev
                 say(f"{result.query}:")
             for row in of_query:
                 say(row.line())
-    return MENDABLE if failed else ANSWERED
+    return FAILURE if failed else ANSWERED
 
 
 def _rows(result: "QueryResult", number: int | None, names: dict[str, str], settings: RetrieveConfig) -> "list[_Row]":

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED, MENDABLE
-from act2see.cli.official import tell_official
-from act2see.cli.output import complain, say, say_json, show_progress, tell_scores
+from act2see.cli.exits import ANSWERED, FAILURE
+from act2see.cli.official import print_official
+from act2see.cli.output import complain, print_scores, say, say_json, show_progress
 from act2see.config import ScoreConfig
 from act2see.core.errors import ConfigError
 
@@ -49,15 +49,15 @@ def _show_cases(result: "CasesResult") -> int:
     for one in result.differ:
         complain(str(one.problem))
     say_json({"cases": len(result.results), "agree": len(result.results) - len(result.differ), "differ": [one.id for one in result.differ]})
-    return MENDABLE if result.differ else ANSWERED
+    return FAILURE if result.differ else ANSWERED
 
 
 def _show(result: "ScoreResult", *, as_json: bool) -> None:
     if result.summary is None:
         say_json({"official_form": str(result.official_form)}) if as_json else say(result.official_form)
         return
-    tell_scores(result.summary, as_json=as_json)
+    print_scores(result.summary, as_json=as_json)
     if not as_json:
-        tell_official(result.summary)
+        print_official(result.summary)
         if result.official_form is not None:
             say(result.official_form)

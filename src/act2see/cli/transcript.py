@@ -5,8 +5,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from act2see.cli.exits import ANSWERED, INTERRUPTED, NO_ANSWER
-from act2see.cli.opening import open_video
 from act2see.cli.output import complain, say, say_text, show_progress
+from act2see.cli.video_source import open_video
 from act2see.config import SettingsFile, TranscriptConfig
 
 

@@ -107,7 +107,7 @@ def changed(sample: Sample, trace: Trace) -> tuple[str, ...]:
     return tuple(name for name, is_same in same.items() if not is_same)
 
 
-def told_changes(changes: Mapping[str, Sequence[str]]) -> str:
+def describe_changes(changes: Mapping[str, Sequence[str]]) -> str:
     """A short description of changed questions, by their ids."""
     named = [f"{shown(name)} (other {' and '.join(what)})" for name, what in islice(changes.items(), _NAMED)]
     more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""

@@ -18,7 +18,7 @@ from act2see.config.checks import check_file_to_write
 from act2see.core.errors import ConfigError, StoreError, disk_reason
 from act2see.core.interfaces import Benchmark
 from act2see.core.trace import Trace
-from act2see.evaluation.evaluator import Scored, ShuffledOptions, answered, changed, content_of, question_of, told_changes
+from act2see.evaluation.evaluator import Scored, ShuffledOptions, answered, changed, content_of, describe_changes, question_of
 from act2see.evaluation.evaluator import score as score_trace
 from act2see.evaluation.runner import warn_of_answers, warn_of_damage
 from act2see.evaluation.scores import ERRORS, Score, read_score, summarise_scores
@@ -238,7 +238,7 @@ def _refuse_wrong(folder: Path, name: str, scored: int, other: Mapping[str, tupl
     """Refuse a score that would not be the run's."""
     again = "or ask them again with act2see eval --resume"
     if other:
-        several = f"{len(other)} of {scored + len(other)} questions differ from those answered in {folder}: {told_changes(other)}"
+        several = f"{len(other)} of {scored + len(other)} questions differ from those answered in {folder}: {describe_changes(other)}"
         raise ConfigError(f"{several}; give the original data with --data, {again}")
     if damaged:
         raise StoreError(

@@ -16,7 +16,7 @@ from act2see.config import ExecutionConfig
 from act2see.core.errors import ConfigError, InternalError, StoreError
 from act2see.core.interfaces import Sample
 from act2see.core.trace import Trace
-from act2see.evaluation.evaluator import changed, told_changes
+from act2see.evaluation.evaluator import changed, describe_changes
 from act2see.evaluation.scores import read_score
 from act2see.execution.faults import Faults, unexpected
 from act2see.execution.pool import CircuitBreaker, imap_unordered
@@ -119,7 +119,7 @@ class StoredTraces:
                 "%d questions have changed since %s answered them, and were run again: %s",
                 len(self.changes),
                 self.run.folder,
-                told_changes(self.changes),
+                describe_changes(self.changes),
             )
 
 
