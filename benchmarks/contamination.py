@@ -37,9 +37,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=100, help="synthetic clips")
-    parser.add_argument("--questions", type=int, default=10_000, help="on either side")
-    parser.add_argument("--videos", type=Path, nargs="*", default=[], help="your own videos, besides")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON only")
+    parser.add_argument("--questions", type=int, default=10_000, help="number of questions on each side")
+    parser.add_argument("--videos", type=Path, nargs="*", default=[], help="additional videos")
+    parser.add_argument("--json", action="store_true", help="print only one line of JSON")
     options = parser.parse_args()
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--generator", default=str(registry.MICRO / "generator"))
     parser.add_argument("--strength", type=float, default=0.25)
-    parser.add_argument("--encoder", default="micro", help="a retriever's name, or none")
-    parser.add_argument("--model", default="micro", help="a backend's name, or none")
+    parser.add_argument("--encoder", default="micro", help="retriever, or none")
+    parser.add_argument("--model", default="micro", help="backend, or none")
     given = parser.parse_args()
     painter = DiffusionPainter.load(DiffusionSettings(model=given.generator))
     checks = Checks(

@@ -76,9 +76,9 @@ def arguments(description: str | None, questions: int) -> argparse.Namespace:
     """The command line of this benchmark, and of others like it."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=16)
-    parser.add_argument("--latency", type=float, default=0.5, help="seconds that an answer of the model takes")
+    parser.add_argument("--latency", type=float, default=0.5, help="simulated latency of the model, in seconds")
     parser.add_argument("--questions", type=int, default=questions)
-    parser.add_argument("--many", type=int, default=10_000, help="questions for the memory; 0 leaves it out")
+    parser.add_argument("--many", type=int, default=10_000, help="questions of the memory measurement; 0 to skip it")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64, help="initial frames")
     parser.add_argument("--size", type=int, default=224, help="side of a frame in pixels, as the model sees it")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one line of JSON only")
+    parser.add_argument("--json", action="store_true", help="print only one line of JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

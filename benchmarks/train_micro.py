@@ -29,8 +29,8 @@ def main() -> None:
     """Print a line for each part, or one of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=4, help="batches of each part")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each batch is timed on each side")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON only")
+    parser.add_argument("--rounds", type=int, default=2, help="timed repetitions per batch and side")
+    parser.add_argument("--json", action="store_true", help="print only one line of JSON")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

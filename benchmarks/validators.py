@@ -44,7 +44,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=10_000)
-    parser.add_argument("--against", type=Path, help="a checkout whose storage/codec.py reads traces")
+    parser.add_argument("--against", type=Path, help="checkout with another storage/codec.py to compare with")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         make_runs(Path(scratch), given.traces)

@@ -83,9 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter files")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", action="append", help="only cases with this text in their title or file name; may be given again")
-    parser.add_argument("--peer", action="append", help="only these beside act2see and ffmpeg")
-    parser.add_argument("--json", type=Path, help="also write everything here")
+    parser.add_argument("--only", action="append", help="run only cases with this text in their title or file name; repeatable")
+    parser.add_argument("--peer", action="append", help="compare only with this peer besides act2see and ffmpeg; repeatable")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--folder", type=Path, default=user_cache_path("act2see-benchmark"), help="where the videos are kept")
     options = parser.parse_args()
     folder = options.folder / f"video-{VERSION}"

@@ -1,11 +1,11 @@
-"""Attacks act2see with odd videos, bad servers, changed run folders and hypothesis' inputs, and prints what was tried and what came out right.
+"""Attacks act2see with malformed videos, misbehaving servers, changed run folders and hypothesis' inputs, and prints a table of the results.
 
     python scripts/attacks.py
     python scripts/attacks.py --only videos --name "one frame"
 
-Each item has an empty folder, a limit of time and a process that may die. Right is what the item says: the known answer, or one line that names the
-cause; never a traceback, a hang, a second error line, an escape on a stream, or a change outside the folder. What is wrong is listed with the way to
-run it alone; exit code 1 if anything is.
+Each item runs in an empty folder, with a time limit, in its own process. It passes with its expected result: the known answer, or one line that names
+the cause; never a traceback, a hang, a second error line, an escape sequence on a stream, or a change outside the folder. Failures are listed with
+the command that runs them alone; exit code 1 if there are any.
 """
 
 import argparse
@@ -22,7 +22,7 @@ KINDS: Kinds = {"videos": videos.items, "servers": servers.items, "runs": runs.i
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is wanted and print the table; the exit code."""
+    """Run the selected items and print the table; returns the exit code."""
     asked = _asked(arguments)
     begun = time.monotonic()
     wanted = {kind: [item for item in KINDS[kind](asked.seed) if asked.name in (None, item.name)] for kind in asked.only}
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str]) -> int:
 def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=[*KINDS], default=[*KINDS], help="Kinds of input.")
-    parser.add_argument("--name", help="One item by its name.")
-    parser.add_argument("--seed", type=int, default=0, help="Of what is drawn.")
-    parser.add_argument("--workers", type=int, default=2, help="Items at once.")
-    parser.add_argument("--json", action="store_true", help="End with one line of JSON.")
+    parser.add_argument("--name", help="Run only the item with this name.")
+    parser.add_argument("--seed", type=int, default=0, help="Random seed of the generated inputs.")
+    parser.add_argument("--workers", type=int, default=2, help="Items to run in parallel.")
+    parser.add_argument("--json", action="store_true", help="Print one line of JSON at the end.")
     return parser.parse_args(arguments)
 
 

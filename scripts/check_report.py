@@ -1,4 +1,4 @@
-"""Opens a report in headless Chromium; fails if it logs an error or asks for anything but itself and data URLs, and takes screenshots.
+"""Opens a report in headless Chromium; fails if it logs an error or requests anything but itself and data URLs, and takes screenshots.
 
     python scripts/check_report.py report.html --out shots/
 
@@ -67,7 +67,7 @@ class Browser:
             self.events.append(reply)
 
     def wait_for(self, method: str) -> None:
-        """Wait until an event has come."""
+        """Wait for an event."""
         while not any(event.get("method") == method for event in self.events):
             self.events.append(self._read())
 
@@ -92,7 +92,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def check(browser: Browser, report: Path, out: Path) -> list[str]:
-    """Open the report, take its pictures, and return what is wrong with it."""
+    """Open the report, take screenshots, and return the findings."""
     target = browser.call("Target.createTarget", url="about:blank")["targetId"]
     session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
     for domain in ("Page", "Network", "Log", "Runtime", "Audits"):
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("report", type=Path, help="the HTML file")
     parser.add_argument("--out", type=Path, default=Path("report-check"), help="folder for the screenshots and the PDF (default: report-check)")
-    parser.add_argument("--chromium", default="chromium", help="the browser's program (default: chromium)")
+    parser.add_argument("--chromium", default="chromium", help="browser executable (default: chromium)")
     options = parser.parse_args(arguments)
     program = shutil.which(options.chromium)
     if program is None:

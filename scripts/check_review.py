@@ -1,4 +1,4 @@
-"""Goes through a page for a look by hand in headless Chromium, as a person would, and prints the lines that it saves.
+"""Operates a page for manual review in headless Chromium, as a reviewer would, and prints the lines that it saves.
 
     python scripts/check_review.py review.html
 
@@ -25,7 +25,7 @@ NOTE = 'k r n p: “blurred” "quoted" </script>'
 
 
 class Reader:
-    """Somebody who looks through the page."""
+    """A simulated reviewer of the page."""
 
     def __init__(self, browser: Browser, page: Path, downloads: Path) -> None:
         self.browser, self.url, self.downloads = browser, page.resolve().as_uri(), downloads
@@ -44,7 +44,7 @@ class Reader:
         self.browser.wait_for("Page.loadEventFired")
 
     def value(self, expression: str) -> Any:
-        """What a JavaScript expression gives in the page."""
+        """The value of a JavaScript expression in the page."""
         found = self.browser.call("Runtime.evaluate", self.session, expression=expression, returnByValue=True)
         if "exceptionDetails" in found:
             raise SystemExit(f"{expression}: {found['exceptionDetails']['text']}")
@@ -64,7 +64,7 @@ class Reader:
             self.browser.call("Input.dispatchKeyEvent", self.session, type=kind, key=key, text=key if kind == "keyDown" else "")
 
     def decide(self, number: int, *, by_keyboard: bool) -> dict[str, str]:
-        """Keep or reject the `number`-th trace, and say what its line must be."""
+        """Keep or reject the `number`-th trace; returns the line expected for it."""
         article = f"document.querySelectorAll('article')[{number}]"
         verdict = "reject" if number % 2 else "keep"
         other = "keep" if number % 2 else "reject"
@@ -81,7 +81,7 @@ class Reader:
         return {"trace": self.value(f"{article}.dataset.trace"), "verdict": verdict, "note": NOTE if verdict == "reject" else ""}
 
     def save(self) -> str:
-        """Save the verdicts, and give the file's content."""
+        """Save the verdicts; returns the file's content."""
         self._note_findings()
         self.click("document.getElementById('save')")
         while not any(event["params"].get("state") == "completed" for event in self.browser.events if event["method"] == "Browser.downloadProgress"):
@@ -90,7 +90,7 @@ class Reader:
         return (self.downloads / "verdicts.jsonl").read_text(encoding="utf-8")
 
     def expect(self, what: str, expression: str, expected: object) -> None:
-        """Note a finding where the page says something else."""
+        """Record a finding if the page shows another value."""
         if (found := self.value(expression)) != expected:
             self.findings.append(f"{what} is {found!r}, not {expected!r}")
 
@@ -136,8 +136,8 @@ def check(reader: Reader) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("page", type=Path, help="the HTML file that act2see filter --page wrote")
-    parser.add_argument("--chromium", default="chromium", help="the browser's program (default: chromium)")
+    parser.add_argument("page", type=Path, help="HTML file written by act2see filter --page")
+    parser.add_argument("--chromium", default="chromium", help="browser executable (default: chromium)")
     options = parser.parse_args(arguments)
     program = shutil.which(options.chromium)
     if program is None:

@@ -1,8 +1,8 @@
-"""Writes docs/reference/commands.md from the command line itself: every command, argument, flag, default and allowed value.
+"""Generates docs/reference/commands.md: every command, argument, flag, default and allowed value.
 
     python scripts/command_reference.py
 
-A test holds that the committed page is what this script writes.
+A test compares the committed page with the output of this script.
 """
 
 import inspect
@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def arguments_of(app: App) -> list[Argument]:
-    """Every argument and flag of a command, those that `--help` leaves out included."""
+    """Every argument and flag of a command, including those that `--help` hides."""
     return [
         one
         for one in app.assemble_argument_collection(parse_docstring=True)

@@ -1,4 +1,4 @@
-"""Constructs the same training data twice, once in one go and once killed (SIGKILL) twice and resumed, and compares what came out.
+"""Constructs the same training data twice, once uninterrupted and once killed (SIGKILL) twice and resumed, and compares the results.
 
     python scripts/construct_killed.py [--n 500] [--workers 8]
 
@@ -22,7 +22,7 @@ FILES = ("summary.json", "scores.jsonl", "samples.jsonl")
 
 
 def main() -> int:
-    """Both runs and their comparison."""
+    """Run both and compare them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--workers", type=int, default=8)
@@ -59,7 +59,7 @@ def _command(given: argparse.Namespace, out: Path) -> list[str]:
 
 
 def _killed(given: argparse.Namespace, out: Path, at: int, *, resume: bool) -> int:
-    """Start it, kill it once there are so many traces, and tell how many there are."""
+    """Start it, kill it once it has written this many traces, and return their number."""
     process = subprocess.Popen(
         [*_command(given, out), *(["--resume"] if resume else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
     )
@@ -71,7 +71,7 @@ def _killed(given: argparse.Namespace, out: Path, at: int, *, resume: bool) -> i
 
 
 def _ids(run: Path) -> Counter[str]:
-    """How often each trace's id stands in the run."""
+    """Number of traces per id in the run."""
     path = run / "traces.jsonl"
     whole = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return Counter(json.loads(line)["id"] for line in whole)

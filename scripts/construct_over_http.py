@@ -1,4 +1,4 @@
-"""Lets the embedded model teach over real HTTP, as a hosted model would, and filters what it wrote: construction end to end, storms included.
+"""Constructs and filters training data end to end, with the embedded model as a teacher behind a real HTTP server that also fails.
 
     python scripts/construct_over_http.py [--n 50] [--work FOLDER]
 
@@ -316,9 +316,9 @@ def segments(prompt: str, images: Sequence[Image.Image]) -> list[chat.Segment]:
 def main() -> int:
     """Construct, interrupt, go on, filter twice, and count; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--n", type=int, default=50, help="how many questions of the synthetic world")
-    parser.add_argument("--work", type=Path, help="an empty folder for all that is written; a temporary one if not given")
-    parser.add_argument("--refuse-every", type=int, default=7, help="every request whose number this divides is refused with 429; 0 for none")
+    parser.add_argument("--n", type=int, default=50, help="number of synthetic questions")
+    parser.add_argument("--work", type=Path, help="empty folder for all output; a temporary one if not given")
+    parser.add_argument("--refuse-every", type=int, default=7, help="refuse every n-th request with 429; 0 for none")
     given = parser.parse_args()
     work = given.work or Path(tempfile.mkdtemp(prefix="act2see-http-"))
     work.mkdir(parents=True, exist_ok=True)
@@ -347,7 +347,7 @@ def main() -> int:
 
 
 def act2see_says(work: Path, expected: int, *arguments: str, interrupt: Callable[[], bool] = lambda: False) -> list[str]:
-    """Run a command as a user does, and show what it says; gives what is wrong with its exit code."""
+    """Run a command as a user does and show its output; returns a problem if the exit code differs."""
     environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}  # a real key is not sent here
     environment |= {"ACT2SEE_CACHE": str(work / "cache"), "XDG_CONFIG_HOME": str(work / "settings"), "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     print("$", shlex.join(["act2see", *arguments]), flush=True)
@@ -367,7 +367,7 @@ def act2see_says(work: Path, expected: int, *arguments: str, interrupt: Callable
 
 
 def lines(run: Path) -> int:
-    """How many traces are on the disk."""
+    """Number of traces on disk."""
     return (run / "traces.jsonl").read_bytes().count(b"\n") if (run / "traces.jsonl").exists() else 0
 
 

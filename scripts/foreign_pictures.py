@@ -1,4 +1,4 @@
-"""How well the synthetic world is told from everything else: what `--force` is needed for, and what it is not.
+"""Measures how well synthetic videos are distinguished from all others, i.e. when `--force` is needed.
 
     python scripts/foreign_pictures.py [--clips 500] [--other 40] [--seed 0] [--photos DIR] [--json]
 
@@ -78,11 +78,11 @@ class Row:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=500, help="held-out clips; a fifth as many are encoded again")
+    parser.add_argument("--clips", type=int, default=500, help="held-out clips; a fifth of them are also re-encoded")
     parser.add_argument("--other", type=int, default=40, help="pictures of each other kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--photos", type=Path, help="folder with more photographs")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each kind")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per kind")
     given = parser.parse_args()
     mpl.use("Agg")
     rows = [*own_rows(given.clips, given.seed), *other_rows(given.other, given.seed, given.photos)]
@@ -129,7 +129,7 @@ def own_rows(count: int, seed: int) -> Iterator[Row]:
 
 
 def judged(path: Path) -> bool:
-    """Whether a video is taken to be of the world."""
+    """Whether a video is classified as synthetic."""
     return is_of_the_world([frame.image for frame in Video(path).sample(1.0)])
 
 

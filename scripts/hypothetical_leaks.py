@@ -1,4 +1,4 @@
-"""How often hypothetical questions are answered rightly by one fixed rule, without imagining anything: what the wording gives away.
+"""Measures the accuracy of fixed rules on hypothetical questions, without image generation: how much the wording leaks.
 
     python scripts/hypothetical_leaks.py [--n 600] [--seed 0]
 
@@ -22,7 +22,7 @@ Rules = dict[str, str | None]
 def main() -> None:
     """Print a line of JSON for each way of guessing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=600, help="held-out questions, and as many to choose the rules by")
+    parser.add_argument("--n", type=int, default=600, help="number of held-out questions, and of questions to select the rules on")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     train = list(items("train", given.n, given.seed, kinds=("hypothetical",)))

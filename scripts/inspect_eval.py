@@ -1,8 +1,8 @@
-"""Runs a benchmark through Inspect and through `act2see eval`; fails unless both count the same.
+"""Runs a benchmark through Inspect and through `act2see eval`; fails unless the counts are equal.
 
     python scripts/inspect_eval.py [--n 8]
 
-Needs an environment with act2see[local,inspect], as `make` makes it.
+Needs an environment with act2see[local,inspect], as `make` creates it.
 """
 
 import argparse

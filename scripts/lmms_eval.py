@@ -1,4 +1,4 @@
-"""Asks the synthetic world's questions through lmms-eval and through `act2see eval`; fails unless both count the same.
+"""Runs the synthetic benchmark through lmms-eval and through `act2see eval`; fails unless the counts are equal.
 
     python scripts/lmms_eval.py [--n 12] [--max-looks 1]
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def through_lmms_eval(folder: Path, count: int, looks: int) -> float:
-    """The accuracy that lmms-eval writes down."""
+    """The accuracy that lmms-eval reports."""
     act2see("synthetic", str(folder / "world"), "--split", "held-out", "--n", str(count))
     command = ["lmms_eval", "--model", "act2see", "--model_args", f"backend=micro,max_looks={looks},out={folder / 'lmms'}", "--tasks", TASK]
     command += ["--include_path", str(Path(__file__).parent / "lmms_eval_task"), "--output_path", str(folder / "results"), "--log_samples"]

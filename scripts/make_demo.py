@@ -1,4 +1,4 @@
-"""Write the demo's bundled clips: first held-out questions of another seed than the benchmark's, the last of what if a shape were elsewhere.
+"""Writes the demo's bundled clips: first held-out questions of another seed than the benchmark's; the last one is about a moved shape.
 
 python scripts/make_demo.py [SEED]
 """

@@ -1,4 +1,4 @@
-"""Constructs with Ray on this machine and kills a worker in the middle; fails unless all is as without Ray, and nothing was done twice.
+"""Constructs with Ray on this machine and kills a worker halfway; fails unless the results equal a run without Ray and no work is repeated.
 
     python scripts/ray_construct.py [--n 200] [--workers 8]
 

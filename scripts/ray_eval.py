@@ -1,4 +1,4 @@
-"""Evaluates with Ray on this machine and kills a worker in the middle; fails unless the run's files are those of a run without Ray, byte for byte.
+"""Evaluates with Ray on this machine and kills a worker halfway; fails unless the files equal those of a run without Ray, byte for byte.
 
     python scripts/ray_eval.py [--n 40] [--workers 4] [--backend scripted|embedded] [flags of act2see eval]
 

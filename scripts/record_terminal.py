@@ -2,7 +2,7 @@
 
     python scripts/record_terminal.py --out docs/img/terminal.svg
 
-The picture plays the run once at its own speed and stays on its last state. Waits above `LONGEST_WAIT_SECONDS` are cut to that. It needs no script
+The animation plays the run once in real time and stops at its last state. Longer waits are cut to `LONGEST_WAIT_SECONDS`. It needs no script
 and no font. A reader whose system asks for less motion, or whose viewer plays no animation, sees the last state at once.
 """
 

@@ -26,7 +26,7 @@ def main() -> None:
     """Read, draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trainings", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--out", type=Path, required=True, help="an .svg or .png file")
+    parser.add_argument("--out", type=Path, required=True, help="output file, .svg or .png")
     given = parser.parse_args()
     named = [text.partition("=") for text in given.trainings]
     figure, panels = plt.subplots(1, len(named), figsize=(4.2 * len(named), 2.8), squeeze=False, layout="constrained")

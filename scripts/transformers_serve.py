@@ -70,12 +70,12 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     scratch = Path(tempfile.gettempdir()) / "act2see-transformers-serve"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", type=Path, help="a model's folder, with chat_template.jinja in it")
-    parser.add_argument("--n", type=int, default=20, help="how many questions of the synthetic world")
-    parser.add_argument("--seed", type=int, default=0, help="which questions")
-    parser.add_argument("--env", type=Path, default=scratch / "env", help="the server's virtual environment; made if it is not there")
+    parser.add_argument("model", type=Path, help="model folder that contains chat_template.jinja")
+    parser.add_argument("--n", type=int, default=20, help="number of synthetic questions")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the questions")
+    parser.add_argument("--env", type=Path, default=scratch / "env", help="virtual environment of the server; created if missing")
     parser.add_argument("--work", type=Path, default=scratch / "work", help="clips and the server's log")
-    parser.add_argument("--max-tokens", type=int, default=512, help="tokens of one call")
+    parser.add_argument("--max-tokens", type=int, default=512, help="maximum number of tokens per request")
     parser.add_argument("--max-looks", type=int, default=1)
     parser.add_argument("--retriever", default="micro", help="as for `act2see ask`, or `random`")
     given = parser.parse_args()
