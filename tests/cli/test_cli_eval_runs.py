@@ -140,9 +140,9 @@ def test_a_whole_run_goes_on_from_its_shards(act2see: Act2See, whole: Done) -> N
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("--shard", "0/2", "--out", "run"), "write i/n"),
-        (("--shard", "3/2", "--out", "run"), "write i/n"),
-        (("--shard", "half", "--out", "run"), "write i/n"),
+        (("--shard", "0/2", "--out", "run"), "it must be i/n"),
+        (("--shard", "3/2", "--out", "run"), "it must be i/n"),
+        (("--shard", "half", "--out", "run"), "it must be i/n"),
         (("--shard", "1/2"), "--shard needs a shared run folder: add --out"),
     ],
 )
