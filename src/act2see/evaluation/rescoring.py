@@ -85,7 +85,7 @@ def score(run: Run | Path | str, options: ScoreConfig | None = None, *, progress
     return ScoreResult(opened.folder, len(rescored.scored), rescored.not_asked, summary, options.official_form)
 
 
-# What the run was asked for
+# Benchmark and settings of the run
 
 
 class _Config(Struct):
@@ -106,7 +106,7 @@ class _AboutRun(Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The benchmark that the run was asked for."""
+    """The run's benchmark."""
 
     name: str
     benchmark: Benchmark
@@ -156,12 +156,12 @@ def _kinds(named: tuple[str, ...]) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Rescored:
-    """A run, and what became of each of its questions that were asked."""
+    """A run with the outcomes of its questions."""
 
     run: Run
     name: str
     scored: Sequence[tuple[int, Scored]]
-    """Each with its place in the benchmark's order."""
+    """Each with its index in the benchmark's order."""
     words: Mapping[str, str]
     """Of each question that the benchmark has, `Score.question`."""
     before: Mapping[str, Mapping[str, JSON]]
@@ -221,7 +221,7 @@ def _scores(run: Run) -> tuple[dict[str, Score], dict[str, Mapping[str, JSON]]]:
 
 
 def _limit_of(run: Run) -> int | None:
-    """How many questions were asked for with --limit: what lies behind it was left out on purpose."""
+    """The run's --limit: later questions were skipped on purpose."""
     old = run.summary()
     limit = old.get("limit") if isinstance(old, dict) else None
     return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
@@ -257,7 +257,7 @@ def _warn(folder: Path, asked: _Asked, scored: int, not_asked: int, left_over: i
         _log.warning("%d traces answer no current question of %r", left_over, asked.name)
 
 
-# What is written
+# Output
 
 
 def _keep(rescored: _Rescored) -> dict[str, JSON]:

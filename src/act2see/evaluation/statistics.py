@@ -14,7 +14,7 @@ import numpy as np
 RESAMPLES = 10_000
 """Of a bootstrap: the limits of an interval then move by about a hundredth of its width from seed to seed. Our choice."""
 _EXACT_DEGREES = 200
-"""Up to so many degrees of freedom the t distribution is summed exactly; beyond, its expansion is right to nine digits."""
+"""Up to this many degrees of freedom the t distribution is summed exactly; beyond, its expansion is accurate to nine digits."""
 _AT_ONCE = 4_000_000
 _Z = NormalDist().inv_cdf(0.975)
 

@@ -46,9 +46,9 @@ LOCAL, AUTO = "local", "auto"
 ADDRESSES = "give local, auto (on a node of a cluster) or the address HOST:6379 of one"
 CONNECTING_SECONDS = 10.0
 QUESTIONS_A_TEACHER = 8
-"""A process for so many questions that wait for a server at once: decoding their videos keeps about a core busy. Our choice."""
+"""Concurrent questions per process for server backends; decoding their videos keeps about one core busy. Our choice."""
 LONGEST_WAIT_SECONDS = 600.0
-"""So long a question waits for its video's index, which the tools make themselves after that, and for tools whose node is gone. Our choice."""
+"""Seconds to wait for a video's index, which the tools then build themselves, and for tools whose node is lost. Our choice."""
 ASKING_AGAIN_SECONDS = 1.0
 LOST = (
     ray.exceptions.RayActorError,
@@ -57,7 +57,7 @@ LOST = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.ObjectLostError,
 )
-"""What says that a process or its node is gone, and with it what it was doing."""
+"""Errors that mean that a process or its node is lost."""
 
 Actor: TypeAlias = ray.actor.ActorHandle
 """A process on the cluster, by which its methods are called."""
@@ -85,7 +85,7 @@ class Spread:
     @property
     def slots(self) -> int:
         """Questions in flight at once."""
-        return self._teachers.crew.slots
+        return self._teachers.pool.slots
 
     @property
     def threads(self) -> int:
@@ -100,7 +100,7 @@ class Spread:
 
     def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """See `fingerprint.fingerprint`: computed where the models are."""
-        found: Mapping[str, JSON] = self._teachers.crew.do(lambda one: _result(one.fingerprint.remote(dict(config))))
+        found: Mapping[str, JSON] = self._teachers.pool.do(lambda one: _result(one.fingerprint.remote(dict(config))))
         return found
 
 
@@ -117,12 +117,12 @@ def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: Ra
         tools = _tools(job, layout, shares, actors)
         indexers = layout.indexers if tools.about.can_index and settings.cache else 0
         indexing = _Indexing([actors.start(Indexer, job, **shares.tools, max_restarts=-1, max_task_retries=1) for _ in range(indexers)])
-        crew, made_with = _crew(job, layout, asking, shares, tools, actors)
-        teachers = _Teachers(crew, indexing)
+        pool, made_with = _teacher_pool(job, layout, asking, shares, tools, actors)
+        teachers = _Teachers(pool, indexing)
         yield Spread(_Evaluator(benchmark, Elsewhere(made_with), None, teachers=teachers), settings, teachers)
 
 
-def _crew(
+def _teacher_pool(
     job: Job, layout: Layout, asking: RayConfig, shares: "_Shares", tools: "_FarTools", actors: "_Actors"
 ) -> tuple[WorkerPool[Actor], Mapping[str, str]]:
     """The teachers, and what their backend was made with. Only the first one, loaded, can say whether it takes several questions at once."""
@@ -148,9 +148,9 @@ def _crew(
 
 @dataclass(frozen=True, slots=True)
 class _Teachers:
-    """Those who ask, and those who index for them."""
+    """The teachers and the indexers."""
 
-    crew: WorkerPool[Actor]
+    pool: WorkerPool[Actor]
     indexing: "_Indexing"
 
     def ask(self, sample: Sample, asked_of: Callable[[Actor], Reference]) -> Scored:
@@ -158,7 +158,7 @@ class _Teachers:
         try:
             with unexpected():
                 self.indexing.wait(sample.video)
-                scored: Scored = self.crew.do(lambda teacher: _result(asked_of(teacher)))
+                scored: Scored = self.pool.do(lambda teacher: _result(asked_of(teacher)))
         except WorkersLostError as error:
             return Scored(sample, "backend_error", None, str(error))
         except InternalError as error:
@@ -168,7 +168,7 @@ class _Teachers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evaluator(Evaluator):
-    """Has each question answered by a teacher, and scores the answer here."""
+    """Runs each question on a teacher, and scores the answer here."""
 
     teachers: _Teachers
 
@@ -179,7 +179,7 @@ class _Evaluator(Evaluator):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Constructor(Constructor):
-    """Has each try made by a teacher."""
+    """Runs each try on a teacher."""
 
     teachers: _Teachers
 
@@ -212,7 +212,7 @@ class _Indexing:
 
 
 class _Actors:
-    """Every process that was started, so that none outlives the driver's interest in it."""
+    """All started processes, so that none is left running."""
 
     def __init__(self) -> None:
         self._started: list[Actor] = []
@@ -235,7 +235,7 @@ class _Actors:
         return started
 
     def end(self, actor: Actor) -> None:
-        """End one that may be dead already, or cut off: it must not go on with what another is asked for."""
+        """Kill a process that may be dead or disconnected, so that it does not continue work that another one repeats."""
         self._started.remove(actor)
         _kill(actor)
 
