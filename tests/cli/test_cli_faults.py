@@ -132,7 +132,7 @@ def test_one_command_is_one_line_with_a_code_of_its_own(act2see: Act2See, own_cl
     done = act2see(*ask)
     assert (done.code, done.out, done.err.count("\n")) == (70, "", 1)
     assert "act2see: internal error: ZeroDivisionError at act2see." in done.err
-    assert "run again with ACT2SEE_DEBUG=1 for the traceback" in done.err
+    assert "rerun with ACT2SEE_DEBUG=1 for the traceback" in done.err
     monkeypatch.setenv("ACT2SEE_DEBUG", "1")
     assert "Traceback (most recent call last)" in act2see(*ask).err
 
