@@ -193,8 +193,8 @@ def accuracy(options: argparse.Namespace) -> None:
 
 def speed(options: argparse.Namespace) -> None:
     """CPU seconds of the text index of ten minutes, beside reading every frame at 1 fps; and of speech beside real time."""
-    from act2see.transcript.ocr import RapidReader
-    from act2see.transcript.screen import Screen
+    from act2see.video.transcript.ocr import RapidReader
+    from act2see.video.transcript.screen import Screen
 
     options.folder.mkdir(parents=True, exist_ok=True)
     rendered = options.folder / "rendered.mp4"
@@ -215,8 +215,8 @@ def speed(options: argparse.Namespace) -> None:
     told = {"seconds": video.duration_seconds, "index_cpu": ours, "every_frame_cpu": naive, "ratio": ours / naive, "frames_read_for_it": len(times)}
     print(json.dumps({**told, "searched": screen.frames_searched, "texts_read": screen.texts_read, "lines": len(screen.lines)}))
     if options.speech_model is not None:
-        from act2see.transcript.speech import Speech
-        from act2see.transcript.whisper import LIBRARY, Whisper
+        from act2see.video.transcript.speech import Speech
+        from act2see.video.transcript.whisper import LIBRARY, Whisper
 
         clip = Video(fetch(options.folder)["testMovie"])
         for attempt in ("with the model's loading", "again"):

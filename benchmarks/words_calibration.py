@@ -1,4 +1,4 @@
-"""Calibrates the score of `act2see.transcript.matching` on texts that every Python has: the docstrings of its standard library.
+"""Calibrates the score of `act2see.video.transcript.matching` on texts that every Python has: the docstrings of its standard library.
 
 A module is a "talk": its sentences are lines, some with letters read wrongly and spaces lost. Present queries take one to four words of a line, and
 up to as many of another talk, as a person does who remembers a passage in other words. Absent queries take the words of another talk, of which the
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2see.core.trace import Line
-from act2see.transcript import matching
-from act2see.transcript.matching import Matcher, tokens_of
+from act2see.video.transcript import matching
+from act2see.video.transcript.matching import Matcher, tokens_of
 
 MODULES = {
     "calibration": "argparse ast asyncio bisect calendar collections configparser contextlib csv dataclasses datetime difflib email enum fractions "

@@ -30,7 +30,7 @@ from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, S
 from act2see.evaluation.scores import read_score
 from act2see.registry import data_set
 from act2see.storage import codec, records
-from act2see.transcript import subtitles
+from act2see.video.transcript import subtitles
 from attacking.drawn import (
     PIXEL,
     choices,

@@ -45,8 +45,8 @@ from act2see.storage.runs import Run
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance
 from act2see.tools.index import Progress
 from act2see.training.application import TrainResult, train
-from act2see.transcript import Transcript, read_transcript
 from act2see.video import Video
+from act2see.video.transcript import Transcript, read_transcript
 
 __all__ = [
     "AUDIT_PAGE",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from act2see.core.engine import LoopOptions
     from act2see.tools.index import Progress
     from act2see.tools.retrievers.words import WordsRetriever
-    from act2see.transcript.prompting import LinesOfVideos
+    from act2see.video.transcript.prompting import LinesOfVideos
 
 MICRO = Path(__file__).parent / "micro"
 """Folder of the embedded models `vlm`, `retriever` and `generator`, which are loaded by the same classes as full-size ones."""
@@ -117,7 +117,7 @@ def retriever(spec: str, config: SearchConfig, progress: "Callable[[Progress], N
 def _words(config: SearchConfig, progress: "Callable[[Progress], None] | None") -> "WordsRetriever":
     from act2see.tools.index import Progress
     from act2see.tools.retrievers.words import WordsRetriever
-    from act2see.transcript.reading import check_words
+    from act2see.video.transcript.reading import check_words
 
     check_words(config)
     told = None if progress is None else lambda done, total, what: progress(Progress(done, total, what=what))
@@ -247,8 +247,8 @@ def lines_of_videos(config: ModelConfig) -> "LinesOfVideos | None":
     """What reads the lines for questions; None unless the config's `transcript` is `question`. Raises `ConfigError`."""
     if config.transcript != "question":
         return None
-    from act2see.transcript.prompting import LinesOfVideos
-    from act2see.transcript.reading import check_words
+    from act2see.video.transcript.prompting import LinesOfVideos
+    from act2see.video.transcript.reading import check_words
 
     check_words(config)
     words = WordsConfig(config.words_from, config.speech_model, config.screen_fps)

@@ -47,7 +47,7 @@ def test_nothing_to_read_is_exit_code_3_and_one_line(act2see: Act2See, clip: Pat
 def test_a_missing_extra_is_one_line_with_the_command(act2see: Act2See, talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("rapidocr", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "act2see.transcript.ocr", raising=False)
+    monkeypatch.delitem(sys.modules, "act2see.video.transcript.ocr", raising=False)
     done = act2see("transcript", talk, "--words-from", "screen")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "--words-from screen needs onnxruntime: pip install 'act2see[text]'" in done.err

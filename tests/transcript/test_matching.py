@@ -3,7 +3,7 @@
 import pytest
 
 from act2see.core.trace import Line
-from act2see.transcript.matching import THRESHOLD, Matcher, around, tokens_of
+from act2see.video.transcript.matching import THRESHOLD, Matcher, around, tokens_of
 
 SAID = [
     "Good morning everybody and welcome",

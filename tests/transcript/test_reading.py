@@ -9,9 +9,9 @@ from act2see.config import WordsConfig
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Line
 from act2see.storage.cache import Cache
-from act2see.transcript.formats import chosen_format, write_transcript, written
-from act2see.transcript.reading import Transcript, check_words, joined, named_sources, read_source, read_transcript
 from act2see.video import Video
+from act2see.video.transcript.formats import chosen_format, write_transcript, written
+from act2see.video.transcript.reading import Transcript, check_words, joined, named_sources, read_source, read_transcript
 from word_videos import write_talk
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from act2see.core.trace import Line
-from act2see.transcript.screen import Box, Read, Screen, is_same_text, is_text
 from act2see.video import Video
+from act2see.video.transcript.screen import Box, Read, Screen, is_same_text, is_text
 from word_videos import write_talk
 
 SIZE = (320, 160)
@@ -135,7 +135,7 @@ def test_a_reading_goes_on_after_a_time(tmp_path: Path) -> None:
 
 def test_real_text_is_read_where_the_extra_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("rapidocr")
-    ocr = pytest.importorskip("act2see.transcript.ocr")
+    ocr = pytest.importorskip("act2see.video.transcript.ocr")
     from PIL import ImageFont
 
     image = Image.new("RGB", (640, 360), "white")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from act2see.config import WordsConfig
 from act2see.core.errors import ConfigError
-from act2see.transcript.reading import read_transcript
-from act2see.transcript.sound import RATE, Sound, decode_sound
-from act2see.transcript.speech import Speech, Word, check_model, lines_of, together
 from act2see.video import Video
+from act2see.video.transcript.reading import read_transcript
+from act2see.video.transcript.sound import RATE, Sound, decode_sound
+from act2see.video.transcript.speech import Speech, Word, check_model, lines_of, together
 from word_videos import write_talk
 
 
@@ -67,7 +67,7 @@ def test_words_have_the_pictures_times_where_the_sound_or_the_clock_begins_late(
 
 
 def test_opposite_channels_do_not_cancel_out() -> None:
-    from act2see.transcript.sound import _mono
+    from act2see.video.transcript.sound import _mono
 
     values = tone((0.0, 0.1), seconds=0.1)
     assert np.array_equal(_mono(np.stack([values, -values])), values)
@@ -120,7 +120,7 @@ def test_the_missing_extra_is_named(tmp_path: Path, model: Path, monkeypatch: py
     import sys
 
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    monkeypatch.delitem(sys.modules, "act2see.transcript.whisper", raising=False)
+    monkeypatch.delitem(sys.modules, "act2see.video.transcript.whisper", raising=False)
     video = Video(write_talk(tmp_path / "a.mkv", []))
     with pytest.raises(ConfigError, match=r"--speech-model needs faster_whisper: pip install 'act2see\[speech\]'"):
         read_transcript(video, WordsConfig(speech_model=model))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from act2see.core.errors import ConfigError
-from act2see.transcript.subtitles import beside, read_file, read_subtitles
 from act2see.video import Video
+from act2see.video.transcript.subtitles import beside, read_file, read_subtitles
 from word_videos import TALK, Cue, srt, write_talk
 
 HEARD = [(0.5, 1.4, "Welcome everybody"), (1.5, 2.4, "Now to the budget of next year"), (2.5, 2.9, "Thank you & bye")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Line
-from act2see.transcript.subtitles import as_text, read_srt
+from act2see.video.transcript.subtitles import as_text, read_srt
 
 SRT = """1
 00:00:01,000 --> 00:00:02,500
@@ -119,7 +119,7 @@ def test_what_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for path in (tmp_path / "pipe.srt", tmp_path, Path("/dev/zero")):
         with pytest.raises(ConfigError, match="not a regular file"):
             read_srt(path)
-    monkeypatch.setattr("act2see.transcript.subtitles.MAX_BYTES", 10)
+    monkeypatch.setattr("act2see.video.transcript.subtitles.MAX_BYTES", 10)
     with pytest.raises(ConfigError, match="the limit is 10"):
         read_srt(write(tmp_path, "1\n00:00:01,000 --> 00:00:02,000\nHello"))
 

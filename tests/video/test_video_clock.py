@@ -11,8 +11,8 @@ import pytest
 from act2see.core.errors import VideoError
 from act2see.core.trace import Frame
 from act2see.storage.cache import Cache
-from act2see.transcript.subtitles import read_srt
 from act2see.video import Video, clock
+from act2see.video.transcript.subtitles import read_srt
 
 Write = Callable[..., Path]
 NumberOf = Callable[[Frame], int]

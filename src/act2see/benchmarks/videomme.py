@@ -10,7 +10,7 @@ from act2see.benchmarks.reading import Findings, Record, check_inside, collect, 
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import Sample
 from act2see.storage.codec import shown
-from act2see.transcript.subtitles import as_text, read_srt
+from act2see.video.transcript.subtitles import as_text, read_srt
 
 FILES = ("videomme/test-*.parquet", "test-*.parquet", "*.parquet", "*.jsonl", "*.json")
 FOLDERS, ENDINGS = ("data", "videos", "video", ""), (".mp4", ".MP4", ".mkv", ".webm")

@@ -25,8 +25,8 @@ def transcript(
     del config
     from act2see import api
     from act2see.config.checks import check_file_to_write
-    from act2see.transcript.formats import chosen_format, write_transcript, written
-    from act2see.transcript.reading import check_words
+    from act2see.video.transcript.formats import chosen_format, write_transcript, written
+    from act2see.video.transcript.reading import check_words
 
     check_words(settings)
     check_file_to_write(settings.out, video)

@@ -21,8 +21,8 @@ from act2see.evaluation.scores import Outcome, Score, backend_problem, right_gue
 from act2see.execution.faults import unexpected
 from act2see.storage.codec import JSON, canonical_json, shown
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, SYNTHETIC, Scope
-from act2see.transcript.prompting import LinesOfVideos
 from act2see.video import Video
+from act2see.video.transcript.prompting import LinesOfVideos
 
 __all__ = ["Evaluator", "Outcome", "Scored", "ShuffledOptions", "score", "summarise"]
 

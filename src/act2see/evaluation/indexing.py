@@ -16,8 +16,8 @@ from act2see.execution.faults import unexpected
 from act2see.execution.processes import Report, imap_processes
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
-from act2see.transcript.reading import read_transcript
 from act2see.video import Video
+from act2see.video.transcript.reading import read_transcript
 
 _log = logging.getLogger(__name__)
 

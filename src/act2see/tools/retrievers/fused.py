@@ -7,8 +7,8 @@ from act2see.core.interfaces import FrameEncoder, Retriever, encoder_of
 from act2see.core.trace import Frame
 from act2see.tools.retrievers.search import Found, SearchRetriever
 from act2see.tools.retrievers.words import WordsRetriever
-from act2see.transcript.matching import THRESHOLD
 from act2see.video import Video
+from act2see.video.transcript.matching import THRESHOLD
 
 _UNKNOWN, _UNKNOWN_FALLBACK = 0.55, 0.25
 """Confidence in a frame of a retriever whose threshold is unknown: above the bar if it says that it found something. Our choice."""

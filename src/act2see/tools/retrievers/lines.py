@@ -6,8 +6,8 @@ from dataclasses import replace
 from act2see.core.interfaces import FrameEncoder, IndexingRetriever, Retriever, encoder_of
 from act2see.core.trace import Frame
 from act2see.tools.retrievers.words import WordsRetriever
-from act2see.transcript.prompting import lines_for
 from act2see.video import Video
+from act2see.video.transcript.prompting import lines_for
 
 
 class RetrieverWithLines:

@@ -14,9 +14,9 @@ from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
 from act2see.tools.retrievers.search import Found, thinned
 from act2see.tools.retrievers.selection import APART_SECONDS, RUNNERS_UP, SAME_TIME_SECONDS, Curve
-from act2see.transcript.matching import THRESHOLD, Hit, Matcher, best_over_time
-from act2see.transcript.reading import Transcript, named_sources, read_transcript
 from act2see.video import Video
+from act2see.video.transcript.matching import THRESHOLD, Hit, Matcher, best_over_time
+from act2see.video.transcript.reading import Transcript, named_sources, read_transcript
 
 _TRANSCRIPTS_KEPT = 4
 _CURVE_FPS = 3.0

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Line
-from act2see.transcript.sound import RATE, Sound, decode_sound
-from act2see.transcript.subtitles import clean
-from act2see.transcript.weights import weights_key
 from act2see.video import Video
+from act2see.video.transcript.sound import RATE, Sound, decode_sound
+from act2see.video.transcript.subtitles import clean
+from act2see.video.transcript.weights import weights_key
 
 _FILES = ("model.bin", "config.json")
 PIECE_SECONDS = 28.0

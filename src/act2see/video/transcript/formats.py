@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 
 from act2see.core.errors import ConfigError
 from act2see.storage.atomic import replace_file, writing
-from act2see.transcript.reading import Transcript
+from act2see.video.transcript.reading import Transcript
 
 Format = Literal["srt", "vtt", "json"]
 _ENDINGS: dict[str, Format] = {".srt": "srt", ".vtt": "vtt", ".json": "json"}

@@ -10,9 +10,9 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 from numpy.typing import NDArray
 
 from act2see.core.errors import ConfigError
-from act2see.transcript.sound import RATE
-from act2see.transcript.speech import PIECE_SECONDS, Word, check_model
-from act2see.transcript.subtitles import clean
+from act2see.video.transcript.sound import RATE
+from act2see.video.transcript.speech import PIECE_SECONDS, Word, check_model
+from act2see.video.transcript.subtitles import clean
 
 LIBRARY = f"faster-whisper {version('faster-whisper')}"
 _SURE = 0.5

@@ -8,9 +8,9 @@ from act2see.config import WordsConfig
 from act2see.core.plaintext import one_line
 from act2see.core.trace import Frame, Line, Trace
 from act2see.storage.cache import Cache
-from act2see.transcript.matching import around
-from act2see.transcript.reading import Transcript, read_transcript
 from act2see.video import Video
+from act2see.video.transcript.matching import around
+from act2see.video.transcript.reading import Transcript, read_transcript
 
 _log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from act2see.core.naming import importing
 from act2see.core.trace import Line
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
-from act2see.transcript.screen import Screen
-from act2see.transcript.speech import Speech, check_model
-from act2see.transcript.subtitles import read_subtitles
 from act2see.video import Video
+from act2see.video.transcript.screen import Screen
+from act2see.video.transcript.speech import Speech, check_model
+from act2see.video.transcript.subtitles import read_subtitles
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
@@ -111,10 +111,10 @@ def check_words(options: WordsConfig) -> None:
     if model is not None:
         check_model(model)
         with importing("--speech-model"):
-            importlib.import_module("act2see.transcript.whisper")
+            importlib.import_module("act2see.video.transcript.whisper")
     if "screen" in options.words_from:
         with importing("--words-from screen"):
-            importlib.import_module("act2see.transcript.ocr")
+            importlib.import_module("act2see.video.transcript.ocr")
 
 
 def named_sources(options: WordsConfig) -> str:
@@ -134,13 +134,13 @@ def _is_installed(module: str) -> bool:
 def _speech(options: WordsConfig) -> Source:
     assert options.speech_model is not None
     with importing("--speech-model"):
-        from act2see.transcript.whisper import LIBRARY, Whisper
+        from act2see.video.transcript.whisper import LIBRARY, Whisper
     return Speech(options.speech_model, Whisper, LIBRARY)
 
 
 def _screen(options: WordsConfig) -> Source:
     with importing("text on the screen"):
-        from act2see.transcript.ocr import RapidReader
+        from act2see.video.transcript.ocr import RapidReader
     return Screen(RapidReader, options.screen_fps)
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.core.trace import Line
-from act2see.transcript.subtitles import clean
 from act2see.video import Video
+from act2see.video.transcript.subtitles import clean
 
 SHORT_SIDE = 1080
 """Frames are scaled down to this shorter side, in pixels."""
