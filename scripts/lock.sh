@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Writes requirements.lock: every package of every extra with its version and its files' hashes, for all platforms and Pythons that act2see runs on.
+# Writes requirements.lock: every package with its version and its files' hashes, for all platforms and Pythons that act2see runs on.
 # Versions that stand there stay as long as pyproject.toml allows them. UPGRADE=--upgrade takes the newest, UPGRADE='-P NAME' of one package.
-# torch is left out: it is installed first and on its own, and which build of it fits depends on the machine. No index is written down.
+# The extras `speech` and `text` are left out: 440 MB that no check needs. So is torch: it is installed first and on its own, and which build of it
+# fits depends on the machine. No index is written down.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 "${PYTHON:-python3}" -m pip install --quiet --target "$fresh" uv==0.13.9
+extras=()
+for extra in local openai train embedding plot export ray inspect docs dev; do extras+=(--extra "$extra"); done
 read -ra upgrade <<<"${UPGRADE:-}"
-"$fresh/bin/uv" pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-package torch \
+"$fresh/bin/uv" pip compile pyproject.toml "${extras[@]}" --universal --python-version 3.11 --generate-hashes --no-emit-package torch \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet ${upgrade[@]+"${upgrade[@]}"} --output-file requirements.lock >/dev/null

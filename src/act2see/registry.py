@@ -131,7 +131,7 @@ def encoder(spec: str, config: IndexedConfig | None = None) -> FrameEncoder:
     spec = spec.removeprefix(_WITH_WORDS)
     name, rest = split_spec("retriever", spec, _RETRIEVERS)
     if name in ("none", "words"):
-        raise ConfigError(f"retriever {name!r} encodes no pictures: name one that does, such as micro or siglip:DIR")
+        raise ConfigError(f"retriever {name!r} encodes nothing: name one, such as micro or siglip:DIR")
     if name != "micro" and name not in _ENCODERS:
         made: FrameEncoder = third_party("encoder", spec, config, _ENCODER_MEMBERS)
         return made

@@ -104,7 +104,7 @@ def test_names_of_the_registry() -> None:
     for wrong in ("words+words", "words+none"):
         with pytest.raises(ConfigError, match=r"words\+ is followed by a retriever for what is seen"):
             check_retriever(wrong)
-    with pytest.raises(ConfigError, match="encodes no pictures"):
+    with pytest.raises(ConfigError, match="encodes nothing"):
         encoder("words")
     with pytest.raises(ConfigError, match="--words-from speech needs a model"):
         retriever("words", SearchConfig(words_from=("speech",)))
