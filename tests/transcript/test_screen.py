@@ -98,6 +98,11 @@ def test_a_command_that_is_typed_on_is_one_line(tmp_path: Path) -> None:
     assert found == [(0.0, 3.0, "git commit --amend")]
 
 
+def test_a_command_that_is_typed_on_while_the_window_scrolls_is_one_line(tmp_path: Path) -> None:
+    found, _ = lines(tmp_path, [picture([("tar czf results", 100)]), picture([("tar czf results.tar.gz plots", 20), ("$ ls", 60)])])
+    assert found == [(0.0, 2.0, "tar czf results.tar.gz plots"), (1.0, 2.0, "$ ls")]
+
+
 def test_a_text_that_comes_back_is_another_line_without_being_read_again(tmp_path: Path) -> None:
     title, blank = picture([("Sediment budget", 20)]), picture([])
     found, _ = lines(tmp_path, [title, blank, blank, title])

@@ -27,6 +27,7 @@ _GLANCE_SIDE, _FULL_EVERY = 480, 3
 """Where the last frame had no text, two of three changed frames are searched at this longer side alone. Our choice."""
 _SURE = 0.6
 """Texts of which the reader is less sure are dropped. Our choice."""
+_TYPED_LETTERS = 8
 _ROWS, _SAME_LEVELS, _KNOWN_TEXTS = 16, 14, 600
 
 
@@ -182,7 +183,7 @@ class Screen:
         del self._known[:-_KNOWN_TEXTS]
         for text in left:
             is_there = _overlap(text.box, box) > 0.3
-            if _packed(text.read.text) == _packed(read.text) or (is_there and is_same_text(text.read.text, read.text)):
+            if is_continued(text.read.text, read.text) or (is_there and is_same_text(text.read.text, read.text)):
                 better = read if (read.confidence, len(read.text)) > (text.read.confidence, 0) or len(read.text) > len(text.read.text) else text.read
                 self._go_on(text, box, better)
                 text.pixels = pixels
@@ -198,6 +199,12 @@ def is_text(read: Read) -> bool:
     """Whether it is more than a stray mark: two letters or digits, and mostly these."""
     letters = sum(unicodedata.category(letter)[0] in "LN" for letter in read.text)
     return read.confidence >= _SURE and letters >= 2 and 2 * letters >= len(_packed(read.text)) and len(set(_packed(read.text))) > 1
+
+
+def is_continued(before: str, now: str) -> bool:
+    """Whether a text, wherever it has scrolled to, is the one before or goes on from it; a few letters could begin anything."""
+    first, second = _packed(before), _packed(now)
+    return first == second or (len(first) >= _TYPED_LETTERS and second.startswith(first))
 
 
 def is_same_text(one: str, other: str) -> bool:
