@@ -27,6 +27,9 @@ _GLANCE_SIDE, _FULL_EVERY = 480, 3
 """Where the last frame had no text, two of three changed frames are searched at this longer side alone. Our choice."""
 _SURE = 0.6
 """Texts of which the reader is less sure are dropped. Our choice."""
+_MARGIN_ROWS, _LARGEST_BAND = 48, 0.6
+"""Rows around those that changed that are searched too, and the share of the frame from which on all of it is. Our choice."""
+_INK_LEVELS = 48
 _TYPED_LETTERS = 8
 _ROWS, _SAME_LEVELS, _KNOWN_TEXTS = 16, 14, 600
 
@@ -136,17 +139,31 @@ class Screen:
             # What is on the screen stands until the next frame that is looked at, or the end.
             stop = min(seconds + 1 / self.fps, video.duration_seconds)
             looks = _sketch(frame.image)
-            if sketch is None or np.abs(looks - sketch).max() > _CHANGED_LEVELS:
+            differs = None if sketch is None else (np.abs(looks - sketch) > _CHANGED_LEVELS).any(axis=1)
+            if differs is None or differs.any():
                 sketch = looks
-                self._look(np.asarray(frame.image), seconds)
+                picture = np.asarray(frame.image)
+                self._look(picture, seconds, self._band(picture.shape[0], differs))
             for text in self._showing:
                 text.stop_seconds = max(stop, text.stop_seconds)
             yield seconds
         if not self.lines and not after_seconds:
             self._note = f"no text is seen on the screen of {video.path.name}"
 
-    def _look(self, picture: NDArray[np.uint8], seconds: float) -> None:
-        """Search one frame, and follow its texts."""
+    def _band(self, height: int, differs: NDArray[np.bool_] | None) -> tuple[int, int]:
+        """The rows to search: those that differ, with every text that they touch whole; all of them where that is most of the frame."""
+        if differs is None or not self._showing:
+            return 0, height
+        rows = np.flatnonzero(differs) * height / len(differs)
+        top, bottom = max(0, int(rows[0]) - _MARGIN_ROWS), min(height, int(rows[-1]) + _MARGIN_ROWS)
+        for _ in range(2):  # a text that is drawn in may overlap another one
+            touched = [text.box for text in self._showing if text.box.bottom > top and text.box.top < bottom]
+            top, bottom = min([top, *(box.top - 4 for box in touched)]), max([bottom, *(box.bottom + 4 for box in touched)])
+        top, bottom = max(0, top), min(height, bottom)
+        return (top, bottom) if bottom - top < _LARGEST_BAND * height else (0, height)
+
+    def _look(self, picture: NDArray[np.uint8], seconds: float, band: tuple[int, int]) -> None:
+        """Search the rows of one frame, and follow its texts; those above and below stand as they did."""
         self._reader = self._reader or self._named()
         if not self._showing and 0 < self._since_full < _FULL_EVERY and max(picture.shape) > _GLANCE_SIDE:
             self._since_full += 1
@@ -154,11 +171,13 @@ class Screen:
                 return
         self._since_full = 1
         self.frames_searched += 1
-        before, self._showing = self._showing, []
+        top, bottom = band
+        before = [text for text in self._showing if text.box.bottom > top and text.box.top < bottom]
+        self._showing = [text for text in self._showing if not (text.box.bottom > top and text.box.top < bottom)]
         for text in before:
             text.is_shown = False
-        for box in self._reader.find(picture):
-            self._follow(self._reader, picture, box, before, seconds)
+        for box in self._reader.find(picture[top:bottom]):
+            self._follow(self._reader, picture, Box(box.left, box.top + top, box.right, box.bottom + top), before, seconds)
         for text in before:
             if not text.is_shown:
                 text.stop_seconds = max(text.start_seconds, min(text.stop_seconds, seconds))
@@ -231,10 +250,15 @@ def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pixels(cut: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """The text at a fixed height, in grey, with its own brightness taken out."""
-    height, width = cut.shape[:2]
-    columns = max(1, min(1600, round(width * _ROWS / height)))
-    return np.asarray(Image.fromarray(cut).convert("L").resize((columns, _ROWS), Image.Resampling.BOX), np.int16)
+    """The text in grey at a fixed height, without the margin that a detector leaves around it, which varies by pixels."""
+    grey = np.asarray(Image.fromarray(cut).convert("L"))
+    ink = np.abs(grey.astype(np.int16) - np.int16(np.median(grey))) > _INK_LEVELS
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if len(rows) > 3 and len(columns) > 3:
+        grey = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = grey.shape
+    size = (max(1, min(1600, round(width * _ROWS / height))), _ROWS)
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX), np.int16)
 
 
 def _are_same(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
