@@ -8,7 +8,7 @@ import onnxruntime  # noqa: F401  RapidOCR imports it late, where a missing one 
 from numpy.typing import NDArray
 from rapidocr import RapidOCR
 
-from act2see.video.transcript.screen import Box, Read
+from act2see.transcript.screen import Box, Read
 
 SIDE = 960
 """Pictures are scaled down to this longer side, in pixels, before text is looked for: large titles are missed at full size."""
@@ -54,9 +54,7 @@ class RapidReader:
             picture = np.rot90(picture)
         found = self._engine(_bgr(picture), use_det=False, use_cls=False, use_rec=True)
         texts, scores = getattr(found, "txts", None), getattr(found, "scores", None)
-        if not texts or not scores:
-            return Read("", 0.0)
-        return Read(str(texts[0]), float(scores[0]))
+        return Read(str(texts[0]), float(scores[0])) if texts and scores else Read("", 0.0)
 
 
 def _bgr(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

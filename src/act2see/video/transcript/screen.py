@@ -165,9 +165,12 @@ class Screen:
     def _look(self, picture: NDArray[np.uint8], seconds: float, band: tuple[int, int]) -> None:
         """Search the rows of one frame, and follow its texts; those above and below stand as they did."""
         self._reader = self._reader or self._named()
-        if not self._showing and 0 < self._since_full < _FULL_EVERY and max(picture.shape) > _GLANCE_SIDE:
+        has_text = any(is_text(text.read) for text in self._showing)
+        if not has_text and 0 < self._since_full < _FULL_EVERY and max(picture.shape) > _GLANCE_SIDE:
             self._since_full += 1
             if not self._reader.find(_small(picture)):
+                self._gone += self._showing  # stray marks
+                self._showing = []
                 return
         self._since_full = 1
         self.frames_searched += 1

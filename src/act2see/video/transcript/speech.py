@@ -19,6 +19,8 @@ from act2see.video.transcript.weights import weights_key
 _FILES = ("model.bin", "config.json")
 PIECE_SECONDS = 28.0
 """Pieces of speech are put together up to this length: Whisper hears 30 s at once."""
+_TOGETHER_SECONDS = 4.0
+"""Pieces that are further apart are heard on their own: in long silence Whisper invents words. Our choice."""
 _PAUSE_SECONDS, _LINE_SECONDS, _LINE_CHARACTERS = 0.7, 7.0, 90
 """A line ends at a pause, at a sentence's end, or at this length, as subtitles do. Our choice."""
 
@@ -121,7 +123,7 @@ def together(pieces: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     """Neighbouring pieces as one, up to what Whisper hears at once: each piece alone would cost as much as 30 s."""
     found: list[tuple[float, float]] = []
     for start, stop in pieces:
-        if found and stop - found[-1][0] <= PIECE_SECONDS and start - found[-1][1] <= 3 * _PAUSE_SECONDS:
+        if found and stop - found[-1][0] <= PIECE_SECONDS and start - found[-1][1] <= _TOGETHER_SECONDS:
             found[-1] = (found[-1][0], stop)
         else:
             found.append((start, stop))
