@@ -196,7 +196,7 @@ def test_fewer_initial_frames_are_told_of_everywhere(act2see: Act2See, clip: Pat
 
 def test_all_initial_frames_are_nothing_to_tell(act2see: Act2See, clip: Path) -> None:
     done = act2see("ask", clip, "What colour?", *COLOURS, *fakes("Direct"), "--fps", 10, "--max-frames", 20, "--json")
-    assert "initial frames are shown" not in done.err
+    assert "initial frames are used" not in done.err
     assert "initial_frames" not in json.loads(done.out)["made_with"]
 
 

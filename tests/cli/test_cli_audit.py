@@ -66,7 +66,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Pa
     ("more", "says"),
     [
         (("--frames", "random"), "remove --frames"),
-        (("--max-looks", "0"), "must be at least 1"),
+        (("--max-looks", "0"), "set --max-looks to at least 1"),
         (("--retriever", "none"), "needs a retriever"),
         (("--resume",), "--resume needs the run folder: add --out"),
         (("--generator", "nothing"), "no generator 'nothing'"),

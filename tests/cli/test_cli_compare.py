@@ -94,7 +94,7 @@ def test_a_run_that_was_scored_again_finds_its_videos_in_the_traces(act2see: Act
     done = act2see("compare", "a", "b", "--json")
     short = json.loads(done.out)
     assert short["difference_95"] == pytest.approx(full["difference_95"], abs=0.03)
-    assert "of 1 questions in a the video is not known" in done.err  # that whose video could not be opened has no trace
+    assert "the video of 1 questions in a is unknown" in done.err  # that whose video could not be opened has no trace
 
 
 # What cannot be compared

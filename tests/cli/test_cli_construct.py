@@ -150,7 +150,7 @@ def test_who_interrupts_is_told_how_to_go_on(tmp_path: Path, monkeypatch: pytest
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert "go on with --resume" in said
+    assert "continue with --resume" in said
 
 
 @pytest.mark.parametrize("workers", ["3", "20"])
@@ -178,7 +178,7 @@ def test_a_spent_budget_ends_it_cleanly_and_a_larger_one_goes_on(act2see: Act2Se
     budget = ("--prices", str(prices), "--budget-usd", "1")
     first = act2see(*flags(), "--out", "run", *budget, "--json")
     assert first.code == 1
-    assert "go on with --resume and a larger --budget-usd" in first.err
+    assert "continue with --resume and a larger --budget-usd" in first.err
     told = json.loads(first.out)
     assert 1 <= told["dollars"] < 1.2  # one request is under way when it is spent
     assert 0 < told["n"] < 24

@@ -29,7 +29,7 @@ def traces() -> list[str]:
 def test_more_and_fewer_questions_are_a_run_that_goes_on(act2see: Act2See) -> None:
     assert json.loads(act2see(*evaluated("--n", "6")).out)["n"] == 6
     done = act2see(*evaluated("--n", "10", "--resume"))
-    assert (json.loads(done.out)["n"], "asked again" in done.err) == (10, False)
+    assert (json.loads(done.out)["n"], "run again" in done.err) == (10, False)
     assert traces() == [f"q{number:03}" for number in range(10) if number != 3]  # that one's video is none
     assert json.loads(Path("run/run.json").read_text(encoding="utf-8"))["config"]["n"] == 10
     scores, summary = Path("run/scores.jsonl").read_bytes(), Path("run/summary.json").read_bytes()
@@ -74,7 +74,7 @@ def test_changed_questions_are_named_and_asked_again(act2see: Act2See, monkeypat
     assert traces() == [*before, "q001", "q002", "q004"]
     again = act2see(*evaluated("--n", "8", "--resume"))
     assert traces() == [*before, "q001", "q002", "q004"]
-    assert "asked again" not in again.err
+    assert "run again" not in again.err
     assert json.loads(again.out) == json.loads(done.out)
 
 

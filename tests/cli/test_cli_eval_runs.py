@@ -73,7 +73,7 @@ def test_who_interrupts_keeps_what_is_done(act2see: Act2See, whole: Done, tmp_pa
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert "go on with --resume" in said
+    assert "continue with --resume" in said
     assert len(Run.open(tmp_path / "stopped").ids()) >= 3
     monkeypatch.setenv("ACT2SEE_TEST_WAIT", "0")
     assert act2see(*flags(), "--out", "stopped", "--resume", "--json").out == whole.out
@@ -107,7 +107,7 @@ def test_workers_change_nothing_of_what_comes_out(act2see: Act2See, whole: Done,
 
 def test_a_model_that_takes_one_question_at_a_time_gets_one(act2see: Act2See) -> None:
     done = act2see(*flags("OneByOne"), "--workers", "4", "--json")
-    assert "--workers 4 is 1" in done.err
+    assert "one question at a time: --workers 4 has no effect" in done.err
     assert "backend_error" not in outcomes(done)
 
 

@@ -389,7 +389,7 @@ def test_answers_beyond_a_smaller_number_of_questions_are_told_as_by_eval(act2se
     assert note in act2see(*asked, "2").err
     done = act2see("score", "run")
     assert note in done.err
-    assert "answer no question" not in done.err
+    assert "answer no current question" not in done.err
 
 
 def test_a_data_set_is_read_once(act2see: Act2See, monkeypatch: pytest.MonkeyPatch) -> None:
