@@ -8,7 +8,7 @@ import onnxruntime  # noqa: F401  RapidOCR imports it late, where a missing one 
 from numpy.typing import NDArray
 from rapidocr import RapidOCR
 
-from act2see.transcript.screen import Box, Read
+from act2see.video.transcript.screen import Box, Read
 
 SIDE = 960
 """Pictures are scaled down to this longer side, in pixels, before text is looked for: large titles are missed at full size."""
