@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import act2see
-from act2see.backends.batching import Row
+from act2see.backends.batching import DecodingBatch, Row
 from act2see.backends.huggingface import BatchedBackend, HuggingFaceBackend, HuggingFaceSettings
 from act2see.core import decoding
 from act2see.core.errors import Act2SeeError, InternalError
@@ -218,6 +218,20 @@ def test_a_forward_pass_that_one_row_breaks_goes_on_without_it(embedded: Path, t
         if not isinstance(one, Act2SeeError):
             assert texts(one) == expected[number]
     assert len(failed) < len(traces)
+
+
+def test_a_fault_of_the_batch_itself_leaves_nobody_waiting(embedded: Path, traces: list[Trace], monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = batched(HuggingFaceBackend.load(settings(embedded)), 3)
+    assert isinstance(backend, BatchedBackend)
+
+    def broken(self: DecodingBatch, number: int) -> None:
+        raise RuntimeError("a slot was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecodingBatch, "_leave", broken)
+        found = together(backend, traces[:3])
+        assert [type(one) for one in found] == [InternalError] * 3
+    assert len(together(backend, traces[:3])[0]) == 2  # and the next ones are decoded
 
 
 class Interrupted(threading.Event):

@@ -94,8 +94,12 @@ class DecodingBatch:
     def _serve(self) -> None:
         with torch.inference_mode():
             while self._has_work():
-                self._admit()
-                self._step()
+                try:
+                    with unexpected():
+                        self._admit()
+                        self._step()
+                except Act2SeeError as error:  # ours, and not a row's: nobody may wait for this thread for ever
+                    self._fail_all(error)
         atexit.unregister(self._close)
 
     def _has_work(self) -> bool:
@@ -214,6 +218,14 @@ class DecodingBatch:
     def _finish(self, row: Row, error: Act2SeeError | None = None) -> None:
         row.error, row.cached = error, None
         row.finished.set()
+
+    def _fail_all(self, error: Act2SeeError) -> None:
+        rows = [*self._active, *self._waiting]
+        self._active, self._slots = [], Slots(self.model)
+        self._waiting.clear()
+        self._kept.clear()
+        for row in rows:
+            self._finish(row, error)
 
     def _make_room(self, error: torch.OutOfMemoryError, row: Row | None = None) -> None:
         """Out of memory: give up the caches that are only kept, and halve the batch. `row` was to join it.
