@@ -87,10 +87,10 @@ def test_why_nothing_is_heard_is_one_line(tmp_path: Path, model: Path, sound: ND
 
 
 def test_an_interrupted_transcription_goes_on_after_the_last_piece(tmp_path: Path, model: Path) -> None:
-    video = write_talk(tmp_path / "a.mkv", [], sound=tone((0.2, 0.4), (2.6, 2.9)))
+    video = write_talk(tmp_path / "a.mkv", [], sound=tone((0.2, 0.4), (5.6, 5.9), seconds=6.0), seconds=6.0)
     whole, _ = heard(video, model)
     rest, _ = heard(video, model, after=1.0)
-    assert [round(start, 1) for start, _, _ in whole] == [0.2, 2.6]
+    assert [round(start, 1) for start, _, _ in whole] == [0.2, 5.6]
     assert rest == whole[1:]
 
 
