@@ -168,7 +168,8 @@ class Screen:
         has_text = any(is_text(text.read) for text in self._showing)
         if not has_text and 0 < self._since_full < _FULL_EVERY and max(picture.shape) > _GLANCE_SIDE:
             self._since_full += 1
-            if not self._reader.find(_small(picture)):
+            small = _small(picture)
+            if not _lines_in(self._reader.find(small), small.shape[0]):
                 self._gone += self._showing  # stray marks
                 self._showing = []
                 return
@@ -179,7 +180,7 @@ class Screen:
         self._showing = [text for text in self._showing if not (text.box.bottom > top and text.box.top < bottom)]
         for text in before:
             text.is_shown = False
-        for box in self._reader.find(picture[top:bottom]):
+        for box in _lines_in(self._reader.find(picture[top:bottom]), picture.shape[0]):
             self._follow(self._reader, picture, Box(box.left, box.top + top, box.right, box.bottom + top), before, seconds)
         for text in before:
             if not text.is_shown:
@@ -215,6 +216,11 @@ class Screen:
     def _go_on(self, text: _Text, box: Box, read: Read) -> None:
         text.box, text.read, text.is_shown = box, read, True
         self._showing.append(text)
+
+
+def _lines_in(boxes: Sequence[Box], height: int) -> list[Box]:
+    """Those that can be lines of text: a box of half the frame's height is a blur that was taken for one."""
+    return [box for box in boxes if 2 * (box.bottom - box.top) < height]
 
 
 def is_text(read: Read) -> bool:
