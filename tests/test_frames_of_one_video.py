@@ -107,7 +107,7 @@ def test_what_cannot_be_looked_for_is_refused(video: Video) -> None:
         find_frames(video, " ", GREY)
     with pytest.raises(ConfigError, match="the prompt is empty"):
         generate_frame(video, "", TINT)
-    with pytest.raises(ConfigError, match="retriever 'none' finds nothing"):
+    with pytest.raises(ConfigError, match="retriever 'none' cannot search"):
         find_frames(video, "x", replace(GREY, retriever="none"))
     with pytest.raises(ConfigError, match="generator 'none'"):
         generate_frame(video, "x", replace(TINT, generator="none"))

@@ -148,5 +148,5 @@ def test_retrieve_finds_the_frames_of_find_frames(clip: Path) -> None:
     assert [frame.seconds for frame in api.retrieve(clip, "x", retriever="cli_fakes:Finder", count=2)] == found
     with pytest.raises(ConfigError, match="count is 0"):
         api.retrieve(clip, "x", retriever="cli_fakes:Finder", count=0)
-    with pytest.raises(ConfigError, match="retriever 'none' finds nothing"):
+    with pytest.raises(ConfigError, match="retriever 'none' cannot search"):
         api.retrieve(clip, "x", retriever="none")

@@ -139,7 +139,7 @@ def test_what_another_process_has_begun_is_finished_by_the_next(
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.endswith("act2see: interrupted; what was encoded is kept, and the same command goes on from there\n")
+    assert err.endswith("act2see: interrupted; encoded frames are in the cache, and the same command continues from there\n")
     assert "Traceback" not in err
     monkeypatch.delenv("ACT2SEE_TEST_HOLD")
     assert act2see("index", folder, *GREY).out.splitlines()[-1].startswith("2 videos, 40 frames")

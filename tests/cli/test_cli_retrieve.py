@@ -128,7 +128,7 @@ def test_the_embedded_retriever_refuses_what_it_does_not_know(act2see: Act2See, 
     ("arguments", "part"),
     [
         ((" ",), "the query is empty"),
-        (("x", "--retriever", "none"), "finds nothing"),
+        (("x", "--retriever", "none"), "cannot search"),
         (("x", "--retriever", "clib:x"), "did you mean clip:DIR?"),
         (("x", "--retriever", "blip2:/no/such/folder"), "no folder /no/such/folder"),
         (("x", "--out", "a_file"), "it is not a folder"),
@@ -166,9 +166,9 @@ def test_the_public_api_finds_frames(clip: Path) -> None:
 def test_the_public_api_refuses_in_one_line(clip: Path) -> None:
     with pytest.raises(ConfigError, match="the query is empty"):
         retrieve(clip, "  ")
-    with pytest.raises(ConfigError, match="at least 1 frame"):
+    with pytest.raises(ConfigError, match="count is 0; it must be at least 1"):
         retrieve(clip, "x", count=0)
-    with pytest.raises(ConfigError, match="finds nothing"):
+    with pytest.raises(ConfigError, match="cannot search"):
         retrieve(clip, "x", retriever="none")
     with pytest.raises(ConfigError, match="encodes nothing"):
         encoder("none")

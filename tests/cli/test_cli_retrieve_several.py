@@ -121,12 +121,12 @@ def test_a_single_video_has_clips_and_a_sheet_too(act2see: Act2See, clip: Path) 
     [
         (("--plot", "scores.png"), 1, "--plot draws the scores of one video for one text"),
         (("--sheet", "sheet.gif"), 1, "must end in one of .png, .jpg, .jpeg"),
-        (("--sheet", "nowhere/sheet.png"), 1, "there is no folder nowhere"),
+        (("--sheet", "nowhere/sheet.png"), 1, "folder nowhere does not exist"),
         (("--also", " "), 1, "the query is empty"),
         (("--clip", "long"), 2, "write a number of seconds such as 3s"),
         (("--clip", "0"), 2, "--clip"),
         (("--clip", "500s"), 2, "--clip"),
-        (("--retriever", "none"), 1, "finds nothing"),
+        (("--retriever", "none"), 1, "cannot search"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(act2see: Act2See, folder: Path, arguments: tuple[str, ...], code: int, part: str) -> None:

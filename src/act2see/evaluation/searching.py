@@ -118,7 +118,7 @@ def search_videos(
 def _loaded(options: RetrieveConfig, counter: _Counter) -> Retriever:
     retriever = registry.retriever(options.retriever, options, counter)
     if retriever is None:
-        raise ConfigError("retriever 'none' finds nothing: name one, such as micro or siglip:DIR")
+        raise ConfigError("retriever 'none' cannot search: choose another, such as micro or siglip:DIR")
     return retriever
 
 
