@@ -231,7 +231,7 @@ def test_a_fault_of_the_batch_itself_leaves_nobody_waiting(embedded: Path, trace
         patch.setattr(DecodingBatch, "_leave", broken)
         found = together(backend, traces[:3])
         assert [type(one) for one in found] == [InternalError] * 3
-    assert len(together(backend, traces[:3])[0]) == 2  # and the next ones are decoded
+    assert not any(isinstance(one, Act2SeeError) for one in together(backend, traces[:3]))  # the next ones are decoded
 
 
 class Interrupted(threading.Event):
