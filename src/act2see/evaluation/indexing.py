@@ -54,7 +54,7 @@ def index_videos(
     """
     cache = cache or Cache()
     if not cache.is_usable():
-        raise ConfigError(f"an index cannot be kept in {cache.folder}: name a folder that can be written with ACT2SEE_CACHE")
+        raise ConfigError(f"cannot write the index to {cache.folder}: set ACT2SEE_CACHE to a writable folder")
     paths = [os.fspath(video) for video in videos]
     found: dict[int, IndexedVideo | FailedVideo] = {}
     if not paths:

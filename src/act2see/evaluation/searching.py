@@ -109,7 +109,8 @@ def search_videos(
         for text, candidates in found.items():
             ranked = [*best[text], *candidates]
             best[text] = ranked if len(searched) == 1 else sorted(ranked, key=_rank)[: options.top]
-    _warn(best, next(iter(retrievers.values())) if len(retrievers) == 1 else None)
+    if searched:
+        _warn(best, next(iter(retrievers.values())) if len(retrievers) == 1 else None)
     told: set[str | None] = set()
     results = tuple(QueryResult(text, tuple(_decoded(best[text], options, told))) for text in texts)
     return SearchResult(results, tuple(searched), tuple(failed), notices[0] if notices else None)
