@@ -99,7 +99,7 @@ def test_what_it_cannot_be_made_with_is_refused(model_class: Any, given: dict[st
 
 def test_several_processes_are_refused(model_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="here are 2"):
+    with pytest.raises(ConfigError, match="in one process, not 2"):
         model(model_class)
 
 
