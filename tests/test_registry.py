@@ -227,5 +227,5 @@ def test_a_server_is_left_room_for_all_frames_of_all_looks(tools: str, frames: i
 
 
 def test_tools_that_there_are_not_are_refused_from_python_too() -> None:
-    with pytest.raises(ConfigError, match="tools 'all': Must be none, or some of both"):
+    with pytest.raises(ConfigError, match="tools is 'all'; Must be none, or some of both"):
         registry.loop_options(ModelConfig(tools="all"))

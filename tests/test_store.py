@@ -118,7 +118,7 @@ def test_a_record_from_before_curves_were_kept_has_none() -> None:
 def test_the_record_is_what_other_programs_read() -> None:
     record = encode_trace(trace(), lambda frame: f"{frame.seconds}")
     assert record["version"] == FORMAT_VERSION == 1
-    assert set(record) == {"version"} | {field.name for field in dataclasses.fields(Trace)}
+    assert set(record) == {"version"} | {field.name for field in dataclasses.fields(Trace)} - {"lines"}  # which are written where there are some
     assert record["steps"][:4] == [
         {"type": "thought", "text": "<think>hm\u2028</think>"},
         {"type": "retrieve", "query": " the cup "},

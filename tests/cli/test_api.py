@@ -138,7 +138,7 @@ def test_a_run_is_given_by_itself_or_by_its_folder(act2see: Act2See, own_clip: P
     forms = [api.export_run(run, package.ExportConfig(format="trl", out=tmp_path / f"export-{number}")) for number, run in enumerate(runs)]
     assert len({form.traces for form in forms}) == 1
     for run in runs:
-        with pytest.raises(StoreError, match=r"holds no samples\.jsonl"):
+        with pytest.raises(StoreError, match=r"has no samples\.jsonl"):
             api.filter_run(run, package.FilterConfig(out=tmp_path / "kept"))
 
 

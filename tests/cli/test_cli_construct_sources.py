@@ -32,8 +32,8 @@ def test_minerva_as_it_is_released_can_be_used(act2see: Act2See) -> None:
     ("released", "says", "needed"),
     [
         ("causalvqa/MADE_UP_debug_metadata.csv", ("evaluation only", "lack human reasoning"), ["licence", "reasoning"]),
-        ("causalvqa/MADE_UP_test_metadata.csv", ("evaluation only", "without the right answer"), ["licence", "answers", "reasoning"]),
-        ("social-genome/MADE_UP_qa_test.json", ("no licence", "without the right answer"), ["licence", "answers", "reasoning"]),
+        ("causalvqa/MADE_UP_test_metadata.csv", ("evaluation only", "lack the right answer"), ["licence", "answers", "reasoning"]),
+        ("social-genome/MADE_UP_qa_test.json", ("no licence", "lack the right answer"), ["licence", "answers", "reasoning"]),
     ],
 )
 def test_what_a_release_forbids_or_lacks_is_one_line_and_needs_a_word(
