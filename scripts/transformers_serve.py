@@ -8,178 +8,28 @@ greedily, show inserted frames in a turn of the user and see lossless images. Pr
 differ, and one line of JSON; exits with 0 if all texts are equal, with 1 otherwise. Needs act2see[local,openai] where it runs.
 """
 
-import argparse
-import json
-import os
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
-import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import torch
-
-from act2see import registry
-from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.openai import OpenAIBackend, OpenAISettings
-from act2see.benchmarks.synthetic import SyntheticBenchmark
-from act2see.config import ModelConfig
-from act2see.core import chat
-from act2see.core.engine import LoopOptions
-from act2see.evaluation.evaluator import Evaluator, Scored
-from act2see.evaluation.frame_controls import RandomFrames
+from server_comparison import ask_both, environment, free_port, parsed, parser, report, serving
 
 REQUIREMENTS = ("torch==2.14.1", "torchvision==0.29.1", "transformers[serving]==5.23.0")
-START_SECONDS = 600
-"""Importing torch and loading the model takes longest on a machine that has just installed them."""
-CONTEXT = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The two answers to one question, and the two whole texts."""
-
-    id: str
-    kind: str
-    right: str
-    answers: tuple[str | None, str | None]
-    texts: tuple[str, str]
-    outcomes: tuple[str, str]
 
 
 def main() -> int:
     """Run both sides; returns the exit status."""
-    given = arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    program = environment(given.env)
-    with serving(program, given.model, given.work / "server.log") as url:
+    given = parsed(parser(__doc__, "transformers-serve"))
+    program = environment(given.env, "transformers", REQUIREMENTS)
+    port = free_port()
+    command = [str(program), "serve", str(given.model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    with serving(command, port, given.work / "server.log") as url:
         print(f"serving {given.model} at {url}")
-        pairs = list(ask_both(given, url))
-    return report(pairs, given)
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    scratch = Path(tempfile.gettempdir()) / "act2see-transformers-serve"
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", type=Path, help="model folder that contains chat_template.jinja")
-    parser.add_argument("--n", type=int, default=20, help="number of synthetic questions")
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the questions")
-    parser.add_argument("--env", type=Path, default=scratch / "env", help="virtual environment of the server; created if missing")
-    parser.add_argument("--work", type=Path, default=scratch / "work", help="clips and the server's log")
-    parser.add_argument("--max-tokens", type=int, default=512, help="maximum number of tokens per request")
-    parser.add_argument("--max-looks", type=int, default=1)
-    parser.add_argument("--retriever", default="micro", help="as for `act2see ask`, or `random`")
-    given = parser.parse_args()
-    given.model = given.model.resolve()
-    if not (given.model / "chat_template.jinja").is_file():
-        parser.error(f"{given.model} has no chat_template.jinja: `act2see template` prints one")
-    return given
-
-
-def environment(folder: Path) -> Path:
-    """The `transformers` program of an environment that can serve, made if it is not there."""
-    program = folder / "bin" / "transformers"
-    if not program.is_file():
-        print(f"installing {', '.join(REQUIREMENTS)} into {folder}; this takes a while")
-        venv.create(folder, with_pip=True)
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-    return program
-
-
-@contextmanager
-def serving(program: Path, model: Path, log: Path) -> Iterator[str]:
-    """The base URL of a server that runs as long as the block. Raises SystemExit with the log's end when it does not come up."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [str(program), "serve", str(model), "--host", "127.0.0.1", "--port", port, "--device", "cpu", "--dtype", "float32"]
-    with log.open("w", encoding="utf-8") as out:
-        # Offline: everything lies in the folder, and nothing else may be looked for.
-        server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-        try:
-            until = time.monotonic() + START_SECONDS
-            while not healthy(f"http://127.0.0.1:{port}/health"):
-                if server.poll() is not None or time.monotonic() > until:
-                    raise SystemExit(f"the server did not come up; the end of {log}:\n{log.read_text(encoding='utf-8')[-2000:]}")
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def healthy(url: str) -> bool:
-    """Whether the server answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def ask_both(given: argparse.Namespace, url: str) -> Iterator[Pair]:
-    """Ask both sides every question, in turn."""
-    torch.set_num_threads(1)
-    model, limit = str(given.model), given.max_tokens
-    local = HuggingFaceBackend.load(
-        HuggingFaceSettings(model, device="cpu", dtype="float32", rendering="user_turn", frames_as="images", max_tokens=limit, temperature=0.0)
-    )
-    # This server fails over `stop` with models that see (it looks for a tokenizer's vocabulary in the processor): the backend cuts instead.
-    remote = OpenAIBackend(OpenAISettings(model, url, "user_turn", max_tokens=limit, temperature=0.0, image_format="png", send_stop=False))
-    retriever = RandomFrames() if given.retriever == "random" else registry.retriever(given.retriever, ModelConfig())
-    benchmark = SyntheticBenchmark(given.work / "clips", given.n, given.seed)
-    here, there = (Evaluator(benchmark, backend, retriever, loop=LoopOptions(max_looks=given.max_looks)) for backend in (local, remote))
-    for sample in benchmark.samples():
-        both = here.answer(sample), there.answer(sample)
-        one, other = (scored.trace.answer if scored.trace else None for scored in both)
-        yield Pair(sample.id, sample.kind, sample.answer, (one, other), (text(both[0]), text(both[1])), (both[0].outcome, both[1].outcome))
-
-
-def text(scored: Scored) -> str:
-    """All that was written and seen, as one text; a look stands as its frames' times or its error."""
-    whole = ""
-    for piece in chat.render(scored.trace.steps) if scored.trace else []:
-        whole += piece if isinstance(piece, str) else f"[{piece.error or ', '.join(f'{frame.seconds} s' for frame in piece.frames)}]"
-    return whole + (scored.error or "")
-
-
-def report(pairs: list[Pair], given: argparse.Namespace) -> int:
-    """Print everything; 0 if all texts are equal."""
-    print(f"{'question':24} {'kind':10} {'right':12} {'here':20} {'over HTTP':20} texts")
-    for pair in pairs:
-        answers = (answer if answer is not None else f"({outcome})" for answer, outcome in zip(pair.answers, pair.outcomes, strict=True))
-        equal = "equal" if pair.texts[0] == pair.texts[1] else "DIFFER"
-        print(f"{pair.id:24} {pair.kind:10} {pair.right:12.12} {next(answers):20.20} {next(answers):20.20} {equal}, {len(pair.texts[0])} characters")
-        if pair.texts[0] != pair.texts[1]:
-            at = next((n for n, (one, other) in enumerate(zip(*pair.texts, strict=False)) if one != other), min(map(len, pair.texts)))
-            for where, whole in zip(("here", "over HTTP"), pair.texts, strict=True):
-                print(f"    {where:10} …{whole[max(0, at - CONTEXT) : at]!r} then {whole[at : at + CONTEXT]!r}")
-    print(json.dumps(summary(pairs, given)))
-    return 0 if all(pair.texts[0] == pair.texts[1] for pair in pairs) else 1
-
-
-def summary(pairs: list[Pair], given: argparse.Namespace) -> dict[str, Any]:
-    """The run in one line."""
-    return {
-        "n": len(pairs),
-        "equal_texts": sum(pair.texts[0] == pair.texts[1] for pair in pairs),
-        "equal_answers": sum(pair.answers[0] == pair.answers[1] for pair in pairs),
-        "correct_here": sum(pair.outcomes[0] == "correct" for pair in pairs),
-        "correct_over_http": sum(pair.outcomes[1] == "correct" for pair in pairs),
-        "looks": sum("<retrieve>" in pair.texts[0] for pair in pairs),
-        "characters": sum(len(pair.texts[0]) for pair in pairs),
-        "model": given.model.name,
-        "server": list(REQUIREMENTS),
-    }
+        # This server fails over `stop` with models that see (it looks for a tokenizer's vocabulary in the processor): the backend cuts instead.
+        settings = OpenAISettings(
+            str(given.model), url, "user_turn", max_tokens=given.max_tokens, temperature=0.0, image_format="png", send_stop=False
+        )
+        pairs = list(ask_both(given, OpenAIBackend(settings), "user_turn"))
+    return report(pairs, given, REQUIREMENTS)
 
 
 if __name__ == "__main__":
