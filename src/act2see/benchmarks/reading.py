@@ -337,5 +337,5 @@ def locate(root: Path, name: str, *, folders: Sequence[str] = ("",), endings: Se
     Never outside `root`, except through links that the user created. Raises `ConfigError` for a path that leaves `root`.
     """
     check_inside(name)
-    places = [root / folder / f"{name}{ending}" for folder in folders for ending in endings]
+    places = [(root / folder if folder else root) / f"{name}{ending}" for folder in folders for ending in endings]
     return next((place for place in places if os.path.isfile(place)), places[0])  # False for an impossible file name

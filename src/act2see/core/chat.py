@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NotRequired, TypedDict, assert_never, get_args
 
 from act2see.core.errors import NoFrameError, ToolError
@@ -221,6 +222,7 @@ def chosen(answer: str | None, choices: Sequence[str]) -> int | None:
     return named.pop() if len(named) == 1 else None
 
 
+@lru_cache(1024)  # the choices of a data set are few
 def _bare(text: str) -> str:
     """Normalized text: no case, full-width forms, emphasis, LaTeX boxes, enclosing brackets or final full stop."""
     letters_of = unicodedata.normalize("NFC", text)

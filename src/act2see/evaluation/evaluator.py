@@ -270,11 +270,12 @@ def quoting(benchmark: Benchmark, sample: Sample, before: Mapping[str, Trace | N
 
 def answered(benchmark: Benchmark, traces: Mapping[str, Trace]) -> Iterator[tuple[Sample, Sample, Trace | None]]:
     """Each question of the benchmark, its form as presented, and the trace with its id, if any; `changed` checks that they match."""
+    is_chained = isinstance(_inner(benchmark), ChainedBenchmark)  # asked once: a protocol's check is slow
     for chain in chains(benchmark, benchmark.samples()):
         before: dict[str, Trace | None] = {}
         for sample in chain:
             before[sample.id] = traces.get(sample.id)
-            yield sample, quoting(benchmark, sample, before), before[sample.id]
+            yield sample, quoting(benchmark, sample, before) if is_chained else sample, before[sample.id]
 
 
 def _after(benchmark: Benchmark, sample: Sample) -> str | None:

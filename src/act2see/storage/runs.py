@@ -90,6 +90,7 @@ class Run:
 
     def __init__(self, folder: Path, *, command: str, config: Mapping[str, JSON], seed: int | None, digest: str, versions: Mapping[str, str]) -> None:
         self.folder = folder
+        self._traces = folder / _TRACES
         self.command = command
         self.config = config
         self.seed = seed
@@ -305,7 +306,7 @@ class Run:
                     continue
                 new = [name for name in dict.fromkeys(files) if name not in there]
                 try:
-                    with placed(f"{self.folder / _TRACES}:{number}"):
+                    with placed(f"{self._traces}:{number}"):
                         for name in new:  # before anything of the trace is written
                             self.frames.sketched(name)
                     self.frames.give(new, frames)
@@ -377,7 +378,7 @@ class Run:
         _replace(self.folder / _RUN, _pretty({"version": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}))
 
     def _decoded(self, number: int, line: bytes | None, frames: FramesOfTrace | Load) -> Trace:
-        with placed(f"{self.folder / _TRACES}:{number}"):
+        with placed(f"{self._traces}:{number}"):
             content = _not_too_long(line)
             return read_trace(content, frames.load, frames.check) if isinstance(frames, FramesOfTrace) else read_trace(content, frames)
 
