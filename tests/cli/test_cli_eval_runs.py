@@ -64,7 +64,7 @@ def test_a_run_that_was_killed_and_resumed_is_the_same_byte_for_byte(
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_who_interrupts_keeps_what_is_done(act2see: Act2See, whole: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
-    monkeypatch.setenv("ACT2SEE_TEST_WAIT", "100")
+    monkeypatch.setenv("ACT2SEE_TEST_WAIT", "500")
     process = start(tmp_path, *flags(), "--out", tmp_path / "stopped", "--workers", workers)
     traces = tmp_path / "stopped" / "traces.jsonl"
     until = time.monotonic() + 120
