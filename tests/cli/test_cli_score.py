@@ -382,7 +382,7 @@ def test_an_official_form_never_takes_the_place_of_a_runs_data(act2see: Act2See,
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
-def test_answers_beyond_a_smaller_number_of_questions_are_told_as_by_eval(act2see: Act2See) -> None:
+def test_answers_beyond_a_smaller_number_of_questions_are_reported_as_by_eval(act2see: Act2See) -> None:
     asked = ("eval", "synthetic", *fakes("Direct"), "--out", "run", "--resume", "--n")
     assert act2see(*(one for one in asked if one != "--resume"), "5").code == 0
     note = "3 answers in run are to questions outside this selection; they are kept, but not counted"

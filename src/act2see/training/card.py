@@ -17,10 +17,12 @@ class LoraShape(Protocol):
     """The part of peft's `LoraConfig` that the card names."""
 
     @property
-    def r(self) -> int: ...  # noqa: D102
+    def r(self) -> int:
+        """The rank."""
 
     @property
-    def lora_alpha(self) -> float: ...  # noqa: D102
+    def lora_alpha(self) -> float:
+        """The scale, before it is divided by the rank."""
 
 
 def model_card(base: str, adapter: Path, layers: int, config: LoraShape, difference: float) -> str:

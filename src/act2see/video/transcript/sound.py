@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Values from -1 to 1, of shape (seconds x 16,000,), from the video's first frame on. Where the file has none they are 0."""
+    """Values from -1 to 1, of shape (seconds x 16,000,), from time zero on the player's clock. Where the file has none they are 0."""
 
     values: NDArray[np.float32]
 
@@ -60,7 +60,7 @@ def _chosen(container: InputContainer) -> AudioStream | None:
 
 
 def _parts(container: InputContainer, stream: AudioStream, start_seconds: float, stop_seconds: float) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Runs of values with the place of their first one; what is before the first frame is cut off."""
+    """Runs of values with the place of their first one; what is before time zero is cut off."""
     resampler = AudioResampler(format="fltp", rate=RATE)
     place, expected = 0, None
     for frame in _frames(container, stream):

@@ -51,7 +51,7 @@ class Subtitles:
 def read_subtitles(video: Video) -> Subtitles:
     """The subtitles of a video: of its own streams, else of a file beside it that is named like it (`talk.srt`, `talk.en.vtt`).
 
-    Times are in seconds since the first frame. Of several streams the default one is read, then the others until one has lines.
+    Times are in seconds on the player's clock. Of several streams the default one is read, then the others until one has lines.
     """
     found, notes = _of_container(video)
     if found is not None:
@@ -186,7 +186,7 @@ def _cue(packet: "Packet[Any]") -> _Cue:
 
 
 def _lines(cues: Sequence[_Cue], codec: str, source: str, start_seconds: float) -> list[Line]:
-    """Cues as lines in time order; `start_seconds` is the time of the first frame on their clock. What ended before it is left out."""
+    """Cues as lines in time order; `start_seconds` is time zero of the player on their clock. What ended before it is left out."""
     lines: list[Line] = []
     for cue in cues:
         text = _text(cue.content, codec)
