@@ -213,7 +213,7 @@ class Slots(Cache):
         logits: torch.Tensor = out.logits[:, -1].float()
         return logits
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object) -> Any:
         """Called by the model's layers with (rows, heads, 1, width): keys and values of the rows that are stepped, the new ones included."""
         longest = max(self.lengths[self._stepped]) + 1
         keys, values = self._keys[layer_idx], self._values[layer_idx]
@@ -227,7 +227,13 @@ class Slots(Cache):
 
 
 def _attend_row_by_row(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, row_lengths: Any = None, **options: Any
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    row_lengths: Any = None,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention on a CPU: each row of a batch over its own tokens, as if it was decoded alone, not over the longest row's with a mask.
 

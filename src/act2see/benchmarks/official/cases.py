@@ -100,7 +100,7 @@ def run_case(case: Case) -> Found:
         return {"official_verdict": {"error": f"{type(error).__name__}: {error}"}}
 
 
-def agrees(ours: Any, official: Any) -> bool:
+def agrees(ours: Any, official: object) -> bool:
     """Whether two values say the same: numbers but for rounding, faults by their type, however a case words them."""
     if isinstance(ours, Mapping) and "error" in ours and isinstance(official, str):
         return _fault(ours["error"]) in official
@@ -118,11 +118,11 @@ def agrees(ours: Any, official: Any) -> bool:
     return bool(ours == official)
 
 
-def _fault(text: Any) -> str:
+def _fault(text: object) -> str:
     return str(text).partition(":")[0].partition(" ")[0]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
