@@ -48,6 +48,13 @@ def test_a_run_holds_every_arms_trace_the_scores_and_the_page(run: Path) -> None
     assert "What looking is worth: synthetic" in (run / "audit.html").read_text()
 
 
+def test_workers_change_nothing_of_what_comes_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit(capsys, "--out", str(tmp_path / "run"), "--workers", "4")
+    scores = (run / "scores.jsonl").read_text().replace(str(run), str(tmp_path / "run"))
+    assert (tmp_path / "run" / "scores.jsonl").read_text() == scores
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == json.loads((run / "summary.json").read_text())
+
+
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = json.loads((run / "summary.json").read_text())
     lines = (run / "traces.jsonl").read_bytes().splitlines(keepends=True)

@@ -162,6 +162,8 @@ class ExecutionConfig(Checked):
 
     limit: Annotated[Positive | None, Parameter(group=QUESTIONS)] = None
     """Stop after this many questions; resume the rest with --resume and without --limit."""
+    workers: Annotated[int, Parameter(group=RUNS, validator=Number(gte=1, lte=1000))] = 1
+    """Number of questions to run in parallel: requests to a server, or rows of a local model's forward pass."""
     requests_per_minute: Annotated[float | None, Parameter(group=RUNS, validator=Number(gte=0.01, lte=MOST))] = None
     """Rate limit of requests to the backend, over all workers."""
     prices: Annotated[Path | None, Parameter(group=RUNS)] = None
@@ -173,15 +175,7 @@ class ExecutionConfig(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class ParallelConfig(ExecutionConfig):
-    """Execution settings with parallel workers."""
-
-    workers: Annotated[int, Parameter(group=RUNS, validator=Number(gte=1, lte=1000))] = 1
-    """Number of questions to run in parallel: requests to a server, or rows of a local model's forward pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class RayConfig(ParallelConfig):
+class RayConfig(ExecutionConfig):
     """Execution settings with an optional Ray cluster."""
 
     ray: Annotated[str | None, Parameter(group=RAY)] = None

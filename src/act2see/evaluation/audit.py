@@ -9,7 +9,7 @@ from pathlib import Path
 from act2see import registry
 from act2see.config import EvalConfig, ExecutionConfig, recorded
 from act2see.core.errors import ConfigError, InternalError
-from act2see.core.interfaces import Sample
+from act2see.core.interfaces import Sample, batched
 from act2see.core.trace import Cost, Trace
 from act2see.evaluation import setup
 from act2see.evaluation.ablation import CONDITIONS, Audited, Auditor, Condition, ConditionResult, summarise_audit
@@ -72,20 +72,23 @@ def audit(
             config = {"benchmark": benchmark, **recorded(options, leave_out=_NOT_RECORDED)}
             settings = RunSettings("audit", config, options.seed)
             run = stack.enter_context(open_run(options.out, settings, resume=options.resume, may_change=("n",)))
-        backend = cost_tracking(registry.backend(options.backend, options), execution.prices, execution.requests_per_minute)
+        loaded = batched(registry.backend(options.backend, options), execution.workers)
+        backend = cost_tracking(loaded, execution.prices, execution.requests_per_minute)
         retriever = registry.retriever(options.retriever, options)
         if retriever is None:
             raise ConfigError("an audit needs a retriever: choose one with --retriever")
         tools = retriever, registry.generator(options.generator, options, retriever)
-        auditor = Auditor(setup.evaluator(options, questions, backend, tools), options.retrieve_fps)
+        turns = setup.turns_for(backend, options.backend, execution.workers)
+        auditor = Auditor(setup.evaluator(options, questions, backend, tools, turns), options.retrieve_fps)
         stored = None if run is None else StoredTraces.read(run, "and are made again", with_files=True)
-        runner = Runner.of(execution, run, progress=progress)
+        runner = Runner.of(execution, run, 1 if turns is None else setup.threads_for(execution.workers), progress)
         try:
-            samples = limited(questions.samples(), execution.limit)
-            audited = runner.collect(samples, _Work(auditor, runner, stored), question_count(options.n, execution.limit))
+            samples = enumerate(limited(questions.samples(), execution.limit))
+            numbered = runner.collect(samples, _Work(auditor, runner, stored), question_count(options.n, execution.limit))
         finally:
             if stored is not None:
                 stored.warn()
+        audited = [one for _, one in sorted(numbered, key=lambda pair: pair[0])]
         warned = {NOTICE: FORCED} if options.force and registry.scope(options).backend else {}
         summary = {"benchmark": benchmark, "max_looks": options.max_looks, **warned, **summarise_audit(audited)}
         if run is not None:
@@ -112,8 +115,9 @@ class _Work:
     runner: Runner
     stored: StoredTraces | None
 
-    def __call__(self, sample: Sample) -> list[Audited]:
-        return [self.runner.ask(partial(self._guarded, sample), lambda one: one.backend_problem)]
+    def __call__(self, numbered: tuple[int, Sample]) -> list[tuple[int, Audited]]:
+        number, sample = numbered
+        return [(number, self.runner.ask(partial(self._guarded, sample), lambda one: one.backend_problem))]
 
     def _guarded(self, sample: Sample) -> Audited:
         def fault(error: InternalError) -> Audited:

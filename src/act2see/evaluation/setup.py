@@ -11,7 +11,7 @@ from threading import Semaphore
 from typing import Protocol, assert_never
 
 from act2see import registry
-from act2see.config import EvalConfig, ModelConfig, ParallelConfig, RayConfig, SourceConfig
+from act2see.config import EvalConfig, ExecutionConfig, ModelConfig, RayConfig, SourceConfig
 from act2see.core.engine import new_trace
 from act2see.core.errors import ConfigError, ScopeError, VideoError
 from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, batched, is_concurrent, notice_of
@@ -99,18 +99,18 @@ def executor(benchmark: Benchmark, source: str, config: SourceConfig, execution:
         yield found
 
 
-def local_executor(benchmark: Benchmark, config: SourceConfig, execution: ParallelConfig) -> LocalExecutor:
+def local_executor(benchmark: Benchmark, config: SourceConfig, execution: ExecutionConfig) -> LocalExecutor:
     """Load the models that the settings name in this process."""
     loaded = registry.backend(config.backend, config)
     # Whether the embedded model knows the questions was checked before.
     if (notice := notice_of(loaded)) and benchmark.name != "synthetic" and (config.force or not registry.scope(config).backend):
         _log.warning("%s", one_line(notice))
     backend = cost_tracking(batched(loaded, execution.workers), execution.prices, execution.requests_per_minute)
-    turns = _turns(backend, config.backend, execution.workers)
+    turns = turns_for(backend, config.backend, execution.workers)
     return LocalExecutor(evaluator(config, benchmark, backend, tools(config), turns), execution.workers)
 
 
-def _turns(backend: Backend, name: str, workers: int) -> Semaphore | None:
+def turns_for(backend: Backend, name: str, workers: int) -> Semaphore | None:
     """Limit of concurrent requests; None if the backend handles one question at a time."""
     if workers > 1 and not is_concurrent(backend):
         _log.warning("backend %r handles one question at a time: --workers %d has no effect", name, workers)

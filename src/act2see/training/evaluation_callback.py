@@ -1,14 +1,20 @@
 """Held-out evaluation during training, through the same loop as `act2see ask`: a falling loss alone does not show that the model learns to look."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from threading import Semaphore
 
-from act2see.core.engine import LoopOptions, new_trace, reason
-from act2see.core.errors import BackendError, VideoError
-from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample
+from act2see.core.engine import LoopOptions
+from act2see.core.interfaces import Backend, Benchmark, Generator, Retriever, Sample, batched, is_concurrent
 from act2see.core.trace import Generate, Observation, Retrieve, Trace
-from act2see.video import Video
+from act2see.evaluation.evaluator import Evaluator, Scored
+from act2see.execution.pool import imap_unordered
 
+_log = logging.getLogger(__name__)
+_AT_ONCE = 8
+"""Questions decoded in one forward pass. Our choice: their caches lie beside the training's own memory."""
 _WINDOW = 3
 """A warning is due after this many evaluations without a better accuracy while the loss falls. Our choice."""
 _FALL = 0.05
@@ -42,31 +48,35 @@ class HeldOutEvaluation:
 
     def run(self, backend: Backend) -> tuple[HeldOutScores, list[Trace]]:
         """Ask the first `count` questions; returns scores and traces. A failed question stays in the denominator."""
-        traces: list[tuple[Sample, Trace | None]] = []
-        for sample, _ in zip(self.benchmark.samples(), range(self.count), strict=False):
-            try:
-                video = Video(sample.video)
-                trace = new_trace(video, sample.question, sample.choices, fps=self.fps, id=sample.id, backend=backend)
-                for _ in reason(trace, video, backend, self.retriever, self.generator, LoopOptions(self.max_looks)):
-                    pass
-            except (VideoError, BackendError):
-                traces.append((sample, None))
-            else:
-                traces.append((sample, trace))
-        return self._scores(traces), [trace for _, trace in traces if trace is not None]
+        many = batched(backend, _AT_ONCE)
+        turns = Semaphore(_AT_ONCE) if is_concurrent(many) else None
+        evaluator = Evaluator(self.benchmark, many, self.retriever, self.generator, self.fps, LoopOptions(self.max_looks), turns=turns)
 
-    def _scores(self, asked: Sequence[tuple[Sample, Trace | None]]) -> HeldOutScores:
-        kinds = sorted({sample.kind for sample, _ in asked})
-        right = [trace is not None and bool(self.benchmark.is_right(sample, trace)) for sample, trace in asked]
-        called = [trace is not None and bool(trace.calls) for _, trace in asked]
-        return HeldOutScores(
-            n=len(asked),
-            accuracy=_share(right),
-            call_rate={kind: _share([c for c, (sample, _) in zip(called, asked, strict=True) if sample.kind == kind]) for kind in kinds},
-            format=_share([trace is not None and is_valid(trace) for _, trace in asked]),
-            looks=round(sum(trace.looks for _, trace in asked if trace is not None) / max(1, len(asked)), 4),
-            failed=sum(trace is None for _, trace in asked),
-        )
+        def answer(numbered: tuple[int, Sample]) -> tuple[int, Scored]:
+            return numbered[0], evaluator.answer(numbered[1])
+
+        questions = enumerate(islice(self.benchmark.samples(), self.count))
+        answers = sorted(imap_unordered(questions, answer, 1 if turns is None else _AT_ONCE), key=lambda one: one[0])
+        scored = [one for _, one in answers]
+        if errors := [one.error for one in scored if one.error is not None]:
+            _log.warning("%d of %d questions failed; the first: %s", len(errors), len(scored), errors[0])
+        return _scores(scored), [one.trace for one in scored if one.trace is not None and one.error is None]
+
+
+def _scores(scored: Sequence[Scored]) -> HeldOutScores:
+    traces = [None if one.error is not None else one.trace for one in scored]
+    called = [trace is not None and bool(trace.calls) for trace in traces]
+    of_kind = {
+        kind: [call for call, one in zip(called, scored, strict=True) if one.sample.kind == kind] for kind in {one.sample.kind for one in scored}
+    }
+    return HeldOutScores(
+        n=len(scored),
+        accuracy=_share([one.outcome == "correct" for one in scored]),
+        call_rate={kind: _share(calls) for kind, calls in sorted(of_kind.items())},
+        format=_share([trace is not None and is_valid(trace) for trace in traces]),
+        looks=round(sum(trace.looks for trace in traces if trace is not None) / max(1, len(scored)), 4),
+        failed=traces.count(None),
+    )
 
 
 def is_valid(trace: Trace) -> bool:
