@@ -148,5 +148,5 @@ def test_four_bits_fit_a_small_card(tmp_path: Path) -> None:
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(Exception, match="is a model of type 'gpt2'; local models of type qwen3_vl and qwen3_vl_moe can be used"):
+    with pytest.raises(Exception, match="is a model of type 'gpt2': transformers has no model of that type that reads pictures and text; local"):
         models.outline(Recipe(str(tmp_path)))

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from act2see.backends import pretrained
-from act2see.backends.kv_cache import picture_inputs
-from act2see.backends.qwen_tokens import Encoder, Piece, positions
+from act2see.backends.kv_cache import inputs_of
+from act2see.backends.qwen_tokens import Encoder, Piece
 from act2see.core import chat
 from act2see.core.errors import BackendError
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace
@@ -101,12 +101,7 @@ def check_same(apart: torch.Tensor, merged: torch.Tensor, dtype: torch.dtype, ad
 
 def logits_of(model: Any, pieces: Sequence[Piece], merge: int) -> torch.Tensor:
     """Logits (tokens, vocabulary) float32 of the whole sequence."""
-    rows, _ = positions(pieces, merge)
-    inputs: dict[str, torch.Tensor] = {
-        "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=model.device),
-        "position_ids": torch.cat([torch.arange(rows.shape[1])[None], torch.from_numpy(rows)])[:, None].to(model.device),
-        **picture_inputs(pieces, model.device, model.dtype),
-    }
+    inputs = inputs_of(pieces, merge, model)
     with torch.inference_mode():
         found: torch.Tensor = model(**inputs, use_cache=False).logits[0].float()
     return found
@@ -166,7 +161,7 @@ def _sequence(encoder: Encoder, config: peft.LoraConfig) -> list[Piece]:
         Answer("A"),
     ]
     trace = Trace("merging", "", "What colour is the star?", (Frame(picture, 0.0),), ("red", "blue"), steps=steps, finish="answer")
-    conversation = encoder.encode(chat.segments(chat.turns(trace, ("retrieve", "generate"), chat.Style()), ended=True))
+    conversation = encoder.prompt(chat.turns(trace, ("retrieve", "generate"), chat.Style()), ended=True)
     trained = config.trainable_token_indices or []
     tokens = sorted({token for some in (trained.values() if isinstance(trained, dict) else [trained]) for token in some})[:_MOST_TOKENS]
     return [*conversation, *(Piece((token,), token) for token in tokens if token not in (encoder.image_id, encoder.video_id))]

@@ -1,4 +1,4 @@
-"""A local Qwen3-VL-class model with transformers, which keeps its KV cache across inserted frames."""
+"""A local vision-language model with transformers, which keeps its KV cache across inserted frames."""
 
 import hashlib
 import logging
@@ -132,12 +132,15 @@ class HuggingFaceBackend:
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
         return Continuation(decoding.text, decoding.stopped, Cost(tokens_in, decoding.tokens_out, reused, seconds))
 
-    def batched(self, conversations: int) -> "BatchedBackend":
-        """The same model, which decodes up to so many conversations at once; see `BatchingBackend`."""
-        return BatchedBackend(self, conversations)
+    def batched(self, conversations: int) -> "HuggingFaceBackend | BatchedBackend":
+        """The same model, which decodes up to so many conversations at once; see `BatchingBackend`.
+
+        A model with linear attention or sliding windows is returned as it is: rows of a batch have caches side by side, which these have not.
+        """
+        return BatchedBackend(self, conversations) if self._conversation.can_be_cut else self
 
     def _pieces(self, trace: Trace, tools: Sequence[chat.Tool]) -> list[Piece]:
-        return self.encoder.encode(chat.segments(chat.turns(trace, tools, self.style)))
+        return self.encoder.prompt(chat.turns(trace, tools, self.style))
 
     def _decoding(self, trace: Trace) -> Decoding:
         sampler, limit = self._sampler(trace), self.settings.max_tokens

@@ -11,7 +11,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, Cache, Dyna
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from act2see.backends.qwen_tokens import Piece, positions
+from act2see.backends.families import family_of
+from act2see.backends.families.description import Family, Inputs, Model
+from act2see.backends.pieces import Piece, joined
+from act2see.backends.states import Borders, can_be_cut
 
 _CHUNK = 256
 """The cache of a batch grows by so many tokens at once. Our choice."""
@@ -22,41 +25,61 @@ class CachedConversation:
     """A model with the KV cache of one conversation.
 
     `feed` extends or crops the cache to the given pieces and computes only what is missing. Rope positions are computed here and passed to the model,
-    because its own would be wrong for a chunk of a prompt.
+    because its own would be wrong for a chunk of a prompt. A cache with layers that cannot be cropped (see `states`) returns to the border before
+    the first change: the end of the pictures, of a prompt, or of one of the model's turns.
     """
 
     def __init__(self, model: Any, merge: int) -> None:
-        self.model, self.merge = model, merge
+        self.model, self.merge, self.family = model, merge, family_of_model(model)
         self.cache = DynamicCache(config=model.config)
+        self._borders = None if can_be_cut(self.cache) else Borders()
         self._held: list[_Unit] = []
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether the cache can be cropped after any unit, and its rows can be laid side by side in `Slots`."""
+        return self._borders is None
 
     @property
     def next_position(self) -> int:
         """The rope position of the next token."""
         return self._held[-1].after if self._held else 0
 
+    @property
+    def _tokens(self) -> int:
+        return self._held[-1].until if self._held else 0
+
     def shared(self, pieces: Sequence[Piece]) -> int:
-        """The number of units (text tokens and whole pictures) that the cache shares with the pieces from their start."""
-        return _shared(self._held, _units(pieces, self.merge))
+        """The number of units (text tokens and whole pictures) from the start of the pieces that a copy of the cache can begin with."""
+        return self._reachable(_shared(self._held, self._units(pieces)))
 
     def copy(self, units: int) -> "CachedConversation":
-        """Another conversation that begins with the first units of this one."""
+        """Another conversation that begins with the first units of this one, as many as `shared` gives."""
         other = CachedConversation(self.model, self.merge)
         other._held = self._held[:units]
-        tokens = sum(unit.tokens for unit in other._held)
+        if self._borders is not None:
+            other.cache, other._borders = self._borders.copy(self.cache, units, self._tokens - other._tokens)
+            return other
         for number, (keys, values) in enumerate(_tensors(self.cache)):
-            other.cache.update(keys[:, :, :tokens], values[:, :, :tokens], number)
+            other.cache.update(keys[:, :, : other._tokens], values[:, :, : other._tokens], number)
         return other
 
     def feed(self, pieces: Sequence[Piece]) -> tuple[torch.Tensor, int, int]:
         """Logits (vocabulary,) float32 after the last token, the number of tokens, and how many of them were reused from the cache."""
-        wanted = list(_units(pieces, self.merge))
-        same = min(_shared(self._held, wanted), len(wanted) - 1)  # the last unit is recomputed for its logits
+        wanted = list(self._units(pieces))
+        same = self._reachable(min(_shared(self._held, wanted), len(wanted) - 1))  # the last unit is recomputed for its logits
         self._cut(same)
-        reused = self.cache.get_seq_length()
-        logits = self._forward([unit.piece for unit in wanted[same:]])
-        self._held = wanted
-        return logits, reused + sum(unit.tokens for unit in wanted[same:]), reused
+        reused = self._tokens
+        ends = [len(wanted)]
+        if self._borders is not None:
+            self._keep_border()  # the end of the model's own turn
+            pictured = max((number for number, unit in enumerate(wanted[same:], start=same + 1) if unit.piece.is_picture), default=same)
+            ends = sorted({pictured, len(wanted)} - {same})
+        for end in ends:
+            logits = self._forward([unit.piece for unit in wanted[len(self._held) : end]])
+            self._held = wanted[:end]
+            self._keep_border()
+        return logits, self._tokens, reused
 
     def append(self, token: int) -> torch.Tensor:
         """Logits (vocabulary,) after one more token."""
@@ -70,66 +93,85 @@ class CachedConversation:
 
     def hold(self, token: int) -> None:
         """Note a token whose keys and values are in the cache."""
-        self._held.append(_Unit(token, 1, self.next_position + 1, Piece((token,), token)))
+        self._held.append(_Unit(token, 1, self._tokens + 1, self.next_position + 1, Piece((token,), token)))
+
+    def _reachable(self, units: int) -> int:
+        return units if self._borders is None or units == len(self._held) else self._borders.before(units)
+
+    def _keep_border(self) -> None:
+        if self._borders is not None and self._held:
+            self._borders.keep(self.cache, len(self._held))
 
     def _cut(self, units: int) -> None:
         if units < len(self._held):
-            if units:
-                self.cache.crop(-sum(unit.tokens for unit in self._held[units:]))
-            else:
+            removed = sum(unit.tokens for unit in self._held[units:])
+            if not units:
                 self.cache = DynamicCache(config=self.model.config)
+            elif self._borders is None:
+                self.cache.crop(-removed)
+            else:
+                self._borders.restore(self.cache, units, removed)
             del self._held[units:]
+            if self._borders is not None:
+                self._borders.forget(units)
 
     def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
-        device, held = self.model.device, self.cache.get_seq_length()
-        rows, _ = positions(pieces, self.merge, self.next_position)
-        order = torch.arange(held, held + rows.shape[1])
-        inputs: dict[str, torch.Tensor] = {
-            "input_ids": torch.tensor([[token for piece in pieces for token in piece.ids]], device=device),
-            "position_ids": torch.cat([order[None], torch.from_numpy(rows)])[:, None].to(device),
-            **picture_inputs(pieces, device, self.model.dtype),
-        }
+        inputs = inputs_of(pieces, self.merge, self.model, self._tokens, self.next_position)
         with torch.inference_mode():
             out = self.model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = out.logits[0, -1].float()
         return logits
 
+    def _units(self, pieces: Sequence[Piece]) -> Iterator["_Unit"]:
+        until = at = 0
+        for piece in pieces:
+            if piece.is_picture:
+                _, at = self.family.positions([piece], self.merge, at)
+                until += len(piece.ids)
+                yield _Unit(piece.same, len(piece.ids), until, at, piece)
+                continue
+            for token in piece.ids:
+                at, until = at + 1, until + 1
+                yield _Unit(token, 1, until, at, Piece((token,), token))
+
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """The smallest unit that the cache is cropped by: one text token, or a whole picture. `after` is the next rope position."""
+    """The smallest unit that the cache is cropped by: one text token, or a whole picture.
+
+    `until` is the number of tokens up to its end, `after` the next rope position.
+    """
 
     key: object
     tokens: int
+    until: int
     after: int
     piece: Piece
-
-
-def _units(pieces: Sequence[Piece], merge: int) -> Iterator[_Unit]:
-    at = 0
-    for piece in pieces:
-        if piece.grid is None:
-            for token in piece.ids:
-                at += 1
-                yield _Unit(token, 1, at, Piece((token,), token))
-        else:
-            _, at = positions([piece], merge, at)
-            yield _Unit(piece.same, len(piece.ids), at, piece)
 
 
 def _shared(held: Iterable[_Unit], wanted: Iterable[_Unit]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(held, wanted, strict=False)))
 
 
-def picture_inputs(pieces: Sequence[Piece], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The pieces' patches and grids, as keyword arguments of Qwen3-VL's forward."""
-    inputs = {}
-    for is_video, pixels_name, grid_name in ((False, "pixel_values", "image_grid_thw"), (True, "pixel_values_videos", "video_grid_thw")):
-        shown = [piece for piece in pieces if piece.pixels is not None and piece.is_video is is_video]
-        if shown:
-            inputs[pixels_name] = torch.cat([torch.from_numpy(piece.pixels) for piece in shown]).to(device, dtype)
-            inputs[grid_name] = torch.tensor([piece.grid for piece in shown], device=device)
-    return inputs
+def family_of_model(model: Model) -> Family:
+    """The family of a loaded model. Raises `ValueError` for a model of none."""
+    family = family_of(model.config.model_type)
+    if family is None:
+        raise ValueError(f"no family of models is described for {model.config.model_type}")
+    return family
+
+
+def inputs_of(pieces: Sequence[Piece], merge: int, model: Model, held: int = 0, start: int = 0) -> Inputs:
+    """The arguments of a forward pass over pieces that follow `held` tokens, from rope position `start` on."""
+    family = family_of_model(model)
+    rope, _ = family.positions(pieces, merge, start)
+    order = torch.arange(held, held + rope.shape[1])[None]
+    return {
+        "input_ids": torch.tensor([joined(pieces)], device=model.device),
+        "position_ids": family.position_ids(order, torch.from_numpy(rope)[:, None]).to(model.device),
+        **family.pixels(pieces, model),
+        **family.attention(pieces, held, model),
+    }
 
 
 class Slots(Cache):
@@ -142,7 +184,7 @@ class Slots(Cache):
     def __init__(self, model: Any) -> None:
         super().__init__(layers=[])
         self.lengths: list[int] = []
-        self._model = model
+        self._model, self._family = model, family_of_model(model)
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
         if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation == "sdpa":
@@ -202,7 +244,7 @@ class Slots(Cache):
         out = self._model(
             input_ids=torch.tensor(tokens, device=device)[:, None],
             attention_mask=mask[:, None, None],
-            position_ids=torch.stack([self._place, rope, rope, rope])[..., None],
+            position_ids=self._family.position_ids(self._place[:, None], rope.expand(self._family.rows, -1)[..., None]),
             past_key_values=self,
             use_cache=True,
             logits_to_keep=1,

@@ -1,16 +1,18 @@
-"""Load the parts of a local Qwen3-VL-class model: weights, tokenizer, processors, chat style. For decoding and training."""
+"""Load the parts of a local vision-language model: weights, tokenizer, processors, chat style. For decoding and training."""
 
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from act2see.backends import pretrained
+from act2see.backends.families import FAMILIES, QWEN3_VL, family_of
+from act2see.backends.families.description import Config, Family
 from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import BackendError
 
-MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 SETTINGS_FILE = "act2see.json"
 """Optional file in a model's folder. It holds the format that the model was trained with (`frames_as`, `rendering`), a `notice` for users, the domain
 that it is limited to (`knows`, see `scope`), an upper limit on `max_tokens`, and the window for stopping on repetition (`repeated_tokens`; no check
@@ -21,14 +23,35 @@ _VIDEO_FILES = ("video_preprocessor_config.json", "processor_config.json")
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a Qwen3-VL-class model, judged by its config without reading weights. Raises `BackendError`."""
+    """The folder of a model of a known family, judged by its config without reading weights. Raises `BackendError`."""
+    return _located(model)[0]
+
+
+def check_trainable(model: str) -> None:
+    """Refuse a model whose family can be run, but not trained here. Raises `BackendError`."""
+    family = _located(model)[1]
+    if not family.trains:
+        known = _listed([name for one in FAMILIES if one.trains for name in one.types])
+        raise BackendError(f"{model} is of the family {family.name}, which can be run but not trained; models of type {known} can")
+
+
+def _located(model: str) -> tuple[Path, Family]:
     folder = pretrained.locate(model, model, BackendError)
     found = pretrained.read_model_type(folder, model, BackendError)
-    if found not in MODEL_TYPES:
-        raise BackendError(
-            f"{model} is a model of type {found[:80]!r}; local models of type {' and '.join(MODEL_TYPES)} can be used, others on a server"
+    family = family_of(found)
+    if family is None:
+        missing = (
+            "its chat format and its pictures' tokens are not described in act2see"
+            if found in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+            else "transformers has no model of that type that reads pictures and text"
         )
-    return folder
+        known = _listed([name for one in FAMILIES for name in one.types])
+        raise BackendError(f"{model} is a model of type {found[:80]!r}: {missing}; local models of type {known} can be used, others on a server")
+    return folder, family
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def load_vlm(model: str, **options: object) -> Any:
@@ -43,18 +66,24 @@ def reader(
 
     Raises `BackendError` as `HuggingFaceBackend.load` does.
     """
-    folder = model_folder(model)
+    folder, family = _located(model)
     tokenizer = load_tokenizer(folder, model)
+    config: Config = pretrained.load_part(AutoConfig, folder, f"the config of {model}", BackendError)
     image_processor = pretrained.load_part(AutoImageProcessor, folder, f"the image processor of {model}", BackendError)
     own = own_settings(folder, model)
     seen_as: Literal["auto"] | chat.FramesAs = frames_as if frames_as != "auto" else own.get("frames_as", "auto")
-    video_processor = _video_processor(folder, model) if seen_as != "images" else None
+    if seen_as == "video" and family.video_pad is None:
+        raise BackendError(f"{model} is of the family {family.name}, which takes initial frames as images only: use frames_as 'images'")
+    video_processor = _video_processor(folder, model) if seen_as != "images" and family.video_pad is not None else None
     if seen_as == "auto":
         seen_as = "video" if video_processor is not None else "images"
     written = rendering if rendering != "auto" else own.get("rendering", "same_turn")
-    style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model))
+    if written not in family.renderings:
+        allowed = " and ".join(family.renderings)
+        raise BackendError(f"rendering is {written}, for which the chat format of {model} has no place; allowed are {allowed}")
+    style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model, family))
     with pretrained.reading(f"the image processor of {model}", BackendError):  # that of another kind of model lacks attributes
-        return Encoder(tokenizer, image_processor, video_processor), style, own.get("notice")
+        return Encoder(tokenizer, image_processor, video_processor, family=family, config=config), style, own.get("notice")
 
 
 def load_tokenizer(folder: Path, model: str) -> Any:
@@ -64,24 +93,40 @@ def load_tokenizer(folder: Path, model: str) -> Any:
     return pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {model}", BackendError)
 
 
-def read_opening(tokenizer: Any, model: str) -> str:
+def read_opening(tokenizer: Any, model: str, family: Family = QWEN3_VL) -> str:
     """The assistant prefix of the model's chat template, after checking that the template formats prompts as `chat` does.
 
     Raises `BackendError` if it does not: the model would get prompts in a format that it was not trained on.
     """
     if not tokenizer.chat_template:
         return ""
-    conversation = [
-        {"role": "system", "content": [{"type": "text", "text": "a"}]},
-        {"role": "user", "content": [{"type": "text", "text": "<0.0 seconds>"}, {"type": "image"}, {"type": "text", "text": "b"}]},
-    ]
-    with pretrained.reading(f"the chat template of {model}", BackendError):
-        theirs = str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
-    picture = "<|vision_start|><|image_pad|><|vision_end|>"
-    ours = f"<|im_start|>system\na<|im_end|>\n<|im_start|>user\n<0.0 seconds>{picture}b<|im_end|>\n<|im_start|>assistant\n"
-    if not theirs.startswith(ours):
-        raise BackendError(f"the chat template of {model} is not Qwen3-VL's; serve the model over HTTP and use --backend openai:MODEL instead")
-    return theirs[len(ours) :]
+    ours = _as_template(family)
+    told: list[object] = [[{"type": "text", "text": "a"}], "a"]  # some templates take the system's words as a text only
+    found = ""
+    for number, system in enumerate(told):
+        conversation = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": [{"type": "text", "text": "<0.0 seconds>"}, {"type": "image"}, {"type": "text", "text": "b"}]},
+        ]
+        try:
+            with pretrained.reading(f"the chat template of {model}", BackendError):
+                found = str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+        except BackendError:
+            if number == len(told) - 1:
+                raise
+        if found.startswith(ours):
+            return found[len(ours) :]
+    raise BackendError(
+        f"the chat template of {model} is not {family.name}'s, as act2see knows it; serve the model over HTTP and use --backend openai:MODEL instead"
+    )
+
+
+def _as_template(family: Family) -> str:
+    """The beginning of a conversation as the family's chat template writes it, up to the head of the assistant's turn."""
+    picture = chat.Text(family.picture)
+    shown = (chat.Text("<0.0 seconds>"), picture, chat.Text("b"))
+    turns = [chat.Turn("system", (chat.Text("a"),)), chat.Turn("user", shown), chat.Turn("assistant", ())]
+    return "".join(segment.text for segment in chat.segments(turns, written=family.written) if isinstance(segment, chat.Text))
 
 
 class OwnSettings(TypedDict, total=False):

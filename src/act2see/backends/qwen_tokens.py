@@ -1,66 +1,64 @@
-"""Encode segments as token ids, image patches and rope positions for Qwen3-VL-class models, for decoding and training alike."""
+"""Encode conversations as token ids and pixels, in the format of the model's family, for decoding and training alike."""
 
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, SupportsInt, assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from act2see.backends.families import QWEN3_VL
+from act2see.backends.families.description import Config, Family, Pads
+from act2see.backends.families.grids import grid_of, positions, sizes_of
+from act2see.backends.pieces import Piece, joined, shared_pieces
 from act2see.core import chat
 from act2see.core.errors import BackendError
-from act2see.core.framing import FrameLimit, Processor, most_that_fit
+from act2see.core.framing import FrameLimit, most_that_fit
 from act2see.core.trace import Frame
 
+__all__ = ["Encoder", "Piece", "joined", "positions", "shared_pieces"]
 _REMEMBERED_PICTURES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Consecutive tokens that are fed together: text, or the placeholders of one image or one video with their patches.
-
-    `pixels` is (patches, patch values) float32, `grid` its (time, height, width) in patches. `same` is a key: pieces with equal keys are equal, for
-    comparing a KV cache with a prompt.
-    """
-
-    ids: tuple[int, ...]
-    same: Hashable
-    own: bool = False
-    pixels: NDArray[np.float32] | None = None
-    grid: tuple[int, int, int] | None = None
-    is_video: bool = False
-
-
 class Encoder:
-    """Encodes segments as pieces, with the model's own tokenizer and image processor.
+    """Encodes conversations as pieces, with the model's own tokenizer and processors, as its family describes.
 
-    Only `Text.marks` may become special tokens. A native video needs `video_processor`, and so torchvision. The patches of the last `remembered`
+    Only `Text.marks` may become special tokens. A native video needs `video_processor`, and so torchvision. The pixels of the last `remembered`
     pictures are cached, because decoding encodes the same frames again at every look; training does not.
     """
 
-    def __init__(self, tokenizer: Any, image_processor: Any, video_processor: Any = None, remembered: int = _REMEMBERED_PICTURES) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        image_processor: Any,
+        video_processor: Any = None,
+        remembered: int = _REMEMBERED_PICTURES,
+        *,
+        family: Family = QWEN3_VL,
+        config: Config | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.video_processor = video_processor
         self.remembered = remembered
-        self.merge = int(image_processor.merge_size)
-        self.image_id = self._id("<|image_pad|>")
-        self.video_id = self._id("<|video_pad|>")
-        self._vision_start = self._id("<|vision_start|>")
-        self._vision_end = self._id("<|vision_end|>")
-        self._joined_marks = _joined_marks(tokenizer)
+        self.family, self.config = family, config
+        self.merge = int(getattr(image_processor, "merge_size", 1))
+        self._joined_marks = _joined_marks(tokenizer, family)
         self._pictures: OrderedDict[Hashable, tuple[tuple[Image.Image, ...], tuple[Piece, ...]]] = OrderedDict()
+        for mark in family.tokens:
+            self._id(mark)
+        self.image_id = self._id(family.pad)
+        self.video_id = None if family.video_pad is None else self._id(family.video_pad)
 
     def _id(self, token: str) -> int:
         found = self.tokenizer.convert_tokens_to_ids(token)
         if found is None or found == self.tokenizer.unk_token_id:
-            raise BackendError(f"the model's tokenizer has no {token}: a Qwen3-VL-class model is needed")
+            raise BackendError(f"the model's tokenizer has no {token}, which a model of the family {self.family.name} needs")
         return int(found)
 
     def words(self, text: str) -> tuple[int, ...]:
@@ -77,21 +75,22 @@ class Encoder:
 
         Raises `VideoError` for pictures that the processors reject.
         """
-        images = _sizes_of(self.image_processor)
-        around = 2 + len(self.words(chat.seconds_tag(3599.0)))  # the start and end tokens of a picture, and its time
-        pixels_a_token = images.factor**2
+        around = len(self.words(chat.seconds_tag(3599.0)))  # a picture's time
+        images = self.family.limit(self.image_processor, self.config, size, frames, room, around)
         if not as_video or self.video_processor is None:
-            width, height = images.seen(size)
-            shown = most_that_fit(frames, lambda count: count * (width * height // pixels_a_token + around), room)
-            return FrameLimit(shown, images.kept(size), images.kept(size))
-        videos, patch = _sizes_of(self.video_processor), int(self.video_processor.temporal_patch_size)
+            return images
+        videos, patch = sizes_of(self.video_processor), int(self.video_processor.temporal_patch_size)
 
         def tokens(count: int) -> int:
             width, height = videos.seen(size, _whole_patches(count, patch))
-            return _whole_patches(count, patch) // patch * (width * height // pixels_a_token + around)
+            return _whole_patches(count, patch) // patch * (width * height // videos.factor**2 + 2 + around)
 
         shown = most_that_fit(min(frames, int(self.video_processor.max_frames)), tokens, room)
-        return FrameLimit(shown, videos.kept(size, _whole_patches(shown, patch)), images.kept(size))
+        return FrameLimit(shown, videos.kept(size, _whole_patches(shown, patch)), images.brought)
+
+    def prompt(self, conversation: Sequence[chat.Turn], *, ended: bool = False) -> list[Piece]:
+        """A conversation's pieces in the family's chat format; see `chat.segments`."""
+        return self.encode(chat.segments(conversation, ended=ended, written=self.family.written))
 
     def encode(self, segments: Iterable[chat.Segment]) -> list[Piece]:
         """The pieces in order. Their concatenated ids are the prompt (or the training example)."""
@@ -121,9 +120,20 @@ class Encoder:
 
     def _picture(self, frames: tuple[Frame, ...]) -> Iterator[Piece]:
         with _refusing(frames[0]):
-            made = self.image_processor(images=[frames[0].image], return_tensors="np")
-        pixels, grid = made["pixel_values"], _grid(made["image_grid_thw"][0])
-        yield self._vision(np.ascontiguousarray(pixels, np.float32), grid, self.image_id, is_video=False)
+            seen = self.family.see(self.image_processor, self.config, frames[0].image)
+        ids = tuple(token for part in seen.tokens for token in self._placed(part))
+        yield Piece(ids, (ids, hashlib.sha256(seen.pixels.data).digest()), False, seen.pixels, seen.grid)
+
+    def _placed(self, part: chat.Text | Pads) -> tuple[int, ...]:
+        match part:
+            case Pads(token, count):
+                return (self._id(token),) * count
+            case chat.Text(text, marks=True):
+                return (self._id(text),)
+            case chat.Text(text):
+                return self.words(text)
+            case _:
+                assert_never(part)
 
     def _video(self, frames: tuple[Frame, ...]) -> Iterator[Piece]:
         if self.video_processor is None:
@@ -135,7 +145,7 @@ class Encoder:
         stacked = np.stack([np.asarray(frame.image.convert("RGB")) for frame in frames])
         with _refusing(frames[0]):
             made = self.video_processor(videos=[stacked], do_sample_frames=False, return_tensors="pt")
-        pixels, grid = made["pixel_values_videos"].numpy(), _grid(made["video_grid_thw"][0])
+        pixels, grid = made["pixel_values_videos"].numpy(), grid_of(made["video_grid_thw"][0])
         yield from self.video_pieces(pixels, grid, [frame.seconds or 0.0 for frame in frames])
 
     def video_pieces(self, pixels: NDArray[np.float32], grid: tuple[int, int, int], seconds: Sequence[float]) -> Iterator[Piece]:
@@ -144,6 +154,7 @@ class Encoder:
         `pixels` is (time × height × width patches, patch values) of the whole video. If the last temporal patch is incomplete, the last frame's time
         is repeated, as the processor repeats the frame.
         """
+        assert self.video_id is not None
         patches, height, width = grid
         frames_a_patch = max(1, -(-len(seconds) // patches))
         padded = [*seconds, *[seconds[-1]] * (patches * frames_a_patch - len(seconds))]
@@ -153,12 +164,9 @@ class Encoder:
             words = self.words(chat.seconds_tag((group[0] + group[-1]) / 2))
             yield Piece(words, words)
             part = np.ascontiguousarray(pixels[number * size : (number + 1) * size], np.float32)
-            yield self._vision(part, (1, height, width), self.video_id, is_video=True)
-
-    def _vision(self, pixels: NDArray[np.float32], grid: tuple[int, int, int], pad: int, *, is_video: bool) -> Piece:
-        pads = grid[0] * grid[1] * grid[2] // self.merge**2
-        ids = (self._vision_start, *[pad] * pads, self._vision_end)
-        return Piece(ids, (ids, hashlib.sha256(pixels.data).digest()), False, pixels, grid, is_video)
+            start, _, end = (self._id(mark) for mark in self.family.tokens)
+            ids = (start, *[self.video_id] * (size // self.merge**2), end)
+            yield Piece(ids, (ids, hashlib.sha256(part.data).digest()), False, part, (1, height, width), True)
 
 
 @contextmanager
@@ -171,56 +179,16 @@ def _refusing(frame: Frame) -> Iterator[None]:
         raise BackendError(f"the model's processor refuses a picture of {width}x{height} pixels: {error}") from error
 
 
-def _sizes_of(processor: Any) -> Processor:
-    return Processor(processor.patch_size * processor.merge_size, int(processor.size["shortest_edge"]), int(processor.size["longest_edge"]))
-
-
 def _whole_patches(frames: int, patch: int) -> int:
     """The number of frames, rounded up to whole temporal patches."""
     return -(-frames // patch) * patch
 
 
-def _joined_marks(tokenizer: Any) -> re.Pattern[str] | None:
+def _joined_marks(tokenizer: Any, family: Family) -> re.Pattern[str] | None:
     """A pattern for control tokens that the tokenizer does not flag as special, such as Qwen's `<tool_response>`.
 
     The protocol's own tags, such as `<think>`, may be tokens, because they are part of the model's text.
     """
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
-    marks = [text for text in added if chat.without_marks(text) != text]
+    marks = [text for text in added if text in family.tokens or chat.without_marks(text) != text]
     return re.compile("|".join(map(re.escape, marks))) if marks else None
-
-
-def _grid(row: Iterable[SupportsInt]) -> tuple[int, int, int]:
-    time, height, width = (int(value) for value in row)
-    return time, height, width
-
-
-def positions(pieces: Sequence[Piece], merge: int, start: int = 0) -> tuple[NDArray[np.int64], int]:
-    """Rope positions (3, tokens) of pieces that start at position `start`, and the next position.
-
-    The scheme of Qwen3-VL: text advances all three rows by one; an image has one time, spans its height and width, and advances by the larger of
-    the two. It is shift-equivariant, so a chunk can be computed on its own.
-    """
-    rows: list[NDArray[np.int64]] = []
-    at = start
-    for piece in pieces:
-        if piece.grid is None:
-            rows.append(np.tile(np.arange(at, at + len(piece.ids)), (3, 1)))
-            at += len(piece.ids)
-            continue
-        height, width = piece.grid[1] // merge, piece.grid[2] // merge
-        pads = np.indices((1, height, width)).reshape(3, -1) + at + 1
-        after = at + 1 + max(height, width)
-        rows += [np.full((3, 1), at), pads, np.full((3, 1), after)]
-        at = after + 1
-    return (np.concatenate(rows, axis=1).astype(np.int64) if rows else np.zeros((3, 0), np.int64)), at
-
-
-def joined(pieces: Sequence[Piece]) -> list[int]:
-    """The ids of all pieces."""
-    return [token for piece in pieces for token in piece.ids]
-
-
-def shared_pieces(one: Sequence[Piece], other: Sequence[Piece]) -> int:
-    """The length of the common prefix, in pieces."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a.same != b.same), min(len(one), len(other)))

@@ -8,7 +8,7 @@ build token ids from the same segments, so a training example has exactly the id
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NotRequired, TypedDict, assert_never, get_args
 
@@ -118,13 +118,14 @@ class Clip:
 
 
 Segment = Text | Picture | Clip
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of a conversation. `call` is the index of the call that an assistant turn ends with, or that a tool turn answers."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Role
     segments: tuple[Segment, ...]
     call: int | None = None
 
@@ -338,25 +339,71 @@ def _observed(observation: Observation) -> Iterator[Segment]:
 # Two ways to send a conversation
 
 
-def segments(conversation: Sequence[Turn], *, ended: bool = False) -> list[Segment]:
-    """The conversation in ChatML, the format of Qwen's models, for backends and trainers that take token ids.
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a chat template writes turns, around their content."""
+
+    heads: Mapping[Role, tuple[Text, ...]]
+    """What opens a turn."""
+    end: tuple[Text, ...]
+    """What closes a turn. A trained model must learn to write the first of it."""
+    begin: tuple[Text, ...] = ()
+    """What stands before the first turn."""
+    tails: Mapping[Role, tuple[Text, ...]] = field(default_factory=dict)
+    """What stands before `end`."""
+    lead: str = ""
+    """Put before the text that a turn begins with, other than the model's; not before a picture."""
+    joins_system: str | None = None
+    """Stands between the system's words and the user's, for a template without a system turn: the first user turn has both."""
+
+
+def _mark(text: str) -> Text:
+    return Text(text, marks=True)
+
+
+CHATML = Format(
+    heads={
+        "system": (_mark("<|im_start|>"), Text("system\n")),
+        "user": (_mark("<|im_start|>"), Text("user\n")),
+        "assistant": (_mark("<|im_start|>"), Text("assistant\n")),
+        "tool": (_mark("<|im_start|>"), Text("user\n<tool_response>\n", wraps=True)),
+    },
+    tails={"tool": (Text("\n</tool_response>", wraps=True),)},
+    end=(_mark("<|im_end|>"), Text("\n")),
+)
+"""The format of Qwen's models."""
+
+
+def segments(conversation: Sequence[Turn], *, ended: bool = False, written: Format = CHATML) -> list[Segment]:
+    """The conversation in a model's chat format, for backends and trainers that take token ids.
 
     `ended` closes the last turn: its end token then counts as the model's own text, because a trained model must learn to stop.
     """
-    flat: list[Segment] = []
+    flat: list[Segment] = list(written.begin)
+    joined = False
     for number, turn in enumerate(conversation):
         last = number == len(conversation) - 1
-        as_tool = turn.role == "tool"
-        flat.append(Text("<|im_start|>", marks=True))
-        flat.append(Text("user\n<tool_response>\n", wraps=True) if as_tool else Text(turn.role + "\n"))
-        flat.extend(turn.segments)
-        if as_tool:
-            flat.append(Text("\n</tool_response>", wraps=True))
+        if turn.role == "system" and written.joins_system is not None:
+            flat += [*written.heads["user"], *turn.segments, Text(written.joins_system)]
+            joined = True
+            continue
+        flat += [] if joined else written.heads[turn.role]
+        joined = False
+        flat += _led(turn, written.lead)
+        flat += written.tails.get(turn.role, ())
         if not last or ended:
-            flat.append(Text("<|im_end|>", own=turn.role == "assistant", marks=True))
+            flat += [replace(closing, own=turn.role == "assistant") for closing in written.end[:1]]
         if not last:
-            flat.append(Text("\n"))
+            flat += written.end[1:]
     return flat
+
+
+def _led(turn: Turn, lead: str) -> Sequence[Segment]:
+    match turn.segments:
+        case (Text() as first, *rest) if lead and turn.role != "assistant":
+            return [replace(first, text=lead + first.text), *rest]
+        case _:
+            return turn.segments
 
 
 class TextPart(TypedDict):

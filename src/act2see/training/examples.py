@@ -36,7 +36,7 @@ class Example:
 
 def pieces_of(trace: Trace, tools: Sequence[chat.Tool], style: chat.Style, encoder: Encoder) -> list[Piece]:
     """The pieces of a finished trace, including the end of its turn."""
-    return encoder.encode(chat.segments(chat.turns(trace, tools, style), ended=True))
+    return encoder.prompt(chat.turns(trace, tools, style), ended=True)
 
 
 def pack(sequences: Sequence[Sequence[Piece]], merge: int) -> Example:

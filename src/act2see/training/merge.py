@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from act2see.backends import adapters, pretrained
 from act2see.backends.adapters import check_same, logits_of, merge_into, read_adapter
-from act2see.backends.loading import SETTINGS_FILE, load_tokenizer, load_vlm, model_folder, reader
+from act2see.backends.loading import SETTINGS_FILE, check_trainable, load_tokenizer, load_vlm, model_folder, reader
 from act2see.core.errors import BackendError, ConfigError
 from act2see.storage.folders import check_new, whole_folder
 from act2see.training.card import model_card
@@ -52,6 +52,7 @@ def merge(base: str, adapter: Path, out: Path) -> Merged:
     """
     check_new(out)
     read = read_adapter(str(adapter))
+    check_trainable(base)
     encoder, style, _ = reader(base)
     merged = merge_into(load_vlm(base, dtype="auto"), read, base, encoder)
     dtype, layers = merged.model.dtype, merged.layers

@@ -19,7 +19,7 @@ from transformers.integrations.integration_utils import is_tensorboard_available
 from transformers.utils import logging as transformers_logging
 
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
-from act2see.backends.loading import SETTINGS_FILE, reader
+from act2see.backends.loading import SETTINGS_FILE, check_trainable, reader
 from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
@@ -68,6 +68,7 @@ def prepare(recipe: Recipe, runs: Sequence[Path]) -> Prepared:
         raise ConfigError("no training data: name run folders with --data, or in the recipe's data")
     if not Path(os.path.expanduser(recipe.model)).is_dir() and recipe.model.count("/") != 1:
         raise ConfigError(f"model {recipe.model!r}: no such folder, and not a name on the Hub, such as Qwen/Qwen3-VL-8B-Thinking")
+    check_trainable(recipe.model)
     encoder, style, notice = reader(recipe.model, recipe.rendering, recipe.frames_as)
     encoder.remembered = 0  # every picture is encoded once per epoch, so caching them in memory gains nothing
     limit_pixels(encoder, recipe.max_pixels)
