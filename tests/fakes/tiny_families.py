@@ -1,0 +1,166 @@
+"""Tiny models of every family's own classes, with random weights: they know nothing, but compute as real ones do."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from act2see.backends.pieces import Piece, joined
+
+PARTS = "{% for part in message.content %}{{ part.text if part.type == 'text' else PICTURE }}{% endfor %}"
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    + PARTS
+    + "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+Inputs = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What it takes to make a tiny model of one type, and to ask transformers for the same without act2see."""
+
+    config: Callable[[Mapping[str, int], int], Any]
+    """The config, from the tokens' ids and the size of the vocabulary."""
+    processor: Callable[[], Any]
+    marks: tuple[str, ...]
+    template: str
+    end: str
+    pad: str
+    """The placeholder token."""
+    inputs: Callable[[Any, Sequence[Image.Image], torch.Tensor], Inputs]
+    """What the model is given beside ids, from the image processor, the pictures and the placeholders' mask (1, tokens)."""
+    tokens: tuple[str, ...] = field(default=())
+    """Marks that are no special tokens."""
+
+
+def tokenizer_of(tiny: Tiny) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, so that it can encode any text; with a few merges."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = [AddedToken(mark, special=True, normalized=False) for mark in tiny.marks]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    raw.train_from_iterator(["Question: What colour is the star? You see frames of a video, each after its time."] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=tiny.end, pad_token=tiny.marks[0])
+    tokenizer.chat_template = tiny.template
+    return tokenizer
+
+
+def make(tiny: Tiny, folder: Path, seed: int = 0) -> Path:
+    """Write a folder with the model, its tokenizer and its image processor."""
+    tokenizer = tokenizer_of(tiny)
+    ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in tiny.marks}
+    torch.manual_seed(seed)
+    model: Any = AutoModelForImageTextToText.from_config(tiny.config(ids, len(tokenizer)))
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:  # of a size at which a token or a picture that is elsewhere changes the logits
+                weight.normal_(0, 1.5 / math.sqrt(weight[0].numel()))
+    model.generation_config.eos_token_id = ids[tiny.end]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tiny.processor().save_pretrained(folder)
+    return folder
+
+
+def whole(tiny: Tiny, model: Any, processor: Any, pieces: Sequence[Piece], pictures: Sequence[Image.Image], pad: int) -> Inputs:
+    """The arguments with which transformers computes the prompt at once, with positions and masks of its own."""
+    ids = torch.tensor([joined(pieces)])
+    inner = getattr(model, "model", model)
+    if hasattr(inner, "rope_deltas"):
+        inner.rope_deltas = None
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **(tiny.inputs(processor, pictures, ids == pad) if pictures else {})}
+
+
+def _patches() -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64},
+        patch_size=8,
+        temporal_patch_size=2,
+        merge_size=2,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+
+
+def _grid_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Tensor) -> Inputs:
+    made = processor(images=list(pictures), return_tensors="pt")
+    return {"pixel_values": made["pixel_values"].float(), "image_grid_thw": made["image_grid_thw"], "mm_token_type_ids": pads.int()}
+
+
+_SIZES = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
+_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 8, "spatial_merge_size": 2, "temporal_patch_size": 2}
+
+
+def _qwen_ids(ids: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+    }
+
+
+def _qwen3_vl(ids: Mapping[str, int], size: int, *, experts: bool = False) -> Any:
+    from transformers import Qwen3VLConfig, Qwen3VLMoeConfig
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "head_dim": 16, **_SIZES}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    if experts:
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    vision = {**_VISION, "out_hidden_size": 48, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+    return (Qwen3VLMoeConfig if experts else Qwen3VLConfig)(text_config=text, vision_config=vision, **_qwen_ids(ids), tie_word_embeddings=False)
+
+
+def _qwen2_5_vl(ids: Mapping[str, int], size: int) -> Any:
+    from transformers import Qwen2_5_VLConfig
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 64, "intermediate_size": 64, **_SIZES}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2]}
+    vision = {**_VISION, "out_hidden_size": 64, "window_size": 32, "fullatt_block_indexes": [1]}
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_qwen_ids(ids))
+
+
+def _qwen3_5(ids: Mapping[str, int], size: int, *, experts: bool = False) -> Any:
+    from transformers import Qwen3_5Config, Qwen3_5MoeConfig
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 48, "head_dim": 16, **_SIZES, "num_hidden_layers": 4}
+    text |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    text["rope_parameters"] = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [2, 1, 1],
+        "mrope_interleaved": True,
+        "partial_rotary_factor": 0.5,
+    }
+    if experts:
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+    else:
+        text["intermediate_size"] = 64
+    vision = {**_VISION, "out_hidden_size": 48, "num_position_embeddings": 64}
+    return (Qwen3_5MoeConfig if experts else Qwen3_5Config)(text_config=text, vision_config=vision, **_qwen_ids(ids))
+
+
+def _qwen(config: Callable[..., Any], opening: str = "") -> Tiny:
+    template = CHATML.replace("PICTURE", "'<|vision_start|><|image_pad|><|vision_end|>'").replace("assistant\n{%", f"assistant\n{opening}{{%")
+    return Tiny(config, _patches, QWEN_MARKS, template, "<|im_end|>", "<|image_pad|>", _grid_inputs)
+
+
+TINY: dict[str, Tiny] = {
+    "qwen3_vl": _qwen(_qwen3_vl),
+    "qwen3_vl_moe": _qwen(lambda ids, size: _qwen3_vl(ids, size, experts=True)),
+    "qwen3_5": _qwen(_qwen3_5, opening="<think>\n"),
+    "qwen3_5_moe": _qwen(lambda ids, size: _qwen3_5(ids, size, experts=True), opening="<think>\n"),
+    "qwen2_5_vl": _qwen(_qwen2_5_vl),
+}
