@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MICRO = Path(__file__).parent / "micro"
 """Folder of the embedded models `vlm`, `retriever` and `generator`, which are loaded by the same classes as full-size ones."""
 
-_BACKENDS = ("micro", "huggingface:DIR", "openai:MODEL", "package.module:Class")
+_BACKENDS = ("micro", "huggingface:DIR", "vllm:DIR", "openai:MODEL", "package.module:Class")
 _ENCODERS = {"siglip": "SiglipEncoder", "clip": "ClipEncoder", "blip2": "Blip2Encoder", "embedding": "EmbeddingEncoder"}
 _RETRIEVERS = ("micro", *(f"{name}:DIR" for name in _ENCODERS), "words", "words+RETRIEVER", "none", "package.module:Class")
 _WITH_WORDS = "words+"
@@ -47,6 +47,11 @@ SYNTHETIC_QUESTIONS = 300
 def check_backend(spec: str) -> None:
     """Validate a backend's name before loading anything. Raises `ConfigError`."""
     split_spec("backend", spec, _BACKENDS)
+
+
+def is_engine(spec: str) -> bool:
+    """Whether a backend's name stands for an engine: a process that takes many questions at once, and needs what one model needs."""
+    return spec.partition(":")[0] == "vllm"
 
 
 def check_retriever(spec: str) -> None:
@@ -74,12 +79,14 @@ def backend(spec: str, config: ModelConfig) -> Backend:
     Raises `ConfigError` for an unknown name, a missing extra or a class that is no backend, and `BackendError` if the model cannot be loaded.
     """
     name, rest = split_spec("backend", spec, _BACKENDS)
-    if name not in ("micro", "huggingface", "openai"):
+    if name not in ("micro", "huggingface", "vllm", "openai"):
         made: Backend = third_party("backend", spec, config, ("decode", "made_with"))
         return made
     with importing(f"backend {name!r}"):
         if name == "openai":
             return _openai(rest, config)
+        if name == "vllm":
+            return _vllm(rest, config)
         return _huggingface(
             str(MICRO / "vlm") if name == "micro" else rest, config, greedy=config.greedy or (name == "micro" and config.temperature is None)
         )
@@ -203,7 +210,7 @@ def _judge(config: ImagineConfig, found_by: Retriever | None, *, of_micro: bool)
         from act2see.tools.generators.verified import EncoderJudge
 
         return EncoderJudge(encoder_of(found_by) or encoder(config.retriever, config), config.margin, config.floor)
-    if name not in ("micro", "huggingface", "openai"):
+    if name not in ("micro", "huggingface", "vllm", "openai"):
         made: PictureJudge = third_party("judge", spec, config, ("judge", "name"))
         return made
     from act2see.tools.generators.vlm_judge import ModelJudge
@@ -366,6 +373,26 @@ def _huggingface(model: str, config: ModelConfig, *, greedy: bool) -> Backend:
             frames_as=config.frames_as,
             seed=config.seed or 0,
             **_sampling(config, greedy),
+        )
+    )
+
+
+def _vllm(model: str, config: ModelConfig) -> Backend:
+    from act2see.backends.vllm import VllmBackend, VllmSettings
+
+    _silence(model)
+    return VllmBackend.load(
+        VllmSettings(
+            model=model,
+            adapter=str(config.adapter) if config.adapter else None,
+            dtype=config.dtype,
+            rendering=config.rendering,
+            frames_as=config.frames_as,
+            seed=config.seed or 0,
+            tensor_parallel=config.tensor_parallel,
+            context_length=config.context_length,
+            memory_share=config.memory_share,
+            **_sampling(config, config.greedy),
         )
     )
 

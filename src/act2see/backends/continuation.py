@@ -1,7 +1,7 @@
 """One continuation while it is decoded: its tokens, its text, and why it stopped."""
 
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -9,16 +9,22 @@ from act2see.backends.repetition import repeats
 from act2see.core.protocol import STOPS
 
 
-class Decoding:
+class Detokenizer(Protocol):
+    """As much of a tokenizer as turning tokens into text needs."""
+
+    def decode(self, token_ids: list[int], /) -> str:
+        """The text of tokens, special ones included."""
+        ...
+
+
+class Writing:
     """The tokens and the text of one continuation. `stopped` is the stop reason (see `Continuation`); None while the model has to go on."""
 
-    def __init__(
-        self, tokenizer: Any, draw: Callable[[torch.Tensor], int], ends: Collection[int], *, max_tokens: int, repeated_tokens: int = 0
-    ) -> None:
+    def __init__(self, tokenizer: Detokenizer, ends: Collection[int], *, max_tokens: int, repeated_tokens: int = 0) -> None:
         self.ids: list[int] = []
         self.stopped: Literal["tag", "end", "length"] | None = None
         self._stream = _TextStream(tokenizer)
-        self._draw, self._ends, self._max_tokens, self._repeated_tokens = draw, ends, max_tokens, repeated_tokens
+        self._ends, self._max_tokens, self._repeated_tokens = ends, max_tokens, repeated_tokens
 
     @property
     def text(self) -> str:
@@ -30,9 +36,8 @@ class Decoding:
         """Tokens drawn, the end of the turn included."""
         return len(self.ids) + (self.stopped == "end")
 
-    def take(self, logits: torch.Tensor) -> str:
-        """Draw the next token from logits (vocabulary,), and return the text that it completes."""
-        token = self._draw(logits)
+    def add(self, token: int) -> str:
+        """Add the next token, and return the text that it completes."""
         if token in self._ends:
             self.stopped = "end"
             return self._stream.rest()
@@ -41,15 +46,33 @@ class Decoding:
         if closed:
             self.stopped = "tag"
         elif len(self.ids) >= self._max_tokens or repeats(self.ids, self._repeated_tokens):
-            self.stopped = "length"
-            fresh += self._stream.rest()
+            fresh += self.cut()
         return fresh
+
+    def cut(self) -> str:
+        """End here for want of room, and return the text that was not complete."""
+        self.stopped = "length"
+        return self._stream.rest()
+
+
+class Decoding(Writing):
+    """A continuation whose tokens are drawn here."""
+
+    def __init__(
+        self, tokenizer: Detokenizer, draw: Callable[[torch.Tensor], int], ends: Collection[int], *, max_tokens: int, repeated_tokens: int = 0
+    ) -> None:
+        super().__init__(tokenizer, ends, max_tokens=max_tokens, repeated_tokens=repeated_tokens)
+        self._draw = draw
+
+    def take(self, logits: torch.Tensor) -> str:
+        """Draw the next token from logits (vocabulary,), and return the text that it completes."""
+        return self.add(self._draw(logits))
 
 
 class _TextStream:
     """Incremental detokenizer: yields whole characters only, and cuts after the first stop string, which may end inside a token."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Detokenizer) -> None:
         self.text = ""
         self._tokenizer = tokenizer
         self._ids: list[int] = []

@@ -180,14 +180,15 @@ class RayConfig(ExecutionConfig):
 
     ray: Annotated[str | None, Parameter(group=RAY)] = None
     """Run on Ray: `local`, or the address of a cluster (needs act2see[ray])."""
-    ray_teachers: Annotated[Positive | None, Parameter(group=RAY)] = None
-    """Ray processes that run the loop; default: one per eight workers, or one per worker if the backend handles one question at a time."""
+    ray_teachers: Annotated[Positive | None, Parameter(alias="--replicas", group=RAY)] = None
+    """Ray processes that run the loop; with vllm:DIR each has an engine of its own. Default: one with vllm:DIR, else one per eight workers, or one
+    per worker if the backend handles one question at a time."""
     ray_tools: Annotated[Positive, Parameter(group=RAY)] = 1
     """Ray processes that run the retriever and the generator."""
     ray_indexers: Annotated[Positive, Parameter(group=RAY)] = 1
     """Ray processes that index videos ahead of time."""
     ray_teacher_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
-    """GPUs per --ray-teachers process; may be fractional."""
+    """GPUs per --ray-teachers process; may be fractional. With vllm:DIR, --tensor-parallel if not given and the cluster has GPUs."""
     ray_tool_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
     """GPUs per --ray-tools or --ray-indexers process; may be fractional."""
 

@@ -20,7 +20,7 @@ class ConstructConfig(SourceConfig):
     """A teacher's traces on questions with human answers and reasoning."""
 
     backend: Annotated[str, Parameter(group=MODELS, name=("--teacher", "--backend"))] = "micro"
-    """Teacher model: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
+    """Teacher model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL, or package.module:Class."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 1
     """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper)."""
     again: Annotated[Count, Parameter(group=QUESTIONS, name="--retries")] = 2

@@ -140,7 +140,7 @@ class ImagineConfig(SearchConfig):
     tries: Annotated[Positive, Parameter(group=OPTIONS)] = 2
     """Seeds to try before generation fails with an error to the model."""
     judge: Annotated[str, Parameter(group=OPTIONS)] = "auto"
-    """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, openai:MODEL), or none; for auto see docs/generators.md."""
+    """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, vllm:DIR, openai:MODEL), or none; for auto see docs/generators.md."""
     margin: Annotated[Finite, Parameter(group=OPTIONS)] = 0.0
     """Minimum gain in prompt similarity of a picture over its anchor, in the encoder's units."""
     floor: Annotated[Cosine, Parameter(group=OPTIONS)] = 0.0
@@ -154,7 +154,7 @@ class ModelConfig(ImagineConfig):
     """Models and sampling, shared by every command that runs a model. Third-party backends are constructed from it."""
 
     backend: Annotated[str, Parameter(group=MODELS)] = "micro"
-    """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, openai:MODEL, or package.module:Class."""
+    """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL, or package.module:Class."""
 
     fps: Annotated[Rate, Parameter(group=LOOKS)] = 1.0
     """Initial frames per second (1 in the paper)."""
@@ -190,6 +190,12 @@ class ModelConfig(ImagineConfig):
 
     adapter: Annotated[Path | None, Parameter(group=LOCAL)] = None
     """Folder of a LoRA adapter for the reasoning model."""
+    tensor_parallel: Annotated[Positive, Parameter(group=LOCAL)] = 1
+    """GPUs that the engine of vllm:DIR is spread over."""
+    context_length: Annotated[Positive | None, Parameter(group=LOCAL)] = None
+    """Context length of vllm:DIR in tokens; as long as model and memory allow if not given."""
+    memory_share: Annotated[Share | None, Parameter(group=LOCAL)] = None
+    """Share of each GPU's memory for vllm:DIR; vLLM's default (0.9 or so) if not given."""
 
     base_url: Annotated[str | None, Parameter(group=SERVER)] = None
     """Server address, such as http://127.0.0.1:8000/v1. The API key is read from OPENAI_API_KEY only."""
@@ -209,7 +215,11 @@ class ModelConfig(ImagineConfig):
     """Name of the request field that limits tokens."""
 
 
-_RECORDED_IF_GIVEN = {"force": False, "max_frames": None, "words_from": (), "speech_model": None, "screen_fps": 1.0, "transcript": "off"}
+_RECORDED_IF_GIVEN = {"force": False, "max_frames": None, "words_from": (), "speech_model": None, "screen_fps": 1.0, "transcript": "off"} | {
+    "tensor_parallel": 1,
+    "context_length": None,
+    "memory_share": None,
+}
 
 
 def recorded(settings: ModelConfig, leave_out: Collection[str]) -> dict[str, Any]:

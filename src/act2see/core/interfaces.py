@@ -264,6 +264,16 @@ class BatchingBackend(Protocol):
 
 
 @runtime_checkable
+class MortalBackend(Protocol):
+    """A backend whose engine can end for good, after which it answers nothing more. A process that is there for it alone should end then."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+
+@runtime_checkable
 class ReseedableBackend(Protocol):
     """A backend whose seed is fixed when it is created, as a server's client is, and which can be copied with another one.
 
@@ -331,6 +341,11 @@ def is_concurrent(backend: Backend) -> bool:
 def batched(backend: Backend, conversations: int) -> Backend:
     """The backend for so many conversations at once: see `BatchingBackend`. Any other is returned as it is."""
     return backend.batched(conversations) if conversations > 1 and isinstance(backend, BatchingBackend) else backend
+
+
+def is_dead(backend: Backend) -> bool:
+    """Whether the backend, or the one that it wraps, has ended for good: see `MortalBackend`."""
+    return any(isinstance(one, MortalBackend) and one.is_dead for one in unwrapped(backend))
 
 
 def reseeded(backend: Backend, number: int) -> Backend:

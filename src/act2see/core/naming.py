@@ -26,6 +26,7 @@ _EXTRA_OF = {
     "faster_whisper": "speech",
     "onnxruntime": "text",
     "rapidocr": "text",
+    "vllm": "vllm",
 }
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

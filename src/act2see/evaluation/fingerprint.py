@@ -95,10 +95,11 @@ def _pixels(backend: Backend) -> dict[str, dict[str, int]] | None:
 
 def _weights(backend: Backend, digest_of: Callable[[Sequence[Path]], str]) -> str | None:
     """The digest of the model's folder and its adapter's, or the Hub revision."""
-    settings = getattr(backend, "settings", None) if hasattr(backend, "model") else None  # local weights, not on a server
+    settings = getattr(backend, "settings", None) if hasattr(backend, "encoder") else None  # local weights, not on a server
     named = [str(name) for name in (getattr(settings, "model", None), getattr(settings, "adapter", None)) if name]
     folders = [Path(name) for name in named if Path(name).is_dir()]
-    revision = getattr(getattr(getattr(backend, "model", None), "config", None), "_commit_hash", None)
+    config = getattr(getattr(backend, "model", None), "config", None)
+    revision = getattr(backend, "revision", None) or getattr(config, "_commit_hash", None)
     parts = [digest_of(folders)[:_DIGITS]] if folders else []
     if len(folders) < len(named) and revision:
         parts.insert(0, f"revision {revision}")

@@ -14,7 +14,7 @@ from act2see.video import Video
 
 _SETTINGS_FILE = "act2see.json"
 """A model's folder may declare its training domain in it: `"knows": "synthetic"`."""
-_OF_FOLDERS = ("huggingface", "diffusers", "siglip", "clip", "blip2", "embedding")
+_OF_FOLDERS = ("huggingface", "vllm", "diffusers", "siglip", "clip", "blip2", "embedding")
 SYNTHETIC = "synthetic"
 NOTICE = "notice"
 """Key of the warning in a trace's `made_with`."""

@@ -26,6 +26,7 @@ from act2see.core.interfaces import (
     Sample,
     encoder_of,
     is_concurrent,
+    is_dead,
 )
 from act2see.core.trace import Frame, Trace
 from act2see.curation.constructor import Constructor
@@ -62,7 +63,8 @@ class Layout:
     """How many processes of which kind there are, and what each has of the cluster. A local model runs on the CPU of a process without a GPU."""
 
     teachers: int | None = None
-    """Those that run the loop; if not given, one for every eight questions, or, where the backend takes one question at a time, for every one."""
+    """Those that run the loop; if not given, one for an engine, else one for every eight questions, or, where the backend takes one question at a
+    time, for every one."""
     tools: int = 1
     """Those that hold the retriever and the generator."""
     indexers: int = 1
@@ -169,19 +171,25 @@ class Teacher:
     @unexpected()
     def answer(self, sample: Sample) -> Scored:
         """A question of an evaluation: how it failed, or the trace to be scored."""
-        return self._free().answer(sample)
+        return self._alive(self._free().answer(sample))
 
     @unexpected()
     def attempt(self, sample: Sample, tried: int) -> Scored:
         """One try of a question that training data are made from."""
         settings = self._job.settings
         assert isinstance(settings, ConstructConfig)  # nobody else tries again
-        return Constructor(self._free(), settings.again, settings.show_reference).attempt(sample, tried)
+        return self._alive(Constructor(self._free(), settings.again, settings.show_reference).attempt(sample, tried))
 
     @unexpected()
     def fingerprint(self, config: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """See `fingerprint.fingerprint`."""
         return setup.LocalExecutor(self._evaluator()).fingerprint(config)
+
+    def _alive(self, scored: Scored) -> Scored:
+        """The result; or the end of this process if its engine has ended, so that the driver gives its questions to others."""
+        if scored.outcome == "backend_error" and is_dead(self._evaluator().backend):
+            os._exit(1)
+        return scored
 
     def _free(self) -> Evaluator:
         """An evaluator lets its threads ask its tools one after the other. These are elsewhere, and see to that themselves."""

@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
 from act2see.core.interfaces import Benchmark, Sample
@@ -111,8 +112,9 @@ def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: Ra
     Raises what `registry` raises for settings that cannot be, and `ConfigError` for a cluster that cannot be reached.
     """
     prices = None if asking.prices is None else read_prices(asking.prices)
-    job, layout = Job(source, settings, prices, Path.cwd()), layout or Layout.of(asking)
+    job = Job(source, settings, prices, Path.cwd())
     with _cluster(asking.ray or LOCAL), _Actors() as actors:
+        layout = _for_engines(layout or Layout.of(asking), settings)
         shares = _Shares.of(layout, asking)
         tools = _tools(job, layout, shares, actors)
         indexers = layout.indexers if tools.about.can_index and settings.cache else 0
@@ -140,7 +142,16 @@ def _teacher_pool(
         slots = (1,) * (layout.teachers or asking.workers)
         if asking.requests_per_minute is not None:  # its part of what may be asked a minute was reckoned for fewer teachers
             actors.end(hired.pop())
-    return WorkerPool(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST), about.made_with
+    pool = WorkerPool(lambda: hired.pop() if hired else hire(), actors.end, slots, LOST, lambda teacher: _result(teacher.about.remote()))
+    return pool, about.made_with
+
+
+def _for_engines(layout: Layout, settings: SourceConfig) -> Layout:
+    """The layout with the processes and GPUs that engines need, where nothing else is said."""
+    if not registry.is_engine(settings.backend):
+        return layout
+    gpus = layout.teacher_gpus or (float(settings.tensor_parallel) if ray.cluster_resources().get("GPU") else 0.0)
+    return replace(layout, teachers=layout.teachers or 1, teacher_gpus=gpus)
 
 
 # The driver's side

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from act2see.core.errors import BackendError
+from act2see.core.errors import Act2SeeError, BackendError
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -43,17 +43,30 @@ class _Supervised(Generic[W]):
     taken: int = 0
     is_reserved: bool = False
     """An exclusive call has it, or waits until the other calls finish."""
+    is_loading: bool = False
+    """It was started in a dead one's place, and loads its models: calls go to the others meanwhile."""
 
     @property
     def is_open(self) -> bool:
-        return not self.is_reserved and self.taken < self.slots
+        return not self.is_reserved and not self.is_loading and self.taken < self.slots
 
 
 class WorkerPool(Generic[W]):
-    """Workers with `slots` concurrent calls one. `do` is thread-safe and blocks until a slot is free."""
+    """Workers with `slots` concurrent calls one. `do` is thread-safe and blocks until a slot is free.
 
-    def __init__(self, start: Callable[[], W], stop: Callable[[W], None], slots: Sequence[int], lost: tuple[type[Exception], ...]) -> None:
-        self._start, self._stop, self._lost = start, stop, lost
+    `load` blocks until a worker is ready. It is called, in a thread of its own, for each that replaces a dead one; while other workers live, calls go
+    to them until it returns.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], W],
+        stop: Callable[[W], None],
+        slots: Sequence[int],
+        lost: tuple[type[Exception], ...],
+        load: Callable[[W], object] | None = None,
+    ) -> None:
+        self._start, self._stop, self._lost, self._load = start, stop, lost, load
         self._workers = [_Supervised(start(), count) for count in slots]
         self._changed = threading.Condition()
 
@@ -111,6 +124,19 @@ class WorkerPool(Generic[W]):
                 self._stop(dead)
                 supervised.worker = self._start()
                 _log.warning("a worker died and was replaced; its calls are retried")
+                if self._load is not None and any(not one.is_loading for one in self._workers if one is not supervised):
+                    supervised.is_loading = True
+                    threading.Thread(target=self._wait_for, args=(supervised, self._load), daemon=True, name="loading").start()
+
+    def _wait_for(self, supervised: _Supervised[W], load: Callable[[W], object]) -> None:
+        try:
+            load(supervised.worker)
+        except (Act2SeeError, *self._lost) as error:  # the next call that it is given meets the same, and tells
+            _log.debug("a worker that replaced a dead one did not load: %s", error)
+        finally:
+            with self._changed:
+                supervised.is_loading = False
+                self._changed.notify_all()
 
 
 def _first_line(error: Exception | None) -> str:
