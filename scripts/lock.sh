@@ -9,7 +9,7 @@ fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 "${PYTHON:-python3}" -m pip install --quiet --target "$fresh" uv==0.13.9
 extras=()
-for extra in local openai train embedding plot export ray inspect docs dev; do extras+=(--extra "$extra"); done
+for extra in local openai train embedding plot export ray inspect serve mcp docs dev; do extras+=(--extra "$extra"); done
 read -ra upgrade <<<"${UPGRADE:-}"
 "$fresh/bin/uv" pip compile pyproject.toml "${extras[@]}" --universal --python-version 3.11 --generate-hashes --no-emit-package torch \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet ${upgrade[@]+"${upgrade[@]}"} --output-file requirements.lock >/dev/null

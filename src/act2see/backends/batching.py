@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from act2see.execution.faults import unexpected
 
 _IDLE_SECONDS = 1.0
 """The thread ends after this long without work; the next conversation starts another. Our choice."""
+_PIECE_SECONDS = 0.05
+"""How often a row's reader looks for new text: more often would take time from the forward passes. Our choice."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +68,11 @@ class DecodingBatch:
 
     def run(self, row: Row) -> None:
         """Decode a continuation to its end; blocks. Raises its error."""
+        for _ in self.stream(row):
+            pass
+
+    def stream(self, row: Row) -> Iterator[str]:
+        """Decode a continuation to its end, and yield its text as it grows. Raises its error. Closing the iterator takes the row out of the batch."""
         began = time.perf_counter()
         with self._changed:
             self._waiting.append(row)
@@ -74,8 +81,14 @@ class DecodingBatch:
                 self._thread.start()
                 atexit.register(self._close)  # a daemon thread must not be inside torch when the interpreter goes down
             self._changed.notify()
+        shown, is_finished = 0, False
         try:
-            row.finished.wait()
+            while not is_finished:
+                is_finished = row.finished.wait(_PIECE_SECONDS)
+                text = row.decoding.text
+                if len(text) > shown:
+                    yield text[shown:]
+                    shown = len(text)
         finally:
             row.is_wanted = False
         row.decode_seconds = time.perf_counter() - began - row.prefill_seconds

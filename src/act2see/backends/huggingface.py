@@ -167,7 +167,7 @@ class HuggingFaceBackend:
 
 
 class BatchedBackend:
-    """A local model that decodes several conversations in one forward pass. Thread-safe. A continuation's text comes in one piece, at its end."""
+    """A local model that decodes several conversations in one forward pass. Thread-safe. A continuation's text comes a few times a second."""
 
     concurrent = True
 
@@ -199,9 +199,7 @@ class BatchedBackend:
         encoded = time.perf_counter()
         decoding = self.inner._decoding(trace)
         row = Row(trace.id, pieces, decoding)
-        self._batch.run(row)
-        if decoding.text:
-            yield decoding.text
+        yield from self._batch.stream(row)
         assert decoding.stopped is not None
         assert row.tokens_in is not None
         seconds = {"encode": encoded - began, "prefill": row.prefill_seconds, "decode": row.decode_seconds}

@@ -40,6 +40,7 @@ from act2see.cli import (
     merge,
     retrieve,
     score,
+    serve,
     synthetic,
     tradeoff,
     train,
@@ -69,6 +70,7 @@ from act2see.config import (
     MicroRetrieverConfig,
     MicroVlmConfig,
     RetrieveConfig,
+    ServeConfig,
     SyntheticConfig,
     TranscriptConfig,
     read_settings,
@@ -84,6 +86,7 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
     "transcript": TranscriptConfig,
+    "serve": ServeConfig,
     "demo": DemoConfig,
     "eval": (EvalConfig, EvalExecutionConfig),
     "audit": (EvalConfig, ExecutionConfig),
@@ -154,6 +157,7 @@ app.command(retrieve.retrieve)
 app.command(generate.generate)
 app.command(index.index)
 app.command(transcript.transcript)
+app.command(serve.serve)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(compare.compare)

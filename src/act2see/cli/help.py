@@ -25,6 +25,9 @@ COMMON: Mapping[str, AbstractSet[str]] = {
     | _LOOKS
     | _WRITES
     | {"--teacher", "--n", "--data", "--out", "--resume", "--workers", "--retries", "--budget-usd", "--prices", "--json", "--option", "--config"},
+    "serve": _MODELS
+    | _LOOKS
+    | {"--host", "--port", "--workers", "--queue", "--deadline-seconds", "--api-key", "--allow-root", "--allow-host", "--config", "--force"},
     "generate": {"--retriever", "--generator", "--generator-url", "--at", "--out", "--seed", "--device", "--json", "--option", "--config"},
 }
 """The flags that --help shows, by command; other commands show all of theirs."""

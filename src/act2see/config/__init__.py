@@ -25,6 +25,7 @@ from act2see.config.commands import (
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
+from act2see.config.serving import ServeConfig
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "RetrieveConfig",
     "ScoreConfig",
     "SearchConfig",
+    "ServeConfig",
     "SettingsFile",
     "SourceConfig",
     "SyntheticConfig",

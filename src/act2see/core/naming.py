@@ -27,6 +27,11 @@ _EXTRA_OF = {
     "onnxruntime": "text",
     "rapidocr": "text",
     "vllm": "vllm",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "mcp": "mcp",
 }
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -1,15 +1,18 @@
-"""Downloads a video from a URL that the user gives on the command line. URLs from data files or models must never reach this module.
+"""Downloads a video from a URL that the user gives on the command line, or that a server's client names, within `AllowedHosts`.
 
-Only http(s), streamed to disk, with limits on size and on the total time.
+URLs from data files or models must never reach this module. Only http(s), streamed to disk, with limits on size and on the total time.
 """
 
 import hashlib
 import http.client
+import ipaddress
 import re
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -21,6 +24,7 @@ MAX_BYTES = 4 * 2**30
 """Larger files are rejected. Our choice."""
 TIMEOUT_SECONDS = 600.0
 """Time limit for the whole transfer. Our choice."""
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK_BYTES = 1 << 16
 _WAIT_SECONDS = 30.0  # connect and read timeout
 _MAX_REASON = 300  # maximum number of characters of a server's error message
@@ -31,17 +35,65 @@ def is_url(text: str) -> bool:
     return re.match(r"https?://", text, re.IGNORECASE) is not None
 
 
-def fetch(url: str, folder: Path, *, max_bytes: int = MAX_BYTES, timeout_seconds: float = TIMEOUT_SECONDS) -> Path:
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet: not private, loopback, link-local, multicast or reserved."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address) and (found.sixtofour or found.teredo or found in _NAT64):
+        return False  # an IPv4 address of any kind is inside
+    inner = (found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None) or found
+    return inner.is_global and not inner.is_multicast
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """Hosts that a server's clients may name. Addresses are checked once connected, so that a name cannot resolve to another one meanwhile."""
+
+    hosts: frozenset[tuple[str, int | None]]
+    """Names in lower case with a port each; None for 80 and 443."""
+    is_allowed_address: Callable[[str], bool] = is_public
+
+    @classmethod
+    def of(cls, named: Sequence[str]) -> "AllowedHosts":
+        """From `HOST` and `HOST:PORT`. Raises `ValueError`."""
+        found = set()
+        for text in named:
+            parts = urlsplit(f"//{text}")
+            if parts.hostname is None or parts.username is not None or parts.path or parts.query or not text.isprintable() or " " in text:
+                raise ValueError(f"{text!r} is no host: give HOST or HOST:PORT, such as media.example.org")
+            found.add((parts.hostname.rstrip("."), parts.port))
+        return cls(frozenset(found))
+
+    def check_url(self, url: str) -> None:
+        """Raise `VideoError` unless the URL's host is allowed."""
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError as error:
+            raise VideoError(f"cannot fetch {url!r}: {error}") from error
+        if parts.username is not None or not {(host, port), *({(host, None)} if port in (None, 80, 443) else ())} & self.hosts:
+            raise VideoError(f"cannot fetch {url!r}: its host is not among those that this server downloads from (--allow-host)")
+
+    def check_address(self, address: str) -> None:
+        """Raise `OSError` for an address that is not allowed."""
+        if not self.is_allowed_address(address):
+            raise OSError("its host has a private address")
+
+
+def fetch(
+    url: str, folder: Path, *, max_bytes: int = MAX_BYTES, timeout_seconds: float = TIMEOUT_SECONDS, allowed: AllowedHosts | None = None
+) -> Path:
     """Download a file to a folder and return its path. The name is a digest of the content; the file appears only when complete.
 
-    Raises `VideoError` for schemes other than http(s), for redirects to them or from https to http, for web pages and empty responses, beyond the
-    limits, and for any failure of the transfer.
+    With `allowed`, only from these hosts, redirects included, and never through a proxy. Raises `VideoError` for schemes other than http(s), for
+    redirects to them or from https to http, for web pages and empty responses, beyond the limits, and for any failure of the transfer.
     """
     if not re.fullmatch(r"https?://[^/\s]\S*", url, re.IGNORECASE) or not url.isprintable():
         raise VideoError(f"cannot fetch {url!r}: give an address that begins with http:// or https://")
+    if allowed is not None:
+        allowed.check_url(url)
     with Deadline(timeout_seconds) as deadline:
         try:
-            with _opener(deadline).open(_request(url), timeout=_WAIT_SECONDS) as response:
+            with _opener(deadline, allowed).open(_request(url), timeout=_WAIT_SECONDS) as response:
                 return _store(response, url, folder, max_bytes, deadline)
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             if deadline.is_over:
@@ -108,7 +160,10 @@ def _extension(url: str) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http(s) only, and never from https to http."""
+    """Follows redirects to http(s) only, never from https to http, and only to allowed hosts."""
+
+    def __init__(self, allowed: AllowedHosts | None) -> None:
+        self._allowed = allowed
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
@@ -117,16 +172,20 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         schemes = urlsplit(req.full_url).scheme.lower(), urlsplit(newurl).scheme.lower()
         if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
             raise urllib.error.URLError(f"redirects from {schemes[0]} to {schemes[1] or 'nowhere'} are not followed")
+        if self._allowed is not None:
+            self._allowed.check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(deadline: Deadline) -> urllib.request.OpenerDirector:
+def _opener(deadline: Deadline, allowed: AllowedHosts | None) -> urllib.request.OpenerDirector:
     """An opener for http(s) only (urllib's default also opens file, ftp and data URLs), whose connections close at the deadline."""
 
     class Plain(http.client.HTTPConnection):
         def connect(self) -> None:
             super().connect()
             deadline.watch(self.sock)
+            if allowed is not None:
+                allowed.check_address(self.sock.getpeername()[0])
 
     class Secure(http.client.HTTPSConnection, Plain):
         """Calls `Plain.connect` before the TLS handshake, so that the deadline covers the handshake, too."""
@@ -141,12 +200,12 @@ def _opener(deadline: Deadline) -> urllib.request.OpenerDirector:
 
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler(None if allowed is None else {}),
         urllib.request.UnknownHandler(),
         PlainHandler(),
         SecureHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
+        _Redirects(allowed),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)

@@ -1,0 +1,55 @@
+"""Options of the servers: act2see serve and act2see mcp."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from act2see.config.models import Count, ModelConfig, Positive, Seconds
+
+SERVING = Group("Serving", sort_key=0)
+Port = Annotated[int, Parameter(group=SERVING, validator=Number(gte=0, lte=65535))]
+
+
+@dataclass(frozen=True, slots=True)
+class ServingConfig(ModelConfig):
+    """Settings shared by the servers."""
+
+    cache: Annotated[bool, Parameter(group=SERVING)] = False
+    """Cache frame indexes and transcripts on disk; off by default, so that nothing of a request outlives it there."""
+    host: Annotated[str, Parameter(group=SERVING)] = "127.0.0.1"
+    """Address to listen on. Other machines reach all but a loopback address: set an API key then."""
+    max_video_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 7200.0
+    """Maximum length of a video in seconds; longer ones are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig(ServingConfig):
+    """Answer questions over HTTP, in the protocol of OpenAI's chat completions."""
+
+    port: Port = 8000
+    """Port to listen on; 0 for a free one."""
+    model_name: Annotated[str | None, Parameter(group=SERVING)] = None
+    """The model's name in requests and in /v1/models; default: the name in --backend."""
+    workers: Annotated[int, Parameter(group=SERVING, validator=Number(gte=1, lte=1000))] = 1
+    """Questions to answer at once: rows of a local model's forward pass, or requests to a server."""
+    queue: Annotated[Count, Parameter(group=SERVING)] = 64
+    """Questions that may wait for a worker; further ones get 429 with Retry-After."""
+    deadline_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 300.0
+    """Time limit of a request, waiting included; after it the request fails with 504 and its worker is freed."""
+    api_key: Annotated[str | None, Parameter(group=SERVING, env_var="ACT2SEE_API_KEY", show_default=False)] = None
+    """Key that clients must send as a bearer token. Set ACT2SEE_API_KEY instead: other users can see a command line."""
+    allow_root: Annotated[tuple[Path, ...], Parameter(group=SERVING, negative_iterable=(), show_default=False)] = ()
+    """Folder below which requests may name videos by path; may be repeated. None by default."""
+    allow_host: Annotated[tuple[str, ...], Parameter(group=SERVING, negative_iterable=(), show_default=False)] = ()
+    """Host (or HOST:PORT) from which requests may have videos downloaded; may be repeated. None by default; never a private address."""
+    max_body_mb: Annotated[Positive, Parameter(group=SERVING)] = 64
+    """Maximum size of a request in MiB, a video in a data URL included."""
+    max_upload_mb: Annotated[Positive, Parameter(group=SERVING)] = 512
+    """Maximum size of an uploaded or downloaded video in MiB; all uploads together may have four times as much."""
+    body_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0
+    """Time limit for receiving a request's body."""
+    upload_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 900.0
+    """An upload is deleted this long after its last use."""

@@ -1,0 +1,1 @@
+"""Servers: OpenAI-compatible HTTP, and MCP."""

@@ -1,0 +1,102 @@
+"""What every request passes: the host it names, its key, the size and speed of its body; and what every response carries."""
+
+import asyncio
+import hmac
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from act2see.serving.refusals import RefusalError, answer_for
+
+OPEN_ROUTES = ("/health",)
+"""Routes that need no key: a load balancer asks them."""
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """An ASGI application around another one."""
+
+    app: ASGIApp
+    api_key: str | None
+    hosts: tuple[str, ...] | None
+    """Names of this server in a request's Host header; None for any. A page of another site that has its name resolve to 127.0.0.1 sends its own."""
+    count: Callable[[str, int], None]
+    routes: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            return
+        route = scope["path"] if scope["path"] in self.routes else "/v1/files/{id}" if scope["path"].startswith("/v1/files/") else "other"
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Cache-Control"] = "no-store"
+                self.count(route, message["status"])
+            await send(message)
+
+        try:
+            self._check(scope["path"], Headers(scope=scope))
+        except RefusalError as error:
+            told = answer_for(error)
+            await JSONResponse(told.body(), told.status, {**told.headers, "Connection": "close"})(scope, receive, tell)
+            return
+        await self.app(scope, receive, tell)
+
+    def _check(self, path: str, headers: Headers) -> None:
+        host = headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if self.hosts is not None and name.lower() not in self.hosts:
+            raise RefusalError("the Host header does not name this server", 403, "wrong_host")
+        if self.api_key is None or path in OPEN_ROUTES:
+            return
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), self.api_key.encode()):
+            raise RefusalError("wrong or missing API key: send Authorization: Bearer KEY", 401, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+
+
+def own_names(host: str) -> tuple[str, ...] | None:
+    """The names by which a server on this address is asked: those of this machine for a loopback address, any for others."""
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return None
+    return tuple({*_LOOPBACK, f"[{host}]" if ":" in host else host}) if is_loopback else None
+
+
+def limited(request: Request, max_bytes: int, seconds: float) -> Request:
+    """The request with a body that raises `RefusalError` beyond these limits: 413 for its size, 408 for its time."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > max_bytes:
+        raise _too_large(max_bytes)
+    until = asyncio.get_running_loop().time() + seconds
+    received, is_whole = 0, False
+
+    async def receive() -> Message:
+        nonlocal received, is_whole
+        if is_whole:  # what comes now is the client's leaving
+            return await request.receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise RefusalError(f"the body took longer than {seconds:g} s: send it faster", 408, "body_timeout", {"Connection": "close"}) from error
+        received += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _too_large(max_bytes: int) -> RefusalError:
+    return RefusalError(f"the body has more than {max_bytes:,} bytes: send a smaller video", 413, "too_large", {"Connection": "close"})

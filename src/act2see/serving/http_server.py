@@ -1,0 +1,163 @@
+"""Runs an ASGI application with uvicorn: bounded, impatient with slow clients, and ending in order on SIGTERM."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from act2see.core.errors import ConfigError
+
+HEAD_SECONDS = 10.0
+"""Time limit for the head of a request, after which the connection is closed. Our choice."""
+MOST_CONNECTIONS = 1000
+"""Further ones get 503. Our choice: below the usual limit of 1,024 open files."""
+_KEEP_ALIVE_SECONDS = 5
+_LAST_SECONDS = 10
+"""How long responses that are complete may take to be received, at the end. Our choice."""
+_HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a server does about running requests when it is told to end."""
+
+    drain: Callable[[], None]
+    """Refuse new requests."""
+    is_idle: Callable[[], bool]
+    stop: Callable[[], None]
+    """Give the running ones up: at the second signal."""
+
+
+class HttpServer(uvicorn.Server):
+    """A server that takes connections until its running requests are done: SIGTERM or SIGINT begins the end, a second one hastens it."""
+
+    def __init__(self, app: ASGIApp, ending: Ending) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=ImpatientProtocol,
+                ws="none",
+                lifespan="auto",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_LAST_SECONDS,
+                h11_max_incomplete_event_size=_HEAD_BYTES,
+            )
+        )
+        self._ending = ending
+        self._is_ending = False
+        self.was_hastened = False
+        """Whether running requests were given up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals in the main thread. uvicorn's own way closes the port at once and raises the signal again at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.end)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def end(self) -> None:
+        """Begin the end; called again, give up what is running."""
+        if self._is_ending:
+            self.was_hastened = True
+            self._ending.stop()
+        self._is_ending = True
+        self._ending.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True ends the server."""
+        return await super().on_tick(counter) or (self._is_ending and self._ending.is_idle())
+
+
+class ImpatientProtocol(H11Protocol):
+    """Closes a connection on which the head of a request takes too long: uvicorn itself waits for ever."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come, of a head or a body."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._head_timer is None:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `ConfigError` for an address that cannot be used."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}; give another --host or --port") from error
+
+
+def address_of(listening: socket.socket) -> str:
+    """The address as clients write it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def run(app: ASGIApp, ending: Ending, listening: socket.socket) -> bool:
+    """Serve until a signal ends it. Returns whether all running requests were finished."""
+    with _faults_in_our_log():
+        server = HttpServer(app, ending)
+        server.run(sockets=[listening])
+        return not server.was_hastened
+
+
+class _Forwarded(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(__name__).warning("%s", record.getMessage())
+
+
+@contextmanager
+def _faults_in_our_log() -> Iterator[None]:
+    """Pass uvicorn's errors on to this project's log, and nothing else: its warnings are about clients that send no HTTP."""
+    log, handler = logging.getLogger("uvicorn"), _Forwarded(logging.ERROR)
+    propagates, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagates
