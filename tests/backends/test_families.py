@@ -3,6 +3,7 @@
 `python scripts/families_table.py` prints the outcome as a table.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.pieces import Piece, joined
 from act2see.core import chat, decoding
+from act2see.core.interfaces import batched, is_concurrent
 from act2see.core.trace import Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from tiny_families import TINY, make, whole
 
@@ -132,6 +134,22 @@ def test_greedy_text_is_that_of_generate(loaded: Loaded) -> None:
         text = backend.encoder.tokenizer.decode(own)
         assert found.text == text, looks
         assert found.text
+
+
+def test_texts_do_not_depend_on_the_number_of_rows(loaded: Loaded) -> None:
+    backend = loaded.backend
+    traces = [trace(looks, question) for looks in (0, 1) for question in ("What colour is the star?", "Where is it?")]
+    for number, one in enumerate(traces):
+        one.id = f"t{number}"
+    expected = [decoding.result_of(backend.decode(one, ("retrieve",))).text for one in traces]
+    together = batched(backend, len(traces))
+    # Linear attention and sliding windows have no caches that lie side by side: one at a time, which the caller says.
+    assert is_concurrent(together) is loaded.conversation().can_be_cut
+    if is_concurrent(together):
+        with ThreadPoolExecutor(len(traces)) as pool:
+            assert list(pool.map(lambda one: decoding.result_of(together.decode(one, ("retrieve",))).text, traces)) == expected
+    else:
+        assert together is backend
 
 
 def test_usage_counts_prompt_new_and_reused_tokens(loaded: Loaded) -> None:

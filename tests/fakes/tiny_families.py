@@ -157,10 +157,149 @@ def _qwen(config: Callable[..., Any], opening: str = "") -> Tiny:
     return Tiny(config, _patches, QWEN_MARKS, template, "<|im_end|>", "<|image_pad|>", _grid_inputs)
 
 
+def _glm(ids: Mapping[str, int], size: int, name: str) -> Any:
+    from transformers import Glm4vConfig, Glm4vMoeConfig, Glm46VConfig
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 64, "intermediate_size": 64, **_SIZES, "pad_token_id": 0}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1], "partial_rotary_factor": 0.5}
+    if name == "glm4v_moe":
+        text |= {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1, "head_dim": 16}
+        text |= {"first_k_dense_replace": 1, "n_shared_experts": 1}
+    vision = {**_VISION, "out_hidden_size": 64, "image_size": 64, "rope_parameters": {"rope_type": "axial", "rope_theta": 10000.0}}
+    vision.pop("rope_parameters")
+    special = {
+        "image_token_id": ids["<|image|>"],
+        "video_token_id": ids["<|video|>"],
+        "image_start_token_id": ids["<|begin_of_image|>"],
+        "image_end_token_id": ids["<|end_of_image|>"],
+        "video_start_token_id": ids["<|begin_of_video|>"],
+        "video_end_token_id": ids["<|end_of_video|>"],
+    }
+    if name == "glm46v":
+        text["model_type"], vision["model_type"] = "glm4v_text", "glm4v_vision"
+        return Glm46VConfig(text_config=text, vision_config=vision, **special)
+    return (Glm4vMoeConfig if name == "glm4v_moe" else Glm4vConfig)(text_config=text, vision_config=vision, **special)
+
+
+_GLM_MARKS = ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>", "<|begin_of_image|>", "<|image|>")
+_GLM_MARKS += ("<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>")
+_GLM_TEMPLATE = (
+    "[gMASK]<sop>{% for message in messages %}{% if message.role == 'system' %}<|system|>\n{{ message.content }}"
+    "{% elif message.role == 'user' %}<|user|>\n"
+    + PARTS.replace("PICTURE", "'<|begin_of_image|><|image|><|end_of_image|>'")
+    + "{% else %}<|assistant|>\n{{ message.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n<think>{% endif %}"
+)
+
+
+def _glm_patches() -> Any:
+    from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+
+    size = {"shortest_edge": 2 * 16 * 16, "longest_edge": 2 * 64 * 64}
+    return Glm4vImageProcessorPil(size=size, patch_size=8, temporal_patch_size=2, merge_size=2)
+
+
+def _glm_of(name: str) -> Tiny:
+    return Tiny(lambda ids, size: _glm(ids, size, name), _glm_patches, _GLM_MARKS, _GLM_TEMPLATE, "<|user|>", "<|image|>", _grid_inputs)
+
+
+def _internvl(ids: Mapping[str, int], size: int) -> Any:
+    from transformers import InternVLConfig
+
+    text: dict[str, Any] = {"model_type": "qwen2", "vocab_size": size, "hidden_size": 48, "intermediate_size": 64, **_SIZES}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    return InternVLConfig(text_config=text, vision_config=vision, image_token_id=ids["<IMG_CONTEXT>"], image_seq_length=4, tie_word_embeddings=False)
+
+
+def _internvl_tiles() -> Any:
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    return GotOcr2ImageProcessorPil(size={"height": 32, "width": 32})
+
+
+def _internvl_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Tensor) -> Inputs:
+    return {"pixel_values": processor(images=list(pictures), crop_to_patches=False, return_tensors="pt")["pixel_values"].float()}
+
+
+def _smolvlm(ids: Mapping[str, int], size: int) -> Any:
+    from transformers import SmolVLMConfig
+
+    text: dict[str, Any] = {"model_type": "llama", "vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "pad_token_id": 0, **_SIZES}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    return SmolVLMConfig(text_config=text, vision_config=vision, image_token_id=ids["<image>"], scale_factor=2, pad_token_id=0)
+
+
+def _smolvlm_tiles() -> Any:
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    return SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+
+
+def _smolvlm_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Tensor) -> Inputs:
+    made = processor(images=[list(pictures)], do_image_splitting=False, return_tensors="pt")
+    return {"pixel_values": made["pixel_values"].float(), "pixel_attention_mask": made["pixel_attention_mask"]}
+
+
+_SMOLVLM_TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{ message.role | capitalize }}{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}"
+    "{{ ': ' }}{% endif %}" + PARTS.replace("PICTURE", "'<image>'") + "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}"
+    "{{ 'Assistant:' }}{% endif %}"
+)
+
+
+def _gemma3(ids: Mapping[str, int], size: int) -> Any:
+    from transformers import Gemma3Config
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "head_dim": 12, **_SIZES}
+    text |= {"sliding_window": 24, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "query_pre_attn_scalar": 12}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    special = {"boi_token_index": ids["<start_of_image>"], "eoi_token_index": ids["<end_of_image>"], "image_token_index": ids["<image_soft_token>"]}
+    return Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, **special)
+
+
+def _gemma3_tiles() -> Any:
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    return Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
+
+
+def _gemma3_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Tensor) -> Inputs:
+    pixels = processor(images=list(pictures), do_pan_and_scan=False, return_tensors="pt")["pixel_values"].float()
+    return {"pixel_values": pixels, "token_type_ids": pads.int()}
+
+
+_GEMMA3_TEMPLATE = (
+    "<bos>{% set first = messages[0]['content'][0]['text'] + '\n\n' %}{% for message in messages[1:] %}"
+    "<start_of_turn>{{ 'model' if message.role == 'assistant' else message.role }}\n{{ first if loop.first else '' }}"
+    "{% for part in message.content %}{{ '<start_of_image>' if part.type == 'image' else part.text | trim }}{% endfor %}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+_GEMMA3_MARKS = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<image_soft_token>", "<end_of_image>")
+
+
 TINY: dict[str, Tiny] = {
     "qwen3_vl": _qwen(_qwen3_vl),
     "qwen3_vl_moe": _qwen(lambda ids, size: _qwen3_vl(ids, size, experts=True)),
     "qwen3_5": _qwen(_qwen3_5, opening="<think>\n"),
     "qwen3_5_moe": _qwen(lambda ids, size: _qwen3_5(ids, size, experts=True), opening="<think>\n"),
     "qwen2_5_vl": _qwen(_qwen2_5_vl),
+    **{name: _glm_of(name) for name in ("glm4v", "glm4v_moe", "glm46v")},
+    "internvl": Tiny(
+        _internvl,
+        _internvl_tiles,
+        ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "<IMG_CONTEXT>", "</img>"),
+        CHATML.replace("PICTURE", "'<IMG_CONTEXT>\n'"),
+        "<|im_end|>",
+        "<IMG_CONTEXT>",
+        _internvl_inputs,
+    ),
+    "smolvlm": Tiny(
+        _smolvlm,
+        _smolvlm_tiles,
+        ("<|endoftext|>", "<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>", "<image>"),
+        _SMOLVLM_TEMPLATE,
+        "<end_of_utterance>",
+        "<image>",
+        _smolvlm_inputs,
+    ),
+    "gemma3": Tiny(_gemma3, _gemma3_tiles, _GEMMA3_MARKS, _GEMMA3_TEMPLATE, "<end_of_turn>", "<image_soft_token>", _gemma3_inputs),
 }

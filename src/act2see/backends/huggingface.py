@@ -177,7 +177,8 @@ class BatchedBackend:
         self._batch = DecodingBatch(inner.model, inner.encoder.merge, conversations)
         self._encoding = threading.Lock()  # the encoder remembers pictures
         text = inner.model.config.get_text_config()
-        token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * inner.model.dtype.itemsize
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        token = 2 * text.num_hidden_layers * text.num_key_value_heads * width * inner.model.dtype.itemsize
         most = 2 * conversations * token * text.max_position_embeddings
         _log.warning(
             "%d conversations are decoded at once: their KV caches take %.1f KiB a token, and at most %.1f GiB in all",

@@ -70,6 +70,9 @@ class Encoder:
     def _plain(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def _templated(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
     def frame_limit(self, size: tuple[int, int], frames: int, room: int, *, as_video: bool = False) -> FrameLimit:
         """How many of `frames` initial frames fit into `room` tokens, and the processor's input size.
 
@@ -99,7 +102,7 @@ class Encoder:
     def _encode(self, segment: chat.Segment) -> Iterator[Piece]:
         match segment:
             case chat.Text(text, own, marks, wraps):
-                ids = (self._id(text),) if marks else self._plain(text) if wraps else self.words(text)
+                ids = (self._id(text),) if marks else self._templated(text) if wraps else self.words(text)
                 yield Piece(ids, ids, own)
             case chat.Picture(frame):
                 yield from self._remembered((frame,), self._picture)

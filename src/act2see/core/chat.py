@@ -100,7 +100,7 @@ class Text:
     marks: bool = False
     """True for control tokens (`<|im_start|>`, …): only these may become special tokens, never text of a user or a model."""
     wraps: bool = False
-    """True for the delimiters of a tool turn: `<tool_response>` may become one token here, and nowhere else."""
+    """True for other text of the chat template: `<tool_response>` at the end of a tool turn may become one token here, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +313,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _opening(style: Style) -> list[Segment]:
-    return [Text(style.opening)] if style.opening else []
+    return [Text(style.opening, wraps=True)] if style.opening else []
 
 
 def _shown(frame: Frame) -> Iterator[Segment]:

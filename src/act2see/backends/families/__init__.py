@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 
 from act2see.backends.families.description import Family
+from act2see.backends.families.gemma3 import Gemma3
+from act2see.backends.families.glm4v import Glm4v
+from act2see.backends.families.internvl import InternVL
 from act2see.backends.families.qwen2_5_vl import Qwen25VL
 from act2see.backends.families.qwen3_5 import Qwen35
 from act2see.backends.families.qwen3_vl import Qwen3VL
+from act2see.backends.families.smolvlm import SmolVLM
 
 QWEN3_VL = Qwen3VL()
-FAMILIES: Sequence[Family] = (QWEN3_VL, Qwen35(), Qwen25VL())
+FAMILIES: Sequence[Family] = (QWEN3_VL, Qwen35(), Qwen25VL(), Glm4v(), InternVL(), SmolVLM(), Gemma3())
 """In the order of the table in docs/install.md."""
 
 
