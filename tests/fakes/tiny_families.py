@@ -276,6 +276,61 @@ _GEMMA3_TEMPLATE = (
 _GEMMA3_MARKS = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<image_soft_token>", "<end_of_image>")
 
 
+def _gemma4(ids: Mapping[str, int], size: int, *, large: bool = False) -> Any:
+    from transformers import Gemma4Config
+
+    text: dict[str, Any] = {"vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "head_dim": 16, **_SIZES, "num_hidden_layers": 6}
+    text |= {"sliding_window": 24, "layer_types": ["sliding_attention", "full_attention"] * 3, "global_head_dim": 24}
+    text |= {"use_bidirectional_attention": "vision", "hidden_size_per_layer_input": 0} if large else {}
+    text |= {} if large else {"num_kv_shared_layers": 2, "vocab_size_per_layer_input": size, "hidden_size_per_layer_input": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    vision |= {"patch_size": 4, "position_embedding_size": 256}
+    special = {
+        "boi_token_id": ids["<|image>"],
+        "eoi_token_id": ids["<image|>"],
+        "image_token_id": ids["<|image|>"],
+        "video_token_id": ids["<|video|>"],
+    }
+    return Gemma4Config(text_config=text, vision_config=vision, audio_config=None, audio_token_id=ids["<|audio|>"], **special)
+
+
+def _gemma4_patches() -> Any:
+    from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+
+    return Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=70)
+
+
+def _gemma4_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Tensor) -> Inputs:
+    made = processor(images=list(pictures), return_tensors="pt")
+    return {"pixel_values": made["pixel_values"].float(), "image_position_ids": made["image_position_ids"], "mm_token_type_ids": pads.int()}
+
+
+_GEMMA4_TEMPLATE = (
+    "<bos>{% for message in messages %}<|turn>{{ 'model' if message.role == 'assistant' else message.role }}\n"
+    "{% for part in message.content %}{{ PICTURE if part.type == 'image' else part.text | trim }}{% endfor %}<turn|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|turn>model\n<|channel>thought\n<channel|>{% endif %}"
+)
+_GEMMA4_MARKS = (
+    "<pad>",
+    "<eos>",
+    "<bos>",
+    "<|turn>",
+    "<turn|>",
+    "<|channel>",
+    "<channel|>",
+    "<|image>",
+    "<|image|>",
+    "<image|>",
+    "<|video|>",
+    "<|audio|>",
+)
+
+
+def _gemma4_of(picture: str, *, large: bool = False) -> Tiny:
+    template = _GEMMA4_TEMPLATE.replace("PICTURE", picture)
+    return Tiny(lambda ids, size: _gemma4(ids, size, large=large), _gemma4_patches, _GEMMA4_MARKS, template, "<turn|>", "<|image|>", _gemma4_inputs)
+
+
 TINY: dict[str, Tiny] = {
     "qwen3_vl": _qwen(_qwen3_vl),
     "qwen3_vl_moe": _qwen(lambda ids, size: _qwen3_vl(ids, size, experts=True)),
@@ -302,4 +357,6 @@ TINY: dict[str, Tiny] = {
         _smolvlm_inputs,
     ),
     "gemma3": Tiny(_gemma3, _gemma3_tiles, _GEMMA3_MARKS, _GEMMA3_TEMPLATE, "<end_of_turn>", "<image_soft_token>", _gemma3_inputs),
+    "gemma4": _gemma4_of("'<|image|>'"),
+    "gemma4 (large)": _gemma4_of("'\\n\\n<|image|>\\n\\n'", large=True),
 }

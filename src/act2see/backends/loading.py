@@ -81,7 +81,8 @@ def reader(
     if written not in family.renderings:
         allowed = " and ".join(family.renderings)
         raise BackendError(f"rendering is {written}, for which the chat format of {model} has no place; allowed are {allowed}")
-    style = chat.Style(rendering=written, frames_as=seen_as, opening=read_opening(tokenizer, model, family))
+    family, opening = read_template(tokenizer, model, family)
+    style = chat.Style(rendering=written, frames_as=seen_as, opening=opening)
     with pretrained.reading(f"the image processor of {model}", BackendError):  # that of another kind of model lacks attributes
         return Encoder(tokenizer, image_processor, video_processor, family=family, config=config), style, own.get("notice")
 
@@ -94,15 +95,18 @@ def load_tokenizer(folder: Path, model: str) -> Any:
 
 
 def read_opening(tokenizer: Any, model: str, family: Family = QWEN3_VL) -> str:
-    """The assistant prefix of the model's chat template, after checking that the template formats prompts as `chat` does.
+    """The assistant prefix of the model's chat template; see `read_template`."""
+    return read_template(tokenizer, model, family)[1]
+
+
+def read_template(tokenizer: Any, model: str, family: Family) -> tuple[Family, str]:
+    """The variant of the family and the assistant prefix, after checking that the model's chat template formats prompts as `chat` does.
 
     Raises `BackendError` if it does not: the model would get prompts in a format that it was not trained on.
     """
     if not tokenizer.chat_template:
-        return ""
-    ours = _as_template(family)
+        return family, ""
     told: list[object] = [[{"type": "text", "text": "a"}], "a"]  # some templates take the system's words as a text only
-    found = ""
     for number, system in enumerate(told):
         conversation = [
             {"role": "system", "content": system},
@@ -110,12 +114,14 @@ def read_opening(tokenizer: Any, model: str, family: Family = QWEN3_VL) -> str:
         ]
         try:
             with pretrained.reading(f"the chat template of {model}", BackendError):
-                found = str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+                theirs = str(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
         except BackendError:
             if number == len(told) - 1:
                 raise
-        if found.startswith(ours):
-            return found[len(ours) :]
+            continue
+        for variant in family.variants:
+            if theirs.startswith(ours := _as_template(variant)):
+                return variant, theirs[len(ours) :]
     raise BackendError(
         f"the chat template of {model} is not {family.name}'s, as act2see knows it; serve the model over HTTP and use --backend openai:MODEL instead"
     )
@@ -123,8 +129,7 @@ def read_opening(tokenizer: Any, model: str, family: Family = QWEN3_VL) -> str:
 
 def _as_template(family: Family) -> str:
     """The beginning of a conversation as the family's chat template writes it, up to the head of the assistant's turn."""
-    picture = chat.Text(family.picture)
-    shown = (chat.Text("<0.0 seconds>"), picture, chat.Text("b"))
+    shown = (chat.Text("<0.0 seconds>"), chat.Text(family.picture), chat.Text("b"))
     turns = [chat.Turn("system", (chat.Text("a"),)), chat.Turn("user", shown), chat.Turn("assistant", ())]
     return "".join(segment.text for segment in chat.segments(turns, written=family.written) if isinstance(segment, chat.Text))
 

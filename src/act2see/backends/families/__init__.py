@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from act2see.backends.families.description import Family
 from act2see.backends.families.gemma3 import Gemma3
+from act2see.backends.families.gemma4 import Gemma4
 from act2see.backends.families.glm4v import Glm4v
 from act2see.backends.families.internvl import InternVL
 from act2see.backends.families.qwen2_5_vl import Qwen25VL
@@ -12,7 +13,7 @@ from act2see.backends.families.qwen3_vl import Qwen3VL
 from act2see.backends.families.smolvlm import SmolVLM
 
 QWEN3_VL = Qwen3VL()
-FAMILIES: Sequence[Family] = (QWEN3_VL, Qwen35(), Qwen25VL(), Glm4v(), InternVL(), SmolVLM(), Gemma3())
+FAMILIES: Sequence[Family] = (QWEN3_VL, Qwen35(), Qwen25VL(), Glm4v(), InternVL(), SmolVLM(), Gemma3(), Gemma4())
 """In the order of the table in docs/install.md."""
 
 

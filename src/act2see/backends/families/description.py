@@ -104,6 +104,11 @@ class Family(ABC):
         """The first of its types."""
         return self.types[0]
 
+    @property
+    def variants(self) -> "Sequence[Family]":
+        """The family once for each version of its chat template."""
+        return (self,)
+
     @abstractmethod
     def see(self, processor: ImageProcessor, config: Config | None, image: Image.Image) -> Seen:
         """One frame, as an image. Raises `ValueError` for pictures that the processor rejects."""

@@ -56,7 +56,7 @@ class Gemma3(TileFamily):
         tokens = (Text("\n\n"), Text(start, marks=True), pads, Text(end, marks=True), Text("\n\n"))
         return Seen(tokens, np.ascontiguousarray(made["pixel_values"], np.float32))
 
-    def tokens_a_frame(self, config: Config | None) -> int:
+    def tokens_a_frame(self, processor: ImageProcessor, config: Config | None) -> int:
         """The placeholders, two marks and up to four line ends."""
         return cast("GemmaConfig", config).mm_tokens_per_image + 6
 

@@ -29,6 +29,6 @@ class InternVL(TileFamily):
         tokens = (Text("<img>", marks=True), pads, Text("</img>", marks=True), Text("\n"))
         return Seen(tokens, np.ascontiguousarray(made["pixel_values"], np.float32))
 
-    def tokens_a_frame(self, config: Config | None) -> int:
+    def tokens_a_frame(self, processor: ImageProcessor, config: Config | None) -> int:
         """The placeholders, two marks and a line end."""
         return cast("_InternConfig", config).image_seq_length + 3

@@ -45,7 +45,7 @@ class SmolVLM(TileFamily):
         around, whole = Text("<fake_token_around_image>", marks=True), Text("<global-img>", marks=True)
         return Seen((around, whole, Pads(self.pad, _placeholders(config)), around), np.ascontiguousarray(made["pixel_values"][0], np.float32))
 
-    def tokens_a_frame(self, config: Config | None) -> int:
+    def tokens_a_frame(self, processor: ImageProcessor, config: Config | None) -> int:
         """The placeholders and three marks."""
         return _placeholders(config) + 3
 

@@ -16,12 +16,12 @@ class TileFamily(Family):
     """Pictures as (tiles, channels, height, width). A frame is one tile, however large it is, as these models' own formats for videos have it."""
 
     @abstractmethod
-    def tokens_a_frame(self, config: Config | None) -> int:
-        """Tokens in a frame's place, marks and line ends included."""
+    def tokens_a_frame(self, processor: ImageProcessor, config: Config | None) -> int:
+        """The most tokens in a frame's place, marks and line ends included."""
 
     def limit(self, processor: ImageProcessor, config: Config | None, size: tuple[int, int], frames: int, room: int, around: int) -> FrameLimit:
         """As many frames as fit, at their own size."""
-        tokens = self.tokens_a_frame(config) + around
+        tokens = self.tokens_a_frame(processor, config) + around
         return FrameLimit(most_that_fit(frames, lambda count: count * tokens, room))
 
     def positions(self, pieces: Sequence[Piece], merge: int, start: int = 0) -> tuple[NDArray[np.int64], int]:
