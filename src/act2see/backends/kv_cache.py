@@ -50,16 +50,13 @@ class CachedConversation:
         return self._held[-1].until if self._held else 0
 
     def shared(self, pieces: Sequence[Piece]) -> int:
-        """The number of units (text tokens and whole pictures) from the start of the pieces that a copy of the cache can begin with."""
-        return self._reachable(_shared(self._held, self._units(pieces)))
+        """The number of units (text tokens and whole pictures) that the cache shares with the pieces from their start."""
+        return _shared(self._held, self._units(pieces))
 
     def copy(self, units: int) -> "CachedConversation":
-        """Another conversation that begins with the first units of this one, as many as `shared` gives."""
+        """Another conversation that begins with the first units of this one. Its cache must be one that can be cut."""
         other = CachedConversation(self.model, self.merge)
         other._held = self._held[:units]
-        if self._borders is not None:
-            other.cache, other._borders = self._borders.copy(self.cache, units, self._tokens - other._tokens)
-            return other
         for number, (keys, values) in enumerate(_tensors(self.cache)):
             other.cache.update(keys[:, :, : other._tokens], values[:, :, : other._tokens], number)
         return other
@@ -73,8 +70,7 @@ class CachedConversation:
         ends = [len(wanted)]
         if self._borders is not None:
             self._keep_border()  # the end of the model's own turn
-            pictured = max((number for number, unit in enumerate(wanted[same:], start=same + 1) if unit.piece.is_picture), default=same)
-            ends = sorted({pictured, len(wanted)} - {same})
+            ends = [end for end in _borders_of(wanted) if end > same]
         for end in ends:
             logits = self._forward([unit.piece for unit in wanted[len(self._held) : end]])
             self._held = wanted[:end]
@@ -132,7 +128,7 @@ class CachedConversation:
                 continue
             for token in piece.ids:
                 at, until = at + 1, until + 1
-                yield _Unit(token, 1, until, at, Piece((token,), token))
+                yield _Unit(token, 1, until, at, Piece((token,), token, piece.own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +147,14 @@ class _Unit:
 
 def _shared(held: Iterable[_Unit], wanted: Iterable[_Unit]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(held, wanted, strict=False)))
+
+
+def _borders_of(units: Sequence[_Unit]) -> list[int]:
+    """Where a conversation may have to return to, in units: the end of the initial frames, of the last look, and of all."""
+    pictures = [number for number, unit in enumerate(units, start=1) if unit.piece.is_picture]
+    begun = next((number for number, unit in enumerate(units) if unit.piece.own), len(units))
+    initial = [number for number in pictures if number <= begun]
+    return sorted({*initial[-1:], *pictures[-1:], len(units)})
 
 
 def family_of_model(model: Model) -> Family:

@@ -56,13 +56,3 @@ class Borders:
     def forget(self, units: int) -> None:
         """Drop the borders after so many units."""
         self._kept = {place: layers for place, layers in self._kept.items() if place <= units}
-
-    def copy(self, cache: DynamicCache, units: int, removed: int) -> tuple[DynamicCache, "Borders"]:
-        """A new cache that is as this one was at a border, `removed` tokens ago, with the borders up to there."""
-        self.keep(cache, units)  # its end need not be a border yet
-        other, borders = copy.copy(cache), Borders()
-        other.layers = [copy.copy(layer) for layer in cache.layers]  # what is not restored is never changed in place
-        borders._kept = dict(self._kept)
-        borders.forget(units)
-        borders.restore(other, units, removed)
-        return other, borders
