@@ -9,20 +9,9 @@ from PIL import Image, ImageChops
 from act2see.core.errors import StoreError
 from act2see.core.trace import Answer, Cost, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report import render_report, write_report
-from page_elements import RETRIEVED, Element, embedded, initial, parsed, picture, trace
+from page_elements import ATTACKS, RETRIEVED, embedded, initial, parsed, picture, shape, trace
 
 # Safety
-
-ATTACKS = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "</style><style>*{display:none}</style>",
-    "</title></svg><iframe src=https://evil.example/>",
-    "{{ 7 * 7 }}{% include 'x' %}",
-    "javascript:alert(1)",
-    "&lt;b&gt; &amp; <!-- <b>",
-)
 
 
 def hostile(text: str) -> Trace:
@@ -48,12 +37,6 @@ def hostile(text: str) -> Trace:
         cost=Cost(seconds={text: 1.0}),
         made_with={text: text},
     )
-
-
-def shape(element: Element) -> list[object]:
-    """The page's elements with the names of their attributes, without any text."""
-    inner = [shape(child) for child in element.children if isinstance(child, Element)]
-    return [element.tag, sorted(element.attributes), element.attributes.get("class", ""), inner]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SearchResult,
         TrainResult,
         Transcript,
+        ViewResult,
         ask,
         audit,
         compare,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         search_videos,
         train,
         transcript,
+        view,
     )
     from act2see.config import (
         AskConfig,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
         SearchConfig,
         TrainConfig,
         TranscriptConfig,
+        ViewConfig,
     )
     from act2see.core.engine import Delta, LoopOptions, reason
     from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
@@ -135,6 +138,8 @@ __all__ = [
     "TranscriptConfig",
     "Video",
     "VideoError",
+    "ViewConfig",
+    "ViewResult",
     "__version__",
     "ask",
     "audit",
@@ -155,6 +160,7 @@ __all__ = [
     "search_videos",
     "train",
     "transcript",
+    "view",
 ]
 
 _MODULE_OF = {
@@ -176,6 +182,7 @@ _MODULE_OF = {
         "SearchConfig",
         "TrainConfig",
         "TranscriptConfig",
+        "ViewConfig",
     ),
     "core.engine": ("Delta", "LoopOptions", "reason"),
     "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),
@@ -197,6 +204,7 @@ _MODULE_OF = {
         "SearchResult",
         "TrainResult",
         "Transcript",
+        "ViewResult",
         "ask",
         "audit",
         "compare",
@@ -214,6 +222,7 @@ _MODULE_OF = {
         "search_videos",
         "train",
         "transcript",
+        "view",
     ),
     "registry": ("encoder",),
     "storage.runs": ("Run",),

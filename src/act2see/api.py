@@ -6,16 +6,27 @@ Each takes a frozen dataclass of options, returns a frozen result, reports progr
 import logging
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from act2see import registry
-from act2see.config import AskConfig, EvalConfig, ExecutionConfig, FilterConfig, ModelConfig, SearchConfig, TranscriptConfig, recorded
+from act2see.config import (
+    AskConfig,
+    EvalConfig,
+    EvalExecutionConfig,
+    ExecutionConfig,
+    FilterConfig,
+    ModelConfig,
+    SearchConfig,
+    TranscriptConfig,
+    ViewConfig,
+    recorded,
+)
 from act2see.config.checks import check_file_to_write, check_question
 from act2see.core.chat import chosen
 from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
-from act2see.core.errors import ConfigError, ScopeError
+from act2see.core.errors import ConfigError, ScopeError, StoreError
 from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
 from act2see.core.plaintext import one_line
 from act2see.core.trace import Frame, Step, Trace
@@ -24,11 +35,12 @@ from act2see.curation.construct import ConstructResult, construct
 from act2see.curation.export.writing import ExportResult, export_run
 from act2see.curation.filtering import FilterResult
 from act2see.evaluation import audit as auditing
+from act2see.evaluation import evaluate as evaluating
 from act2see.evaluation import setup
 from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
 from act2see.evaluation.compare import Comparison, compare
-from act2see.evaluation.evaluate import EvalResult, evaluate
+from act2see.evaluation.evaluate import EvalResult
 from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video, search_frames
 from act2see.evaluation.frames import generate_frame as generate
 from act2see.evaluation.indexing import IndexResult, index_videos
@@ -40,8 +52,9 @@ from act2see.report.audit_page import render_audit
 from act2see.report.filter_page import render_filter
 from act2see.report.page import write_page
 from act2see.report.review_page import render_review
+from act2see.report.site import PAGE, VIEW, ViewResult, write_view
 from act2see.storage.cache import Cache
-from act2see.storage.runs import Run
+from act2see.storage.runs import JSON, Run
 from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance
 from act2see.tools.index import Progress
 from act2see.training.application import TrainResult, train
@@ -51,6 +64,7 @@ from act2see.video.transcript import Transcript, read_transcript
 __all__ = [
     "AUDIT_PAGE",
     "FILTER_PAGE",
+    "VIEW_PAGE",
     "AskResult",
     "AuditResult",
     "Comparison",
@@ -66,6 +80,7 @@ __all__ = [
     "SearchResult",
     "TrainResult",
     "Transcript",
+    "ViewResult",
     "ask",
     "audit",
     "compare",
@@ -83,11 +98,14 @@ __all__ = [
     "search_videos",
     "train",
     "transcript",
+    "view",
 ]
 
 _log = logging.getLogger(__name__)
 AUDIT_PAGE, FILTER_PAGE = "audit.html", "filter.html"
 """File names of the pages with charts in a run folder."""
+VIEW_PAGE = f"{VIEW}/{PAGE}"
+"""Where `view` writes the first page of a run's site by default, in the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +245,59 @@ def _screen(video: Video, choices: Sequence[str], limits: Scope) -> str | None:
     return limits.notice(seen)
 
 
+def evaluate(
+    benchmark: str, options: EvalConfig | None = None, execution: EvalExecutionConfig | None = None, *, progress: ProgressCallback | None = None
+) -> EvalResult:
+    """Like `evaluation.evaluate.evaluate`; with `execution.view` also writes the run as a site into its folder `view`."""
+    if execution is not None and execution.view:
+        if options is None or options.out is None:
+            raise ConfigError("--view is written into the run: add --out")
+        if execution.shard is not None:
+            raise ConfigError("--view needs all questions: run act2see view after the last shard")
+    result = evaluating.evaluate(benchmark, options, execution, progress=progress)
+    if result.folder is not None and execution is not None and execution.view:
+        view(result.folder, progress=progress)
+    return result
+
+
+def view(
+    run: Run | Path | str,
+    other: Run | Path | str | None = None,
+    options: ViewConfig | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> ViewResult:
+    """Write a run as a static site: a gallery to filter, search and sort, and each trace with its frames.
+
+    With two evaluations of one benchmark, shows both side by side with what the second gained and lost, as `compare` counts it. With a construction
+    and what `filter_run` kept of it, shows the rejection reasons of each trace. An audit's page then links to its questions. Traces that cannot be
+    read are left out, with a warning. Raises `ConfigError` and `StoreError`.
+    """
+    first, second = Run.of(run), None if other is None else Run.of(other)
+    written = write_view(first, second, None if options is None else options.out, progress=progress)
+    if written.left_out:
+        _log.warning("%d traces cannot be read and are left out; the first: %s", len(written.left_out), written.left_out[0])
+    if first.command == "audit" and second is None and written.page == first.folder / VIEW_PAGE:
+        try:
+            _write_audit_page(first.folder, auditing.stored_summary(first))
+        except StoreError as error:
+            _log.warning("%s keeps its links: %s", first.folder / AUDIT_PAGE, error)
+    return written
+
+
+def _write_audit_page(folder: Path, summary: Mapping[str, JSON] | None) -> None:
+    """With links into the run's site, where there is one."""
+    if summary is not None:
+        write_page(folder / AUDIT_PAGE, render_audit(summary, MEANINGS, VIEW_PAGE if (folder / VIEW_PAGE).is_file() else None))
+
+
 def audit(
     benchmark: str, options: EvalConfig | None = None, execution: ExecutionConfig | None = None, *, progress: ProgressCallback | None = None
 ) -> AuditResult:
     """Like `evaluation.audit.audit`; with `options.out` also writes a page with charts."""
     result = auditing.audit(benchmark, options, execution, progress=progress)
     if result.folder is not None:
-        write_page(result.folder / AUDIT_PAGE, render_audit(result.summary, MEANINGS))
+        _write_audit_page(result.folder, result.summary)
     return result
 
 

@@ -10,6 +10,16 @@ from PIL import Image
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Step, Thought, Trace
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><style>*{display:none}</style>",
+    "</title></svg><iframe src=https://evil.example/>",
+    "{{ 7 * 7 }}{% include 'x' %}",
+    "javascript:alert(1)",
+    "&lt;b&gt; &amp; <!-- <b>",
+)
 
 
 @dataclass
@@ -130,3 +140,9 @@ def embedded(page: Element) -> dict[str, Image.Image]:
 def name_in(element: Element) -> str:
     """The name of the one picture that an element shows."""
     return element.one("use").attributes["href"].removeprefix("#")
+
+
+def shape(element: Element) -> list[object]:
+    """The page's elements with the names of their attributes, without any text."""
+    inner = [shape(child) for child in element.children if isinstance(child, Element)]
+    return [element.tag, sorted(element.attributes), element.attributes.get("class", ""), inner]

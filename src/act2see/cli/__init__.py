@@ -45,6 +45,7 @@ from act2see.cli import (
     tradeoff,
     train,
     transcript,
+    view,
 )
 from act2see.cli import filter as filtering
 from act2see.cli.exits import ANSWERED, BROKEN_PIPE, FAILURE, INTERNAL, INTERRUPTED, NO_ANSWER, USAGE
@@ -161,6 +162,7 @@ app.command(serve.serve)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(compare.compare)
+app.command(view.view)
 app.command(tradeoff.tradeoff)
 app.command(audit.audit)
 app.command(benchmarks.benchmarks)

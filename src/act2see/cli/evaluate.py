@@ -41,6 +41,8 @@ def evaluate(
         print_official(summary)
         _print_seconds(result.costs)
         say(headline(result.fingerprint))
+        if execution.view and settings.out is not None:
+            say(settings.out / api.VIEW_PAGE)
     return ANSWERED
 
 

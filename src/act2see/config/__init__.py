@@ -21,6 +21,7 @@ from act2see.config.commands import (
     SourceConfig,
     TradeoffConfig,
     TranscriptConfig,
+    ViewConfig,
 )
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
@@ -61,6 +62,7 @@ __all__ = [
     "TradeoffConfig",
     "TrainConfig",
     "TranscriptConfig",
+    "ViewConfig",
     "Words",
     "WordsConfig",
     "read_settings",

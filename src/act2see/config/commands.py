@@ -201,6 +201,8 @@ class EvalExecutionConfig(RayConfig):
     """i/n: only every n-th question, starting at the i-th. Processes with the same --out share a run; the last to finish writes the summary."""
     shuffle_options: Annotated[Seed | None, Parameter(group=QUESTIONS)] = None
     """Shuffle each question's choices with this seed; the benchmark's order if not given."""
+    view: Annotated[bool, Parameter(group=RUNS, negative="")] = False
+    """Write the run as a site to look through, into the folder view in --out; act2see view writes it later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,14 @@ class CompareConfig(Checked):
     """Seed of the bootstrap."""
     json: bool = False
     """Print one line of JSON that lists every question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewConfig(Checked):
+    """A run, or two, as a static site."""
+
+    out: Path | None = None
+    """Folder of the site; the folder view in the run by default, or view-compared in the second of two. An earlier site there is replaced."""
 
 
 CostUnit = Literal["tokens", "seconds", "dollars", "frames"]

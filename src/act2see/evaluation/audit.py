@@ -8,7 +8,7 @@ from pathlib import Path
 
 from act2see import registry
 from act2see.config import EvalConfig, ExecutionConfig, recorded
-from act2see.core.errors import ConfigError, InternalError
+from act2see.core.errors import ConfigError, InternalError, StoreError
 from act2see.core.interfaces import Sample, batched
 from act2see.core.trace import Cost, Trace
 from act2see.evaluation import setup
@@ -26,7 +26,7 @@ from act2see.evaluation.runner import (
 from act2see.execution.faults import ERRORS_FILE
 from act2see.execution.metering import cost_tracking
 from act2see.execution.progress import ProgressCallback
-from act2see.storage.runs import JSON
+from act2see.storage.runs import JSON, Run
 from act2see.synthetic.scope import FORCED, NOTICE
 
 _NOT_RECORDED = {"out", "resume", "json", "cache", "frames", "official_judge"}
@@ -152,6 +152,17 @@ def _row(one: Audited) -> dict[str, JSON]:
     outcomes: dict[str, JSON] = {name: result.outcome for name, result in one.arms.items()}
     errors: dict[str, JSON] = {name: result.error for name, result in one.arms.items() if result.error}
     return {"id": one.sample.id, "kind": one.sample.kind, "call": one.call, "looks": one.looks, "outcomes": outcomes, "errors": errors}
+
+
+def stored_summary(run: Run) -> Mapping[str, JSON] | None:
+    """The summary of a finished audit's folder, as `AuditResult` has it; None where there is none. Raises `StoreError` for files of another shape."""
+    same, differing = run.summary(), run.costs()
+    if same is None:
+        return None
+    try:
+        return {**same, "cost": {name: {**cost, **differing["arms"][name]} for name, cost in same["cost"].items()}}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StoreError(f"summary.json and costs.json in {run.folder} are not those of an audit: run act2see audit --resume") from error
 
 
 def _apart(summary: Mapping[str, JSON]) -> tuple[dict[str, JSON], dict[str, JSON]]:

@@ -28,13 +28,18 @@ class Chart:
     title: str
     marks: tuple[Mark, ...]
     chance: float | None
+    where: Mapping[str, str]
+    """The filters of the run's view that show these questions."""
 
 
-def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """Render an audit's summary (`act2see.evaluation.ablation.summarise_audit`) as one self-contained HTML page without a script."""
+def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str], view: str | None = None) -> str:
+    """Render an audit's summary (`act2see.evaluation.ablation.summarise_audit`) as one self-contained HTML page without a script.
+
+    `view` is the address of the run's site, where there is one: the page's figures then link to their questions.
+    """
     charts = [chart(f"All {summary['n']:,} questions", summary["arms"], meanings, summary["chance"])]
     kinds = summary["by_kind"] if len(summary["by_kind"]) > 1 else {}
-    charts += [chart(f"{kind} questions", arms, meanings, summary["chance"]) for kind, arms in kinds.items()]
+    charts += [chart(f"{kind} questions", arms, meanings, summary["chance"], {"kind": kind}) for kind, arms in kinds.items()]
     named = {
         "retrieve": "Questions with a retrieve call",
         "generate": "Questions with a generate call",
@@ -42,9 +47,11 @@ def render_audit(summary: Mapping[str, Any], meanings: Mapping[str, str]) -> str
         "zoom": "Questions with a zoom",
         "none": "Questions without a call",
     }
-    charts += [chart(named.get(call, call), arms, meanings, summary["chance"]) for call, arms in summary["by_call"].items()]
+    charts += [chart(named.get(call, call), arms, meanings, summary["chance"], {"call": call}) for call, arms in summary["by_call"].items()]
     looking = {"all": summary["looking"], **summary["looking_by_kind"]}
-    return template("audit.html.j2").render(summary=summary, charts=charts, looking=looking, facts=_FACTS, share=share)
+    return template("audit.html.j2").render(
+        summary=summary, charts=charts, looking=looking, facts=_FACTS, shown_by={"gains": "gained", "harms": "harmed"}, share=share, view=view
+    )
 
 
 _FACTS = (
@@ -57,10 +64,10 @@ _FACTS = (
 )
 
 
-def chart(title: str, arms: Mapping[str, Any], meanings: Mapping[str, str], chance: float | None) -> Chart:
-    """Lay out a chart; accuracies run from 0 to 100 % over its width."""
+def chart(title: str, arms: Mapping[str, Any], meanings: Mapping[str, str], chance: float | None, where: Mapping[str, str] | None = None) -> Chart:
+    """Lay out a chart; accuracies run from 0 to 100 % over its width. `where`: see `Chart`."""
     marks = tuple(_mark(name, arm, meanings.get(name, "")) for name, arm in arms.items())
-    return Chart(title, marks, None if chance is None else _at(chance))
+    return Chart(title, marks, None if chance is None else _at(chance), where or {})
 
 
 def _mark(name: str, arm: Mapping[str, Any], meaning: str) -> Mark:

@@ -58,9 +58,14 @@ def template(name: str) -> Template:
 @cache
 def _environment() -> Environment:
     loader = FunctionLoader(lambda name: files("act2see.report").joinpath(name).read_text(encoding="utf-8"))
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finished)
 
 
-def _clean(value: object) -> object:
+def clean(text: str) -> str:
+    """The text without characters that a page must not hold: control characters, lone surrogates and bidirectional overrides."""
+    return _NOT_FOR_A_PAGE.sub("", text)
+
+
+def _finished(value: object) -> object:
     # Markup is the output of a macro, whose values came through here already.
-    return _NOT_FOR_A_PAGE.sub("", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

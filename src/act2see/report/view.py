@@ -17,6 +17,7 @@ _PIN_PERCENT = 10.0  # a square picture's pin on a phone, in percent of the time
 _MAX_TICKS = 6
 _NOT_IN_THE_VIDEO = "Imagined picture, not in the video"
 _SAME_SECONDS = 1e-3  # frames of a video are further apart
+_CURVE_POINTS = 120  # more cannot be told apart in a drawing as wide as the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,21 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """A retriever's scores over the video, in a drawing 100 wide and 24 high: time from left to right, the highest score at the top."""
+
+    points: str
+    """The line's points as SVG takes them."""
+    picked: tuple[float, ...]
+    """Where the retrieved frames stand on the x axis."""
+    alt: str
+    low: str
+    high: str
+    end: str
+    """The lowest and the highest score, and the time at the right edge, as texts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """One part of the reasoning. `number` counts the calls from 1; an observation has the number of its call."""
 
@@ -40,6 +56,8 @@ class Block:
     text: str = ""
     frames: tuple[Shown, ...] = ()
     number: int | None = None
+    curve: Curve | None = None
+    """The scores by which an observation's frames were chosen, if the trace holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +131,11 @@ class Page:
     stages: tuple[Stage, ...]
     prefix: str = ""
     """Prefix of the ids in the page, where it shows several traces."""
+    right: int | None = None
+    """Index of the right choice, where it is known."""
 
 
-def page(trace: Trace, album: Album, prefix: str = "") -> Page:
+def page(trace: Trace, album: Album, prefix: str = "", right: int | None = None) -> Page:
     """The content of a trace's page, finished or not; its pictures are added to the album."""
     initial, blocks = seen_and_said(trace, album, album.sizes.max_initial)
     return Page(
@@ -128,6 +148,7 @@ def page(trace: Trace, album: Album, prefix: str = "") -> Page:
         blocks=blocks,
         stages=_stages(trace.cost),
         prefix=prefix,
+        right=right,
     )
 
 
@@ -192,12 +213,34 @@ def _blocks(trace: Trace, album: Album) -> Iterable[Block]:
             case Observation(frames=frames):
                 wish = open_call.query.strip() if isinstance(open_call, Retrieve) else ""
                 shown = tuple(_inserted(frame, wish, known, album) for frame in frames)
-                yield Block("frames", frames=shown, number=calls if open_call else None)
+                yield Block("frames", frames=shown, number=calls if open_call else None, curve=_curve(frames, trace.duration_seconds))
                 open_call = None
             case Answer(text):
                 yield Block("answer", text.strip())
             case _:
                 assert_never(step)
+
+
+def _curve(frames: Sequence[Frame], duration_seconds: float | None) -> Curve | None:
+    """The first scored frame's curve with the times of all that were chosen by it; None where no frame has one of at least two scores."""
+    curve = next((frame.match.curve for frame in frames if frame.match is not None and len(frame.match.curve) > 1), None)
+    if curve is None:
+        return None
+    picked = [frame.seconds for frame in frames if frame.seconds is not None]
+    end = max([duration_seconds or 0.0, curve[-1][0], *picked])
+    low, high = min(score for _, score in curve), max(score for _, score in curve)
+    # The highest of each stretch: a peak must not vanish between two points.
+    stride = math.ceil(len(curve) / _CURVE_POINTS)
+    drawn = [max(curve[place : place + stride], key=lambda one: one[1]) for place in range(0, len(curve), stride)]
+
+    def x(seconds: float) -> float:
+        return 100 * min(1.0, max(0.0, seconds / end)) if end > 0 else 0.0
+
+    points = " ".join(f"{x(seconds):.1f},{23 - 22 * ((score - low) / (high - low) if high > low else 0.5):.1f}" for seconds, score in drawn)
+    times = ", ".join(seconds_text(seconds) for seconds in picked)
+    texts = f"{low:.2f}", f"{high:.2f}"
+    alt = f"The retriever's score over the video, from {texts[0]} to {texts[1]}; chosen: {times}"
+    return Curve(points, tuple(map(x, picked)), alt, *texts, seconds_text(end))
 
 
 def _initial(frame: Frame, album: Album) -> Shown:
@@ -320,8 +363,8 @@ def _slots(placed: Sequence[tuple[float, Frame]], album: Album) -> Iterable[Slot
     """As many frames as fit side by side, each up to the next one; every nth frame if there are more."""
     if not placed:
         return
-    width, height = placed[0][1].image.size
-    stride = math.ceil(len(placed) / max(1.0, _STRIP_HEIGHTS * height / width))
+    first = album.add(placed[0][1].image, album.sizes.initial_pixels)
+    stride = math.ceil(len(placed) / max(1.0, _STRIP_HEIGHTS * first.height / first.width))
     chosen = placed[::stride]
     stops = [*(start for start, _ in chosen[1:]), 100.0]
     for (start, frame), stop in zip(chosen, stops, strict=True):

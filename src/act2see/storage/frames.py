@@ -14,8 +14,8 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +89,11 @@ class FrameFiles:
         """A black picture of the file's size. Raises `StoreError`; a picture that is damaged behind its header is not noticed."""
         return self._read(name, blank=True)
 
+    def size(self, name: str) -> tuple[int, int]:
+        """The picture's width and height in pixels, by its header alone. Raises `StoreError`."""
+        with self._header(name) as image:
+            return image.size
+
     def add(self, frames: Mapping[str, Frame]) -> None:
         """Write those that are not there yet. Raises `StoreError` and `OSError`."""
         own_folder(self.run / FRAMES)
@@ -152,11 +157,19 @@ class FrameFiles:
         return opened(self.run, f"{FRAMES}/{name}", max_bytes=4 * MAX_PIXELS + _REST_BYTES)
 
     def _read(self, name: str, *, blank: bool) -> _Picture:
+        with self._header(name) as image:
+            picture = Image.new("RGB", image.size) if blank else image.convert("RGB")
+        picture.info = {}  # the texts inside the file are for other programs; two pictures are equal when their pixels are
+        return _Picture(picture, None if blank or not name.endswith(".png") else _digest_of(picture))
+
+    @contextmanager
+    def _header(self, name: str) -> Iterator[Image.Image]:
+        """The picture, not decoded yet. What goes wrong until the block ends is a `StoreError` about the file."""
         path = self.path(name)
         try:
             with self._opened(name) as file, Image.open(file, formats=(_KINDS[path.suffix],)) as image:
                 _check_header(image, os.fstat(file.fileno()).st_size)
-                picture = Image.new("RGB", image.size) if blank else image.convert("RGB")
+                yield image
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing: the trace cannot be read without it") from error
         except UnidentifiedImageError as error:
@@ -164,8 +177,6 @@ class FrameFiles:
         except _UNREADABLE as error:
             said = disk_reason(error) if isinstance(error, OSError) else str(error)
             raise StoreError(f"{path} cannot be read as a picture: {said}") from error
-        picture.info = {}  # the texts inside the file are for other programs; two pictures are equal when their pixels are
-        return _Picture(picture, None if blank or path.suffix != ".png" else _digest_of(picture))
 
 
 class FramesOfTrace:
