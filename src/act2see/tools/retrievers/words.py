@@ -3,22 +3,27 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act2see.config import WordsConfig
 from act2see.core.errors import NoFrameError, NoMatchError
-from act2see.core.trace import Frame, Line, Match
+from act2see.core.trace import Frame, Match
 from act2see.execution.progress import ProgressCallback
 from act2see.storage.cache import Cache
 from act2see.tools.retrievers.search import Found, thinned
 from act2see.tools.retrievers.selection import APART_SECONDS, RUNNERS_UP, SAME_TIME_SECONDS, Curve
 from act2see.video import Video
+from act2see.video.transcript.lexicon import Lexicon
 from act2see.video.transcript.matching import THRESHOLD, Hit, Matcher, best_over_time
 from act2see.video.transcript.reading import Transcript, named_sources, read_transcript
 
-_TRANSCRIPTS_KEPT = 4
+_TRANSCRIPTS_KEPT = 128
+"""Each hour of speech takes about 2 MiB. Our choice."""
+_LEXICON_WORDS = 500_000
+"""Transcripts share a lexicon up to this size; then those that are read later share a new one. Our choice."""
 _CURVE_FPS = 3.0
 _PLACES = (0.5, 0.25, 0.75, 0.1, 0.9)
 """Where in a line's time a frame is taken, in this order: a slide that fades in is whole in the middle. Our choice."""
@@ -35,7 +40,8 @@ class WordsRetriever:
 
     def __init__(self, options: WordsConfig | None = None, cache: Cache | None = None, progress: ProgressCallback | None = None) -> None:
         self.options, self.cache, self.progress = options or WordsConfig(), cache, progress
-        self._kept: OrderedDict[str, tuple[Transcript, Matcher]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lexicon = Lexicon()
         self._name = f"words({named_sources(self.options)})"
 
     @property
@@ -57,9 +63,10 @@ class WordsRetriever:
 
     def search(self, video: Video, query: str, *, shown: Collection[float] = (), count: int = 1) -> Found:
         """Like `find`, but also returns the scores over time, and no frames if nothing matches."""
-        _, matcher = self._read(video)
+        kept = self._read(video)
+        matcher = kept.matcher
         scores = matcher.scores(query)
-        curve = _curve(video, matcher.lines, scores)
+        curve = kept.curve(scores)
         order = np.argsort(-scores, kind="stable")
         hits = [Hit(matcher.lines[at], float(scores[at])) for at in order[: _most(count)].tolist() if scores[at] > 0]
         chosen = list(_chosen(video, [hit for hit in hits if hit.score > THRESHOLD], shown, count))
@@ -76,39 +83,50 @@ class WordsRetriever:
 
     def curve(self, video: Video, query: str) -> Curve:
         """The best score of a line at each time, three times a second."""
-        _, matcher = self._read(video)
-        return _curve(video, matcher.lines, matcher.scores(query))
+        kept = self._read(video)
+        return kept.curve(kept.matcher.scores(query))
 
     def index(self, video: Video) -> Transcript:
         """The video's transcript, read if necessary."""
-        return self._read(video)[0]
+        return self._read(video).transcript
 
     def why_nothing(self, video: Video) -> str:
         """What was searched in vain, and what was not searched, in one line."""
-        transcript, _ = self._read(video)
+        transcript = self._read(video).transcript
         searched = f"searched: {', '.join(transcript.sources)}" if transcript.sources else "there are no words in it"
         return f"nothing said or written matches ({'; '.join([searched, *transcript.notes])})"
 
-    def _read(self, video: Video) -> tuple[Transcript, Matcher]:
+    def _read(self, video: Video) -> "_Kept":
         kept = self._kept.pop(video.digest, None)
         if kept is None:
             transcript = read_transcript(video, self.options, self.cache, self.progress)
-            kept = transcript, Matcher(transcript.lines)
+            if len(self._lexicon) > _LEXICON_WORDS:
+                self._lexicon = Lexicon()
+            seconds = np.array(video.times(_CURVE_FPS))
+            indices = np.array([video.frame_index(at) for at in seconds.tolist()], np.int64)
+            kept = _Kept(transcript, Matcher(transcript.lines, self._lexicon), seconds, indices)
         self._kept[video.digest] = kept
         if len(self._kept) > _TRANSCRIPTS_KEPT:
             self._kept.popitem(last=False)
         return kept
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A video's words, ready for a query, and the times at which scores are given, with the frames' numbers."""
+
+    transcript: Transcript
+    matcher: Matcher
+    seconds: NDArray[np.float64]
+    indices: NDArray[np.int64]
+
+    def curve(self, scores: NDArray[np.float64]) -> Curve:
+        return Curve(self.seconds, best_over_time(self.matcher.lines, scores, self.seconds), THRESHOLD, self.indices)
+
+
 def _most(count: int) -> int:
     """Lines to look at for so many frames: several lines may share a frame, or be shown already."""
     return 20 * count + 200
-
-
-def _curve(video: Video, lines: Sequence[Line], scores: NDArray[np.float64]) -> Curve:
-    seconds = np.array(video.times(_CURVE_FPS))
-    indices = np.array([video.frame_index(at) for at in seconds.tolist()], np.int64)
-    return Curve(seconds, best_over_time(lines, scores, seconds), THRESHOLD, indices)
 
 
 def _chosen(video: Video, hits: Sequence[Hit], shown: Collection[float], count: int) -> Iterator[tuple[Hit, float]]:

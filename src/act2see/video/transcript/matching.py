@@ -3,11 +3,9 @@
 The score is lexical: words are compared, not meanings. It is calibrated: see `_CALIBRATION`.
 """
 
+import functools
 import itertools
 import math
-import re
-import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2see.core.trace import Line
+from act2see.video.transcript.lexicon import WIDE, Lexicon, tokens_of
 
 THRESHOLD = 0.45
 """Lines that score no more do not match: 1 in 23 queries about something else passes (`benchmarks/real_videos.py --calibrate`)."""
@@ -24,6 +23,10 @@ _CALIBRATION = (-5.78, 7.53, 2.15)
 _MOST_MATCHED = 3.0
 _OTHERS = 0.85
 """Weight of a word that is not in the line itself but in one beside it: said just before or after, or on the screen with it. Our choice."""
+_PACKED = 0.85
+"""Weight of a word that a line on a screen has across its spaces. Our choice."""
+_NEXT_LINES = 80
+"""How many lines apart lines may be that are beside each other. Our choice."""
 _NEXT_SECONDS = 3.0
 """Pause after which the next line is no longer the same passage. Our choice."""
 _COMMON_WORDS = """
@@ -42,65 +45,6 @@ screen slide text word words title caption sign page line about someone somebody
 _FRAMING = frozenset(_FRAMING_WORDS.split())
 SAY_LITTLE = _COMMON | _FRAMING
 _COMMON_WEIGHT, _FRAMING_WEIGHT = 0.03, 0.15
-_TOKEN = re.compile(r"[^\W_]+")
-_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-_LOOKS_LIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "j": "l", "5": "s", "8": "b", "6": "b", "9": "g", "q": "g"})
-_SMALL_WORDS = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
-"""
-_SMALL = _SMALL_WORDS.split()
-_NUMBERS = {word: number for number, word in enumerate(_SMALL)} | {
-    word: 10 * number for number, word in enumerate(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), 2)
-}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-
-
-def tokens_of(text: str) -> list[str]:
-    """Words without case and accents; numbers in digits; scripts without spaces in pairs of letters."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).replace("%", " percent ")
-    plain = re.sub(r"(?<=\d),(?=\d{3}\b)|(?<=\w)['’](?=\w)", "", plain)
-    found: list[str] = []
-    for token in _TOKEN.findall(plain):
-        if _WIDE.search(token) and len(token) > 1:
-            found.extend(token[at : at + 2] for at in range(len(token) - 1))
-        else:
-            found.append(token)
-    return _with_digits(found)
-
-
-def _with_digits(tokens: Sequence[str]) -> list[str]:
-    """`eighty four` becomes `84`, as speech recognition writes it."""
-    found: list[str] = []
-    total, current, last = 0, None, 0
-    for token in [*tokens, ""]:
-        number = _NUMBERS.get(token)
-        if number is not None and (current is None or (last >= 20 and last % 10 == 0 and number < 10) or last == 100):
-            current, last = (current or 0) + number, number
-            continue
-        if token in _SCALES and current is not None:
-            if token == "hundred":
-                current, last = current * 100, 100
-            else:
-                total, current, last = total + current * _SCALES[token], 0, 100
-            continue
-        if current is not None:
-            found.append(str(total + current))
-            total, current, last = 0, None, 0
-        if number is not None:
-            current, last = number, number
-        elif token:
-            found.append(token)
-    return found
-
-
-def _stem(token: str) -> str:
-    """The word without a plural's or a verb's common English ending."""
-    for ending, left in (("ies", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):
-        if token.endswith(ending) and len(token) - len(ending) + len(left) >= 3 and not token.endswith("ss"):
-            token = token.removesuffix(ending) + left
-            break
-    return token.removesuffix("e") if len(token) > 3 else token
 
 
 def calibrated(coverage: NDArray[np.float64], matched: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,51 +62,47 @@ class Hit:
 
 
 class Matcher:
-    """Searches the lines of one transcript, which must be in time order."""
+    """Searches the lines of one transcript, which must be in time order. A lexicon may be shared by several, which makes searching them faster."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, lines: Sequence[Line], lexicon: Lexicon | None = None) -> None:
         self.lines = tuple(lines)
-        self._vocabulary: dict[str, int] = {}
-        holds: list[set[int]] = []
-        for number, line in enumerate(self.lines):
-            for token in set(tokens_of(line.text)):
-                at = self._vocabulary.setdefault(token, len(holds))
-                if at == len(holds):
-                    holds.append(set())
-                holds[at].add(number)
-        self._holds = [np.array(sorted(numbers), np.int64) for numbers in holds]
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        self._by_look: dict[str, list[str]] = defaultdict(list)
-        self._by_pair: dict[str, list[str]] = defaultdict(list)
-        for token in self._vocabulary:
-            self._by_stem[_stem(token)].append(token)
-            self._by_look[_look(token)].append(token)
-            for pair in {token[at : at + 2] for at in range(len(token) - 1)}:
-                self._by_pair[pair].append(token)
-        self._packed = ["".join(tokens_of(line.text)) if _is_read(line) else "" for line in self.lines]
+        self._lexicon = Lexicon() if lexicon is None else lexicon
+        words = [tokens_of(line.text) for line in self.lines]
+        counts = [len(of_line) for of_line in words]
+        numbers = np.array(self._lexicon.numbers(word for of_line in words for word in of_line), np.int64)
+        pairs = np.unique(numbers * max(1, len(words)) + np.repeat(np.arange(len(words)), counts))
+        self._rows = (pairs % max(1, len(words))).astype(np.int32)  # the lines of each word, one word after the other
+        self._words, starts = np.unique(pairs // max(1, len(words)), return_index=True)
+        self._starts = np.append(starts, len(pairs))
+        is_read = [_is_read(line) for line in self.lines]
+        packed = ["".join(of_line) for of_line, one in zip(words, is_read, strict=True) if one]
+        self._packed = "\n".join(packed)
+        self._packed_stops = np.cumsum([len(text) + 1 for text in packed])
+        self._packed_lines = np.flatnonzero(is_read)
+        self._near_starts, self._near = _neighbours(self.lines, is_read)
 
     def scores(self, query: str) -> NDArray[np.float64]:
         """How well each line fits the query, of shape (lines,): 0 where it has none of its words."""
         coverage, matched = self.features(query)
-        return np.where(coverage > 0, calibrated(coverage, matched), 0.0)
+        found = np.flatnonzero(coverage)
+        scores = np.zeros(len(coverage))
+        scores[found] = calibrated(coverage[found], matched[found])
+        return scores
 
     def features(self, query: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What `scores` rests on, each of shape (lines,): the share of the query's weight that a line has, and how much that is, at most 3."""
-        words = list(dict.fromkeys(tokens_of(query)))
+        words, base = _asked(query)
         coverage, matched = np.zeros(len(self.lines)), np.zeros(len(self.lines))
         if not words or not self.lines:
             return coverage, matched
-        own = np.stack([self._similarity(word) for word in words], axis=1)
-        weights = self._weights(words, own)
-        found = np.flatnonzero((own * weights).any(axis=1))
-        best = own[found].copy()
-        for row, number in enumerate(found.tolist()):
-            near = self._near(number)
-            if near:
-                best[row] = np.maximum(best[row], _OTHERS * own[near].max(axis=0))
+        similar = self._similarity(words)
+        weights = self._weights(base, similar)
+        found = np.flatnonzero(similar.any(axis=0))
+        own = similar[:, found]
+        best = np.maximum(own, _OTHERS * self._beside(similar)[:, found])
         # A line is as good as its passage, but of the lines of a passage the one with most of the words is the evidence.
-        coverage[found] = (0.95 * best + 0.05 * own[found]) @ weights / weights.sum()
-        matched[found] = np.minimum(best @ weights, _MOST_MATCHED)
+        coverage[found] = weights @ (0.95 * best + 0.05 * own) / weights.sum()
+        matched[found] = np.minimum(weights @ best, _MOST_MATCHED)
         return coverage, matched
 
     def find(self, query: str) -> list[Hit]:
@@ -171,104 +111,116 @@ class Matcher:
         order = np.argsort(-scores, kind="stable")
         return [Hit(self.lines[at], float(scores[at])) for at in order.tolist() if scores[at] > 0]
 
-    def _weights(self, words: Sequence[str], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _weights(self, base: NDArray[np.float64], similar: NDArray[np.float64]) -> NDArray[np.float64]:
         """What each word of a query counts for: much if few lines have it, little if it is in every text or only points at the video."""
         count = len(self.lines)
-        frequency = (own >= 0.8).sum(axis=0)
+        frequency = np.count_nonzero(similar >= 0.8, axis=1)
         rarity = np.log((count + 1) / (frequency + 1)) / math.log(count + 1)
-        base = np.array(
-            [_COMMON_WEIGHT if word in _COMMON else _FRAMING_WEIGHT if word in _FRAMING else min(1.0, 0.5 + len(word) / 12) for word in words]
-        )
         return np.asarray(base * (0.5 + 0.5 * rarity))
 
-    def _similarity(self, word: str) -> NDArray[np.float64]:
-        """How much each line has of one word, from 0 to 1."""
-        similar: dict[str, float] = {word: 1.0} if word in self._vocabulary else {}
-        if not word.isdigit():
-            for other in self._by_stem.get(_stem(word), ()):
-                similar.setdefault(other, 0.95)
-        if len(word) >= 4:
-            for other in self._by_look.get(_look(word), ()):
-                similar.setdefault(other, 0.9)
-            if not word.isdigit():
-                for other, value in self._fuzzy(word):
-                    similar.setdefault(other, value)
-        found = np.zeros(len(self.lines))
-        for other, value in similar.items():
-            rows = self._holds[self._vocabulary[other]]
-            found[rows] = np.maximum(found[rows], value)
-        if len(word) >= 6 or (len(word) >= 2 and _WIDE.search(word)):  # spaces on a screen are often lost, or found within words
-            for number, packed in enumerate(self._packed):
-                if packed and found[number] < 0.85 and word in packed:
-                    found[number] = 0.85
+    def _similarity(self, words: Sequence[str]) -> NDArray[np.float64]:
+        """How much each line has of each word, from 0 to 1, of shape (words, lines)."""
+        found = np.zeros((len(words), len(self.lines)))
+        similar = [self._lexicon.similar(word) for word in words]
+        numbers = np.concatenate([numbers for numbers, _ in similar])
+        places = np.searchsorted(self._words, numbers)
+        here = np.flatnonzero(np.append(self._words, -1)[places] == numbers)
+        places, values = places[here], np.concatenate([values for _, values in similar])[here]
+        of_word = np.repeat(np.arange(len(words)), [len(numbers) for numbers, _ in similar])[here]
+        chosen, counts = _ranges(self._starts, places)
+        np.maximum.at(found.reshape(-1), np.repeat(of_word * len(self.lines), counts) + self._rows[chosen], np.repeat(values, counts))
+        for word, of_word_found in zip(words, found, strict=True):
+            if self._packed and (
+                len(word) >= 6 or (len(word) >= 2 and WIDE.search(word))
+            ):  # spaces on a screen are often lost, or found within words
+                rows = self._packed_rows(word)
+                of_word_found[rows] = np.maximum(of_word_found[rows], _PACKED)
         return found
 
-    def _fuzzy(self, word: str) -> list[tuple[str, float]]:
-        """Words of the vocabulary with a few other letters: one of four to seven, two of more."""
-        most = 1 if len(word) < 8 else 2
-        shared: dict[str, int] = defaultdict(int)
-        for pair in {word[at : at + 2] for at in range(len(word) - 1)}:
-            for other in self._by_pair.get(pair, ()):
-                shared[other] += 1
-        needed = max(1, len(word) - 1 - 2 * most - 1)
-        close = []
-        for other, count in shared.items():
-            if count >= needed and abs(len(other) - len(word)) <= most and not other.isdigit() and (edits := _edits(word, other, most)) <= most:
-                close.append((other, 0.95 - 1.2 * edits / len(word)))
-        return close
+    def _packed_rows(self, word: str) -> NDArray[np.int64]:
+        """The lines on a screen that have a word if their spaces are left out."""
+        places = []
+        at = self._packed.find(word)
+        while at >= 0:
+            places.append(at)
+            at = self._packed.find(word, at + len(word))
+        return self._packed_lines[np.unique(np.searchsorted(self._packed_stops, places, side="right"))]
 
-    def _near(self, number: int) -> list[int]:
-        """The lines of the same source that are on the screen with this one; of speech and subtitles those just before and after."""
-        line = self.lines[number]
-        near = []
-        for step in (-1, 1):
-            at = number + step
-            while 0 <= at < len(self.lines) and abs(at - number) <= 80:
-                other = self.lines[at]
-                if other.source == line.source:
-                    gap = max(other.start_seconds - line.stop_seconds, line.start_seconds - other.stop_seconds)
-                    if gap < 0 if _is_read(line) else gap <= _NEXT_SECONDS:
-                        near.append(at)
-                    if not _is_read(line):
-                        break
-                at += step
-        return near
+    def _beside(self, similar: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much the lines beside each line have of each word, of shape (words, lines)."""
+        found = np.zeros_like(similar)
+        places = np.flatnonzero(similar)
+        rows = places % len(self.lines)
+        chosen, counts = _ranges(self._near_starts, rows)
+        np.maximum.at(found.reshape(-1), np.repeat(places - rows, counts) + self._near[chosen], np.repeat(similar.reshape(-1)[places], counts))
+        return found
+
+
+def _ranges(starts: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers from `starts[place]` up to `starts[place + 1]` for each place, one range after the other, and how many each has."""
+    begins = starts[places]
+    counts = starts[places + 1] - begins
+    return np.arange(counts.sum()) + np.repeat(begins - np.cumsum(counts) + counts, counts), counts
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(query: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The words of a query, each once, and what each counts for before it is known how rare it is."""
+    words = tuple(dict.fromkeys(tokens_of(query)))
+    base = [_COMMON_WEIGHT if word in _COMMON else _FRAMING_WEIGHT if word in _FRAMING else min(1.0, 0.5 + len(word) / 12) for word in words]
+    return words, np.array(base)
+
+
+def _neighbours(lines: Sequence[Line], is_read: Sequence[bool]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The lines beside each line: those of the same source that are on the screen with it; of speech and subtitles those just before and after.
+
+    The second array has them, one line's after the other's; the first, of shape (lines + 1,), says where each line's begin.
+    """
+    count = len(lines)
+    starts, stops = (np.array([getattr(line, end) for line in lines], np.float64) for end in ("start_seconds", "stop_seconds"))
+    known: dict[str, int] = {}
+    sources = np.array([known.setdefault(line.source, len(known)) for line in lines], np.int32)
+    on_screen = np.array(is_read, bool)
+    is_next_known = on_screen.copy()  # of speech and subtitles only the next line of the source counts
+    befores, afters = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+    for step in range(1, min(_NEXT_LINES + 1, count)):
+        before, after = slice(0, count - step), slice(step, count)
+        same = sources[before] == sources[after]
+        gap = np.maximum(starts[after] - stops[before], starts[before] - stops[after])
+        near = np.where(on_screen[before], gap < 0, ~is_next_known[before] & (gap <= _NEXT_SECONDS)) & same
+        is_next_known[before] |= same
+        rows = np.flatnonzero(near).astype(np.int32)
+        befores.append(rows)
+        afters.append(rows + np.int32(step))
+    before, after = np.concatenate(befores), np.concatenate(afters)
+    of, near = np.concatenate([before, after]), np.concatenate([after, before])
+    return np.searchsorted(np.sort(of), np.arange(count + 1)), near[np.argsort(of, kind="stable")]
 
 
 def _is_read(line: Line) -> bool:
     return line.source.startswith("screen")
 
 
-def _look(token: str) -> str:
-    """The token with letters that look alike made equal."""
-    return token.replace("rn", "m").replace("vv", "w").translate(_LOOKS_LIKE)
-
-
-def _edits(one: str, other: str, most: int) -> int:
-    """The number of letters to insert, delete, replace or swap; more than `most` may be any larger number."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for number, letter in enumerate(one, 1):
-        new = [number]
-        for at, second in enumerate(other, 1):
-            cost = min(row[at] + 1, new[-1] + 1, row[at - 1] + (letter != second))
-            if number > 1 and at > 1 and letter == other[at - 2] and one[number - 2] == second:
-                cost = min(cost, before[at - 2] + 1)
-            new.append(cost)
-        if min(new) > most:
-            return most + 1
-        before, row = row, new
-    return row[-1]
-
-
 def best_over_time(lines: Sequence[Line], scores: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """At each of these increasing times the best score of a line that is said or stands then, of shape (times,)."""
     best = np.zeros(len(seconds))
-    for line, score in zip(lines, scores.tolist(), strict=True):
-        if score > 0:
-            first = max(0, int(np.searchsorted(seconds, line.start_seconds, side="right")) - 1)
-            stop = max(first + 1, int(np.searchsorted(seconds, line.stop_seconds, side="left")))
-            best[first:stop] = np.maximum(best[first:stop], score)
+    chosen = np.flatnonzero(scores)
+    if not len(chosen) or not len(seconds):
+        return best
+    ours = scores[chosen]
+    starts, stops = (np.array([getattr(lines[at], end) for at in chosen.tolist()], np.float64) for end in ("start_seconds", "stop_seconds"))
+    first = np.maximum(0, np.searchsorted(seconds, starts, side="right") - 1)
+    stop = np.maximum(first + 1, np.searchsorted(seconds, stops, side="left"))
+    # Two runs of 2 ** level times cover a line's times; from the longest runs down, each passes its best to its two halves.
+    levels = np.frexp(stop - first)[1] - 1
+    for level in range(int(levels.max()), -1, -1):
+        length = 1 << level
+        now = levels == level
+        np.maximum.at(best, first[now], ours[now])
+        np.maximum.at(best, stop[now] - length, ours[now])
+        if level:
+            half = length >> 1
+            best[half:] = np.maximum(best[half:], best[:-half])
     return best
 
 
