@@ -31,7 +31,7 @@ def main() -> int:
         print(f"serving {given.model} at {url}")
         for rendering in EQUAL:
             print(f"\n{rendering}")
-            pairs = list(ask_both(given, backend(given.model.name, url, rendering, given.max_tokens), rendering))
+            pairs = ask_both(given, backend(given.model.name, url, rendering, given.max_tokens), rendering)
             statuses.append(report(pairs, given, REQUIREMENTS, rendering=rendering))
         given.n = min(given.n, 4)
         looked = [

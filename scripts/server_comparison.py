@@ -25,8 +25,10 @@ from act2see.benchmarks.synthetic import SyntheticBenchmark
 from act2see.config import ModelConfig
 from act2see.core import chat
 from act2see.core.engine import LoopOptions
+from act2see.core.interfaces import Backend
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.evaluation.frame_controls import RandomFrames
+from act2see.execution.pool import imap_unordered
 
 START_SECONDS = 600
 """Importing torch and loading the model takes longest on a machine that has just installed them."""
@@ -45,12 +47,12 @@ class Pair:
     outcomes: tuple[str, str]
 
 
-def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
+def parser(doc: str | None, name: str, questions: int = 20) -> argparse.ArgumentParser:
     """The options that every comparison has; `name` is that of its scratch folder."""
     scratch = Path(tempfile.gettempdir()) / f"act2see-{name}"
     options = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     options.add_argument("model", type=Path, help="a model's folder, with chat_template.jinja in it")
-    options.add_argument("--n", type=int, default=20, help="how many questions of the synthetic world")
+    options.add_argument("--n", type=int, default=questions, help="how many questions of the synthetic world")
     options.add_argument("--seed", type=int, default=0, help="which questions")
     options.add_argument("--env", type=Path, default=scratch / "env", help="the server's virtual environment; made if it is not there")
     options.add_argument("--work", type=Path, default=scratch / "work", help="clips and the server's log")
@@ -116,20 +118,46 @@ def healthy(url: str) -> bool:
         return False
 
 
-def ask_both(given: argparse.Namespace, remote: OpenAIBackend, rendering: chat.Rendering) -> Iterator[Pair]:
-    """Ask the server and a local backend every question, in turn, greedily."""
+def ask_both(given: argparse.Namespace, remote: OpenAIBackend, rendering: chat.Rendering) -> list[Pair]:
+    """Ask the server and a local backend every question, greedily."""
+    return pairs(ask(given, local(given, rendering)), ask(given, remote))
+
+
+def local(given: argparse.Namespace, rendering: chat.Rendering, adapter: Path | None = None) -> HuggingFaceBackend:
+    """The model in this process: greedy, float32, one thread, frames as images."""
     torch.set_num_threads(1)
-    model, limit = str(given.model), given.max_tokens
-    local = HuggingFaceBackend.load(
-        HuggingFaceSettings(model, device="cpu", dtype="float32", rendering=rendering, frames_as="images", max_tokens=limit, temperature=0.0)
+    settings = HuggingFaceSettings(
+        str(given.model),
+        None if adapter is None else str(adapter),
+        device="cpu",
+        dtype="float32",
+        rendering=rendering,
+        frames_as="images",
+        max_tokens=given.max_tokens,
+        temperature=0.0,
     )
+    return HuggingFaceBackend.load(settings)
+
+
+def ask(given: argparse.Namespace, backend: Backend, workers: int = 1) -> list[Scored]:
+    """The answers of a backend to all questions, in their order, so many at once."""
     retriever = RandomFrames() if given.retriever == "random" else registry.retriever(given.retriever, ModelConfig())
     benchmark = SyntheticBenchmark(given.work / "clips", given.n, given.seed)
-    here, there = (Evaluator(benchmark, backend, retriever, loop=LoopOptions(max_looks=given.max_looks)) for backend in (local, remote))
-    for sample in benchmark.samples():
-        both = here.answer(sample), there.answer(sample)
-        one, other = (scored.trace.answer if scored.trace else None for scored in both)
-        yield Pair(sample.id, sample.kind, sample.answer, (one, other), (text(both[0]), text(both[1])), (both[0].outcome, both[1].outcome))
+    evaluator = Evaluator(benchmark, backend, retriever, loop=LoopOptions(max_looks=given.max_looks))
+    samples = list(benchmark.samples())
+    found = {scored.sample.id: scored for scored in imap_unordered(samples, evaluator.answer, workers)}
+    return [found[sample.id] for sample in samples]
+
+
+def pairs(here: Sequence[Scored], there: Sequence[Scored]) -> list[Pair]:
+    """The answers of two sides to the same questions."""
+    return [_pair(one, other) for one, other in zip(here, there, strict=True)]
+
+
+def _pair(*both: Scored) -> Pair:
+    sample = both[0].sample
+    one, other = (scored.trace.answer if scored.trace else None for scored in both)
+    return Pair(sample.id, sample.kind, sample.answer, (one, other), (text(both[0]), text(both[1])), (both[0].outcome, both[1].outcome))
 
 
 def text(scored: Scored) -> str:

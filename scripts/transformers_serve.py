@@ -28,7 +28,7 @@ def main() -> int:
         settings = OpenAISettings(
             str(given.model), url, "user_turn", max_tokens=given.max_tokens, temperature=0.0, image_format="png", send_stop=False
         )
-        pairs = list(ask_both(given, OpenAIBackend(settings), "user_turn"))
+        pairs = ask_both(given, OpenAIBackend(settings), "user_turn")
     return report(pairs, given, REQUIREMENTS)
 
 

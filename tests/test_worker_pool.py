@@ -158,3 +158,57 @@ def test_an_error_while_a_worker_is_started_is_raised() -> None:
     pool = WorkerPool(start, lambda worker: None, (1,), (Died,))
     with pytest.raises(ConfigError, match="nobody is left"):
         pool.do(die)
+
+
+def test_while_a_dead_workers_replacement_loads_the_others_take_its_calls() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+    numbers, stopped = count(), list[int]()
+
+    def load(worker: int) -> None:
+        loading.set()
+        assert loaded.wait(60)
+
+    pool = WorkerPool(lambda: next(numbers), stopped.append, (1, 1), (Died,), load)
+    deaths = iter([True])
+
+    def work(worker: int) -> int:
+        if worker == 0 and next(deaths, False):
+            raise Died
+        return worker
+
+    assert pool.do(work) == 1
+    assert loading.wait(60)
+    assert [pool.do(work) for _ in range(4)] == [1, 1, 1, 1]
+    assert stopped == [0]
+    loaded.set()
+    meeting = threading.Barrier(2, timeout=60)
+
+    def meet(worker: int) -> int:
+        meeting.wait()
+        return worker
+
+    assert sorted(imap_unordered(range(2), lambda item: pool.do(meet), 2)) == [1, 2]
+
+
+def test_a_replacement_that_does_not_load_is_asked_nonetheless_and_tells_why() -> None:
+    def load(worker: int) -> None:
+        raise ConfigError("no such model")
+
+    def work(worker: int) -> int:
+        if worker == 0:
+            raise Died
+        if worker > 1:
+            raise ConfigError("no such model")
+        return worker
+
+    numbers = count()
+    pool = WorkerPool(lambda: next(numbers), lambda worker: None, (1, 1), (Died,), load)
+    assert pool.do(work) == 1
+    meeting = threading.Barrier(2, timeout=60)
+
+    def both(worker: int) -> int:
+        meeting.wait()
+        return work(worker)
+
+    with pytest.raises(ConfigError, match="no such model"):
+        list(imap_unordered(range(2), lambda item: pool.do(both), 2))

@@ -25,11 +25,13 @@ def settings(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     folder = tmp_path_factory.mktemp("ray")
     (folder / "clip.mp4").write_bytes(clip.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        fakes = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fakes")]
+        patch.setenv("PYTHONPATH", os.pathsep.join([*fakes, *filter(None, [os.environ.get("PYTHONPATH")])]))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "settings"))
         patch.setenv("ACT2SEE_CACHE", str(folder / "cache"))
         patch.setenv("ACT2SEE_TEST_CLIP", str(folder / "clip.mp4"))
         patch.setenv("ACT2SEE_TEST_BEGUN", str(folder / "begun"))
+        patch.setenv("ACT2SEE_TEST_DIED", str(folder / "died"))
         patch.chdir(folder)
         yield folder
 
@@ -79,6 +81,22 @@ def test_an_evaluation_survives_the_death_of_a_teacher(capsys: pytest.CaptureFix
     assert any(again <= set(names) for names in by_process.values())  # the killed one's alone
     assert max(times.values()) == 2
     assert str(os.getpid()) not in by_process
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("settings")
+def test_the_questions_of_an_engine_that_died_go_to_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("eval", "eval_fakes:Many", "--n", "12", "--backend", "vllm_fakes:on_a_cluster", "--out", "engines")
+    assert run(*words, "--ray", "local", "--replicas", "2", "--workers", "4") == 0
+    assert Path("died").is_file()  # an engine did, while its process lived
+    outcomes = json.loads(Path("engines/summary.json").read_text(encoding="utf-8"))["outcomes"]
+    assert (outcomes["video_error"], outcomes["correct"] + outcomes["wrong"]) == (1, 11)
+    assert sum(outcomes.values()) == 12
+    traces = list(Run.open(Path("engines")).traces())
+    assert len({trace.id for trace in traces}) == len(traces) == 11
+    assert {trace.looks for trace in traces} == {1}
+    assert {trace.made_with["backend"] for trace in traces} == {"vllm"}
     assert "Traceback" not in capsys.readouterr().err
 
 

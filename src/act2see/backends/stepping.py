@@ -73,7 +73,7 @@ class Engine(Protocol):
     """As much of an engine as the thread needs. It calls nothing from two threads."""
 
     def add(self, request_id: str, prompt: Mapping[str, object], sampling: object) -> None:
-        """Take a request. Raises `ValueError` for one that it refuses."""
+        """Take a request. Raises an exception for one that it refuses."""
         ...
 
     def step(self) -> Sequence[Output]:
@@ -115,9 +115,12 @@ class SteppedEngine:
     thread. With vLLM's default, a process of its own computes meanwhile.
     """
 
-    def __init__(self, engine: Engine, died: tuple[type[Exception], ...] = ()) -> None:
-        """`died` are the exceptions by which `Engine.add` says that the engine has ended. Any exception of `Engine.step` means it."""
-        self._engine, self._died = engine, died
+    def __init__(self, engine: Engine, died: tuple[type[Exception], ...], refused: tuple[type[Exception], ...]) -> None:
+        """`died` are the exceptions by which `Engine.add` says that the engine has ended, `refused` those by which it refuses a request.
+
+        Any exception of another method means that the engine has ended.
+        """
+        self._engine, self._died, self._refused = engine, died, refused
         self._new: deque[_Request] = deque()
         self._left: deque[_Request] = deque()
         self._active: dict[str, _Request] = {}
@@ -220,11 +223,11 @@ class SteppedEngine:
     def _add(self, request: _Request) -> None:
         self._active[request.id] = request
         try:
-            with unexpected(ValueError, *self._died):
+            with unexpected(*self._died, *self._refused):
                 self._engine.add(request.id, request.prompt, request.sampling)
         except self._died as error:
             raise EngineDiedError(_told(error)) from error
-        except ValueError as error:
+        except self._refused as error:
             self._finish(request, BackendError(f"vLLM refuses the prompt: {reason(error)}"))
         except Act2SeeError as error:
             self._finish(request, error)

@@ -97,6 +97,7 @@ class VllmBackend:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import vllm
+        from vllm.exceptions import VLLMError
         from vllm.lora.request import LoRARequest
         from vllm.platforms import current_platform
         from vllm.sampling_params import RequestOutputKind
@@ -124,7 +125,7 @@ class VllmBackend:
             lora = None if settings.adapter is None else LoRARequest("adapter", 1, str(Path(settings.adapter).absolute()))
             if lora is not None:
                 engine.add_lora(lora)
-        except (OSError, ValueError, TypeError, RuntimeError, ImportError, AssertionError, LookupError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, ImportError, AssertionError, LookupError, AttributeError, VLLMError) as error:
             if isinstance(error, ModuleNotFoundError):
                 raise
             raise BackendError(f"vLLM cannot load {settings.model}: {reason(error)}; its log above has the cause") from error
@@ -136,7 +137,7 @@ class VllmBackend:
         limited = replace(settings, max_tokens=min(settings.max_tokens, own.get("max_tokens", settings.max_tokens)))
         return cls(
             limited,
-            SteppedEngine(_Engine(engine, lora), (EngineDeadError,)),
+            SteppedEngine(_Engine(engine, lora), died=(EngineDeadError,), refused=(ValueError, VLLMError)),
             sampling,
             encoder,
             style,
