@@ -112,11 +112,11 @@ class Event:
 
 def synthetic_events(folder: Path, split: str, n: int, seed: int) -> Iterator[Event]:
     """The transients of `n` clips, written into the folder as mp4."""
-    for item in dataset.items(cast(dataset.Split, split), 2 * n, seed):
+    for index, item in enumerate(dataset.items(cast(dataset.Split, split), 2 * n, seed)):
         if item.question.kind == "transient":
-            path = folder / f"{split}-{seed}-{item.index:05d}.mp4"
+            path = folder / f"{split}-{seed}-{index:05d}.mp4"
             item.clip.write(path)
-            yield asked(path, item.clip, item.question, f"query {seed} {item.index}")
+            yield asked(path, item.clip, item.question, f"query {seed} {index}")
 
 
 def long_events(folder: Path, n: int, seed: int) -> Iterator[Event]:

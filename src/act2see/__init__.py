@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         TrainConfig,
         TranscriptConfig,
         ViewConfig,
+        with_preset,
     )
     from act2see.core.engine import Delta, LoopOptions, reason
     from act2see.core.errors import Act2SeeError, BackendError, ConfigError, StoreError, ToolError, VideoError
@@ -161,6 +162,7 @@ __all__ = [
     "train",
     "transcript",
     "view",
+    "with_preset",
 ]
 
 _MODULE_OF = {
@@ -183,6 +185,7 @@ _MODULE_OF = {
         "TrainConfig",
         "TranscriptConfig",
         "ViewConfig",
+        "with_preset",
     ),
     "core.engine": ("Delta", "LoopOptions", "reason"),
     "core.errors": ("Act2SeeError", "BackendError", "ConfigError", "StoreError", "ToolError", "VideoError"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2see.tools.retrievers.selection import SELECTIONS, Curve, Grounding, Oracle, Pick, Random, Select, TopK, argmax, uniform
+from act2see.tools.retrievers.selection import SELECTIONS, Curve, Grounding, Middle, Oracle, Pick, Random, Select, TopK, argmax, uniform
 
 
 def curve_of(scores: Sequence[float], *, threshold: float = 0.5, fps: float = 3.0, key: str = "clip query") -> Curve:
@@ -106,6 +106,20 @@ def test_of_equal_frames_in_a_stretch_the_nearest_to_its_middle_is_given_then_th
     assert times(Grounding(stride=6)(curve_of(scores), [22 / 3], 1)) == [23]
 
 
+def test_middle_gives_the_middle_of_the_same_stretches_whatever_its_score() -> None:
+    scores = [0.1] * 20 + [0.9, 0.6, 0.3, 0.6, 0.6] + [0.1] * 20
+    (best,), (middle,) = (select(curve_of(scores), (), 1) for select in (Grounding(stride=5), Middle(stride=5)))
+    assert best.span_seconds == middle.span_seconds == (20 / 3, 24 / 3)
+    assert times([best]) == [20]
+    assert times([middle]) == [22]
+    assert middle.is_fallback  # it does not match by itself
+    assert times(Middle(stride=5)(curve_of(scores), [22 / 3], 1)) == [21]  # the closest that is left, of two the earlier
+
+
+def test_of_an_even_stretch_the_earlier_middle_is_given() -> None:
+    assert times(Middle(stride=6)(curve_of([0.1] * 20 + [0.8] * 6 + [0.1] * 20), (), 1)) == [22]
+
+
 def test_further_picks_come_from_further_stretches_then_from_what_is_left() -> None:
     scores = [0.1] * 20 + [0.6, 0.8, 0.6] + [0.1] * 20 + [0.6, 0.7, 0.6] + [0.1] * 20
     picks = Grounding(stride=3)(curve_of(scores), (), 4)
@@ -118,6 +132,9 @@ def test_a_stretch_whose_fitting_frames_were_shown_is_passed_over() -> None:
     scores = [0.1] * 20 + [0.8] * 2 + [0.1] * 20 + [0.7] * 2 + [0.1] * 20
     (pick,) = Grounding(stride=6)(curve_of(scores), [20 / 3, 21 / 3], 1)
     assert pick.score == 0.7
+    (pick,) = Middle(stride=6)(curve_of(scores), [20 / 3, 21 / 3], 1)
+    assert pick.span_seconds is not None
+    assert pick.span_seconds[1] > 13  # it reaches to the other two
 
 
 def test_without_a_frame_above_the_threshold_grounding_gives_the_best_there_is_and_says_so() -> None:
@@ -173,4 +190,4 @@ def test_the_oracle_gives_the_best_frames_of_the_true_stretches_alone() -> None:
 
 
 def test_the_names_are_those_of_the_documentation() -> None:
-    assert set(SELECTIONS) == {"grounding", "argmax", "top_k", "uniform", "random"}
+    assert set(SELECTIONS) == {"grounding", "middle", "argmax", "top_k", "uniform", "random"}

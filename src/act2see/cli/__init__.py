@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import Field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
@@ -74,15 +74,20 @@ from act2see.config import (
     ServeConfig,
     SyntheticConfig,
     TranscriptConfig,
+    preset_values,
     read_settings,
 )
+from act2see.config.presets import Command
 from act2see.core.errors import Act2SeeError, ConfigError, InternalError, ScopeError
 from act2see.execution.faults import unexpected
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["DEMO", "app", "entry", "main"]
 
 # Commands that read a settings file. Subcommands of `act2see train` are named by both words, as in the table ["train micro-vlm"].
-SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
+SETTINGS_OF: "dict[str, type[DataclassInstance] | tuple[type[DataclassInstance], ...]]" = {
     "ask": AskConfig,
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
@@ -102,6 +107,8 @@ SETTINGS_OF: dict[str, type | tuple[type, ...]] = {
     "train micro-retriever": MicroRetrieverConfig,
     "train micro-generator": MicroGeneratorConfig,
 }
+_PRESET_OF: dict[str, Command] = {"ask": "ask", "eval": "eval", "audit": "eval", "construct": "construct", "filter": "filter"}
+"""Whose values of a preset a command takes."""
 
 
 def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -114,10 +121,25 @@ def _settings_from_file(_app: App, commands: tuple[str, ...], arguments: Argumen
     path = Path(os.path.expanduser(tokens[-1].value)) if tokens else user_config_path("act2see") / "config.toml"
     if not tokens and not _is_there(path):
         return
-    classes_of = {name: found if isinstance(found, tuple) else (found,) for name, found in SETTINGS_OF.items()}
-    keys_of = {name: {key for one in classes for field in fields(one) for key in _keys(field)} for name, classes in classes_of.items()}
+    keys_of = {name: {key for one in _classes_of(name) for field in fields(one) for key in _keys(field)} for name in SETTINGS_OF}
     settings = read_settings(path, keys_of)[command]
     Dict(settings, source=str(path), use_commands_as_keys=False)(_app, commands, arguments)
+
+
+def _values_of_preset(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill options that neither the command line nor a settings file gives from the preset that one of them names."""
+    command = _PRESET_OF.get(" ".join(commands))
+    named = next((token.value for one in arguments if one.name == "--preset" for token in one.tokens), None)
+    if named is None or command is None:
+        return
+    keys = {field.name: _keys(field) for one in _classes_of(command) for field in fields(one)}
+    names = {name for one in arguments if one.tokens for name in one.names}
+    given = {field for field, own in keys.items() if not names.isdisjoint(f"--{key}" for key in own)}
+    benchmark = next((token.value for one in arguments if one.index == 0 for token in one.tokens), None)
+    values = preset_values(named, command, benchmark=benchmark, given=given)
+    Dict({keys[field][0]: value for field, value in values.items()}, source=f"--preset {named}", use_commands_as_keys=False)(
+        _app, commands, arguments
+    )
 
 
 def _refuse_fractions(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -137,6 +159,11 @@ def _is_there(path: Path) -> bool:
         return False
 
 
+def _classes_of(command: str) -> "tuple[type[DataclassInstance], ...]":
+    found = SETTINGS_OF[command]
+    return found if isinstance(found, tuple) else (found,)
+
+
 def _keys(field: "Field[Any]") -> list[str]:
     """A field's names on the command line and in a file: the names of its flag if it defines any, else its own."""
     given = [one.name for one in getattr(field.type, "__metadata__", ()) if isinstance(one, Parameter) and one.name]
@@ -148,7 +175,7 @@ app = App(
     name="act2see",
     help="Ask a vision-language model about a video; the model calls for more frames when it needs them.",
     version=__version__,
-    config=[distribute, _settings_from_file, _refuse_fractions],
+    config=[distribute, _settings_from_file, _values_of_preset, _refuse_fractions],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
     help_formatter=_formatter,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 ALL = "--help-all"
-_MODELS = {"--backend", "--base-url", "--retriever", "--generator", "--device", "--adapter"}
+_MODELS = {"--preset", "--backend", "--base-url", "--retriever", "--generator", "--device", "--adapter"}
 _LOOKS = {"--fps", "--max-frames", "--max-looks", "--tools"}
 _WRITES = {"--max-tokens", "--temperature", "--seed"}
 COMMON: Mapping[str, AbstractSet[str]] = {
@@ -22,7 +22,7 @@ COMMON: Mapping[str, AbstractSet[str]] = {
     "eval": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--workers", "--json", "--frames", "--option", "--config"},
     "audit": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--json", "--option", "--config"},
     "construct": (_MODELS - {"--backend", "--adapter"})
-    | _LOOKS
+    | (_LOOKS - {"--max-frames"})
     | _WRITES
     | {"--teacher", "--n", "--data", "--out", "--resume", "--workers", "--retries", "--budget-usd", "--prices", "--json", "--option", "--config"},
     "serve": _MODELS

@@ -23,7 +23,7 @@ train.command(train_micro.micro_generator)
 
 @train.default
 def by_recipe(
-    recipe: Annotated[Path, Parameter(help="TOML file, such as recipes/act2see-8b.toml.")],
+    recipe: Annotated[Path | None, Parameter(help="TOML file, such as recipes/act2see-8b.toml; may be left out with --preset.")] = None,
     /,
     *,
     options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),

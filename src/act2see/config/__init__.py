@@ -26,10 +26,14 @@ from act2see.config.commands import (
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
+from act2see.config.presets import PAPER, PRESETS, preset_values
+from act2see.config.resolving import resolved, with_preset
 from act2see.config.serving import ServeConfig
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
 
 __all__ = [
+    "PAPER",
+    "PRESETS",
     "AskConfig",
     "CompareConfig",
     "ConstructConfig",
@@ -65,7 +69,10 @@ __all__ = [
     "ViewConfig",
     "Words",
     "WordsConfig",
+    "preset_values",
     "read_settings",
     "recorded",
     "refuse_unknown",
+    "resolved",
+    "with_preset",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origi
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from act2see.config.presets import takes_effect
 from act2see.core.errors import ConfigError
 from act2see.core.plaintext import is_well_formed
 
@@ -111,6 +112,13 @@ def _check_word(allowed: Sequence[object]) -> _Check:
             raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed))}")
 
     return check
+
+
+def check_preset(name: str | None, options: "DataclassInstance") -> None:
+    """Refuse options that name a preset of which no value is set, as a caller in Python may write. Raises `ConfigError`."""
+    if name is not None and not takes_effect(name, options):
+        kind = type(options).__name__
+        raise ConfigError(f"preset is {name!r}, but none of its values is set: make the options with with_preset({kind}, {name!r})")
 
 
 # Texts and files

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from act2see.config.checks import Checked
+from act2see.config.checks import Checked, check_preset
 from act2see.config.commands import RayConfig, SourceConfig
 from act2see.config.models import LOOKS, MODELS, MOST, QUESTIONS, RUNS, SERVER, Cosine, Count, Positive, Seed, Words
+from act2see.config.presets import Preset
 from act2see.core.rejection_reasons import Reason
 
 Missing = Literal["licence", "reasoning", "answers"]
@@ -20,7 +21,8 @@ class ConstructConfig(SourceConfig):
     """A teacher's traces on questions with human answers and reasoning."""
 
     backend: Annotated[str, Parameter(group=MODELS, name=("--teacher", "--backend"))] = "micro"
-    """Teacher model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL, or package.module:Class."""
+    """Teacher model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL (gemini-2.5-pro is the paper's), or
+    package.module:Class."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 1
     """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper)."""
     again: Annotated[Count, Parameter(group=QUESTIONS, name="--retries")] = 2
@@ -67,6 +69,13 @@ class FilterConfig(Checked):
     """Device for the embedder: auto, cpu, cuda."""
     json: bool = False
     """Print one line of JSON."""
+    preset: Preset | None = None
+    """Settings of a publication, where no flag or settings file says otherwise: paper (arXiv 2605.01657: its three filters without ours, and a sample
+    of 100). docs/paper.md lists each value with its source. In Python, see `with_preset`."""
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        check_preset(self.preset, self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from act2see.config.checks import Checked
+from act2see.config.checks import Checked, check_preset
+from act2see.config.presets import Preset
 
 # Every number has two bounds. This rejects NaN, infinity and values that overflow a timer, a counter or a random number generator.
 MOST = 1_000_000_000
@@ -98,7 +99,8 @@ class IndexedConfig(WordsConfig):
     """How a video's frames are indexed. Equal settings share an index in the cache."""
 
     retriever: Annotated[str, Parameter(group=MODELS)] = "micro"
-    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, words, words+RETRIEVER, none, or package.module:Class."""
+    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR (BLIP-2 is the paper's), embedding:DIR, words, words+RETRIEVER, none, or
+    package.module:Class."""
     retrieve_fps: Annotated[Rate, Parameter(group=LOOKS)] = 3.0
     """Frames per second that the retriever indexes (3 in the paper)."""
     skip_duplicates: Annotated[bool, Parameter(group=LOOKS)] = False
@@ -115,8 +117,9 @@ class IndexedConfig(WordsConfig):
 class SearchConfig(IndexedConfig):
     """Frame retrieval. Third-party retrievers and encoders are constructed from this config or from one that extends it."""
 
-    select: Annotated[Literal["grounding", "argmax", "top_k", "uniform", "random"], Parameter(group=LOOKS)] = "grounding"
-    """How to select frames by score: grounding (the paper's), argmax or top_k; uniform and random are baselines."""
+    select: Annotated[Literal["grounding", "middle", "argmax", "top_k", "uniform", "random"], Parameter(group=LOOKS)] = "grounding"
+    """How to select frames by score: grounding (the best frame of a segment), middle (the segment's middle frame; the paper's), argmax or top_k;
+    uniform and random are baselines."""
     cache: Annotated[bool, Parameter(group=LOOKS)] = True
     """Cache frame indexes on disk for later calls."""
     seed: Annotated[Seed | None, Parameter(group=WRITES)] = None
@@ -130,17 +133,19 @@ class ImagineConfig(SearchConfig):
     """Image generation and verification. Third-party generators are constructed from this config or from one that extends it."""
 
     generator: Annotated[str, Parameter(group=MODELS)] = "auto"
-    """Image generator: micro (embedded), diffusers:MODEL, openai:MODEL, none, package.module:Class; auto is micro beside the embedded backend."""
+    """Image generator: micro (embedded), diffusers:MODEL (sd3.5-large is the paper's), openai:MODEL, none, package.module:Class; auto is micro beside
+    the embedded backend."""
     generator_url: Annotated[str | None, Parameter(group=SERVER)] = None
     """Address of the image server for --generator openai:MODEL; --base-url is for the reasoning model."""
     answer_seconds: Annotated[Seconds, Parameter(group=SERVER)] = 3600.0
     """Time limit for one response or picture from a server, retries and backoff included."""
     strengths: Annotated[tuple[float, ...], Parameter(validator=Number(gt=0, lte=1), group=OPTIONS, consume_multiple=True, negative_iterable=())] = ()
-    """Image-to-image strengths to try, weakest first (0 to 1); the model's defaults if not given."""
+    """Image-to-image strengths to try, weakest first (0 to 1); the model's defaults if not given. The paper states none."""
     tries: Annotated[Positive, Parameter(group=OPTIONS)] = 2
     """Seeds to try before generation fails with an error to the model."""
     judge: Annotated[str, Parameter(group=OPTIONS)] = "auto"
-    """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, vllm:DIR, openai:MODEL), or none; for auto see docs/generators.md."""
+    """Image verifier: encoder (the retriever's), a VLM (micro, huggingface:DIR, vllm:DIR, openai:MODEL), or none (the paper reports no check); for
+    auto see docs/generators.md."""
     margin: Annotated[Finite, Parameter(group=OPTIONS)] = 0.0
     """Minimum gain in prompt similarity of a picture over its anchor, in the encoder's units."""
     floor: Annotated[Cosine, Parameter(group=OPTIONS)] = 0.0
@@ -154,12 +159,14 @@ class ModelConfig(ImagineConfig):
     """Models and sampling, shared by every command that runs a model. Third-party backends are constructed from it."""
 
     backend: Annotated[str, Parameter(group=MODELS)] = "micro"
-    """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL, or package.module:Class."""
+    """Reasoning model: micro (embedded; knows only the synthetic world), huggingface:DIR, vllm:DIR, openai:MODEL, or package.module:Class. The
+    paper's base is huggingface:Qwen/Qwen3-VL-8B-Thinking."""
 
     fps: Annotated[Rate, Parameter(group=LOOKS)] = 1.0
     """Initial frames per second (1 in the paper)."""
     max_frames: Annotated[Positive | None, Parameter(group=LOOKS)] = None
-    """Maximum number of initial frames, evenly spaced; default: what a local model's context holds, or 128 minus the looks for a server."""
+    """Maximum number of initial frames, evenly spaced; default: what a local model's context holds, or 128 minus the looks for a server.
+    The paper states 3 for VideoEspresso."""
     max_looks: Annotated[Count, Parameter(group=LOOKS)] = 3
     """Maximum number of looks, i.e. tool calls that return a frame (1 in the paper; 3 is our choice)."""
     tools: Annotated[str, Parameter(group=LOOKS, validator=_refuse_other_tools)] = "both"
@@ -175,7 +182,7 @@ class ModelConfig(ImagineConfig):
     frames_as: Annotated[Literal["auto", "images", "video"], Parameter(group=LOOKS)] = "auto"
     """How to pass the initial frames: as images or as the model's native video; auto is the backend's choice."""
     transcript: Annotated[Literal["off", "question", "tool"], Parameter(group=WORDS)] = "off"
-    """Show the model what is said and written: off, question (around the initial frames), or tool (around each retrieved frame)."""
+    """Show the model what is said and written: off (the paper's), question (around the initial frames), or tool (around each retrieved frame)."""
 
     max_tokens: Annotated[Positive | None, Parameter(group=WRITES)] = None
     """Maximum number of tokens between two looks; the backend's limit if not given."""
@@ -214,8 +221,23 @@ class ModelConfig(ImagineConfig):
     max_tokens_field: Annotated[Literal["max_completion_tokens", "max_tokens"], Parameter(group=SERVER)] = "max_completion_tokens"
     """Name of the request field that limits tokens."""
 
+    preset: Annotated[Preset | None, Parameter(group=MODELS)] = None
+    """Settings of a publication, where no flag or settings file says otherwise: paper (arXiv 2605.01657: TFVTG over BLIP-2 at 3 fps, the middle frame
+    of a segment, one look, SD 3.5 Large without a check). docs/paper.md lists each value with its source. In Python, see `with_preset`."""
 
-_RECORDED_IF_GIVEN = {"force": False, "max_frames": None, "words_from": (), "speech_model": None, "screen_fps": 1.0, "transcript": "off"} | {
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        check_preset(self.preset, self)
+
+
+_RECORDED_IF_GIVEN = {
+    "force": False,
+    "max_frames": None,
+    "words_from": (),
+    "speech_model": None,
+    "screen_fps": 1.0,
+    "transcript": "off",
+    "preset": None,
     "tensor_parallel": 1,
     "context_length": None,
     "memory_share": None,

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from act2see.config.checks import Checked
 from act2see.config.models import Kinds, LearningRate, Positive, Seed, Words
+from act2see.config.presets import Preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,9 @@ class TrainConfig(Checked):
     """Run folders with traces; replaces the recipe's data."""
     model: str | None = None
     """Base model, a folder or a name on the Hub; replaces the recipe's model."""
+    preset: Preset | None = None
+    """Settings of a publication, where the recipe and --model say nothing: paper (arXiv 2605.01657: LoRA on Qwen3-VL-8B-Thinking, learning rate
+    2.5e-6, batch size 1, one epoch). docs/paper.md lists each value with its source. With it, the recipe may be left out."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Continue from the last checkpoint in --out; rejected if recipe or data differ."""
     dry_run: Annotated[bool, Parameter(negative="")] = False

@@ -182,6 +182,7 @@ class _Filtering:
             "embedder": options.embedder,
             "ignore": list(options.ignore),
             "leak_words": options.leak_words,
+            **({} if options.preset is None else {"preset": options.preset}),
         }
 
     def _summary(self) -> dict[str, JSON]:

@@ -14,8 +14,8 @@ from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thoug
 from act2see.storage.codec import JSON, canonical_json, plain
 from act2see.storage.run_metadata import library_versions
 
-HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "resume", "retries", "timeout_seconds"})
-"""Settings that affect execution and file locations, but no answer."""
+HOW_NOT_WHAT = frozenset({"answer_seconds", "cache", "data", "json", "out", "preset", "resume", "retries", "timeout_seconds"})
+"""Settings that affect execution and file locations, but no answer; a preset does by the settings that it sets."""
 _DIGITS = 12
 
 

@@ -11,7 +11,7 @@ import atexit
 import tempfile
 import threading
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score, Scorer, Targe
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from act2see import registry
-from act2see.config import EvalConfig
+from act2see.config import EvalConfig, resolved
 from act2see.core import chat
 from act2see.core.errors import ConfigError, InternalError
 from act2see.core.interfaces import Benchmark, Sample, is_concurrent
@@ -41,7 +41,9 @@ def act2see(benchmark: str = "synthetic", **settings: Any) -> Task:
     if unknown := sorted(set(settings) - known):
         raise ConfigError(f"unknown setting {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
     given: dict[str, Any] = {name: Path(value) if name == "data" else value for name, value in settings.items()}
-    config = replace(EvalConfig(), **given, given="right")  # Inspect asks in an order of its own, so that no question can quote another's answer
+    config = resolved(
+        EvalConfig, {**given, "given": "right"}, benchmark=benchmark
+    )  # Inspect asks in an order of its own, so that no question can quote another's answer
     clips = tempfile.TemporaryDirectory(prefix="act2see-")  # Inspect asks the questions after this has returned
     atexit.register(clips.cleanup)
     asked = registry.benchmark(benchmark, config, Path(clips.name))

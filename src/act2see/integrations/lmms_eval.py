@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Parameter
 
 from act2see import registry
-from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded
+from act2see.config import EvalConfig, EvalExecutionConfig, RayConfig, recorded, resolved
 from act2see.core.errors import ConfigError, StoreError
 from act2see.core.interfaces import Sample, batched, is_concurrent
 from act2see.core.trace import Trace
@@ -65,7 +65,7 @@ class Settings:
             _refuse_unknown(name)
         values = {name: _converted(name, value, _HINTS[name]) for name, value in given.items()}
         paced = {field.name for field in fields(EvalExecutionConfig)}
-        config = EvalConfig(**{name: value for name, value in values.items() if name not in paced})
+        config = resolved(EvalConfig, {name: value for name, value in values.items() if name not in paced})
         if config.resume and config.out is None:
             raise ConfigError("resume needs the run folder: add out=DIR")
         setup.check_models(config)

@@ -57,8 +57,8 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def train(recipe: Path, options: TrainConfig, *, progress: ProgressCallback | None = None) -> TrainResult:
-    """Train by a recipe into `options.out`. `progress` is called in the main process only.
+def train(recipe: Path | None, options: TrainConfig, *, progress: ProgressCallback | None = None) -> TrainResult:
+    """Train by a recipe into `options.out`. `progress` is called in the main process only. With `options.preset`, the recipe may be None.
 
     A dry run loads no weights and does not check the memory: call `result.plan.check()` for that. Traces that are left out are logged as warnings.
     Ctrl-C writes a checkpoint and raises `KeyboardInterrupt`; `options.resume` continues from it.
@@ -70,11 +70,14 @@ def train(recipe: Path, options: TrainConfig, *, progress: ProgressCallback | No
         raise ConfigError("missing --out (a folder), or use --dry-run")
     out = None if options.dry_run else options.out
     report = progress if progress is not None and is_main_process() else no_progress
-    if curriculum.is_curriculum(recipe):
-        if options.data or options.model:
-            raise ConfigError(f"{recipe} trains the embedded model from random weights: remove --data and --model")
+    if recipe is None and options.preset is None:
+        raise ConfigError("missing recipe: name a TOML file such as recipes/act2see-8b.toml, or use --preset paper")
+    if recipe is not None and curriculum.is_curriculum(recipe):
+        if options.data or options.model or options.preset:
+            raise ConfigError(f"{recipe} trains the embedded model from random weights: remove --data, --model and --preset")
         return _curriculum(recipe, out, resume=options.resume, progress=report)
-    changes = {**({"model": options.model} if options.model else {}), **({"data": options.data} if options.data else {})}
+    given = {"model": options.model, "data": options.data, "preset": options.preset}
+    changes = {name: value for name, value in given.items() if value}
     return _fine_tune(read_recipe(recipe, changes), out, resume=options.resume, progress=report)
 
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from act2see.config import refuse_unknown
+from act2see.config import preset_values, refuse_unknown
+from act2see.config.presets import Preset
 from act2see.config.toml import read_toml
 from act2see.core.errors import ConfigError
 from act2see.storage.runs import JSON
@@ -95,6 +96,9 @@ class Recipe:
     """1 in the paper."""
     probe_max_tokens: int = 1024
 
+    preset: Preset | None = None
+    """Publication whose settings apply where the recipe has none: `paper`, see docs/paper.md."""
+
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if isinstance(value, int | float) and not abs(value) < _MOST:  # also rejects NaN
@@ -129,20 +133,29 @@ class Recipe:
             raise ConfigError("sharded cannot be combined with method qlora: use method lora, or remove sharded")
 
 
-def read_recipe(path: Path, changes: Mapping[str, object] | None = None) -> Recipe:
-    """Read a recipe from a TOML file; `changes` override its values. Raises `ConfigError` for unknown keys and invalid values."""
-    content = read_toml(path, "recipe")
-    refuse_unknown(path, "key", content, [field.name for field in fields(Recipe)])
-    values = content | dict(changes or {})
+def read_recipe(path: Path | None, changes: Mapping[str, object] | None = None) -> Recipe:
+    """Read a recipe from a TOML file; `changes` override its values, and these those of its preset. Without a file, `changes` are all there is.
+
+    Raises `ConfigError` for unknown keys and invalid values.
+    """
+    content = {} if path is None else read_toml(path, "recipe")
+    where = path or Path("the preset")
+    refuse_unknown(where, "key", content, [field.name for field in fields(Recipe)])
+    given = content | dict(changes or {})
+    values = preset_values(str(given.get("preset")), "train") | given
     if "model" not in values:
-        raise ConfigError(f'{path} has no model: write model = "FOLDER or NAME ON THE HUB", or pass --model')
+        raise ConfigError(f'{where} has no model: write model = "FOLDER or NAME ON THE HUB", or pass --model')
     try:
-        return converted(values, Recipe, str(path), ConfigError)
+        return converted(values, Recipe, str(where), ConfigError)
     except ConfigError as error:
-        raise error if str(error).startswith(str(path)) else ConfigError(f"{path}: {error}") from error
+        raise error if str(error).startswith(str(where)) else ConfigError(f"{where}: {error}") from error
 
 
 def recorded(recipe: Recipe) -> dict[str, JSON]:
     """The recipe as run.json stores it: without settings that do not affect the result."""
     leave_out = {"data", "workers", "log_every", "save_every", "keep_checkpoints", "tensorboard", "wandb", "memory_gib", "keep_patches_gib"}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items() if name not in leave_out}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(recipe).items()
+        if name not in leave_out and (name, value) != ("preset", None)
+    }

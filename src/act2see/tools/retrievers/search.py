@@ -50,7 +50,7 @@ class SearchRetriever:
     """Scores a video's frames at `fps` (3 in the paper) with the encoder and picks with `select`: a name in `selection.SELECTIONS`, or a callable.
 
     The first query builds a video's index. Later queries reuse it: the last few are held in memory, all of them in the cache, if one is given.
-    `decompose` decomposes queries with a language model (for `grounding` only); `judge` re-ranks the top frames. Both are off by default.
+    `decompose` decomposes queries with a language model (`grounding` and `middle` only); `judge` re-ranks the top frames. Both are off by default.
     `keyframes_only` searches the keyframes first, then all frames around the best ones; it and `skip_duplicates` trade recall for speed.
 
     Raises `ConfigError` for options that cannot be combined.
@@ -74,7 +74,7 @@ class SearchRetriever:
         self.encoder, self.fps, self.cache, self.progress = encoder, fps, cache, progress
         self.select = _named(select) if isinstance(select, str) else select
         if decompose is not None and not isinstance(self.select, Grounding):
-            raise ConfigError("query decomposition needs the selection 'grounding': select it, or do without the language model")
+            raise ConfigError("query decomposition needs the selection 'grounding' or 'middle': select one, or do without the language model")
         self.decompose, self.judge = decompose, judge
         self.skip_duplicates, self.keyframes_only = skip_duplicates, keyframes_only
         self._indexes: OrderedDict[str, Index] = OrderedDict()

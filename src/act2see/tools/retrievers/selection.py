@@ -49,7 +49,8 @@ class Pick:
     span_seconds: Span | None
     runners_up: tuple[tuple[float, float], ...]
     is_fallback: bool
-    """Whether its score is at or below the threshold: no remaining frame matches, and this is the best of them."""
+    """Whether its score is at or below the threshold: no remaining frame matches, and this is the best of them; or the middle of a segment that
+    matches does not do so by itself."""
 
 
 Select = Callable[[Curve, Collection[float], int], list[Pick]]
@@ -77,7 +78,7 @@ class Grounding:
     """One frame from each of the best segments of TFVTG's localiser; after the last segment, the highest remaining scores.
 
     The frame is the one with the highest raw score in the segment; ties go to the one closest to the middle, then to the earlier one. Segments
-    whose frames above the threshold have all been shown are skipped. The paper does not state how to select a frame; this is our choice.
+    whose frames above the threshold have all been shown are skipped. The highest score is our choice; the paper takes the `Middle`.
     """
 
     stride: int = grounding.STRIDE_FRAMES
@@ -100,26 +101,42 @@ class Grounding:
     def from_spans(self, curve: Curve, shown: Collection[float], count: int, spans: Iterable[grounding.Proposal]) -> list[Pick]:
         """Like a call, with the segments given, best first."""
         left = free(curve, shown)
-        fits = left & (curve.scores > curve.threshold)
+        fits = curve.scores > curve.threshold
         chosen: list[tuple[int, Span | None]] = []
         for span in spans:
             if len(chosen) == count:
                 break
             inside = np.zeros_like(left)
-            inside[span.start : span.stop] = fits[span.start : span.stop]
+            inside[span.start : span.stop] = left[span.start : span.stop]
             inside &= _is_apart(curve, [at for at, _ in chosen], self.apart_seconds)
-            if inside.any():
-                chosen.append((_best_inside(curve, inside, span), _seconds(curve, span)))
+            if (inside & fits).any():
+                chosen.append((self._frame_of(curve, inside, inside & fits, span), _seconds(curve, span)))
         taken = [at for at, _ in chosen]
         rest = _apart(curve, _by_score(curve, left), taken, self.apart_seconds)
         return _picks(curve, shown, [*chosen, *((at, None) for at in islice(rest, count - len(chosen)))])
 
+    def _frame_of(self, curve: Curve, inside: NDArray[np.bool_], fitting: NDArray[np.bool_], span: grounding.Proposal) -> int:
+        """The segment's frame. The masks are of its frames that may be picked, and of those among them whose scores exceed the threshold."""
+        at = np.flatnonzero(fitting)
+        return _closest_to_middle(at[curve.scores[at] == curve.scores[at].max()], span)
 
-def _best_inside(curve: Curve, inside: NDArray[np.bool_], span: grounding.Proposal) -> int:
-    at = np.flatnonzero(inside)
-    highest = at[curve.scores[at] == curve.scores[at].max()]
+
+@dataclass(frozen=True, slots=True)
+class Middle(Grounding):
+    """The paper's selection: like `Grounding`, but the middle frame of each segment, whatever its own score.
+
+    Of an even number of frames the earlier of the two middle ones; if it has been shown, the closest one that has not. How the paper rounds is not
+    known; this is our choice.
+    """
+
+    def _frame_of(self, curve: Curve, inside: NDArray[np.bool_], fitting: NDArray[np.bool_], span: grounding.Proposal) -> int:
+        return _closest_to_middle(np.flatnonzero(inside), span)
+
+
+def _closest_to_middle(at: NDArray[np.int64], span: grounding.Proposal) -> int:
+    """Of these frames, in temporal order, the one closest to the middle of the segment; the earlier one of two."""
     middle = (span.start + span.stop - 1) / 2
-    return int(highest[np.abs(highest - middle).argmin()])
+    return int(at[np.abs(at - middle).argmin()])
 
 
 def _seconds(curve: Curve, span: grounding.Proposal) -> Span:
@@ -179,6 +196,7 @@ class Oracle:
 
 SELECTIONS: Mapping[str, Callable[[], Select]] = {
     "grounding": Grounding,
+    "middle": Middle,
     "argmax": lambda: argmax,
     "top_k": TopK,
     "uniform": lambda: uniform,
