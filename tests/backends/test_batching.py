@@ -115,7 +115,7 @@ def faulty(backend: HuggingFaceBackend, fault: Callable[[torch.Tensor], None]) -
         yield guarded
 
 
-def together(backend: BatchedBackend, traces: list[Trace]) -> list[list[Continuation] | Act2SeeError]:
+def together(backend: HuggingFaceBackend | BatchedBackend, traces: list[Trace]) -> list[list[Continuation] | Act2SeeError]:
     """All at once: none begins before all are there."""
     barrier = threading.Barrier(len(traces))
 
@@ -249,7 +249,7 @@ class Interrupted(threading.Event):
 def test_an_interrupted_conversation_makes_room_for_the_others(embedded: Path, traces: list[Trace]) -> None:
     alone = HuggingFaceBackend.load(settings(embedded))
     expected = texts(ask(alone, traces[1]))
-    backend = alone.batched(2)
+    backend = BatchedBackend(alone, 2)
     finished = Interrupted()
     row = Row("t0", alone._pieces(traces[0], ()), alone._decoding(traces[0]), finished=finished)
     with faulty(alone, lambda ids: finished.at_work.set()), pytest.raises(KeyboardInterrupt):

@@ -3,21 +3,35 @@
 `python scripts/families_table.py` prints the outcome as a table.
 """
 
+import json
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
+from transformers.models.internvl.processing_internvl import InternVLProcessor
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from act2see.backends.families import FAMILIES
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.kv_cache import CachedConversation
+from act2see.backends.loading import reader
 from act2see.backends.pieces import Piece, joined
 from act2see.core import chat, decoding
+from act2see.core.errors import BackendError
 from act2see.core.interfaces import batched, is_concurrent
 from act2see.core.trace import Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from tiny_families import TINY, make, whole
@@ -122,6 +136,7 @@ def test_a_picture_and_its_place_matter(loaded: Loaded) -> None:
     assert float((conversation.feed(loaded.pieces(asked))[0] - expected).abs().max()) > 10 * CLOSE
 
 
+@pytest.mark.slow
 def test_greedy_text_is_that_of_generate(loaded: Loaded) -> None:
     backend = loaded.backend
     asked = trace(0)
@@ -136,6 +151,7 @@ def test_greedy_text_is_that_of_generate(loaded: Loaded) -> None:
         assert found.text
 
 
+@pytest.mark.slow
 def test_texts_do_not_depend_on_the_number_of_rows(loaded: Loaded) -> None:
     backend = loaded.backend
     traces = [trace(looks, question) for looks in (0, 1) for question in ("What colour is the star?", "Where is it?")]
@@ -152,6 +168,7 @@ def test_texts_do_not_depend_on_the_number_of_rows(loaded: Loaded) -> None:
         assert together is backend
 
 
+@pytest.mark.slow
 def test_usage_counts_prompt_new_and_reused_tokens(loaded: Loaded) -> None:
     backend = HuggingFaceBackend(loaded.backend.settings, loaded.backend.model, loaded.backend.encoder, loaded.backend.style)
     before = 0
@@ -162,3 +179,105 @@ def test_usage_counts_prompt_new_and_reused_tokens(loaded: Loaded) -> None:
         assert (found.cost.tokens_in, found.cost.tokens_reused) == (prompt, before)
         assert found.cost.tokens_out == TOKENS or found.stopped == "end"
         before = prompt
+
+
+def stock_tokens(name: str, count: int) -> str:
+    """What the model's own processor puts in a picture's place, for `count` placeholders, and what its chat template has around it."""
+    match name:
+        case "smolvlm":
+            marks = {"fake_token_around_image": "<fake_token_around_image>", "global_image_token": "<global-img>"}
+            return str(get_image_prompt_string(0, 0, count, image_token="<image>", **marks))
+        case "internvl":
+            marks = {"start_image_token": "<img>", "image_token": "<IMG_CONTEXT>", "end_image_token": "</img>"}
+            own: Any = SimpleNamespace(**marks, image_seq_length=count)
+            return InternVLProcessor.replace_image_token(own, {"num_patches": [1]}, 0) + "\n"
+        case "gemma3":
+            own = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
+            own.boi_token, own.image_token, own.eoi_token, own.boi_token_id = "<start_of_image>", "<image_soft_token>", "<end_of_image>", 0
+            own.image_token_id = 0
+            return Gemma3Processor(Gemma3ImageProcessorPil(), own, image_seq_length=count).full_image_sequence
+        case "gemma4" | "gemma4 (large)":
+            around = "\n\n" if "large" in name else ""
+            own = SimpleNamespace(boi_token="<|image>", image_token="<|image|>", eoi_token="<image|>")
+            return around + Gemma4Processor.replace_image_token(own, {"num_soft_tokens_per_image": [count]}, 0) + around
+        case "glm4v" | "glm4v_moe" | "glm46v":
+            return "<|begin_of_image|>" + "<|image|>" * count + "<|end_of_image|>"
+        case _:
+            return "<|vision_start|>" + "<|image_pad|>" * count + "<|vision_end|>"
+
+
+def test_a_picture_has_the_tokens_of_the_models_own_processor(loaded: Loaded) -> None:
+    encoder = loaded.backend.encoder
+    for frame in (FRAMES[0], Frame(picture(96, 32), None)):
+        (piece,) = encoder.encode([chat.Picture(frame)])
+        written = stock_tokens(loaded.type, piece.ids.count(encoder.image_id))
+        assert list(piece.ids) == encoder.tokenizer.encode(written, add_special_tokens=False)
+
+
+# Bad input, told before weights are loaded
+
+
+def folder_of(loaded: Loaded, tmp_path: Path) -> Path:
+    """The model's folder without its weights."""
+    own = tmp_path / "own"
+    shutil.copytree(loaded.folder, own, ignore=shutil.ignore_patterns("*.safetensors"))
+    return own
+
+
+def refusal(folder: Path, **settings: Any) -> str:
+    with pytest.raises(BackendError) as refused:
+        HuggingFaceBackend.load(HuggingFaceSettings(str(folder), device="cpu", **settings))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_folder_without_weights_gets_as_far_as_that(loaded: Loaded, tmp_path: Path) -> None:
+    """Else the refusals below could come from something else."""
+    assert "no weights in safetensors" in refusal(folder_of(loaded, tmp_path))
+
+
+def test_a_folder_without_a_processor_is_refused(loaded: Loaded, tmp_path: Path) -> None:
+    own = folder_of(loaded, tmp_path)
+    (own / "preprocessor_config.json").unlink()
+    assert "cannot load the image processor of" in refusal(own)
+
+
+def test_a_chat_template_that_is_not_the_familys_is_refused(loaded: Loaded, tmp_path: Path) -> None:
+    own = folder_of(loaded, tmp_path)
+    (own / "chat_template.jinja").write_text("{% for m in messages %}[INST]{{ m.role }}{% endfor %}", encoding="utf-8")
+    assert f"is not {loaded.backend.encoder.family.name}'s, as act2see knows it" in refusal(own)
+
+
+def test_a_context_that_holds_no_frame_is_refused(loaded: Loaded, tmp_path: Path) -> None:
+    own = folder_of(loaded, tmp_path)
+    edit(own / "config.json", lambda config: config["text_config"].update(max_position_embeddings=64))
+    assert "is 64 tokens, and act2see's instructions with one small frame take" in refusal(own)
+
+
+def test_what_a_family_cannot_do_is_refused(loaded: Loaded, tmp_path: Path) -> None:
+    own, family = folder_of(loaded, tmp_path), loaded.backend.encoder.family
+    if family.video_pad is None:
+        assert "takes initial frames as images only" in refusal(own, frames_as="video")
+    for rendering in {"same_turn", "tool_turn", "user_turn"} - set(family.renderings):
+        assert "allowed are same_turn and user_turn" in refusal(own, rendering=rendering)
+
+
+def test_other_models_are_refused_with_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}', encoding="utf-8")
+    assert "its chat format and its pictures' tokens are not described in act2see; local models of type qwen3_vl, " in refusal(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    assert "transformers has no model of that type that reads pictures and text" in refusal(tmp_path)
+
+
+def test_an_older_folder_keeps_its_chat_template_with_the_processor(loaded: Loaded, tmp_path: Path) -> None:
+    own = folder_of(loaded, tmp_path)
+    template = (own / "chat_template.jinja").read_text(encoding="utf-8")
+    (own / "chat_template.jinja").unlink()
+    (own / "chat_template.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
+    assert reader(str(own))[1].opening == loaded.backend.style.opening

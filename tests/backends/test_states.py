@@ -89,7 +89,7 @@ def test_few_borders_are_kept_and_the_first_of_all(backend: HuggingFaceBackend) 
     trace = FIRST
     for number in range(_MOST):
         trace = replace(trace, steps=[*trace.steps, Thought(f"Look {number}."), Retrieve(" it "), Observation((frame(number),))])
-        fed(backend, conversation, trace)
+        conversation.feed(pieces(backend, trace))
     assert conversation._borders is not None
     assert len(conversation._borders._kept) == _MOST
     assert fed(backend, conversation, replace(FIRST, question="Where is it?")) > 0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,6 @@ class Tiny:
     """The placeholder token."""
     inputs: Callable[[Any, Sequence[Image.Image], torch.Tensor], Inputs]
     """What the model is given beside ids, from the image processor, the pictures and the placeholders' mask (1, tokens)."""
-    tokens: tuple[str, ...] = field(default=())
-    """Marks that are no special tokens."""
 
 
 def tokenizer_of(tiny: Tiny) -> PreTrainedTokenizerFast:
@@ -103,7 +101,7 @@ _SIZES = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads
 _VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 8, "spatial_merge_size": 2, "temporal_patch_size": 2}
 
 
-def _qwen_ids(ids: Mapping[str, int]) -> dict[str, int]:
+def _qwen_ids(ids: Mapping[str, int]) -> dict[str, Any]:
     return {
         "image_token_id": ids["<|image_pad|>"],
         "video_token_id": ids["<|video_pad|>"],
@@ -165,9 +163,8 @@ def _glm(ids: Mapping[str, int], size: int, name: str) -> Any:
     if name == "glm4v_moe":
         text |= {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1, "head_dim": 16}
         text |= {"first_k_dense_replace": 1, "n_shared_experts": 1}
-    vision = {**_VISION, "out_hidden_size": 64, "image_size": 64, "rope_parameters": {"rope_type": "axial", "rope_theta": 10000.0}}
-    vision.pop("rope_parameters")
-    special = {
+    vision: dict[str, Any] = {**_VISION, "out_hidden_size": 64, "image_size": 64}
+    special: dict[str, Any] = {
         "image_token_id": ids["<|image|>"],
         "video_token_id": ids["<|video|>"],
         "image_start_token_id": ids["<|begin_of_image|>"],
@@ -181,8 +178,10 @@ def _glm(ids: Mapping[str, int], size: int, name: str) -> Any:
     return (Glm4vMoeConfig if name == "glm4v_moe" else Glm4vConfig)(text_config=text, vision_config=vision, **special)
 
 
-_GLM_MARKS = ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>", "<|begin_of_image|>", "<|image|>")
-_GLM_MARKS += ("<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>")
+_GLM_MARKS = (
+    *("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+    *("<|begin_of_image|>", "<|image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>"),
+)
 _GLM_TEMPLATE = (
     "[gMASK]<sop>{% for message in messages %}{% if message.role == 'system' %}<|system|>\n{{ message.content }}"
     "{% elif message.role == 'user' %}<|user|>\n"
@@ -194,8 +193,9 @@ _GLM_TEMPLATE = (
 def _glm_patches() -> Any:
     from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
-    size = {"shortest_edge": 2 * 16 * 16, "longest_edge": 2 * 64 * 64}
-    return Glm4vImageProcessorPil(size=size, patch_size=8, temporal_patch_size=2, merge_size=2)
+    own: dict[str, Any] = {"size": {"shortest_edge": 2 * 16 * 16, "longest_edge": 2 * 64 * 64}}
+    own |= {"patch_size": 8, "temporal_patch_size": 2, "merge_size": 2}
+    return Glm4vImageProcessorPil(**own)
 
 
 def _glm_of(name: str) -> Tiny:
@@ -225,7 +225,7 @@ def _smolvlm(ids: Mapping[str, int], size: int) -> Any:
 
     text: dict[str, Any] = {"model_type": "llama", "vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "pad_token_id": 0, **_SIZES}
     vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    return SmolVLMConfig(text_config=text, vision_config=vision, image_token_id=ids["<image>"], scale_factor=2, pad_token_id=0)
+    return SmolVLMConfig(text_config=text, vision_config=vision, image_token_id=ids["<image>"], scale_factor=2)
 
 
 def _smolvlm_tiles() -> Any:
@@ -252,7 +252,11 @@ def _gemma3(ids: Mapping[str, int], size: int) -> Any:
     text: dict[str, Any] = {"vocab_size": size, "hidden_size": 48, "intermediate_size": 64, "head_dim": 12, **_SIZES}
     text |= {"sliding_window": 24, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "query_pre_attn_scalar": 12}
     vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    special = {"boi_token_index": ids["<start_of_image>"], "eoi_token_index": ids["<end_of_image>"], "image_token_index": ids["<image_soft_token>"]}
+    special: dict[str, Any] = {
+        "boi_token_index": ids["<start_of_image>"],
+        "eoi_token_index": ids["<end_of_image>"],
+        "image_token_index": ids["<image_soft_token>"],
+    }
     return Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, **special)
 
 
@@ -285,7 +289,7 @@ def _gemma4(ids: Mapping[str, int], size: int, *, large: bool = False) -> Any:
     text |= {} if large else {"num_kv_shared_layers": 2, "vocab_size_per_layer_input": size, "hidden_size_per_layer_input": 8}
     vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
     vision |= {"patch_size": 4, "position_embedding_size": 256}
-    special = {
+    special: dict[str, Any] = {
         "boi_token_id": ids["<|image>"],
         "eoi_token_id": ids["<image|>"],
         "image_token_id": ids["<|image|>"],

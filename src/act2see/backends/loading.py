@@ -1,17 +1,21 @@
 """Load the parts of a local vision-language model: weights, tokenizer, processors, chat style. For decoding and training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
+from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, AutoVideoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from act2see.backends import pretrained
 from act2see.backends.families import FAMILIES, QWEN3_VL, family_of
 from act2see.backends.families.description import Config, Family
+from act2see.backends.pieces import joined
 from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import BackendError
+from act2see.core.trace import Frame, Trace
 
 SETTINGS_FILE = "act2see.json"
 """Optional file in a model's folder. It holds the format that the model was trained with (`frames_as`, `rendering`), a `notice` for users, the domain
@@ -19,6 +23,8 @@ that it is limited to (`knows`, see `scope`), an upper limit on `max_tokens`, an
 if absent, because a larger model may repeat on purpose)."""
 _LIMITS = ("max_tokens", "repeated_tokens")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_PROCESSOR_TEMPLATE = "chat_template.json"
+"""Older processors keep the chat template there, and their tokenizers none."""
 _VIDEO_FILES = ("video_preprocessor_config.json", "processor_config.json")
 
 
@@ -84,14 +90,31 @@ def reader(
     family, opening = read_template(tokenizer, model, family)
     style = chat.Style(rendering=written, frames_as=seen_as, opening=opening)
     with pretrained.reading(f"the image processor of {model}", BackendError):  # that of another kind of model lacks attributes
-        return Encoder(tokenizer, image_processor, video_processor, family=family, config=config), style, own.get("notice")
+        encoder = Encoder(tokenizer, image_processor, video_processor, family=family, config=config)
+        _check_context(encoder, style, config, model)
+    return encoder, style, own.get("notice")
+
+
+def _check_context(encoder: Encoder, style: chat.Style, config: Config, model: str) -> None:
+    """Refuse a model whose context does not hold a question about one small frame. Raises `BackendError`."""
+    blank = Frame(Image.new("RGB", (64, 64)), 0.0)
+    turns = chat.turns(Trace("", "", "", (blank,)), ("retrieve", "generate"), replace(style, frames_as="images"))
+    tokens, context = len(joined(encoder.prompt(turns))), int(config.get_text_config().max_position_embeddings)
+    if tokens >= context:
+        raise BackendError(
+            f"the context of {model} is {context:,} tokens, and act2see's instructions with one small frame take {tokens:,}: "
+            "use a model with a longer context"
+        )
 
 
 def load_tokenizer(folder: Path, model: str) -> Any:
     """The folder's tokenizer. Raises `BackendError`."""
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):  # transformers would create one with an empty vocabulary
         raise BackendError(f"cannot load the tokenizer of {model}: no {' nor '.join(_TOKENIZER_FILES)} in {folder}")
-    return pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {model}", BackendError)
+    tokenizer = pretrained.load_part(AutoTokenizer, folder, f"the tokenizer of {model}", BackendError)
+    if not tokenizer.chat_template and (folder / _PROCESSOR_TEMPLATE).is_file():
+        tokenizer.chat_template = pretrained.read_json(folder / _PROCESSOR_TEMPLATE, model, BackendError).get("chat_template")
+    return tokenizer
 
 
 def read_opening(tokenizer: Any, model: str, family: Family = QWEN3_VL) -> str:

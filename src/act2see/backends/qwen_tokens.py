@@ -53,7 +53,7 @@ class Encoder:
         for mark in family.tokens:
             self._id(mark)
         self.image_id = self._id(family.pad)
-        self.video_id = None if family.video_pad is None else self._id(family.video_pad)
+        self.video_id = -1 if family.video_pad is None else self._id(family.video_pad)  # no token
 
     def _id(self, token: str) -> int:
         found = self.tokenizer.convert_tokens_to_ids(token)
@@ -157,7 +157,6 @@ class Encoder:
         `pixels` is (time × height × width patches, patch values) of the whole video. If the last temporal patch is incomplete, the last frame's time
         is repeated, as the processor repeats the frame.
         """
-        assert self.video_id is not None
         patches, height, width = grid
         frames_a_patch = max(1, -(-len(seconds) // patches))
         padded = [*seconds, *[seconds[-1]] * (patches * frames_a_patch - len(seconds))]

@@ -28,16 +28,19 @@ class ImageProcessor(Protocol):
         ...
 
 
+class TextConfig(Protocol):
+    """The part of a config that describes the language model."""
+
+    max_position_embeddings: int
+
+
 class Config(Protocol):
     """A model's config, as transformers reads it."""
 
-    @property
-    def model_type(self) -> str:
-        """The name of the architecture."""
-        ...
+    model_type: str
 
-    def to_dict(self) -> dict[str, object]:
-        """All settings, defaults included."""
+    def get_text_config(self) -> TextConfig:
+        """The part that describes the language model."""
         ...
 
 
