@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SHOWN_IN_THE_TREE = (".py", ".jinja", ".j2")
-OTHERS = {"vllm", "llama-server", "transformers", "export", "echo"}
+OTHERS = {"curl", "vllm", "llama-server", "transformers", "export", "echo"}
 
 
 def _blocks(language: str, text: str = README) -> list[str]:

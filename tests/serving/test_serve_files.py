@@ -1,0 +1,104 @@
+"""Temporary files: uploads end with their time, folders with their server, and paths are compared once links are resolved."""
+
+import fcntl
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from act2see.core.errors import ConfigError, VideoError
+from act2see.serving.folders import AllowedFolders
+from act2see.serving.refusals import RefusalError
+from act2see.serving.uploads import UploadStore, is_upload_id
+from act2see.serving.workspace import PREFIX, workspace
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_an_upload_is_deleted_some_time_after_its_last_use(tmp_path: Path) -> None:
+    clock = Clock()
+    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60, clock=clock)
+    kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
+    assert is_upload_id(kept.id)
+    clock.seconds = 50
+    with store.reading(kept.id) as path:
+        clock.seconds = 500
+        assert store.get(kept.id) is kept  # in use
+        assert path.read_bytes() == b"12345"
+    clock.seconds = 559
+    assert store.get(kept.id) is kept
+    clock.seconds = 560
+    with pytest.raises(RefusalError, match="no such file"):
+        store.get(kept.id)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_is_deleted_while_it_is_read_stays_until_then(tmp_path: Path) -> None:
+    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60)
+    kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
+    with store.reading(kept.id) as path:
+        store.delete(kept.id)
+        assert path.read_bytes() == b"12345"
+        with pytest.raises(RefusalError), store.reading(kept.id):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_no_upload(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60)
+    with pytest.raises(Exception, match="the disk is full"):
+        store.add("a.mp4", Full(), 10)
+    assert list(tmp_path.iterdir()) == []
+    for _ in range(4):  # what failed takes no room
+        store.add("b.mp4", io.BytesIO(b"1234567890"), 10)
+
+
+def test_a_servers_folder_goes_with_it_and_a_killed_ones_with_the_next(tmp_path: Path) -> None:
+    killed, mine, alive = (Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path)) for _ in range(3))
+    for folder in (killed, alive):
+        (folder / ".in-use").touch()
+        (folder / "video").write_bytes(b"x")
+    for folder in (killed, mine, alive):  # mine has no lock file: it is not a server's, or being made
+        os.utime(folder, (1, 1))
+    held = os.open(alive / ".in-use", os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with workspace(tmp_path) as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "video").write_bytes(b"x")
+        assert set(tmp_path.iterdir()) == {folder, mine, alive}
+    assert set(tmp_path.iterdir()) == {mine, alive}
+    os.close(held)
+
+
+def test_a_link_that_is_swapped_leads_nowhere_else(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "a.mp4").touch()
+    (inside / "b.mp4").touch()
+    folders = AllowedFolders.of([inside], "--allow-root")
+    assert folders.file("b.mp4") == inside / "b.mp4"
+    assert folders.label(inside / "b.mp4") == "b.mp4"
+    (inside / "loop").symlink_to(inside / "loop")
+    (inside / "out").symlink_to(outside)
+    for named in ("loop", "out/a.mp4", "../outside/a.mp4", str(outside / "a.mp4"), ""):
+        with pytest.raises(VideoError, match="in the allowed folders"):
+            folders.file(named)
+
+
+def test_what_is_no_folder_is_not_allowed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "nowhere"):
+        with pytest.raises(ConfigError, match="--allow-root"):
+            AllowedFolders.of([tmp_path / name], "--allow-root")
