@@ -88,3 +88,7 @@ class Copyist:
 
 def middle(config: object) -> Middle:
     return Middle()
+
+
+def copyist(config: object) -> Copyist:
+    return Copyist()

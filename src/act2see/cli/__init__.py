@@ -37,6 +37,7 @@ from act2see.cli import (
     export,
     generate,
     index,
+    mcp,
     merge,
     retrieve,
     score,
@@ -66,6 +67,7 @@ from act2see.config import (
     FilterConfig,
     GenerateConfig,
     IndexConfig,
+    McpConfig,
     MergeConfig,
     MicroGeneratorConfig,
     MicroRetrieverConfig,
@@ -93,6 +95,7 @@ SETTINGS_OF: "dict[str, type[DataclassInstance] | tuple[type[DataclassInstance],
     "index": IndexConfig,
     "transcript": TranscriptConfig,
     "serve": ServeConfig,
+    "mcp": McpConfig,
     "demo": DemoConfig,
     "eval": (EvalConfig, EvalExecutionConfig),
     "audit": (EvalConfig, ExecutionConfig),
@@ -186,6 +189,7 @@ app.command(generate.generate)
 app.command(index.index)
 app.command(transcript.transcript)
 app.command(serve.serve)
+app.command(mcp.mcp)
 app.command(demo.demo)
 app.command(evaluate.evaluate, name="eval")
 app.command(compare.compare)

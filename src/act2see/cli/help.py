@@ -28,6 +28,7 @@ COMMON: Mapping[str, AbstractSet[str]] = {
     "serve": _MODELS
     | _LOOKS
     | {"--host", "--port", "--workers", "--queue", "--deadline-seconds", "--api-key", "--allow-root", "--allow-host", "--config", "--force"},
+    "mcp": _MODELS | {"--http", "--host", "--port", "--api-key", "--picture-side", "--speech-model", "--cache", "--config", "--force"},
     "generate": {"--retriever", "--generator", "--generator-url", "--at", "--out", "--seed", "--device", "--json", "--option", "--config"},
 }
 """The flags that --help shows, by command; other commands show all of theirs."""

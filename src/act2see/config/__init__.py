@@ -28,7 +28,7 @@ from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
 from act2see.config.presets import PAPER, PRESETS, preset_values
 from act2see.config.resolving import resolved, with_preset
-from act2see.config.serving import ServeConfig
+from act2see.config.serving import McpConfig, ServeConfig
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "ImagineConfig",
     "IndexConfig",
     "IndexedConfig",
+    "McpConfig",
     "MergeConfig",
     "MicroGeneratorConfig",
     "MicroRetrieverConfig",

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from act2see.config.models import Count, ModelConfig, Positive, Seconds
+from act2see.config.models import MODELS, Count, ModelConfig, Positive, Seconds
 
 SERVING = Group("Serving", sort_key=0)
 Port = Annotated[int, Parameter(group=SERVING, validator=Number(gte=0, lte=65535))]
@@ -53,3 +53,20 @@ class ServeConfig(ServingConfig):
     """Time limit for receiving a request's body."""
     upload_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 900.0
     """An upload is deleted this long after its last use."""
+
+
+@dataclass(frozen=True, slots=True)
+class McpConfig(ServingConfig):
+    """Let an assistant look into local videos, over the Model Context Protocol."""
+
+    retriever: Annotated[str, Parameter(group=MODELS)] = "auto"
+    """Frame retriever: micro (embedded), siglip:DIR, clip:DIR, blip2:DIR, embedding:DIR, words, words+RETRIEVER, or package.module:Class; auto is
+    micro for a video of the synthetic world, and words for any other."""
+    http: Annotated[bool, Parameter(group=SERVING, negative="")] = False
+    """Serve over streamable HTTP instead of stdin and stdout."""
+    port: Port = 8001
+    """Port to listen on with --http; 0 for a free one."""
+    api_key: Annotated[str | None, Parameter(group=SERVING, env_var="ACT2SEE_API_KEY", show_default=False)] = None
+    """With --http: key that clients must send as a bearer token. Set ACT2SEE_API_KEY instead: other users can see a command line."""
+    picture_side: Annotated[int, Parameter(group=SERVING, validator=Number(gte=32, lte=4096))] = 768
+    """Longest side of returned pictures in pixels, so that they fit a context window."""

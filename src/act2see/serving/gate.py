@@ -31,6 +31,8 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
             return
         route = scope["path"] if scope["path"] in self.routes else "/v1/files/{id}" if scope["path"].startswith("/v1/files/") else "other"

@@ -139,7 +139,7 @@ def address_of(listening: socket.socket) -> str:
 
 def run(app: ASGIApp, ending: Ending, listening: socket.socket) -> bool:
     """Serve until a signal ends it. Returns whether all running requests were finished."""
-    with _faults_in_our_log():
+    with faults_in_our_log("uvicorn"):
         server = HttpServer(app, ending)
         server.run(sockets=[listening])
         return not server.was_hastened
@@ -151,9 +151,9 @@ class _Forwarded(logging.Handler):
 
 
 @contextmanager
-def _faults_in_our_log() -> Iterator[None]:
-    """Pass uvicorn's errors on to this project's log, and nothing else: its warnings are about clients that send no HTTP."""
-    log, handler = logging.getLogger("uvicorn"), _Forwarded(logging.ERROR)
+def faults_in_our_log(library: str) -> Iterator[None]:
+    """Pass a library's errors on to this project's log, and nothing else: its warnings are about what clients do wrong."""
+    log, handler = logging.getLogger(library), _Forwarded(logging.ERROR)
     propagates, log.propagate = log.propagate, False
     log.addHandler(handler)
     try:

@@ -22,10 +22,10 @@ class Turn:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold the lock while the block runs."""
+    def taken(self, check: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock while the block runs. `check` stands in for the turn's own."""
         while not self._lock.acquire(timeout=_CHECK_SECONDS):
-            self.check()
+            (check or self.check)()
         try:
             yield
         finally:
