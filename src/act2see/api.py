@@ -5,41 +5,35 @@ Each takes a frozen dataclass of options, returns a frozen result, reports progr
 
 import logging
 import os
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from act2see import registry
 from act2see.config import (
     AskConfig,
     EvalConfig,
     EvalExecutionConfig,
     ExecutionConfig,
     FilterConfig,
-    ModelConfig,
     SearchConfig,
     TranscriptConfig,
     ViewConfig,
-    recorded,
 )
 from act2see.config.checks import check_file_to_write, check_question
-from act2see.core.chat import chosen
-from act2see.core.engine import Delta, frames_left_out, insert, new_trace, reason
-from act2see.core.errors import ConfigError, ScopeError, StoreError
-from act2see.core.interfaces import Backend, Generator, Retriever, notice_of
-from act2see.core.plaintext import one_line
-from act2see.core.trace import Frame, Step, Trace
+from act2see.core.engine import Delta
+from act2see.core.errors import ConfigError, StoreError
+from act2see.core.interfaces import Retriever
+from act2see.core.trace import Frame, Step
 from act2see.curation import filtering
 from act2see.curation.construct import ConstructResult, construct
 from act2see.curation.export.writing import ExportResult, export_run
 from act2see.curation.filtering import FilterResult
 from act2see.evaluation import audit as auditing
 from act2see.evaluation import evaluate as evaluating
-from act2see.evaluation import setup
 from act2see.evaluation.ablation import MEANINGS
 from act2see.evaluation.audit import AuditResult
 from act2see.evaluation.compare import Comparison, compare
+from act2see.evaluation.conversation import Answering, AskResult, Conversation, Models, load_models
 from act2see.evaluation.evaluate import EvalResult
 from act2see.evaluation.frames import GenerateResult, RetrieveResult, find_frames, index_video, search_frames
 from act2see.evaluation.frames import generate_frame as generate
@@ -55,8 +49,6 @@ from act2see.report.review_page import render_review
 from act2see.report.site import PAGE, VIEW, ViewResult, write_view
 from act2see.storage.cache import Cache
 from act2see.storage.runs import JSON, Run
-from act2see.synthetic.scope import NO_LIMITS, NOTICE, Scope, glance
-from act2see.tools.index import Progress
 from act2see.training.application import TrainResult, train
 from act2see.video import Video
 from act2see.video.transcript import Transcript, read_transcript
@@ -65,10 +57,12 @@ __all__ = [
     "AUDIT_PAGE",
     "FILTER_PAGE",
     "VIEW_PAGE",
+    "Answering",
     "AskResult",
     "AuditResult",
     "Comparison",
     "ConstructResult",
+    "Conversation",
     "EvalResult",
     "ExportResult",
     "FilterResult",
@@ -96,6 +90,7 @@ __all__ = [
     "retrieve",
     "score",
     "search_videos",
+    "stream",
     "train",
     "transcript",
     "view",
@@ -106,57 +101,6 @@ AUDIT_PAGE, FILTER_PAGE = "audit.html", "filter.html"
 """File names of the pages with charts in a run folder."""
 VIEW_PAGE = f"{VIEW}/{PAGE}"
 """Where `view` writes the first page of a run's site by default, in the run folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """A loaded backend with its tools, for several questions."""
-
-    backend: Backend
-    retriever: Retriever | None = None
-    generator: Generator | None = None
-    scope: Scope = NO_LIMITS
-    """Limits of the embedded models among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskResult:
-    """A question's trace and its answer."""
-
-    trace: Trace
-    choice: int | None
-    """Index of the chosen answer choice; None without choices, and if the answer matches none."""
-
-    @property
-    def answer(self) -> str | None:
-        """The answer; with choices, the text of the chosen one. None without an answer."""
-        if self.trace.choices:
-            return None if self.choice is None else self.trace.choices[self.choice]
-        return self.trace.answer
-
-    def _repr_html_(self) -> str:
-        return self.trace._repr_html_()
-
-
-def load_models(options: ModelConfig | None = None, *, progress: ProgressCallback | None = None) -> Models:
-    """Load the backend, the retriever and the generator of the options.
-
-    `progress` receives the number of loaded models and, later, of indexed frames of each video. Raises `ConfigError` and `BackendError`.
-    """
-    options = options or ModelConfig()
-    setup.check_models(options)
-    if progress is not None:
-        progress(0, 1, f"loading {options.backend}")
-    backend = registry.backend(options.backend, options)
-    if progress is not None:
-        progress(1, 1, f"loading {options.backend}")
-
-    def report(now: Progress) -> None:
-        assert progress is not None
-        progress(now.done, now.total, "indexing")
-
-    retriever = registry.retriever(options.retriever, options, None if progress is None else report) if options.max_looks else None
-    return Models(backend, retriever, registry.generator(options.generator, options, retriever), registry.scope(options))
 
 
 def ask(
@@ -177,72 +121,42 @@ def ask(
     and `ScopeError` for input outside the embedded models' domain.
     """
     options = options or AskConfig()
-    check_question(question, options.choices)
     check_file_to_write(options.report, str(video.path if isinstance(video, Video) else video), run=options.save)
-    setup.check_models(options)
-    opened = video if isinstance(video, Video) else Video(video)
-    opened.times(options.fps)  # an error in the video or the rate is raised before a model is loaded
-    scope = models.scope if models is not None else registry.scope(options)
-    notice = _screen(opened, options.choices, scope)
-    run = _ask_run(options)
-    loaded = models or load_models(options, progress=progress)
-    backend = loaded.backend
-    trace = new_trace(opened, question, options.choices, fps=options.fps, id=uuid.uuid4().hex, backend=backend, max_frames=options.max_frames)
-    trace.made_with |= {} if notice is None else {NOTICE: notice}
-    if (lines := registry.lines_of_videos(options)) is not None:
-        lines.add_to_question(trace, opened)
-    if left_out := frames_left_out(trace):
-        shown = len(trace.frames)
-        _log.warning(
-            "%d of %d initial frames are used, evenly spaced, due to --max-frames or the model's limit; a look can still return any frame",
-            shown,
-            shown + left_out,
-        )
-    if options.insert and loaded.retriever is not None:
-        insert(trace, opened, loaded.retriever, options.insert, backend)
-    own = None if scope.backend else notice_of(backend)
-    for warning in (own, notice):
-        if warning:
-            _log.warning("%s", one_line(warning))
-    try:
-        for event in reason(trace, opened, backend, loaded.retriever, loaded.generator, registry.loop_options(options)):
-            on_event(event)
-    except KeyboardInterrupt:
-        kept = [options.save] if run and trace.steps else []
-        if options.report:
-            write_report(trace, options.report)
-            kept.append(options.report)
-        if kept:
-            _log.warning("the partial trace is saved in %s", " and ".join(map(str, kept)))
-        raise
-    finally:
-        if run and (trace.steps or trace.finish):
-            run.append(trace)
-    result = AskResult(trace, chosen(trace.answer, trace.choices) if trace.choices else None)
+    with stream(video, question, options, models=models, progress=progress) as answering:
+        try:
+            for event in answering:
+                on_event(event)
+        except KeyboardInterrupt:
+            answering.close()
+            kept = [options.save] if options.save and answering.trace.steps else []
+            if options.report:
+                write_report(answering.trace, options.report)
+                kept.append(options.report)
+            if kept:
+                _log.warning("the partial trace is saved in %s", " and ".join(map(str, kept)))
+            raise
+    result = answering.result
     on_result(result)
     if options.report:
-        write_report(trace, options.report)
+        write_report(result.trace, options.report)
     return result
 
 
-def _ask_run(options: AskConfig) -> Run | None:
-    if options.save is None:
-        return None
-    config = recorded(options, leave_out={"choices", "save", "report", "json", "cache"})
-    return Run.create_or_open(options.save, command="ask", config=config, seed=options.seed)
+def stream(
+    video: Video | str | os.PathLike[str],
+    question: str,
+    options: AskConfig | None = None,
+    *,
+    models: Models | None = None,
+    progress: ProgressCallback | None = None,
+) -> Answering:
+    """Ask a question about a video, and iterate over its answer: text as it streams, and each step once it is in the trace.
 
-
-def _screen(video: Video, choices: Sequence[str], limits: Scope) -> str | None:
-    """The warning to attach to an embedded model's answer about this video, if any. Runs before any model is loaded.
-
-    Raises `ScopeError` for input outside the model's domain, unless the options force it.
+    As `ask` with a loop in place of `on_event`; the options' `report` is not written. For several questions about a video, see `Conversation`.
     """
-    if not limits.is_limited:
-        return None
-    seen = glance(video, choices)
-    if (refused := limits.refusal(seen)) is not None:
-        raise ScopeError(refused)
-    return limits.notice(seen)
+    options = options or AskConfig()
+    check_question(question, options.choices)
+    return Conversation(video, options, models=models, save=options.save, progress=progress).stream(question, options.choices)
 
 
 def evaluate(

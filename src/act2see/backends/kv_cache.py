@@ -26,7 +26,8 @@ class CachedConversation:
 
     `feed` extends or crops the cache to the given pieces and computes only what is missing. Rope positions are computed here and passed to the model,
     because its own would be wrong for a chunk of a prompt. A cache with layers that cannot be cropped (see `states`) returns to the border before
-    the first change: the end of the pictures, of a prompt, or of one of the model's turns.
+    the first change: the end of the pictures, of a prompt, or of one of the model's turns. An interrupt (Ctrl-C) may leave the layers at different
+    lengths: the next `feed` then returns to what is known to be whole.
     """
 
     def __init__(self, model: Any, merge: int) -> None:
@@ -34,6 +35,7 @@ class CachedConversation:
         self.cache = DynamicCache(config=model.config)
         self._borders = None if can_be_cut(self.cache) else Borders()
         self._held: list[_Unit] = []
+        self._is_whole = True  # False while the cache is changed
 
     @property
     def can_be_cut(self) -> bool:
@@ -64,6 +66,9 @@ class CachedConversation:
     def feed(self, pieces: Sequence[Piece]) -> tuple[torch.Tensor, int, int]:
         """Logits (vocabulary,) float32 after the last token, the number of tokens, and how many of them were reused from the cache."""
         wanted = list(self._units(pieces))
+        if not self._is_whole:
+            self._mend()
+        self._is_whole = False
         same = self._reachable(min(_shared(self._held, wanted), len(wanted) - 1))  # the last unit is recomputed for its logits
         self._cut(same)
         reused = self._tokens
@@ -75,12 +80,15 @@ class CachedConversation:
             logits = self._forward([unit.piece for unit in wanted[len(self._held) : end]])
             self._held = wanted[:end]
             self._keep_border()
+        self._is_whole = True
         return logits, self._tokens, reused
 
     def append(self, token: int) -> torch.Tensor:
         """Logits (vocabulary,) after one more token."""
+        self._is_whole = False
         logits = self._forward([Piece((token,), token)])
         self.hold(token)
+        self._is_whole = True
         return logits
 
     def release(self) -> None:
@@ -97,6 +105,16 @@ class CachedConversation:
     def _keep_border(self) -> None:
         if self._borders is not None and self._held:
             self._borders.keep(self.cache, len(self._held))
+
+    def _mend(self) -> None:
+        """Crop every layer to the tokens of `_held`; begin anew where a layer has fewer, or cannot be cropped."""
+        mended, layers = DynamicCache(config=self.model.config), list(_tensors(self.cache)) if self._borders is None else []
+        if not layers or any(min(_length(keys), _length(values)) < self._tokens for keys, values in layers):
+            self._held = []
+            self._borders = None if self._borders is None else Borders()
+        for number, (keys, values) in enumerate(layers if self._held else ()):
+            mended.update(keys[:, :, : self._tokens], values[:, :, : self._tokens], number)
+        self.cache = mended
 
     def _cut(self, units: int) -> None:
         if units < len(self._held):
@@ -300,6 +318,11 @@ def _tensors(cache: DynamicCache) -> Iterator[tuple[torch.Tensor, torch.Tensor]]
     """Keys and values of each layer, (1, heads, tokens, width)."""
     layers: list[Any] = cache.layers
     return ((layer.keys, layer.values) for layer in layers)
+
+
+def _length(tensor: torch.Tensor | None) -> int:
+    """Tokens in a layer's keys or values, which are None or empty before their first."""
+    return 0 if tensor is None or tensor.dim() < 3 else tensor.shape[2]
 
 
 def _rounded(tokens: int) -> int:

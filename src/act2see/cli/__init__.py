@@ -29,6 +29,7 @@ from act2see.cli import (
     audit,
     benchmarks,
     cache,
+    chat,
     compare,
     construct,
     contamination,
@@ -56,6 +57,7 @@ from act2see.cli.output import complain, complain_of, discard, say, say_text
 from act2see.cli.video_source import DEMO
 from act2see.config import (
     AskConfig,
+    ChatConfig,
     ConstructConfig,
     ConstructExecutionConfig,
     ContaminationConfig,
@@ -91,6 +93,7 @@ __all__ = ["DEMO", "app", "entry", "main"]
 # Commands that read a settings file. Subcommands of `act2see train` are named by both words, as in the table ["train micro-vlm"].
 SETTINGS_OF: "dict[str, type[DataclassInstance] | tuple[type[DataclassInstance], ...]]" = {
     "ask": AskConfig,
+    "chat": ChatConfig,
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
     "transcript": TranscriptConfig,
@@ -184,6 +187,7 @@ app = App(
     help_formatter=_formatter,
 )
 app.command(ask.ask)
+app.command(chat.chat)
 app.command(retrieve.retrieve)
 app.command(generate.generate)
 app.command(index.index)
