@@ -23,6 +23,8 @@ CHATML = (
 QWEN_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 Inputs = dict[str, torch.Tensor]
+SCALE = 0.7
+"""Of random weights: small enough for rounding to stay small in linear attention, large enough for a wrong position to show in the logits."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ def tokenizer_of(tiny: Tiny) -> PreTrainedTokenizerFast:
 def make(tiny: Tiny, folder: Path, seed: int = 0) -> Path:
     """Write a folder with the model, its tokenizer and its image processor."""
     tokenizer = tokenizer_of(tiny)
-    ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in tiny.marks}
+    ids: dict[str, Any] = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in tiny.marks}
     torch.manual_seed(seed)
     model: Any = AutoModelForImageTextToText.from_config(tiny.config(ids, len(tokenizer)))
     with torch.no_grad():
         for weight in model.parameters():
-            if weight.dim() > 1:  # of a size at which a token or a picture that is elsewhere changes the logits
-                weight.normal_(0, 1.5 / math.sqrt(weight[0].numel()))
+            if weight.dim() > 1:
+                weight.normal_(0, SCALE / math.sqrt(weight[0].numel()))
     model.generation_config.eos_token_id = ids[tiny.end]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -97,8 +99,16 @@ def _grid_inputs(processor: Any, pictures: Sequence[Image.Image], pads: torch.Te
     return {"pixel_values": made["pixel_values"].float(), "image_grid_thw": made["image_grid_thw"], "mm_token_type_ids": pads.int()}
 
 
-_SIZES = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
-_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 8, "spatial_merge_size": 2, "temporal_patch_size": 2}
+_SIZES: dict[str, Any] = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
+_VISION: dict[str, Any] = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_heads": 2,
+    "patch_size": 8,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
 
 
 def _qwen_ids(ids: Mapping[str, int]) -> dict[str, Any]:

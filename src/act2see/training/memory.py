@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
@@ -23,9 +23,24 @@ class _LayerSizes(Protocol):
     intermediate_size: int
 
 
-class _TextConfig(_LayerSizes, Protocol):
+class _TextConfig(Protocol):
+    hidden_size: int
     num_hidden_layers: int
     vocab_size: int
+
+
+@runtime_checkable
+class _Dense(Protocol):
+    intermediate_size: int
+
+
+@runtime_checkable
+class _Mixture(Protocol):
+    """What Qwen3.5's mixtures have in place of one size: each token passes some experts and a shared one."""
+
+    num_experts_per_tok: int
+    moe_intermediate_size: int
+    shared_expert_intermediate_size: int
 
 
 class _VisionConfig(_LayerSizes, Protocol):
@@ -120,7 +135,7 @@ def estimate(model: nn.Module, found: Survey, recipe: Recipe, world: int = 1) ->
         training /= world
     # Training the mergers alone needs no activations of the vision layers; training vision needs those of all layers.
     deep_vision = "vision" in recipe.parts
-    activations = _activations(length, text.hidden_size, text.intermediate_size, text.num_hidden_layers, number, recipe.gradient_checkpointing)
+    activations = _activations(length, text.hidden_size, _intermediate(text), text.num_hidden_layers, number, recipe.gradient_checkpointing)
     activations += _activations(
         patches, vision.hidden_size, vision.intermediate_size, vision.depth if deep_vision else 1, number, recipe.gradient_checkpointing
     )
@@ -135,6 +150,13 @@ def _bytes(name: str, parameter: nn.Parameter, recipe: Recipe) -> float:
     if recipe.method == "qlora" and parameter.dim() == 2 and "embed" not in name and "lm_head" not in name and part_of(name) == "language":
         return 0.53  # 4 bits, and a doubly quantized scale per 64 weights
     return base_dtype(recipe).itemsize
+
+
+def _intermediate(text: _TextConfig) -> int:
+    if isinstance(text, _Dense):
+        return text.intermediate_size
+    assert isinstance(text, _Mixture)
+    return text.num_experts_per_tok * text.moe_intermediate_size + text.shared_expert_intermediate_size
 
 
 def _activations(tokens: int, hidden: int, intermediate: int, layers: int, number: int, checkpointed: bool) -> float:
