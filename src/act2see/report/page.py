@@ -67,5 +67,7 @@ def clean(text: str) -> str:
 
 
 def _finished(value: object) -> object:
-    # Markup is the output of a macro, whose values came through here already.
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    # Markup is the output of a macro, whose values came through here already. Most texts are plain, which is known sooner than cleaned.
+    if not isinstance(value, str) or isinstance(value, Markup) or (value.isascii() and value.isprintable()):
+        return value
+    return clean(value)

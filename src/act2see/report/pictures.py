@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 
+from markupsafe import Markup
 from PIL import Image
 
 from act2see.storage.image_metadata import Kind, imagined_metadata
@@ -34,6 +35,16 @@ class Picture:
     width: int
     height: int
 
+    @property
+    def ratio(self) -> str:
+        """Width by height, as CSS takes it."""
+        return f"{self.width / self.height:.4f}"
+
+    @property
+    def box(self) -> str:
+        """The picture's own coordinates, as an SVG's viewBox."""
+        return f"0 0 {self.width} {self.height}"
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -43,6 +54,13 @@ class Embedded:
     width: int
     height: int
     url: str
+
+    @property
+    def symbol(self) -> Markup:
+        """The element that a page uses wherever it shows the picture. All its parts are made here: digests, numbers, base64."""
+        size = f"{self.width} {self.height}"
+        inner = f'<image width="{self.width}" height="{self.height}" href="{self.url}"/>'
+        return Markup(f'<symbol id="{self.name}" viewBox="0 0 {size}">{inner}</symbol>')
 
 
 class Album:

@@ -57,31 +57,26 @@ const act2see = (() => {
 
   // Filters, search and sorting
 
-  function passes(row, needle) {
-    // How many filters refuse the row, and which one, if it is one: that one's menu counts the row all the same.
-    let refused = 0;
-    let by = null;
-    for (const [name, value] of filters) {
-      if (!(row.facets[name] || []).includes(value)) {
-        refused += 1;
-        by = name;
-      }
-    }
-    return needle && !row.haystack.includes(needle) ? { refused: 2, by } : { refused, by };
-  }
-
   function apply() {
     const needle = query.trim().toLowerCase();
-    const counts = new Map(about.facets.map((facet) => [facet.name, new Map()]));
+    const wanted = about.facets.map((facet) => filters.get(facet.name)); // undefined: not filtered
+    const counts = about.facets.map(() => new Map());
     visible = [];
     for (const row of all) {
-      const { refused, by } = passes(row, needle);
+      if (needle && !row.haystack.includes(needle)) continue;
+      let refused = 0;
+      let by = -1;
+      for (let place = 0; place < wanted.length; place += 1) {
+        if (wanted[place] === undefined || row.values[place].includes(wanted[place])) continue;
+        refused += 1;
+        by = place;
+      }
       if (refused === 0) visible.push(row);
+      // A row that one filter alone refuses is counted in that one's menu: so many there would be with another choice.
       if (refused > 1) continue;
-      for (const [name, values] of Object.entries(row.facets)) {
-        if (refused && name !== by) continue;
-        const found = counts.get(name);
-        for (const value of values) found.set(value, (found.get(value) || 0) + 1);
+      for (let place = 0; place < wanted.length; place += 1) {
+        if (refused && place !== by) continue;
+        for (const value of row.values[place]) counts[place].set(value, (counts[place].get(value) || 0) + 1);
       }
     }
     if (sort) {
@@ -92,7 +87,7 @@ const act2see = (() => {
       visible.sort((one, two) => (of(one) === of(two) ? one.number - two.number : sign * (of(one) - of(two))));
     }
     visible.forEach((row, position) => (row.position = position));
-    drawFilters(counts);
+    drawFilters(new Map(about.facets.map((facet, place) => [facet.name, counts[place]])));
     const total = all.length.toLocaleString("en");
     const unit = about.comparison ? "questions" : "traces";
     byId("count").textContent = visible.length === all.length ? `${total} ${unit}` : `${visible.length.toLocaleString("en")} of ${total} ${unit}`;
@@ -484,6 +479,7 @@ const act2see = (() => {
     all.forEach((row, number) => {
       row.number = number;
       row.haystack = `${row.title}\n${row.words}`.toLowerCase();
+      row.values = about.facets.map((facet) => row.facets[facet.name] || []);
     });
     setTheme(stored.get("theme") in THEMES ? stored.get("theme") : "auto");
     readAddress();

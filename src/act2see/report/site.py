@@ -85,16 +85,18 @@ class _LinkedFrames(Album):
     def __init__(self, run: Run) -> None:
         super().__init__(Sizes(max_initial=_MOST_INITIAL))
         self._run = run
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, Picture] = {}
         self.shown: dict[str, Picture] = {}
         """The pictures of the trace at hand, by their files."""
 
     def add(self, image: Image.Image, longest_side: int, *, imagined: bool = False) -> Picture:
         """Show the file that a sketch stands for. Raises `StoreError` where it is no picture."""
-        name = str(image.info["file"])
-        if name not in self._sizes:
-            self._sizes[name] = self._run.frames.size(name)
-        return self.shown.setdefault(name, Picture(f"f-{name[:20]}", *self._sizes[name]))
+        name: str = image.info["file"]
+        if name not in self.shown:
+            if name not in self._known:
+                self._known[name] = Picture(f"f-{name[:20]}", *self._run.frames.size(name))
+            self.shown[name] = self._known[name]
+        return self.shown[name]
 
     def embedded(self) -> tuple[Embedded, ...]:
         """The pictures of the trace at hand, by their addresses in the site."""

@@ -67,6 +67,11 @@ class Dot:
     percent: float
     title: str
 
+    @property
+    def style(self) -> str:
+        """Its place as CSS."""
+        return f"left:{self.percent:.2f}%"
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:
@@ -78,6 +83,11 @@ class Pin:
     number: int | None
     lane: int = 0
 
+    @property
+    def style(self) -> str:
+        """Its place and its picture's shape as CSS."""
+        return f"left:{self.percent:.2f}%;--at:{self.percent:.2f};--lane:{self.lane};--ratio:{self.picture.ratio}"
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -87,6 +97,11 @@ class Slot:
     width_percent: float
     picture: Picture
 
+    @property
+    def style(self) -> str:
+        """Its place and its picture's shape as CSS."""
+        return f"left:{self.percent:.2f}%;width:{self.width_percent:.2f}%;--ratio:{self.picture.ratio}"
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -94,6 +109,11 @@ class Tick:
 
     percent: float
     label: str
+
+    @property
+    def style(self) -> str:
+        """Its place as CSS."""
+        return f"left:{self.percent:.2f}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +260,7 @@ def _curve(frames: Sequence[Frame], duration_seconds: float | None) -> Curve | N
     times = ", ".join(seconds_text(seconds) for seconds in picked)
     texts = f"{low:.2f}", f"{high:.2f}"
     alt = f"The retriever's score over the video, from {texts[0]} to {texts[1]}; chosen: {times}"
-    return Curve(points, tuple(map(x, picked)), alt, *texts, seconds_text(end))
+    return Curve(points, tuple(round(x(seconds), 1) for seconds in picked), alt, *texts, seconds_text(end))
 
 
 def _initial(frame: Frame, album: Album) -> Shown:
