@@ -212,7 +212,7 @@ def random_adapter(given: argparse.Namespace) -> Path:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:
-                weight.normal_(std=0.02)
+                weight.normal_(std=0.05)
     model.save_pretrained(str(folder))
     return folder
 

@@ -129,9 +129,10 @@ class WorkerPool(Generic[W]):
                     threading.Thread(target=self._wait_for, args=(supervised, self._load), daemon=True, name="loading").start()
 
     def _wait_for(self, supervised: _Supervised[W], load: Callable[[W], object]) -> None:
+        told: tuple[type[Exception], ...] = (Act2SeeError, *self._lost)
         try:
             load(supervised.worker)
-        except (Act2SeeError, *self._lost) as error:  # the next call that it is given meets the same, and tells
+        except told as error:  # the next call that it is given meets the same, and tells
             _log.debug("a worker that replaced a dead one did not load: %s", error)
         finally:
             with self._changed:
