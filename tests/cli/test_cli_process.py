@@ -16,7 +16,7 @@ import sys
 from act2see import cli
 for words in (["--help"], ["ask", "--help"], ["--version"], ["completion", "bash"]):
     assert cli.main(words) == 0
-heavy = {"torch", "transformers", "av", "PIL", "numpy", "openai", "jinja2"} & set(sys.modules)
+heavy = {"torch", "transformers", "av", "PIL", "numpy", "openai", "jinja2", "starlette", "uvicorn", "mcp", "msgspec"} & set(sys.modules)
 sys.exit(f"loaded: {heavy}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ from act2see.serving.video_tools import MOST_FRAMES, VideoTools
 from served import until
 from serving_fakes import Held
 
-FAKES = {"backend": "serving_fakes:Slow", "retriever": "serving_fakes:middle", "generator": "serving_fakes:copyist"}
+FAKES = McpConfig(backend="serving_fakes:Slow", retriever="serving_fakes:middle", generator="serving_fakes:copyist", picture_side=100)
 TOOLS = ["video_info", "sample_frames", "get_frame", "find_moment", "get_transcript", "ask_video", "imagine_frame"]
 Session = Callable[[Client], Awaitable[None]]
 
@@ -37,7 +37,7 @@ def words(root: Path) -> None:
 
 @pytest.fixture
 def server(root: Path, words: None) -> VideoServer:
-    return VideoServer(VideoTools(McpConfig(**FAKES, picture_side=100), AllowedFolders.of([root], "FOLDER")))
+    return VideoServer(VideoTools(FAKES, AllowedFolders.of([root], "FOLDER")))
 
 
 def run(server: Any, session: Session) -> None:
@@ -55,7 +55,7 @@ def text(result: CallToolResult) -> str:
 
 
 def pictures(result: CallToolResult) -> list[Image.Image]:
-    found = []
+    found: list[Image.Image] = []
     for block in result.content:
         if block.type == "image":
             assert block.mime_type == "image/jpeg"
@@ -123,8 +123,8 @@ def test_every_tool_is_called_over_http(address: str) -> None:
 def test_every_tool_is_called_over_stdin_and_stdout(root: Path, words: None, tmp_path: Path) -> None:
     fakes = Path(__file__).parents[1] / "fakes"
     paths = os.pathsep.join([str(fakes), *filter(None, [os.environ.get("PYTHONPATH")])])
-    flags = [word for name, value in FAKES.items() for word in (f"--{name}", value)]
-    command = ["-m", "act2see", "mcp", str(root), "--picture-side", "100", *flags]
+    models = ["--backend", FAKES.backend, "--retriever", FAKES.retriever, "--generator", FAKES.generator]
+    command = ["-m", "act2see", "mcp", str(root), "--picture-side", "100", *models]
     environment = {**os.environ, "PYTHONPATH": paths, "XDG_CONFIG_HOME": str(tmp_path)}
     run(StdioServerParameters(command=sys.executable, args=command, env=environment), call_every_tool)
 

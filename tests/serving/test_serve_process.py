@@ -92,3 +92,5 @@ def test_the_embedded_model_answers_several_at_once() -> None:
         assert list(pool.map(answer, questions)) == [one["answer"] for one in questions]
         with pytest.raises(openai.BadRequestError, match="does not support open questions"):
             answer({**questions[0], "choices": []})
+        streamed = running.ask(questions[0]["question"], questions[0]["video"], stream=True, model="micro", act2see={"choices": ["ring", "cross"]})
+        assert streamed.content.count(b'"reasoning_content"') > 5  # also in a batch the text comes while it is decoded

@@ -1,6 +1,7 @@
 """Runs an ASGI application with uvicorn: bounded, impatient with slow clients, and ending in order on SIGTERM."""
 
 import asyncio
+import ipaddress
 import logging
 import signal
 import socket
@@ -24,6 +25,7 @@ _KEEP_ALIVE_SECONDS = 5
 _LAST_SECONDS = 10
 """How long responses that are complete may take to be received, at the end. Our choice."""
 _HEAD_BYTES = 1 << 16
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,13 @@ def address_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def warn_if_open(listening: socket.socket, api_key: str | None) -> None:
+    """Log a warning if other machines can reach a server that asks for no key."""
+    host = listening.getsockname()[0]
+    if api_key is None and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        _log.warning("anybody who reaches %s can use this server: set ACT2SEE_API_KEY", host)
+
+
 def run(app: ASGIApp, ending: Ending, listening: socket.socket) -> bool:
     """Serve until a signal ends it. Returns whether all running requests were finished."""
     with faults_in_our_log("uvicorn"):
@@ -147,7 +156,7 @@ def run(app: ASGIApp, ending: Ending, listening: socket.socket) -> bool:
 
 class _Forwarded(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger(__name__).warning("%s", record.getMessage())
+        _log.warning("%s", record.getMessage())
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import base64
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, TypeAlias
 
@@ -24,7 +24,7 @@ from act2see.execution.faults import unexpected
 from act2see.execution.progress import ProgressCallback
 from act2see.serving.folders import AllowedFolders
 from act2see.serving.gate import Gate, own_names
-from act2see.serving.http_server import Ending, address_of, faults_in_our_log, listen, run
+from act2see.serving.http_server import Ending, address_of, faults_in_our_log, listen, run, warn_if_open
 from act2see.serving.refusals import StoppedError, answer_for
 from act2see.serving.video_tools import MOST_FRAMES, Result, VideoTools
 
@@ -141,7 +141,7 @@ class VideoServer(MCPServer[None]):
                 raise StoppedError("the call was cancelled", 499, "cancelled")
             if what and told[-1:] != [(done, what)]:
                 told[:] = [(done, what)]
-                anyio.from_thread.run(_notify(ctx), float(done), total, one_line(what))
+                anyio.from_thread.run(ctx.report_progress, float(done), total, one_line(what))
 
         def run_tool() -> Result:
             try:
@@ -167,10 +167,6 @@ class VideoServer(MCPServer[None]):
         for folder in self.tools.folders.folders:
             message = message.replace(f"{folder}/", "").replace(str(folder), folder.name)
         return one_line(" ".join(message.split()))
-
-
-def _notify(ctx: Context) -> Callable[[float, int | None, str], Awaitable[None]]:
-    return ctx.report_progress
 
 
 def _as_content(result: Result) -> CallToolResult:
@@ -202,6 +198,7 @@ def serve_stdio(config: McpConfig, folders: AllowedFolders) -> None:
 def serve_http(config: McpConfig, folders: AllowedFolders, on_ready: Callable[[str], None]) -> bool:
     """Serve over streamable HTTP until a signal ends it. Returns whether all running calls were finished. Raises `ConfigError`."""
     with listen(config.host, config.port) as listening, faults_in_our_log("mcp"):
+        warn_if_open(listening, config.api_key)
         server = VideoServer(VideoTools(config, folders))
         on_ready(address_of(listening) + PATH)
         return run(http_app(server), Ending(lambda: None, lambda: server.is_idle, server.stop_all), listening)

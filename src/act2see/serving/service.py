@@ -105,7 +105,9 @@ def load_service_models(config: ServeConfig, progress: ProgressCallback | None =
         if progress is not None and what.startswith("loading"):
             progress(done, total, what)
 
-    models = api.load_models(ask_config(config), progress=report)
+    # A server behind the backend that says nothing must not hold a worker beyond the request's own time.
+    options = replace(ask_config(config), answer_seconds=min(config.answer_seconds, config.deadline_seconds))
+    models = api.load_models(options, progress=report)
     backend = batched(models.backend, config.workers)
     workers = config.workers
     if workers > 1 and not is_concurrent(backend):
