@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from act2see.backends.encoder import Encoder
 from act2see.backends.kv_cache import CachedConversation
-from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.backends.pieces import joined
 from act2see.core import chat
 from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace
 from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from act2see.backends.qwen_tokens import Encoder
+from act2see.backends.encoder import Encoder
 from act2see.training.examples import Example, collate
 from act2see.training.micro.cpu_kernels import collate_for_cpu, use_cpu_kernels
 from act2see.training.micro.model import make_image_processor, make_tokenizer, make_vlm

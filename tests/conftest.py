@@ -143,7 +143,7 @@ def merging_encoder() -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from act2see.backends.qwen_tokens import Encoder
+    from act2see.backends.encoder import Encoder
     from act2see.training.micro.model import SPECIAL, make_image_processor
 
     raw = Tokenizer(models.BPE())

@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerF
 from transformers.utils.chat_template_utils import render_jinja_template
 
 import act2see
-from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.backends.encoder import Encoder
+from act2see.backends.pieces import joined
 from act2see.core import chat
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.training.examples import pieces_of

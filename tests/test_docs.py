@@ -34,6 +34,7 @@ SHELLS, LANGUAGES = ("sh", "bash"), ("sh", "bash", "python", "toml", "json", "ya
 
 # Files of other programs, which act2see reads or copies and whose makers document them.
 FOREIGN = {
+    "chat_template.json",
     *("adapter_config.json", "adapter_model.safetensors", "added_tokens.json", "config.json", "generation_config.json", "merges.txt"),
     *("model.safetensors", "model.safetensors.index.json", "model_index.json", "modules.json", "preprocessor_config.json", "processor_config.json"),
     *("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "video_preprocessor_config.json", "vocab.json", "bench_final.json"),

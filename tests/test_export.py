@@ -10,7 +10,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, Qwen3VLProcessor
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from act2see.backends.qwen_tokens import Encoder
+from act2see.backends.encoder import Encoder
 from act2see.core import chat
 from act2see.core.trace import Answer, Thought
 from act2see.curation.export import Format

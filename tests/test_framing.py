@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
+from act2see.backends.encoder import Encoder
 from act2see.backends.openai import OpenAIBackend, OpenAISettings
-from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.engine import frames_left_out, insert, new_trace, reason
 from act2see.core.errors import BackendError, VideoError

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from act2see.backends.encoder import Encoder
+from act2see.backends.families.grids import positions
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.kv_cache import CachedConversation
-from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions
+from act2see.backends.pieces import Piece, joined
 from act2see.core import chat
 from act2see.core.errors import BackendError
 from act2see.core.interfaces import Continuation

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import act2see
 from act2see import registry
 from act2see.backends import loading
-from act2see.backends.qwen_tokens import joined
+from act2see.backends.pieces import joined
 from act2see.backends.stepping import EngineDiedError
 from act2see.backends.vllm import VllmBackend, VllmSettings
 from act2see.config import ModelConfig

@@ -16,7 +16,7 @@ from PIL import Image
 import act2see as package
 from act2see.backends.loading import reader
 from act2see.backends.openai import data_url
-from act2see.backends.qwen_tokens import joined
+from act2see.backends.pieces import joined
 from act2see.core import chat
 from act2see.core.protocol import STOPS
 from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from act2see.backends.qwen_tokens import Encoder
+from act2see.backends.encoder import Encoder
 from act2see.training.micro import retriever, vlm
 from act2see.training.micro.model import make_image_processor, make_tokenizer
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from act2see.backends.qwen_tokens import Encoder
+from act2see.backends.encoder import Encoder
 from act2see.core import chat
 from act2see.core.trace import Frame
 from act2see.training.examples import Example, collate, pack

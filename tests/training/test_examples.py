@@ -13,7 +13,8 @@ from PIL import Image
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from act2see.backends.qwen_tokens import Encoder, Piece, joined
+from act2see.backends.encoder import Encoder
+from act2see.backends.pieces import Piece, joined
 from act2see.core import chat
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.training.examples import IGNORED, Example, collate, pack, pieces_of

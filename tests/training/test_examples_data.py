@@ -14,7 +14,8 @@ from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.backends.encoder import Encoder
+from act2see.backends.pieces import joined
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Answer, Frame, Generate, Observation, Retrieve, Step, Thought, Trace

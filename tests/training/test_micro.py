@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from act2see.backends.encoder import Encoder
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
-from act2see.backends.qwen_tokens import Encoder
 from act2see.config import MicroRetrieverConfig, MicroVlmConfig
 from act2see.core.errors import ConfigError
 from act2see.core.trace import Frame, Trace

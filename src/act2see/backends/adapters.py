@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from act2see.backends import pretrained
+from act2see.backends.encoder import Encoder
 from act2see.backends.kv_cache import inputs_of
-from act2see.backends.qwen_tokens import Encoder, Piece
+from act2see.backends.pieces import Piece
 from act2see.core import chat
 from act2see.core.errors import BackendError
 from act2see.core.trace import Answer, Frame, Observation, Retrieve, Step, Thought, Trace

@@ -13,7 +13,7 @@ import torch
 
 from act2see.backends.continuation import Decoding
 from act2see.backends.kv_cache import CachedConversation, Slots
-from act2see.backends.qwen_tokens import Piece
+from act2see.backends.pieces import Piece
 from act2see.core.errors import Act2SeeError, InternalError
 from act2see.execution.faults import unexpected
 

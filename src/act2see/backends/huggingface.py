@@ -17,9 +17,10 @@ from transformers.generation import LogitsProcessorList, TemperatureLogitsWarper
 from act2see.backends import pretrained
 from act2see.backends.batching import DecodingBatch, Row
 from act2see.backends.continuation import Decoding
+from act2see.backends.encoder import Encoder
 from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
-from act2see.backends.qwen_tokens import Encoder, Piece
+from act2see.backends.pieces import Piece
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.framing import SHARE_OF_CONTEXT, FrameLimit

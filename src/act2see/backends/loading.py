@@ -9,10 +9,10 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from act2see.backends import pretrained
+from act2see.backends.encoder import Encoder
 from act2see.backends.families import FAMILIES, QWEN3_VL, family_of
 from act2see.backends.families.description import Config, Family
 from act2see.backends.pieces import joined
-from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import BackendError
 from act2see.core.trace import Frame, Trace

@@ -18,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 
 from act2see.backends import pretrained
 from act2see.backends.continuation import Writing
+from act2see.backends.encoder import Encoder
 from act2see.backends.huggingface import HuggingFaceSettings
 from act2see.backends.loading import own_settings, reader
-from act2see.backends.qwen_tokens import Encoder, joined
+from act2see.backends.pieces import joined
 from act2see.backends.stepping import Output, SteppedEngine, reason
 from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError

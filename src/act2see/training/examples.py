@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from act2see.backends.qwen_tokens import Encoder, Piece, joined, positions, shared_pieces
+from act2see.backends.encoder import Encoder
+from act2see.backends.families.grids import positions
+from act2see.backends.pieces import Piece, joined, shared_pieces
 from act2see.core import chat
 from act2see.core.trace import Frame, Observation, Trace
 

@@ -18,9 +18,9 @@ from transformers.integrations import TensorBoardCallback
 from transformers.integrations.integration_utils import is_tensorboard_available, is_wandb_available
 from transformers.utils import logging as transformers_logging
 
+from act2see.backends.encoder import Encoder
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.loading import SETTINGS_FILE, check_trainable, reader
-from act2see.backends.qwen_tokens import Encoder
 from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
 from act2see.storage.runs import JSON, Run

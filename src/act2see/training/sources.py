@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from act2see.backends.qwen_tokens import Encoder
+from act2see.backends.encoder import Encoder
 from act2see.core import chat
 from act2see.core.errors import ConfigError, StoreError
 from act2see.core.trace import Trace

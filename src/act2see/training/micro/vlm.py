@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
 from act2see.backends import pretrained
-from act2see.backends.qwen_tokens import Encoder, Piece
+from act2see.backends.encoder import Encoder
+from act2see.backends.pieces import Piece
 from act2see.config import MicroVlmConfig
 from act2see.core import chat
 from act2see.core.trace import Answer, Frame, Step, Thought, Trace

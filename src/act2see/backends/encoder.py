@@ -14,14 +14,13 @@ from PIL import Image
 
 from act2see.backends.families import QWEN3_VL
 from act2see.backends.families.description import Config, Family, Pads
-from act2see.backends.families.grids import grid_of, positions, sizes_of
-from act2see.backends.pieces import Piece, joined, shared_pieces
+from act2see.backends.families.grids import grid_of, sizes_of
+from act2see.backends.pieces import Piece
 from act2see.core import chat
 from act2see.core.errors import BackendError
 from act2see.core.framing import FrameLimit, most_that_fit
 from act2see.core.trace import Frame
 
-__all__ = ["Encoder", "Piece", "joined", "positions", "shared_pieces"]
 _REMEMBERED_PICTURES = 1024
 
 
