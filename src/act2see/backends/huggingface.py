@@ -18,6 +18,7 @@ from act2see.backends import pretrained
 from act2see.backends.batching import DecodingBatch, Row
 from act2see.backends.continuation import Decoding
 from act2see.backends.encoder import Encoder
+from act2see.backends.flops import VisionLanguageModel, continuation_flops
 from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
 from act2see.backends.pieces import Piece
@@ -71,6 +72,7 @@ class HuggingFaceBackend:
     def __init__(self, settings: HuggingFaceSettings, model: Any, encoder: Encoder, style: chat.Style, notice: str | None = None) -> None:
         self.settings, self.model, self.encoder, self.style, self.notice = settings, model, encoder, style, notice
         self.repeated_tokens = 0
+        self.flops = VisionLanguageModel.of(model.config.to_dict())
         self._conversation = CachedConversation(model, encoder.merge)
         generation = getattr(model, "generation_config", None)
         ends = getattr(generation, "eos_token_id", None)
@@ -131,7 +133,8 @@ class HuggingFaceBackend:
                 break
             logits = self._conversation.append(decoding.ids[-1])
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
-        return Continuation(decoding.text, decoding.stopped, Cost(tokens_in, decoding.tokens_out, reused, seconds))
+        flops = continuation_flops(self.flops, pieces, tokens_in, reused, decoding.tokens_out)
+        return Continuation(decoding.text, decoding.stopped, Cost(tokens_in, decoding.tokens_out, reused, seconds, flops=flops))
 
     def batched(self, conversations: int) -> "HuggingFaceBackend | BatchedBackend":
         """The same model, which decodes up to so many conversations at once; see `BatchingBackend`.
@@ -205,4 +208,5 @@ class BatchedBackend:
         assert decoding.stopped is not None
         assert row.tokens_in is not None
         seconds = {"encode": encoded - began, "prefill": row.prefill_seconds, "decode": row.decode_seconds}
-        return Continuation(decoding.text, decoding.stopped, Cost(row.tokens_in, decoding.tokens_out, row.reused, seconds))
+        flops = continuation_flops(self.inner.flops, pieces, row.tokens_in, row.reused, decoding.tokens_out)
+        return Continuation(decoding.text, decoding.stopped, Cost(row.tokens_in, decoding.tokens_out, row.reused, seconds, flops=flops))

@@ -10,6 +10,7 @@ from act2see.cli.official import print_official
 from act2see.cli.options import Options
 from act2see.cli.output import complain, note_omitted_frames, print_scores, report_faults, say, show_progress
 from act2see.config import EvalConfig, EvalExecutionConfig, SettingsFile
+from act2see.core.flops import in_units
 
 
 def evaluate(
@@ -39,15 +40,18 @@ def evaluate(
     print_scores(summary, as_json=settings.json)
     if not settings.json:
         print_official(summary)
-        _print_seconds(result.costs)
+        _print_costs(result.costs)
         say(headline(result.fingerprint))
         if execution.view and settings.out is not None:
             say(settings.out / api.VIEW_PAGE)
     return ANSWERED
 
 
-def _print_seconds(spent: Mapping[str, Any]) -> None:
+def _print_costs(spent: Mapping[str, Any]) -> None:
     if whole := spent["seconds"]["all"]:
         stages = ", ".join(f"{name} {found['mean']:.2f}" for name, found in spent["seconds"].items() if name != "all")
         took = f"time per answer: {whole['mean']:.2f} s (p50 {whole['p50']:.2f}, p90 {whole['p90']:.2f}, p99 {whole['p99']:.2f})"
         say(f"{took}: {stages}" if stages else took)
+    if (computed := spent.get("flops")) and (whole := computed["all"]):
+        parts = ", ".join(f"{name} {in_units(found['mean'])}" for name, found in computed.items() if name != "all" and found["mean"])
+        say(f"computed per answer: {in_units(whole['mean'])} (p50 {in_units(whole['p50'])}, p90 {in_units(whole['p90'])}): {parts}")

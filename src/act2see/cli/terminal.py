@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, assert_never
 from act2see.cli.output import send
 from act2see.core import chat
 from act2see.core.errors import ConfigError
+from act2see.core.flops import in_units
 from act2see.core.plaintext import plain
 from act2see.core.spots import box_text
 from act2see.core.trace import Answer, Cost, Frame, Observation, Step, Trace
@@ -326,8 +327,9 @@ def cost_line(cost: Cost, looks: int) -> str:
     """One line with the cost of a trace."""
     reused = f" ({cost.tokens_reused:,} reused)" if cost.tokens_reused else ""
     dollars = "" if cost.dollars is None else f", ${cost.dollars:.4f}"
-    seconds = cost.total_seconds
-    return f"{looks} look{'' if looks == 1 else 's'}, {seconds:.1f} s, {cost.tokens_in:,} tokens in{reused}, {cost.tokens_out:,} out{dollars}"
+    computed = "" if cost.total_flops is None else f", {in_units(cost.total_flops)}"
+    spent = f"{cost.total_seconds:.1f} s, {cost.tokens_in:,} tokens in{reused}, {cost.tokens_out:,} out{computed}{dollars}"
+    return f"{looks} look{'' if looks == 1 else 's'}, {spent}"
 
 
 def _one_line(text: str) -> str:

@@ -235,7 +235,7 @@ class ViewConfig(Checked):
     """Folder of the site; the folder view in the run by default, or view-compared in the second of two. An earlier site there is replaced."""
 
 
-CostUnit = Literal["tokens", "seconds", "dollars", "frames"]
+CostUnit = Literal["tokens", "seconds", "dollars", "frames", "flops"]
 
 
 @dataclass(frozen=True, slots=True)

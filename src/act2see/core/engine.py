@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from act2see.core import chat, decoding, spots
 from act2see.core.errors import BackendError, NoFrameError, ToolError, VideoError
+from act2see.core.flops import add, counting
 from act2see.core.framing import MAX_STRETCH_FRAMES, FrameLimit, at_size, server_limit
 from act2see.core.interfaces import Backend, Continuation, Generator, LimitsFrames, Retriever, unwrapped
 from act2see.core.protocol import is_thinking, parse_chunk
@@ -115,9 +116,12 @@ def insert(trace: Trace, video: "Video", retriever: Retriever, count: int = 1, b
     """
     times = tuple(frame.seconds for frame in trace.frames if frame.seconds is not None)
     try:
-        found = retriever.find(video, trace.question, shown=times, count=count)
+        with counting() as flops:
+            found = retriever.find(video, trace.question, shown=times, count=count)
     except ToolError:
         return
+    finally:
+        add(trace.cost.flops, flops)
     size = _frame_limit(backend, video, len(trace.frames)).size
     found = [at_size(frame, size, video.size) for frame in found]
     trace.frames = tuple(sorted((*trace.frames, *found), key=lambda frame: frame.seconds or 0.0))
@@ -213,7 +217,14 @@ class _ToolCalls:
     options: LoopOptions
 
     def run(self, call: Retrieve | Generate) -> Observation:
-        """Run one call and add its seconds to the trace's cost under the tool's name."""
+        """Run one call and add its FLOPs to the trace's cost, and its seconds under the tool's name."""
+        with counting() as flops:
+            try:
+                return self._timed(call)
+            finally:
+                add(self.trace.cost.flops, flops)
+
+    def _timed(self, call: Retrieve | Generate) -> Observation:
         started = time.perf_counter()
         tool = spots.tool_of(call, self.options.offered)
         try:

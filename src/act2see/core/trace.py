@@ -7,6 +7,9 @@ from typing import Literal
 
 from PIL import Image
 
+from act2see.core import flops
+from act2see.core.flops import Flops
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -144,6 +147,14 @@ class Cost:
     """`first_token`, reported by streaming servers, is part of `decode`; all other stages are disjoint."""
     dollars: float | None = None
     """None if the price is unknown."""
+    flops: Flops = field(default_factory=dict)
+    """FLOPs by part: vision, prefill and decode of the backend, retriever, generator and its judge; None for a part whose FLOPs are unknown. A
+    backend whose FLOPs are unknown, such as a server, reports none. See `act2see.core.flops`."""
+
+    @property
+    def total_flops(self) -> float | None:
+        """FLOPs of all parts; None unless all of them are known."""
+        return flops.total(self.flops)
 
     @property
     def total_seconds(self) -> float:
@@ -159,6 +170,7 @@ class Cost:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if other.dollars is not None:
             self.dollars = (self.dollars or 0.0) + other.dollars
+        flops.add(self.flops, other.flops)
 
 
 @dataclass(slots=True)

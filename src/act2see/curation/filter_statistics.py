@@ -132,6 +132,7 @@ def _cost(cost: Cost, kept: int) -> dict[str, Mapping[str, float | None]]:
         "tokens_reused": cost.tokens_reused,
         "seconds": seconds,
         "dollars": None if cost.dollars is None else round(cost.dollars, 6),
+        **({} if cost.total_flops is None else {"flops": cost.total_flops}),
     }
     each = {name: None if value is None or not kept else round(value / kept, 6) for name, value in total.items()}
     return {"total": total, "per_kept_trace": each}

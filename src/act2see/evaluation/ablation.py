@@ -270,7 +270,14 @@ def _cost(costs: Sequence[Cost]) -> dict[str, float]:
         "tokens_reused": sum(cost.tokens_reused for cost in costs),
         "tokens_out": sum(cost.tokens_out for cost in costs),
         "seconds": round(sum(cost.total_seconds for cost in costs), 2),
+        **_flops([cost.total_flops for cost in costs if cost.tokens_in]),
     }
+
+
+def _flops(known: Sequence[float | None]) -> dict[str, float]:
+    """Their sum; nothing where the FLOPs of an answer are unknown."""
+    given = [value for value in known if value is not None]
+    return {"flops": sum(given)} if given and len(given) == len(known) else {}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -30,7 +30,7 @@ from act2see.storage.runs import JSON, Run
 from act2see.synthetic.scope import FORCED, NOTICE
 
 _NOT_RECORDED = {"out", "resume", "json", "cache", "frames", "official_judge"}
-_DIFFERS = ("seconds", "tokens_reused")
+_DIFFERS = ("seconds", "tokens_reused", "flops")
 """Costs that vary between runs, stored apart so that a resumed run has the same summary as an uninterrupted one."""
 
 
@@ -174,5 +174,5 @@ def _apart(summary: Mapping[str, JSON]) -> tuple[dict[str, JSON], dict[str, JSON
     for name, cost in costs.items():
         assert isinstance(cost, Mapping)
         same[name] = {key: value for key, value in cost.items() if key not in _DIFFERS}
-        differing[name] = {key: cost[key] for key in _DIFFERS}
+        differing[name] = {key: cost[key] for key in _DIFFERS if key in cost}
     return {**summary, "cost": same}, {"arms": differing}

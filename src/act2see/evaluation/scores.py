@@ -179,8 +179,23 @@ def summarise_costs(costs: Iterable[Cost]) -> dict[str, Any]:
         "n": len(everything),
         "seconds": {"all": _spread([cost.total_seconds for cost in everything]), **seconds},
         "tokens_reused": _spread([cost.tokens_reused for cost in everything]),
+        **_flops(everything),
         "dollars": round(sum(dollars), 6) if dollars else None,
     }
+
+
+def _flops(costs: Sequence[Cost]) -> dict[str, JSON]:
+    """Spreads over the answers, in all and by part; null where the FLOPs of an answer are unknown. Nothing where no answer has any."""
+    parts = sorted({part for cost in costs for part in cost.flops})
+    if not parts:
+        return {}
+
+    def spread(values: Sequence[float | None]) -> JSON:
+        known = [value for value in values if value is not None]
+        return _spread(known) if len(known) == len(values) else None
+
+    by_part = {part: spread([cost.flops.get(part, 0.0) for cost in costs]) for part in parts}
+    return {"flops": {"all": spread([cost.total_flops for cost in costs]), **by_part}}
 
 
 def _share(values: Sequence[bool]) -> float | None:

@@ -12,7 +12,13 @@ from act2see.storage.codec import Reader, optional, read_amount, read_count, rea
 from act2see.storage.runs import Run
 
 _T = TypeVar("_T")
-UNITS: Mapping[CostUnit, str] = {"tokens": "tokens read and written", "seconds": "seconds", "dollars": "dollars", "frames": "frames seen"}
+UNITS: Mapping[CostUnit, str] = {
+    "tokens": "tokens read and written",
+    "seconds": "seconds",
+    "dollars": "dollars",
+    "frames": "frames seen",
+    "flops": "FLOPs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ def _cost(run: Run, summary: _Summary, by: CostUnit) -> float:
     costs = costs if isinstance(costs, dict) else {}
     with placed(str(run.folder / "costs.json")):
         if by == "seconds" and "all" in (means := _read_means(costs.get("seconds"), "seconds")):
+            return means["all"]
+        if by == "flops" and "all" in (means := _read_means(costs.get("flops"), "flops")):
             return means["all"]
         if by == "dollars" and costs.get("dollars") is not None and costs.get("n"):
             return round(read_amount(costs["dollars"], "dollars") / read_count(costs["n"], "n"), 8)

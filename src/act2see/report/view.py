@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Literal, assert_never
 
 from act2see.core import chat
+from act2see.core.flops import in_units
 from act2see.core.spots import box_text, tool_of
 from act2see.core.trace import Answer, Cost, Finish, Frame, Generate, Observation, Provenance, Retrieve, Thought, Trace
 from act2see.report.pictures import Album, Picture
@@ -149,6 +150,8 @@ class Page:
     initial: tuple[Shown, ...]
     blocks: tuple[Block, ...]
     stages: tuple[Stage, ...]
+    computed: str | None = None
+    """The FLOPs of the trace in words, if they are known."""
     prefix: str = ""
     """Prefix of the ids in the page, where it shows several traces."""
     right: int | None = None
@@ -167,6 +170,7 @@ def page(trace: Trace, album: Album, prefix: str = "", right: int | None = None)
         initial=initial,
         blocks=blocks,
         stages=_stages(trace.cost),
+        computed=None if trace.cost.total_flops is None else in_units(trace.cost.total_flops),
         prefix=prefix,
         right=right,
     )

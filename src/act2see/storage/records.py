@@ -100,6 +100,8 @@ class _CostRecord(Struct, forbid_unknown_fields=True):
     tokens_reused: Count
     seconds: dict[str, Amount]
     dollars: Amount | None
+    flops: dict[str, Amount | None] | UnsetType = UNSET
+    """Written only where there are some: servers report none, and older traces have none."""
 
 
 class _TraceRecord(Struct, forbid_unknown_fields=True):
@@ -165,7 +167,7 @@ def encode_trace(trace: Trace, frame_name: Callable[[Frame], str]) -> dict[str, 
         "frames": [encode_frame(frame) for frame in trace.frames],
         "steps": [encode_step(step) for step in trace.steps],
         "finish": trace.finish,
-        "cost": {field.name: getattr(trace.cost, field.name) for field in fields(Cost)},
+        "cost": {field.name: getattr(trace.cost, field.name) for field in fields(Cost) if field.name != "flops" or trace.cost.flops},
         "made_with": trace.made_with,
         **_encoded_lines(trace.lines),
     }
@@ -201,7 +203,7 @@ def _trace(record: _TraceRecord, load: Load, check: Check | None) -> Trace:
         record.duration_seconds,
         [_step(step, number, load, check) for number, step in enumerate(record.steps)],
         record.finish,
-        Cost(cost.tokens_in, cost.tokens_out, cost.tokens_reused, cost.seconds, cost.dollars),
+        Cost(cost.tokens_in, cost.tokens_out, cost.tokens_reused, cost.seconds, cost.dollars, {} if cost.flops is UNSET else cost.flops),
         record.made_with,
         _lines(record.lines),
     )

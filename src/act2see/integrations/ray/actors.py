@@ -16,6 +16,7 @@ from act2see import registry
 from act2see.config import ConstructConfig, EvalConfig, RayConfig, SourceConfig
 from act2see.core.chat import Tool
 from act2see.core.errors import BackendError, VideoError
+from act2see.core.flops import Flops, counting
 from act2see.core.interfaces import (
     Backend,
     Benchmark,
@@ -225,22 +226,24 @@ class Tools:
         return AboutTools.of(*self._both())
 
     @unexpected()
-    def find(self, path: str, query: str, shown: Collection[float], count: int) -> Sequence[Frame]:
-        """See `Retriever.find`."""
+    def find(self, path: str, query: str, shown: Collection[float], count: int) -> tuple[Sequence[Frame], Flops]:
+        """See `Retriever.find`; with the FLOPs that it took."""
         retriever, _ = self._both()
         assert retriever is not None  # nobody asks where `about` names none
         try:
-            return retriever.find(self._open(path), query, shown=shown, count=count)
+            with counting() as flops:
+                return retriever.find(self._open(path), query, shown=shown, count=count), flops
         except VideoError:
             self._open.cache_clear()  # a file that was changed may be whole when it is opened again
             raise
 
     @unexpected()
-    def generate(self, prompt: str, anchor: Frame, seed: int) -> Frame:
-        """See `Generator.generate`."""
+    def generate(self, prompt: str, anchor: Frame, seed: int) -> tuple[Frame, Flops]:
+        """See `Generator.generate`; with the FLOPs that it took."""
         _, generator = self._both()
         assert generator is not None
-        return generator.generate(prompt, anchor, seed=seed)
+        with counting() as flops:
+            return generator.generate(prompt, anchor, seed=seed), flops
 
     def _both(self) -> tuple[Retriever | None, Generator | None]:
         if self._loaded is None:

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
 from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
+from act2see.core.flops import Flops, count_parts
 from act2see.core.interfaces import Benchmark, Sample
 from act2see.core.trace import Frame
 from act2see.curation.constructor import Constructor
@@ -357,8 +358,9 @@ class _FarRetriever:
 
     def find(self, video: Video, query: str, *, shown: Collection[float], count: int = 1) -> Sequence[Frame]:
         chosen = self.tools[zlib.crc32(str(video.path).encode()) % len(self.tools)]
-        found: Sequence[Frame] = _asked(lambda: chosen.find.remote(str(video.path), query, tuple(shown), count))
-        return found
+        found: tuple[Sequence[Frame], Flops] = _asked(lambda: chosen.find.remote(str(video.path), query, tuple(shown), count))
+        count_parts(found[1])
+        return found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,8 +372,9 @@ class _FarGenerator:
     turn: Iterator[int]
 
     def generate(self, prompt: str, anchor: Frame, *, seed: int) -> Frame:
-        made: Frame = _asked(lambda: self.tools[next(self.turn) % len(self.tools)].generate.remote(prompt, anchor, seed))
-        return made
+        made: tuple[Frame, Flops] = _asked(lambda: self.tools[next(self.turn) % len(self.tools)].generate.remote(prompt, anchor, seed))
+        count_parts(made[1])
+        return made[0]
 
 
 @dataclass(frozen=True, slots=True)

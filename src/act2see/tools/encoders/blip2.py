@@ -31,7 +31,7 @@ class Blip2Encoder:
         self.name = f"blip2:{Path(settings.model).name}"
         self.fingerprint, self.side = parts.fingerprint, parts.side
         self.threshold = loading.threshold(settings, parts.folder, _THRESHOLD)
-        self._settings, self._dtype = settings, parts.dtype
+        self._settings, self._dtype, self._flops = settings, parts.dtype, parts.flops
         self._model = cast(Blip2ForImageTextRetrieval, parts.model)
         self._tokenizer, self._image_processor = parts.tokenizer, parts.image_processor
         self._features = torch.compile(self._queries) if settings.compile else self._queries
@@ -47,12 +47,14 @@ class Blip2Encoder:
 
     def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Unit vectors of shape (images, 32, width), for at least one image."""
+        loading.count_frames(self._flops, len(images))
         return loading.in_batches(images, self._settings, self._encode)
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """A unit vector of shape (width,); the text is truncated to 35 tokens."""
         tokens = self._tokenizer([text], truncation=True, max_length=self._length, return_tensors="pt").to(self._model.device)
         model = self._model
+        loading.count_text(self._flops, tokens["input_ids"])
         with torch.inference_mode():
             embeddings = model.embeddings(input_ids=tokens["input_ids"])
             hidden = model.qformer(query_embeds=embeddings, query_length=0, attention_mask=tokens["attention_mask"]).last_hidden_state

@@ -24,6 +24,7 @@ from transformers import (
 
 from act2see.backends import pretrained
 from act2see.core.errors import ConfigError
+from act2see.core.flops import count
 from act2see.tools.encoders import loading
 from act2see.tools.encoders.loading import EncoderSettings
 
@@ -98,10 +99,12 @@ class EmbeddingEncoder:
 
     def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Unit vectors of shape (images, 1, width), for at least one image."""
+        loading.count_frames(None, len(images))
         return loading.in_batches(images, self._settings, self._encode)
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """A unit vector of shape (width,)."""
+        count("retriever", None)
         vectors = cast(torch.Tensor, self._model.encode_query([text], **self._options))
         return loading.unit(vectors[0])
 

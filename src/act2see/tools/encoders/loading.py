@@ -18,6 +18,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, BaseImageProcessor, 
 
 from act2see.backends import pretrained
 from act2see.core.errors import ConfigError
+from act2see.core.flops import count
+from act2see.tools.encoders.flops import EncoderFlops
 
 _FORMAT = "act2see-encoder-1"
 """Increment when our own preprocessing or postprocessing changes, to invalidate cached indexes."""
@@ -106,6 +108,8 @@ class Parts:
     side: int
     """Useful input resolution: the shorter side in pixels."""
     fingerprint: str
+    flops: EncoderFlops | None
+    """None if they are unknown."""
 
 
 def load_parts(settings: EncoderSettings, kind: str, model_class: pretrained.Loadable[Any]) -> Parts:
@@ -121,7 +125,8 @@ def load_parts(settings: EncoderSettings, kind: str, model_class: pretrained.Loa
     image_processor = pretrained.load_part(AutoImageProcessor, folder, f"the image processor of {what}", backend="pil")
     with pretrained.reading(f"the image processor of {what}"):
         side = _input_side(image_processor)
-    return Parts(folder, model, tokenizer, image_processor, dtype, side, fingerprint([folder], kind, dtype, side))
+    flops = EncoderFlops.of(model.config.to_dict())
+    return Parts(folder, model, tokenizer, image_processor, dtype, side, fingerprint([folder], kind, dtype, side), flops)
 
 
 def open_folder(settings: EncoderSettings, kind: str) -> Path:
@@ -173,6 +178,16 @@ def in_batches(images: Sequence[Image.Image], settings: EncoderSettings, encode:
             padding = [batch[-1]] * (size - len(batch)) if settings.compile else []
             parts.append(unit(encode(batch + padding)[: len(batch)]))
     return np.concatenate(parts)
+
+
+def count_frames(flops: EncoderFlops | None, images: int) -> None:
+    """Report the FLOPs of so many encoded frames."""
+    count("retriever", None if flops is None else images * flops.frame)
+
+
+def count_text(flops: EncoderFlops | None, tokens: torch.Tensor) -> None:
+    """Report the FLOPs of an encoded text; `tokens` are its ids, of shape (1, tokens)."""
+    count("retriever", None if flops is None else flops.text(tokens.shape[1]))
 
 
 def unit(vectors: torch.Tensor) -> NDArray[np.float32]:

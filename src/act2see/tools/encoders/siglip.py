@@ -27,7 +27,7 @@ class SiglipEncoder:
         self.name = f"siglip:{Path(settings.model).name}"
         self.fingerprint, self.side = parts.fingerprint, parts.side
         self.threshold = loading.threshold(settings, parts.folder, _THRESHOLD)
-        self._settings, self._dtype = settings, parts.dtype
+        self._settings, self._dtype, self._flops = settings, parts.dtype, parts.flops
         self._model = model = cast(ContrastiveModel, parts.model)
         self._tokenizer, self._image_processor = parts.tokenizer, parts.image_processor
         self._features = torch.compile(model.get_image_features) if settings.compile else model.get_image_features
@@ -43,12 +43,14 @@ class SiglipEncoder:
 
     def encode_frames(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Unit vectors of shape (images, 1, width), for at least one image."""
+        loading.count_frames(self._flops, len(images))
         return loading.in_batches(images, self._settings, self._encode)
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """A unit vector of shape (width,). The text is padded and truncated to the model's maximum length, as in training."""
         text = text.lower() if self._lower else text
         tokens = self._tokenizer([text], padding="max_length", truncation=True, max_length=self._length, return_tensors="pt")
+        loading.count_text(self._flops, tokens["input_ids"])
         with torch.inference_mode():
             return loading.unit(self._model.get_text_features(input_ids=tokens["input_ids"].to(self._model.device)).pooler_output[0])
 

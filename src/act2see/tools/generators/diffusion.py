@@ -18,10 +18,13 @@ from PIL import Image
 
 from act2see.backends import pretrained
 from act2see.core.errors import ConfigError, OutOfMemoryToolError, UnsupportedSizeError
+from act2see.core.flops import count
+from act2see.tools.generators.flops import StableDiffusion3
 
 Memory = Literal["auto", "none", "model-offload", "group-offload", "nf4"]
 _MULTIPLE = 16
 _MEMO_SIZE = 8
+_T5_TOKENS = 256  # diffusers' default for Stable Diffusion 3
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -134,9 +137,10 @@ class DiffusionPainter:
         self.is_editor = "strength" not in accepted
         self._guidance_name = "guidance_scale" if "guidance_scale" in accepted else None
         self.strengths: tuple[float | None, ...] = (None,) if self.is_editor else settings.strengths or preset.strengths or DEFAULT_STRENGTHS
+        self._flops = StableDiffusion3.of(pipeline)
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.encode_prompt = _memoized(pipeline.encode_prompt)  # type: ignore[misc] # the method of this one instance is replaced
-        pipeline.vae.encode = _memoized(pipeline.vae.encode)
+        pipeline.encode_prompt = _memoized(self._counted_texts(pipeline.encode_prompt))  # type: ignore[misc] # the method of this one instance is replaced
+        pipeline.vae.encode = _memoized(self._counted_encoding(pipeline.vae.encode))
 
     @classmethod
     def load(cls, settings: DiffusionSettings) -> "DiffusionPainter":
@@ -198,7 +202,34 @@ class DiffusionPainter:
         except ValueError as error:  # pipelines reject some aspect ratios: FLUX.2 those above 8 to 1
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UnsupportedSizeError(f"the generator cannot work at {width} x {height} pixels ({reason})") from error
+        self._count(strength, guidance, (width, height))
         return generated.convert("RGB").resize(anchor.size, Image.Resampling.LANCZOS)
+
+    def _count(self, strength: float | None, guidance: float | None, size: tuple[int, int]) -> None:
+        """Report the FLOPs of the steps and of the codec's decoder. Pipelines skip the first steps, by the strength."""
+        if self._flops is None or strength is None:
+            count("generator", None)
+            return
+        steps = self._steps - int(max(self._steps - min(1.0, max(strength, 1 / self._steps)) * self._steps, 0))
+        denoising = self._flops.denoising(steps, size, _T5_TOKENS if self._flops.t5 else 1, guided=guidance is None or guidance > 1)
+        count("generator", denoising + self._flops.decoding(size))
+
+    def _counted_texts(self, encode: Callable[_P, _R]) -> Callable[_P, _R]:
+        def counted(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if self._flops is not None:
+                prompts = 2 if kwargs.get("do_classifier_free_guidance", True) else 1
+                count("generator", self._flops.texts(prompts, cast("int", kwargs.get("max_sequence_length", _T5_TOKENS))))
+            return encode(*args, **kwargs)
+
+        return counted
+
+    def _counted_encoding(self, encode: Callable[_P, _R]) -> Callable[_P, _R]:
+        def counted(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if self._flops is not None and args and isinstance(args[0], torch.Tensor):
+                count("generator", self._flops.encoding((args[0].shape[-1], args[0].shape[-2])))
+            return encode(*args, **kwargs)
+
+        return counted
 
 
 def work_size(size: tuple[int, int], max_pixels: int, longest: int | None = None, *, shortest: int = _MULTIPLE) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from PIL import Image
 from act2see.backends.calls import Call, Caller, RetryPolicy
 from act2see.backends.servers import Server, TransientError, check_url, server_message
 from act2see.core.errors import BackendError, NoFrameError, ToolError
+from act2see.core.flops import count
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_BYTES = 96 * 2**20
@@ -110,6 +111,7 @@ class RemotePainter:
         with that size, and later requests name it at once. A remaining difference is removed by resizing. Raises `ToolError` for a picture that
         the server rejects, that cannot be read or that still has the wrong aspect ratio, and `BackendError` for a server that cannot be used.
         """
+        count("generator", None)
         shape = math.log(anchor.width / anchor.height)
         nearest = min(SIZES, key=lambda size: _distance(size, shape))
         requested = nearest if self._names_size else None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2see.core.errors import NoFrameError
+from act2see.core.flops import counted_as
 from act2see.core.interfaces import FrameEncoder, Painter, PictureCheck, PictureJudge
 from act2see.core.trace import Frame, Provenance
 
@@ -42,7 +43,8 @@ class VerifiedGenerator:
                 provenance = Provenance(prompt, anchor.seconds, self.painter.model, seed + number, strength)
                 if self.judge is None or unverified is not None:
                     return Frame(image, None, provenance=replace(provenance, unverified=unverified))
-                verdict = self.judge.judge(prompt, anchor.image, image)
+                with counted_as("judge"):
+                    verdict = self.judge.judge(prompt, anchor.image, image)
                 if verdict.passes:
                     return Frame(image, None, provenance=replace(provenance, scores={**verdict.scores, "painted": painted}))
         raise NoFrameError(UNFAITHFUL)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from act2see.core import chat, decoding
 from act2see.core.errors import BackendError, ToolError
+from act2see.core.flops import count
 from act2see.core.interfaces import Backend, PictureCheck
 from act2see.core.protocol import parse_chunk
 from act2see.core.trace import Answer, Frame, Trace
@@ -44,6 +45,9 @@ class ModelJudge:
                 continuation = decoding.result_of(decoding.decode(self.backend, trace, ()))
             except BackendError as error:
                 raise ToolError(f"the picture could not be checked: {error}") from error
+            spent = continuation.cost.flops
+            for part in spent or ("decode",):
+                count(part, spent.get(part))
             steps, _ = parse_chunk(continuation.text, before, ended=continuation.stopped == "end")
             trace.steps.extend(steps)
             if steps and isinstance(steps[-1], Answer):
