@@ -193,9 +193,9 @@ def test_what_cannot_be_loaded_is_the_callers_error_each_time(job: Job) -> None:
 def test_tools_find_what_their_retriever_finds(job: Job, clip: Path) -> None:
     tools = Tools(job)
     assert sent(tools.about()) == AboutTools("finder")
-    (frame,) = sent(tools.find(clip.name, "a star", (), 1))  # relative to where the job was started
+    (frame,), flops = sent(tools.find(clip.name, "a star", (), 1))  # relative to where the job was started
     (here,) = Finder(job.settings).find(Video(clip), "a star", shown=())
-    assert frame == here
+    assert (frame, flops) == (here, {})
 
 
 @pytest.mark.parametrize(
