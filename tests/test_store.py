@@ -311,6 +311,15 @@ def test_a_generated_picture_says_so_inside(run: Run) -> None:
         assert not image.info
 
 
+def test_a_generated_pictures_scores_come_back_whole_where_they_were_whole(run: Run) -> None:
+    made = Provenance("a star", 1.0, "some/model", 7, 0.25, {"says yes": 1.0, "painted": 1})
+    run.append(dataclasses.replace(trace(), steps=[Generate("a star"), Observation((Frame(Image.new("RGB", (4, 4)), None, provenance=made),))]))
+    (back,) = run.traces()
+    (frame,) = back.observations[0].frames
+    assert frame.provenance is not None
+    assert repr(frame.provenance.scores) == repr(made.scores)
+
+
 def test_large_frames_are_jpeg_and_generated_ones_are_not(run: Run) -> None:
     large = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
     assert large.width * large.height > MAX_PNG_PIXELS

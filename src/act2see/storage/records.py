@@ -32,7 +32,8 @@ class _ProvenanceRecord(Struct, forbid_unknown_fields=True):
     model: str
     seed: int
     strength: Number | None
-    scores: dict[str, Number]
+    scores: dict[str, int | Number]
+    """Whole numbers stay whole: 1 and 1.0 are spelled differently in the provenance that a picture's file is named after."""
     unverified: str | UnsetType | None = UNSET
     """Written only where there is something to say: a picture's file is named after its provenance."""
 
