@@ -40,6 +40,7 @@ from act2see.cli import (
     index,
     mcp,
     merge,
+    reproduce,
     retrieve,
     score,
     serve,
@@ -209,6 +210,7 @@ app.command(contamination.contamination)
 app.command(train.train)
 app.command(export.export)
 app.command(merge.merge)
+app.command(reproduce.reproduce)
 app.command(cache.cache)
 
 

@@ -28,6 +28,7 @@ from act2see.config.files import SettingsFile, read_settings, refuse_unknown
 from act2see.config.interactive import ChatConfig
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
 from act2see.config.presets import PAPER, PRESETS, preset_values
+from act2see.config.reproduction import ReproduceConfig
 from act2see.config.resolving import resolved, with_preset
 from act2see.config.serving import McpConfig, ServeConfig
 from act2see.config.training import MicroGeneratorConfig, MicroRetrieverConfig, MicroVlmConfig, SyntheticConfig, TrainConfig
@@ -59,6 +60,7 @@ __all__ = [
     "MicroVlmConfig",
     "ModelConfig",
     "RayConfig",
+    "ReproduceConfig",
     "RetrieveConfig",
     "ScoreConfig",
     "SearchConfig",

@@ -1,0 +1,70 @@
+"""The results as one self-contained HTML page and as Markdown for the documentation."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from act2see.report.page import template
+from act2see.reproduce.plan import Plan
+from act2see.reproduce.statements import BASE, INTERVALS, NOT_RUN, STATEMENTS, TEACHER
+from act2see.reproduce.tables import Result, Table
+from act2see.reproduce.times import Times
+
+_WIDTH = 150
+
+
+def page(results: Sequence[Result], plan: Plan, times: Sequence[Times], about: Mapping[str, str]) -> str:
+    """The page: no script, nothing is loaded; runs are linked by paths relative to the output folder."""
+    general = (BASE, TEACHER, INTERVALS, NOT_RUN)
+    return template("reproduce.html.j2").render(
+        results=results, plan=plan, times=times, about=about, statements=STATEMENTS, general=general, size=size_of(plan)
+    )
+
+
+def size_of(plan: Plan) -> str:
+    """The plan's size in a sentence."""
+    scale, seeds = plan.scale, "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+    return (
+        f"Scale {scale.name}, {seeds}: {scale.base:,} questions for the base model, {scale.arm:,} for each arm, {scale.held_out:,} held-out "
+        f"questions, the same for every arm and seed ({scale.audited:,} in the audit)."
+    )
+
+
+def markdown(results: Sequence[Result], plan: Plan, times: Sequence[Times], about: Mapping[str, str]) -> str:
+    """The same as Markdown; every line but those of tables and commands is at most 150 characters long."""
+    lines = ["# Results: the paper's experiments in small", ""]
+    lines += _filled(
+        "After reading this page you know how the paper's experiments come out on the synthetic world with models of 3.5 million parameters, and "
+        "what that does and does not say about full-size ones. A command writes it, and results are printed as they came:"
+    )
+    lines += ["<!-- needs: two cores and the time below -->", "", "```sh", f"{about['command']} --markdown docs/results.md", "```", ""]
+    lines += _filled(f"{size_of(plan)} {about['versions']}; {about['processor']}.")
+    for text in (BASE, TEACHER, INTERVALS, NOT_RUN):
+        lines += _filled(text)
+    for result in results:
+        said = STATEMENTS[result.experiment]
+        lines += [f"## {result.experiment}. {said.title}", ""]
+        lines += _filled(f"The paper: {said.paper}")
+        for table in result.tables:
+            lines += _table(table)
+        lines += _filled(f"This says: {said.says}") + _filled(f"It does not say: {said.says_not}")
+        lines += _filled(
+            f"The runs, their commands and the digests of traces and weights are on the page that the command writes ({len(result.sources)} stages)."
+        )
+    lines += ["## How the time was spent", ""]
+    rows = tuple((one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times)
+    lines += _table(
+        Table("Seconds by kind of stage; wall seconds of stages that ran side by side are added", ("stage", "number", "CPU s", "wall s"), rows)
+    )
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _filled(text: str) -> list[str]:
+    return [*textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False), ""]
+
+
+def _table(table: Table) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+    lines = [*_filled(f"{table.title}:"), line(table.columns), line(["---"] * len(table.columns)), *(line(row) for row in table.texts()), ""]
+    return lines + (_filled(table.note) if table.note else [])
