@@ -48,6 +48,7 @@ from act2see.cli import (
     tradeoff,
     train,
     transcript,
+    ui,
     view,
 )
 from act2see.cli import filter as filtering
@@ -79,6 +80,7 @@ from act2see.config import (
     ServeConfig,
     SyntheticConfig,
     TranscriptConfig,
+    UiConfig,
     preset_values,
     read_settings,
 )
@@ -95,6 +97,7 @@ __all__ = ["DEMO", "app", "entry", "main"]
 SETTINGS_OF: "dict[str, type[DataclassInstance] | tuple[type[DataclassInstance], ...]]" = {
     "ask": AskConfig,
     "chat": ChatConfig,
+    "ui": UiConfig,
     "retrieve": RetrieveConfig,
     "index": IndexConfig,
     "transcript": TranscriptConfig,
@@ -189,6 +192,7 @@ app = App(
 )
 app.command(ask.ask)
 app.command(chat.chat)
+app.command(ui.ui)
 app.command(retrieve.retrieve)
 app.command(generate.generate)
 app.command(index.index)

@@ -19,6 +19,7 @@ _LOOKS = {"--fps", "--max-frames", "--max-looks", "--tools"}
 _WRITES = {"--max-tokens", "--temperature", "--seed"}
 COMMON: Mapping[str, AbstractSet[str]] = {
     "ask": _MODELS | _LOOKS | _WRITES | {"--choices", "--save", "--report", "--json", "--option", "--config", "--force"},
+    "ui": _MODELS | _LOOKS | {"--host", "--port", "--queue", "--max-upload-mb", "--max-video-seconds", "--open", "--option", "--config", "--force"},
     "chat": _MODELS | _LOOKS | _WRITES | {"--save", "--option", "--config", "--force"},
     "eval": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--workers", "--json", "--frames", "--option", "--config"},
     "audit": _MODELS | _LOOKS | _WRITES | {"--n", "--data", "--limit", "--out", "--resume", "--json", "--option", "--config"},

@@ -25,7 +25,7 @@ from act2see.config.commands import (
 )
 from act2see.config.data import ConstructConfig, ConstructExecutionConfig, ContaminationConfig, FilterConfig
 from act2see.config.files import SettingsFile, read_settings, refuse_unknown
-from act2see.config.interactive import ChatConfig
+from act2see.config.interactive import ChatConfig, UiConfig
 from act2see.config.models import ImagineConfig, IndexedConfig, ModelConfig, SearchConfig, Words, WordsConfig, recorded
 from act2see.config.presets import PAPER, PRESETS, preset_values
 from act2see.config.reproduction import ReproduceConfig
@@ -71,6 +71,7 @@ __all__ = [
     "TradeoffConfig",
     "TrainConfig",
     "TranscriptConfig",
+    "UiConfig",
     "ViewConfig",
     "Words",
     "WordsConfig",

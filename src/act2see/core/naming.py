@@ -32,6 +32,7 @@ _EXTRA_OF = {
     "prometheus_client": "serve",
     "python_multipart": "serve",
     "mcp": "mcp",
+    "gradio": "ui",
 }
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _IMPORT_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

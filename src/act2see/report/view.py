@@ -82,6 +82,7 @@ class Pin:
     title: str
     picture: Picture
     number: int | None
+    seconds: float
     lane: int = 0
 
     @property
@@ -126,6 +127,7 @@ class Timeline:
     pins: tuple[Pin, ...]
     ticks: tuple[Tick, ...]
     lanes: int
+    length_seconds: float
     duration_known: bool
 
 
@@ -166,11 +168,11 @@ def page(trace: Trace, album: Album, prefix: str = "", right: int | None = None)
         video=PurePath(trace.video).name,
         choices=lettered(trace.choices, chat.chosen(trace.answer, trace.choices)),
         no_answer=why_no_answer(trace.finish),
-        timeline=_timeline(trace, album),
+        timeline=timeline(trace, album),
         initial=initial,
         blocks=blocks,
         stages=_stages(trace.cost),
-        computed=None if trace.cost.total_flops is None else in_units(trace.cost.total_flops),
+        computed=computed_text(trace.cost),
         prefix=prefix,
         right=right,
     )
@@ -317,6 +319,11 @@ def _anchor(made: Provenance, known: Sequence[Frame], album: Album) -> Shown | N
     return None
 
 
+def computed_text(cost: Cost) -> str | None:
+    """The FLOPs of an answer, such as `1.2 TFLOPs`; None if unknown."""
+    return None if cost.total_flops is None else in_units(cost.total_flops)
+
+
 def seconds_text(seconds: float) -> str:
     """A time or a duration as the page shows it."""
     return f"{seconds:.1f} s"
@@ -330,8 +337,8 @@ def score_text(score: float | None) -> str | None:
 # The timeline
 
 
-def _timeline(trace: Trace, album: Album) -> Timeline | None:
-    """None when no frame has a time."""
+def timeline(trace: Trace, album: Album) -> Timeline | None:
+    """The video's time with the real frames, whose pictures are added to the album. None when no frame has a time."""
     initial = [(frame.seconds, frame) for frame in trace.frames if frame.seconds is not None]
     inserted = [(frame.seconds, number, frame) for number, frame in _inserted_frames(trace) if frame.seconds is not None]
     times = [*(seconds for seconds, _ in initial), *(seconds for seconds, _, _ in inserted)]
@@ -350,6 +357,7 @@ def _timeline(trace: Trace, album: Album) -> Timeline | None:
         pins=pins,
         ticks=tuple(Tick(percent(seconds), f"{seconds:g} s") for seconds in _tick_seconds(length)),
         lanes=max((pin.lane + 1 for pin in pins), default=0),
+        length_seconds=length,
         duration_known=bool(trace.duration_seconds),
     )
 
@@ -368,7 +376,7 @@ def _inserted_frames(trace: Trace) -> Iterable[tuple[int | None, Frame]]:
 def _pin(number: int | None, frame: Frame, seconds: float, percent: float, album: Album) -> Pin:
     look = "" if number is None else f"look {number}: "
     score = "" if frame.score is None else f", score {score_text(frame.score)}"
-    return Pin(percent, f"{look}frame at {seconds_text(seconds)}{score}", album.add(frame.image, album.sizes.inserted_pixels), number)
+    return Pin(percent, f"{look}frame at {seconds_text(seconds)}{score}", album.add(frame.image, album.sizes.inserted_pixels), number, seconds)
 
 
 def _in_lanes(pins: Sequence[Pin]) -> tuple[Pin, ...]:

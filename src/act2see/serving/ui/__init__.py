@@ -1,0 +1,1 @@
+"""The page of act2see ui. Only `app.py` knows Gradio."""
