@@ -237,11 +237,13 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+@pytest.mark.parametrize("loaded", ["qwen2_5_vl"], indirect=True)
 def test_a_folder_without_weights_gets_as_far_as_that(loaded: Loaded, tmp_path: Path) -> None:
     """Else the refusals below could come from something else."""
     assert "no weights in safetensors" in refusal(folder_of(loaded, tmp_path))
 
 
+@pytest.mark.parametrize("loaded", ["qwen2_5_vl"], indirect=True)
 def test_a_folder_without_a_processor_is_refused(loaded: Loaded, tmp_path: Path) -> None:
     own = folder_of(loaded, tmp_path)
     (own / "preprocessor_config.json").unlink()
@@ -275,6 +277,7 @@ def test_other_models_are_refused_with_what_is_missing(tmp_path: Path) -> None:
     assert "transformers has no model of that type that reads pictures and text" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("loaded", ["qwen2_5_vl"], indirect=True)
 def test_an_older_folder_keeps_its_chat_template_with_the_processor(loaded: Loaded, tmp_path: Path) -> None:
     own = folder_of(loaded, tmp_path)
     template = (own / "chat_template.jinja").read_text(encoding="utf-8")

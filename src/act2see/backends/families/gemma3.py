@@ -61,7 +61,7 @@ class Gemma3(TileFamily):
         return cast("GemmaConfig", config).mm_tokens_per_image + 6
 
     def attention(self, pieces: Sequence[Piece], held: int, model: Model) -> Inputs:
-        """Masks of both kinds of layers: transformers' own see a chunk's pictures at the wrong places once a cache is there."""
+        """Masks of both kinds of layers. transformers makes its own from the whole conversation's token types, which are not kept here."""
         config = cast("GemmaConfig", model.config)
         pads = torch.tensor(joined(pieces)) == config.image_token_id
         masks = masks_of(pads, held, config.text_config.sliding_window, model)
