@@ -13,7 +13,7 @@ JOBS ?= logical
 # Not for a build that has no network: Material for MkDocs announces its successor.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-slow test-all lint docs lock micro clean
+.PHONY: demo test test-slow test-browser test-all lint docs lock micro clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -23,11 +23,18 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(JOBS) --maxprocesses 8 
 
 # All but the tests that are marked slow: trainings, killed processes, the wheel, a cluster, whole evaluations by the embedded model.
 test: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not browser"
 
 # Those alone. Only the files that hold one are imported.
 test-slow: $(STAMP)
 	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'pytest\.mark\.slow' tests)
+
+# In Chromium: pages used by mouse and keyboard, and looked over by axe-core. CHROMIUM names another one.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+test-browser: $(STAMP)
+	@$(RUN)/python -c 'import axe_playwright_python, playwright' 2>/dev/null || { echo "make test-browser needs playwright: $(RUN)/pip install -e '.[browser]'" >&2; exit 1; }
+	@test -n "$(CHROMIUM)" || { echo "make test-browser needs Chromium: apt install chromium, or make test-browser CHROMIUM=/path/to/chromium" >&2; exit 1; }
+	CHROMIUM="$(CHROMIUM)" $(RUN)/python -m pytest -m browser tests/browser
 
 test-all: test test-slow
 

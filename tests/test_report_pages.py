@@ -178,13 +178,13 @@ def test_each_picture_is_embedded_once() -> None:
     assert all(url.startswith("data:image/") for url in urls)
     symbols = {found["id"] for found in page.all("symbol")}
     shown = [found["href"].removeprefix("#") for found in page.all("use")]
-    assert len(shown) == 3 * 4
+    assert len(shown) == 3 * 5  # an imagined one has its anchor beside it
     assert set(shown) == symbols
 
 
 def test_only_some_of_many_initial_frames_are_shown() -> None:
     page = Page(render_review([entry("a star", initial=64)]))
-    assert len(page.all("use")) == INITIAL_PICTURES + 2
+    assert len(page.all("use")) == INITIAL_PICTURES + 3
 
 
 def test_the_right_choice_is_marked_and_an_imagined_frame_is_said_to_be_one() -> None:
@@ -192,8 +192,9 @@ def test_the_right_choice_is_marked_and_an_imagined_frame_is_said_to_be_one() ->
     page = Page(render_review([(trace, reference)]))
     assert page.texts["li"] == ["A. red", "B. blue ✓", "C. green"]
     real, imagined = page.texts["figcaption"]
-    assert real == "0.5 s, a frame of the video, score 0.25"
-    assert imagined.startswith("IMAGINED, not in the video")
+    assert real.split() == "0.5 s a frame of the video score 0.25".split()
+    assert imagined.split()[:2] == ["prompta", "star"]
+    assert page.texts["p"].count("IMAGINED, not in the video") == 1
     assert "Right: unknown" in Page(render_review([entry("")])).texts["article"][0]
 
 

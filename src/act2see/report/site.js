@@ -120,7 +120,7 @@ const act2see = (() => {
       }
     }
     for (const facet of about.facets) {
-      if (facet === chips || (facet.values.length < 2 && !filters.has(facet.name))) continue;
+      if (facet === chips || facet.values.length < 2) continue;
       const select = element("select", { "data-facet": facet.name, "aria-label": facet.label });
       select.append(element("option", { value: "", text: `${facet.label}: all` }));
       for (const value of [...facet.values].sort()) select.append(element("option", { value, "data-text": words(value) }));
@@ -175,8 +175,7 @@ const act2see = (() => {
       this.height = parseFloat(getComputedStyle(byId("list")).getPropertyValue("--row"));
       byId("rows").style.height = `${visible.length * this.height}px`;
       byId("list").classList.toggle("empty", visible.length === 0);
-      if (isVisible(selected)) this.reveal(selected);
-      else byId("list").scrollTop = 0;
+      byId("list").scrollTop = 0;
       this.draw();
     },
     draw() {
@@ -276,15 +275,15 @@ const act2see = (() => {
   }
 
   async function article(side, run) {
-    if (side === null) return element("p", { class: "plain", text: "This run does not have the question." });
-    if (side.at === null) return element("p", { class: "plain", text: "There is no trace of it in this run." });
+    if (side === null) return element("p", { class: "message", text: "This run does not have the question." });
+    if (side.at === null) return element("p", { class: "message", text: "There is no trace of it in this run." });
     try {
       const traces = await load(fileOf(run, side.at));
       const holder = document.createElement("template"); // scripts in it would not run, and the page's policy allows none
       holder.innerHTML = traces[side.at % about.tracesAFile];
       return holder.content;
     } catch (error) {
-      return element("p", { class: "plain broken", role: "alert", text: error.message });
+      return element("p", { class: "message broken", role: "alert", text: error.message });
     }
   }
 
@@ -394,6 +393,10 @@ const act2see = (() => {
     sort = about.sorts.some(([name]) => told.get("sort") === `${name}-` || told.get("sort") === `${name}+`) ? told.get("sort") : "";
     selected = all.find((row) => row.id === told.get("trace")) || null;
     isReading = selected !== null;
+    apply();
+    if (isVisible(selected)) list.reveal(selected);
+    list.draw();
+    show();
   }
 
   function onKey(event) {
@@ -443,7 +446,7 @@ const act2see = (() => {
 
   function listen() {
     byId("list").addEventListener("scroll", () => requestAnimationFrame(() => list.draw()), { passive: true });
-    window.addEventListener("resize", () => list.reset());
+    window.addEventListener("resize", () => list.draw());
     byId("search").addEventListener("input", (event) => searchFor(event.target.value));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("next").addEventListener("click", () => step(1));
@@ -468,11 +471,7 @@ const act2see = (() => {
       goal.scrollIntoView({ block: "start" });
     });
     document.addEventListener("keydown", onKey);
-    window.addEventListener("hashchange", () => {
-      readAddress();
-      apply();
-      show();
-    });
+    window.addEventListener("hashchange", readAddress);
   }
 
   function start() {
@@ -482,15 +481,14 @@ const act2see = (() => {
       row.values = about.facets.map((facet) => row.facets[facet.name] || []);
     });
     setTheme(stored.get("theme") in THEMES ? stored.get("theme") : "auto");
-    readAddress();
     buildFilters();
     listen();
-    apply();
+    readAddress();
     if (!selected && !about.comparison && visible.length) {
       selected = visible[0]; // not in the address: nobody chose it
       list.draw();
+      show();
     }
-    show();
   }
 
   document.addEventListener("DOMContentLoaded", start);

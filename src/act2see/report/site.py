@@ -174,7 +174,13 @@ def _write_page(folder: Path, runs: Sequence[Run], rows: Sequence[Row], comparis
     scripts = [SCRIPT, "data/about.js", *(f"data/rows-{number}.js" for number in range(len(chunks)))]
     (folder / "style.css").write_text(template("site.css.j2").render(), encoding="utf-8")
     (folder / SCRIPT).write_text(files("act2see.report").joinpath("site.js").read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / PAGE).write_text(template("site.html.j2").render(title=title, scripts=scripts), encoding="utf-8")
+    (folder / PAGE).write_text(template("site.html.j2").render(title=title, subtitle=_subtitle(runs[0]), scripts=scripts), encoding="utf-8")
+
+
+def _subtitle(run: Run) -> str:
+    """What the run is of: its command, and the benchmark or source where it names one."""
+    named = next((value for name in ("benchmark", "source") if isinstance(value := run.config.get(name), str)), None)
+    return run.command if named is None else f"{run.command} · {named}"
 
 
 def _write_script(path: Path, kind: str, *values: object) -> None:
