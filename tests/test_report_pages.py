@@ -192,7 +192,7 @@ def test_the_right_choice_is_marked_and_an_imagined_frame_is_said_to_be_one() ->
     page = Page(render_review([(trace, reference)]))
     assert page.texts["li"] == ["A. red", "B. blue ✓", "C. green"]
     real, imagined = page.texts["figcaption"]
-    assert real.split() == "0.5 s a frame of the video score 0.25".split()
+    assert " ".join(real.split()) == "0.5 s a frame of the video score 0.25"
     assert imagined.split()[:2] == ["prompta", "star"]
     assert page.texts["p"].count("IMAGINED, not in the video") == 1
     assert "Right: unknown" in Page(render_review([entry("")])).texts["article"][0]

@@ -150,6 +150,17 @@ def test_long_texts_are_cut_off_in_the_list_and_whole_in_the_trace(tmp_path: Pat
     assert article(tmp_path / "run/view", 0, 0).count("long ") >= 100_000
 
 
+def test_a_menu_offers_the_most_frequent_of_many_kinds(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", command="eval", config={}, seed=0)
+    run.append(question(0))
+    kinds = ["rare", *(f"kind {number % 200}" for number in range(400))]
+    run.write_scores({"id": f"q{number}", "kind": kind, "outcome": "video_error"} for number, kind in enumerate(kinds))
+    write_view(run)
+    (offered,) = [facet["values"] for facet in about(tmp_path / "run/view")["facets"] if facet["name"] == "kind"]
+    assert offered == kinds[1:201]
+    assert len(rows(tmp_path / "run/view")) == 402
+
+
 def test_a_folders_name_is_a_text(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>"
     write_view(eval_run(tmp_path / name, 1))

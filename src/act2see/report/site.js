@@ -309,10 +309,9 @@ const act2see = (() => {
 
   function table(head, rows, caption) {
     const cells = (tag, values) => element("tr", {}, ...values.map((value, place) => element(place ? tag : "th", place ? {} : { scope: tag === "th" ? "col" : "row" }, String(value))));
-    const body = element("tbody", {}, ...rows.map((row) => cells("td", row)));
-    const made = element("table", {}, element("caption", { text: caption }), body);
-    if (head) made.prepend(element("thead", {}, cells("th", head)));
-    if (head) made.prepend(made.querySelector("caption"));
+    const made = element("table", {}, element("caption", { text: caption }));
+    if (head) made.append(element("thead", {}, cells("th", head)));
+    made.append(element("tbody", {}, ...rows.map((row) => cells("td", row))));
     return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption }, made);
   }
 

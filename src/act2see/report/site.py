@@ -37,6 +37,8 @@ VIEW, PAIR_VIEW = "view", "view-compared"
 """Default folders in a run: of its own site, and of its comparison with another one."""
 PAGE, SCRIPT = "index.html", "act2see-view.js"
 _TRACES_A_FILE, _ROWS_A_FILE = 20, 2_000
+_MOST_VALUES = 200
+"""Choices that a menu offers: the most frequent. Our choice: kinds are a stranger's words, and a menu of thousands is none."""
 _MOST_INITIAL = 24
 """Initial frames shown of a trace, evenly chosen. Our choice: a trace then takes about 10 kB."""
 
@@ -164,7 +166,7 @@ def _write_page(folder: Path, runs: Sequence[Run], rows: Sequence[Row], comparis
     about = {
         "title": title,
         "runs": [_about_run(run) for run in runs],
-        "facets": [{"name": name, "label": label, "values": list(counts[name])} for name, label in FACETS.items() if counts[name]],
+        "facets": [{"name": name, "label": label, "values": _offered(counts[name])} for name, label in FACETS.items() if counts[name]],
         "sorts": [[name, label] for name, label in SORTS.items() if any(name in row["sorts"] for row in rows)],
         "tracesAFile": _TRACES_A_FILE,
         "comparison": None if comparison is None else _about_comparison(comparison),
@@ -175,6 +177,12 @@ def _write_page(folder: Path, runs: Sequence[Run], rows: Sequence[Row], comparis
     (folder / "style.css").write_text(template("site.css.j2").render(), encoding="utf-8")
     (folder / SCRIPT).write_text(files("act2see.report").joinpath("site.js").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / PAGE).write_text(template("site.html.j2").render(title=title, subtitle=_subtitle(runs[0]), scripts=scripts), encoding="utf-8")
+
+
+def _offered(counts: Counter[str]) -> list[str]:
+    """The values of a menu, in the order in which they appear."""
+    most = {value for value, _ in counts.most_common(_MOST_VALUES)}
+    return [value for value in counts if value in most]
 
 
 def _subtitle(run: Run) -> str:
