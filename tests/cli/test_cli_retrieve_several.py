@@ -84,6 +84,15 @@ def test_one_that_was_named_and_fails_does_not_stop_the_others(act2see: Act2See,
     assert "is a folder without files" in act2see("retrieve", folder / "empty", "grey 30", *GREY).complaint
 
 
+def test_a_damaged_file_is_told_also_where_nothing_is_found_in_it(act2see: Act2See, folder: Path) -> None:
+    damaged = _write(folder / "damaged.mkv", range(0, 120, 3))
+    damaged.write_bytes(damaged.read_bytes()[:-400])
+    done = act2see("retrieve", folder, "grey 255", *GREY, "--top", "1")
+    assert Video(damaged).damage is not None
+    assert done.err.count("damaged.mkv is damaged") == 1
+    assert done.out.startswith(f"{folder}/light.mp4")
+
+
 def test_a_weak_best_match_is_named_with_its_text(act2see: Act2See, folder: Path) -> None:
     done = act2see("retrieve", folder / "dark.mp4", folder / "light.mp4", "number 5", *GREY, "--also", "grey 30")
     notes = [line for line in done.err.splitlines() if "threshold" in line]

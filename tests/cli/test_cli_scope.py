@@ -78,6 +78,21 @@ def test_another_model_is_asked_with_a_notice_about_the_embedded_retriever(act2s
     assert "notice" not in json.loads(act2see("ask", clip, "What colour?", *COLOURS, *PLAIN, *fakes("Looker"), "--json").out)["made_with"]
 
 
+def test_generate_says_which_embedded_model_does_not_know_the_video(act2see: Act2See, clip: Path) -> None:
+    both = act2see("generate", clip, "a red star at the top")
+    assert (both.code, both.out) == (3, "")
+    assert "the embedded retriever and generator know nothing else" in both.err
+    anchored = act2see("generate", clip, "a red star at the top", "--at", "0")
+    assert "the embedded generator knows nothing else: use --generator diffusers:MODEL; --force" in anchored.err
+
+
+def test_tools_that_the_embedded_model_was_not_trained_with_are_named(act2see: Act2See) -> None:
+    item = json.loads((cli.DEMO / "questions.json").read_text(encoding="utf-8"))[0]
+    question = ("ask", cli.DEMO / item["video"], item["question"], "--choices", *item["choices"], *PLAIN)
+    assert "the embedded model was trained without clip and zoom" in act2see(*question, "--tools", "both,clip,zoom").err
+    assert "trained without" not in act2see(*question).err
+
+
 def test_a_picture_that_the_embedded_judge_cannot_know_is_not_verified(act2see: Act2See, clip: Path) -> None:
     refused = act2see("generate", clip, "a red star at the top")
     assert (refused.code, refused.out) == (3, "")

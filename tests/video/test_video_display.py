@@ -243,6 +243,34 @@ def test_a_message_on_the_first_frame_holds_for_the_sequence(name: str, tmp_path
     assert corners[0] == pytest.approx(GREEN, abs=12)
 
 
+def test_a_message_on_a_later_frame_turns_that_frame_whole_and_between_bars(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.ts",
+        [quarters()] * 4,
+        options={"x264-params": "keyint=1"},
+        change=lambda number, packet: turned(packet) if number == 2 else packet,
+    )
+    before, later = Video(path).frame_at(0.1).image, Video(path).frame_at(0.2).image
+    assert before.size == later.size == (320, 240)
+    # 320x240 turned is 240x320, and 180x240 where all frames are 320x240: bars of 70 pixels.
+    for x, y, colour in ((60, 120, BLACK), (258, 120, BLACK), (80, 10, GREEN), (240, 10, WHITE), (80, 230, RED), (240, 230, BLUE)):
+        assert later.getpixel((x, y)) == pytest.approx(colour, abs=12)
+
+
+def test_pixels_that_change_their_shape_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = []
+    for number, shape in enumerate((Fraction(16, 15), Fraction(64, 45))):
+        part = tmp_path / f"{number}.h264"
+        write(part, [quarters()] * 4, prepare=lambda stream, shape=shape: setattr(stream.codec_context, "sample_aspect_ratio", shape))
+        parts.append(part.read_bytes())
+    (tmp_path / "whole.h264").write_bytes(b"".join(parts))
+    for name, warned in (("0.h264", False), ("whole.h264", True)):
+        caplog.clear()
+        video = Video(tmp_path / name)
+        assert len(list(video.sample(10))) >= 4
+        assert ("pixels are 64/45 times as wide as high" in caplog.text) == warned, caplog.text
+
+
 # Fields
 
 

@@ -256,7 +256,10 @@ def _opened(video: Video | str | os.PathLike[str]) -> Video:
 
 def check_scope(options: SearchConfig, video: Video) -> str | None:
     """The notice for a video that the embedded models do not know, where `force` is set; None where they know it. Raises `ScopeError` otherwise."""
-    if not registry.scope(options).is_limited or (refused := refusal_to_search(video)) is None:
+    scope = registry.scope(options)
+    if isinstance(options, GenerateConfig) and options.at is not None:  # no frame is searched for
+        scope = replace(scope, retriever=False)
+    if not scope.is_limited or (refused := refusal_to_search(video, scope)) is None:
         return None
     if not options.force:
         raise ScopeError(refused)

@@ -92,6 +92,7 @@ def search_videos(
     searched: list[str] = []
     failed: list[FailedVideo] = []
     notices: list[str] = []
+    told: set[str | None] = {None}
     for path in dict.fromkeys(os.fspath(video) for video in videos):
         try:
             with unexpected():
@@ -106,12 +107,12 @@ def search_videos(
             on_failure(failed[-1])
             continue
         searched.append(path)
+        _tell_once({opened.damage, opened.colours}, told)
         for text, candidates in found.items():
             ranked = [*best[text], *candidates]
             best[text] = ranked if len(searched) == 1 else sorted(ranked, key=_rank)[: options.top]
     if searched:
         _warn(best, next(iter(retrievers.values())) if len(retrievers) == 1 else None)
-    told: set[str | None] = set()
     results = tuple(QueryResult(text, tuple(_decoded(best[text], options, told))) for text in texts)
     return SearchResult(results, tuple(searched), tuple(failed), notices[0] if notices else None)
 
@@ -150,20 +151,23 @@ def _candidates(video: Video, path: str, text: str, retriever: Retriever, count:
     return [_Candidate(path, pick, curve) for pick in picked.picks]
 
 
-def _decoded(candidates: Sequence[_Candidate], options: RetrieveConfig, notes: set[str | None]) -> list[Hit]:
+def _decoded(candidates: Sequence[_Candidate], options: RetrieveConfig, told: set[str | None]) -> list[Hit]:
     """The frames in the same order; each video is opened once. Warns of what is not in `notes` yet."""
     hits: dict[int, Hit] = {}
     for path in dict.fromkeys(one.video for one in candidates):
         of_video = [(place, one) for place, one in enumerate(candidates) if one.video == path]
         picks = [one.choice for _, one in of_video if isinstance(one.choice, Pick)]
         opened = Video(path, Cache() if options.cache else None)
-        # Damage is known after a walk over the packets, which the search itself need not make.
-        for note in {opened.damage, opened.colours} - {None} - notes:
-            _log.warning("%s", note)
-            notes.add(note)
         frames = iter(frames_of(opened, picks, of_video[0][1].curve) if picks else ())
         hits |= {place: Hit(path, next(frames) if isinstance(one.choice, Pick) else one.choice) for place, one in of_video}
+        _tell_once({opened.damage}, told)  # packets that are found undecodable only now
     return [hits[place] for place in sorted(hits)]
+
+
+def _tell_once(notes: set[str | None], told: set[str | None]) -> None:
+    for note in sorted(str(note) for note in notes - told):
+        _log.warning("%s", note)
+        told.add(note)
 
 
 def _rank(one: _Candidate) -> tuple[bool, float]:

@@ -148,6 +148,11 @@ def check_models(config: ModelConfig) -> None:
     registry.check_backend(config.backend)
     registry.check_retriever(config.retriever)
     registry.check_generator(config.generator, config.judge)
+    if config.backend == "micro" and (untrained := [tool for tool in registry.offered(config) if tool in ("clip", "zoom")]):
+        _log.warning(
+            "the embedded model was trained without %s and does not use them: leave them out of --tools, or name another --backend",
+            " and ".join(untrained),
+        )
 
 
 def check_resume(config: SourceConfig) -> None:

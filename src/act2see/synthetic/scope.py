@@ -80,14 +80,17 @@ def glance(video: Video, choices: Sequence[str]) -> Trace:
     return Trace("", str(video.path), "", tuple(Frame(image, None) for image in _some_pictures(video)), tuple(choices))
 
 
-def refusal_to_search(video: Video) -> str | None:
-    """Why the embedded retriever and generator reject a video; None if they accept it. Decodes a few small frames."""
+def refusal_to_search(video: Video, scope: Scope = Scope(retriever=True)) -> str | None:
+    """Why the embedded retriever, the embedded generator, or both, reject a video; None if they accept it. Decodes a few small frames."""
     if is_of_the_world(_some_pictures(video)):
         return None
-    return (
-        f"{_not_synthetic(str(video.path))}, and the embedded models are trained on nothing else: use another retriever "
-        "(--retriever siglip:google/siglip2-so400m-patch14-384) and generator (--generator diffusers:MODEL); --force runs them anyway"
-    )
+    generator = "--generator diffusers:MODEL" if scope.generator else None
+    retriever = "--retriever siglip:google/siglip2-so400m-patch14-384" if scope.retriever else None
+    both = scope.retriever and scope.generator
+    named = "retriever and generator know" if both else "generator knows" if scope.generator else "retriever knows"
+    ways = " and ".join(way for way in (retriever, generator) if way)
+    at = ", or --at SECONDS in the retriever's place" if both else ""
+    return f"{_not_synthetic(str(video.path))}, and the embedded {named} nothing else: use {ways}{at}; --force runs {'them' if both else 'it'} anyway"
 
 
 def not_judged(anchor: Image.Image) -> str | None:

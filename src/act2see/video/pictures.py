@@ -22,18 +22,33 @@ class FrameConverter:
 
     def __init__(self, size: tuple[int, int], turn: Image.Transpose | None = None, crop: Crop | None = None) -> None:
         self.size, self._crop = size, crop or Crop()
+        self._is_sideways = turn in display.SIDEWAYS
         self._reformatter = VideoReformatter()  # reuses its tables while the sizes stay the same
         self._turns = {0: turn}  # by rotation; 0 for frames without an orientation, and for flips, which only the container states: for all frames
 
     def image(self, frame: VideoFrame) -> Image.Image:
         """Convert a frame to an upright RGB image. Raises `VideoError` for an unsupported pixel format."""
         turn = self._turn(frame)
-        width, height = self.size[::-1] if turn in display.SIDEWAYS else self.size
+        if (turn in display.SIDEWAYS) != self._is_sideways:
+            return self._turned_later(frame, turn)
+        return self._image(frame, turn, self.size)
+
+    def _image(self, frame: VideoFrame, turn: Image.Transpose | None, size: tuple[int, int]) -> Image.Image:
+        width, height = size[::-1] if turn in display.SIDEWAYS else size
         frame = display.opaque(display.progressive(display.cropped(frame, self._crop), height))
         grows = width > frame.width or height > frame.height
         interpolation = Interpolation.BICUBIC if grows else _INTERPOLATION
         image = colours.image(self._reformatter, frame, width, height, interpolation)
         return image if turn is None else image.transpose(turn)
+
+    def _turned_later(self, frame: VideoFrame, turn: Image.Transpose | None) -> Image.Image:
+        """An orientation that was first stated after the first frame: upright, and whole between black bars, because all frames have one size."""
+        width, height = self.size
+        share = min(width / height, height / width)
+        fitted = self._image(frame, turn, (max(1, round(height * share)), max(1, round(width * share))))
+        image = Image.new("RGB", self.size)
+        image.paste(fitted, ((width - fitted.width) // 2, (height - fitted.height) // 2))
+        return image
 
     def _turn(self, frame: VideoFrame) -> Image.Transpose | None:
         if frame.rotation not in self._turns:

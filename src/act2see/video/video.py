@@ -67,6 +67,8 @@ class Video:
             self._crop = container_crop(self.path, container, stream, (first.width, first.height))
             self._size = shown_size(cropped(first, self._crop), stream, self._turn, files.MAX_PIXELS)
             self._colours = approximation(first)
+            self._shape = stream.codec_context.sample_aspect_ratio
+            self._watches_shape = stream.sample_aspect_ratio in (None, self._shape)  # what the container alone states holds for the whole file
 
     @property
     def duration_seconds(self) -> float:
@@ -228,6 +230,7 @@ class Video:
             pictures = decode_planned(container, stream, line, frames.tolist(), seeks=self._seeks)
             for frame, count, picture in zip(frames.tolist(), counts.tolist(), pictures, strict=True):
                 self._state.check_unchanged(self.path, is_open=True)
+                self._watch_shape(stream, float(line.times[frame]))
                 yield from itertools.repeat((float(line.times[frame]), picture), count)
 
     def _plain(self) -> Iterator[tuple[float, VideoFrame]]:
@@ -248,8 +251,21 @@ class Video:
                 if seconds is not None and seconds > last:
                     last = seconds
                     self._state.check_unchanged(self.path, is_open=True)
+                    self._watch_shape(stream, seconds)
                     yield seconds, picture
             self._state.check_unchanged(self.path, is_open=True)
+
+    def _watch_shape(self, stream: VideoStream, seconds: float) -> None:
+        """Warn once where the pixels get another shape than those of the first frame: all frames are stretched as that one is."""
+        if self._watches_shape and (shape := stream.codec_context.sample_aspect_ratio) != self._shape:
+            self._watches_shape = False
+            _log.warning(
+                "%s: pixels are %s times as wide as high from about %.1f s on, and %s before: later frames are shown as if nothing had changed",
+                self.path.name,
+                shape or 1,
+                seconds,
+                self._shape or 1,
+            )
 
     def _time_of(self, picture: VideoFrame, number: int, stream: VideoStream) -> float | None:
         line = self._timeline
