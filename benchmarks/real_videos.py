@@ -138,16 +138,21 @@ def speed(options: argparse.Namespace) -> None:
     told = {"seconds": video.duration_seconds, "index_cpu": ours, "every_frame_cpu": naive, "ratio": ours / naive, "frames_read_for_it": len(times)}
     print(json.dumps({**told, "searched": screen.frames_searched, "texts_read": screen.texts_read, "lines": len(screen.lines)}))
     if options.speech_model is not None:
-        from act2see.video.transcript.speech import Speech
-        from act2see.video.transcript.whisper import LIBRARY, Whisper
+        from act2see.video.transcript.sound import RATE, decode_sound
+        from act2see.video.transcript.speech import together
+        from act2see.video.transcript.whisper import Whisper
 
-        clip = Video(fetch(options.folder, {"testMovie"})["testMovie"])
-        for attempt in ("with the model's loading", "again"):
-            begun = time.process_time()
-            speech = Speech(options.speech_model, Whisper, LIBRARY)
-            for _ in speech.read(clip, 0.0):
-                pass
-            print(f"speech, {attempt}: {(time.process_time() - begun) / clip.duration_seconds:.3f} x real time of {clip.duration_seconds:.1f} s")
+        sounds = [decode_sound(Video(path)) for path in fetch(options.folder, {"testMovie", "jwp"}).values()]
+        sound = np.concatenate([one.values for _ in range(8) for one in sounds if not isinstance(one, str)])
+        seconds, begun = len(sound) / RATE, time.process_time()
+        whisper = Whisper(options.speech_model)
+        loaded = time.process_time()
+        pieces = together(whisper.pieces(sound))
+        found = time.process_time()
+        words = sum(len(whisper.words(sound[int(start * RATE) : int(stop * RATE)])) for start, stop in pieces)
+        heard = time.process_time()
+        figures = {"loading_cpu": loaded - begun, "voice_detector": (found - loaded) / seconds, "words": (heard - found) / seconds}
+        print(json.dumps({"speech_seconds": seconds, "words_heard": words, **figures, "of_real_time": (heard - loaded) / seconds}))
 
 
 def main() -> None:

@@ -61,12 +61,12 @@ def faiss_flat(vectors: NDArray[np.float16], folder: Path) -> Query:
 
 
 def faiss_ivf(vectors: NDArray[np.float16], folder: Path) -> Query:
-    """FAISS, 1,024 lists of which 32 are searched, 16 bits a number."""
+    """FAISS, as many lists as the root of the rows, of which 32 are searched, 16 bits a number: what `act2see index --export` writes."""
     import faiss
 
     width = vectors.shape[1]
     coarse = faiss.IndexFlatIP(width)
-    index = faiss.IndexIVFScalarQuantizer(coarse, width, 1024, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFScalarQuantizer(coarse, width, round(len(vectors) ** 0.5), faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.nprobe = 32
     return _faiss(index, vectors, folder / "ivf.faiss")
 
@@ -76,7 +76,7 @@ def _faiss(index: object, vectors: NDArray[np.float16], path: Path) -> Query:
 
     faiss.omp_set_num_threads(1)
     if not index.is_trained:
-        index.train(vectors[:: max(1, len(vectors) // 40_000)].astype(np.float32))
+        index.train(vectors[:: max(1, len(vectors) // (40 * getattr(index, "nlist", 1)))].astype(np.float32))
     for start in range(0, len(vectors), 50_000):
         index.add(vectors[start : start + 50_000].astype(np.float32))
     faiss.write_index(index, str(path))

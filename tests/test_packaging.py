@@ -24,7 +24,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
-NOT_LOCKED = ("browser", "speech", "text", "ui")
+NOT_LOCKED = ("browser", "faiss", "speech", "text", "ui")
 """Extras that no check needs: fakes stand for them in the tests."""
 
 

@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from act2see.config import IndexConfig
 from act2see.core.errors import ConfigError
@@ -202,3 +205,53 @@ def test_sizes_that_are_none(act2see: Act2See, size: str) -> None:
     done = act2see("cache", "prune", "--max-size", size)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert act2see("cache", "prune").code == 2
+
+
+class _Faiss:
+    """The part of FAISS that an export of few frames uses; `write_index` writes the vectors as numpy does."""
+
+    METRIC_INNER_PRODUCT = 0
+
+    class ScalarQuantizer:
+        QT_fp16 = 5
+
+    class IndexScalarQuantizer:
+        is_trained = True
+
+        def __init__(self, width: int, kind: int, metric: int) -> None:
+            assert (kind, metric) == (5, 0)
+            self.vectors = np.zeros((0, width), np.float32)
+
+        def add(self, vectors: NDArray[np.float32]) -> None:
+            assert vectors.dtype == np.float32
+            self.vectors = np.concatenate([self.vectors, vectors])
+
+    @staticmethod
+    def write_index(index: "_Faiss.IndexScalarQuantizer", name: str) -> None:
+        with open(name, "wb") as file:
+            np.save(file, index.vectors)
+
+
+def test_the_vectors_of_all_videos_are_exported_with_what_each_is(
+    act2see: Act2See, clip: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", _Faiss)
+    monkeypatch.delitem(sys.modules, "act2see.evaluation.vector_export", raising=False)
+    done = act2see("index", clip, other, *GREY, "--export", tmp_path / "all.faiss", "--json")
+    assert json.loads(done.out)["export"]["count"] == 80  # two vectors a frame
+    vectors = np.load(tmp_path / "all.faiss")
+    rows = [json.loads(line) for line in (tmp_path / "all.faiss.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(vectors) == len(rows) == 80
+    best = int((vectors @ Grey().encode_text("grey 84")).argmax())
+    assert rows[best] == {"video": str(clip), "seconds": 0.7, "frame_index": 7}
+    assert {row["video"] for row in rows} == {str(clip), str(other)}
+    sys.modules.pop("act2see.evaluation.vector_export", None)
+
+
+def test_an_export_that_cannot_be_made_is_refused_before_anything_is_encoded(act2see: Act2See, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--retriever words is not" in act2see("index", clip, "--retriever", "words", "--export", "a.faiss").complaint
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.delitem(sys.modules, "act2see.evaluation.vector_export", raising=False)
+    done = act2see("index", clip, *GREY, "--export", "a.faiss")
+    assert (done.code, done.out) == (1, "")
+    assert "pip install 'act2see[faiss]'" in done.complaint

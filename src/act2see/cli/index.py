@@ -1,8 +1,10 @@
 """`act2see index`: encode the frames of videos ahead of the first query."""
 
+import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,11 +13,15 @@ from act2see.cli.exits import ANSWERED, FAILURE, INTERRUPTED
 from act2see.cli.output import complain, complain_of, say, say_json, show_progress
 from act2see.cli.video_source import local_files
 from act2see.config import IndexConfig, SettingsFile
+from act2see.config.checks import check_file_to_write
 from act2see.core.errors import Act2SeeError, ConfigError, InternalError, VideoError
+from act2see.core.naming import importing
 
 if TYPE_CHECKING:
     from act2see.evaluation.frames import IndexedVideo
     from act2see.evaluation.indexing import FailedVideo
+    from act2see.evaluation.vector_export import ExportedVectors
+    from act2see.storage.cache import Cache
     from act2see.video.folders import NamedFile
 
 
@@ -37,26 +43,49 @@ def index(
     if not videos:
         raise ConfigError("no video: name one or several to be indexed, or a folder")
     registry.check_retriever(settings.retriever)
+    if settings.export is not None:
+        _check_export(settings.export, settings.retriever)
     cache = Cache()
     told = _Outcomes(as_json=settings.json)
     begun = time.monotonic()
     try:
         told.files = local_files(videos, told.fail)
         with show_progress(" frames", transient=True) as progress:
-            index_videos(list(told.files), settings, cache, progress, told.add)
+            found = index_videos(list(told.files), settings, cache, progress, told.add)
     except KeyboardInterrupt:
         complain("interrupted; encoded frames are in the cache, and the same command continues from there")
         return INTERRUPTED
+    exported = _export(found.videos, settings, cache) if settings.export is not None and found.videos else None
     if told.done and settings.json:
         skipped = {"skipped": told.skipped} if told.skipped else {}
-        say_json({"videos": [_record(one) for one in told.done], "failed": told.failed, **skipped})
+        written = {"export": {"index": str(exported.index), "rows": str(exported.rows), "count": exported.count}} if exported else {}
+        say_json({"videos": [_record(one) for one in told.done], "failed": told.failed, **skipped, **written})
     elif told.done:
         frames = sum(one.frames for one in told.done)
         several = "videos" if len(told.done) > 1 else "video"
         say(f"{len(told.done)} {several}, {frames} frames in {time.monotonic() - begun:.1f} s; stored in {cache.folder}")
+        if exported:
+            say(f"{exported.count} vectors in {exported.index}; what each is in {exported.rows}")
     elif not told.failed:
         complain("no video among these files: name one, or a folder with videos")
     return ANSWERED if told.done and not told.failed else FAILURE
+
+
+def _check_export(path: Path, retriever: str) -> None:
+    """Refuse what cannot be exported before anything is encoded. Raises `ConfigError`."""
+    if retriever.partition("+")[0] == "words":
+        raise ConfigError(f"--export writes the vectors of an encoder, which --retriever {retriever} is not: name one, such as siglip:DIR")
+    check_file_to_write(path)
+    with importing("--export"):
+        importlib.import_module("act2see.evaluation.vector_export")
+
+
+def _export(videos: "Sequence[IndexedVideo]", settings: IndexConfig, cache: "Cache") -> "ExportedVectors":
+    from act2see import registry
+    from act2see.evaluation.vector_export import export_vectors
+
+    assert settings.export is not None
+    return export_vectors(videos, registry.encoder(settings.retriever, settings), settings, cache, settings.export)
 
 
 class _Outcomes:

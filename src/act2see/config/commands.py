@@ -95,6 +95,8 @@ class IndexConfig(IndexedConfig):
 
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 1
     """Videos to index at the same time, each in a process that loads the encoder."""
+    export: Path | None = None
+    """Write the vectors of all videos to this file as one FAISS index, and what each row is to FILE.jsonl."""
 
     json: bool = False
     """Print one line of JSON instead of one line per video."""

@@ -23,6 +23,7 @@ _EXTRA_OF = {
     "openai": "openai",
     "sentence_transformers": "embedding",
     "ray": "ray",
+    "faiss": "faiss",
     "faster_whisper": "speech",
     "onnxruntime": "text",
     "rapidocr": "text",
