@@ -95,6 +95,7 @@ def folder(clip: Path, other: Path, tmp_path: Path) -> Path:
     shutil.copy(clip, videos / "b.mp4")
     shutil.copy(other, videos / "2024" / "a.mp4")
     shutil.copy(clip, videos / ".hidden" / "c.mp4")
+    (videos / "subtitles.SRT").write_text("read with their videos", encoding="utf-8")
     (videos / "notes.txt").write_text("no video", encoding="utf-8")
     return videos
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from act2see.core.errors import VideoError
 from act2see.video.files import printable
+from act2see.video.transcript.subtitles import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class NamedFile:
 def files_of(names: Iterable[str]) -> list[NamedFile]:
     """The names, with each folder replaced by the files below it in order of their paths, each file once.
 
-    Hidden files and folders are left out, and links to folders are not followed. Raises `VideoError` for a folder without files and for one that
-    cannot be read.
+    Hidden files and folders are left out, and subtitle files, which are read with their videos; links to folders are not followed. Raises
+    `VideoError` for a folder without files and for one that cannot be read.
     """
     found: dict[str, bool] = {}
     for name in names:
@@ -40,7 +41,7 @@ def _below(folder: str) -> list[str]:
     files = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [os.path.join(parent, name) for name in names if not name.startswith(".")]
+        paths = [os.path.join(parent, name) for name in names if not name.startswith(".") and not name.lower().endswith(SUFFIXES)]
         files += [path for path in paths if os.path.isfile(path)]
     if not files:
         raise VideoError(f"{printable(Path(folder))} is a folder without files: give a folder with videos")
