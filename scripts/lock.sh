@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Writes requirements.lock: every package with its version and its files' hashes, for all platforms and Pythons that act2see runs on.
 # Versions that stand there stay as long as pyproject.toml allows them. UPGRADE=--upgrade takes the newest, UPGRADE='-P NAME' of one package.
-# The extras `speech` and `text` are left out: 440 MB that no check needs. So is torch: it is installed first and on its own, and which build of it
-# fits depends on the machine. No index is written down.
+# The extras `speech`, `text` and `vllm` are left out: 440 MB and some GB that no check needs. So is torch: it is installed first and on its own, and
+# which build of it fits depends on the machine. No index is written down.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fresh=$(mktemp -d)

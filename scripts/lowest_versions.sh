@@ -4,6 +4,7 @@
 #     scripts/lowest_versions.sh [FILE_OR_FOLDER …]
 #
 # Without arguments the tests of the core, of the records of every data set, of the local backend and of the exports. torch is 2.13.0, as in the lock.
+# The extra `vllm`, which wants a torch of its own choice, is left out; scripts/vllm_check.py tests it, with the transformers that it wants.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fresh=$(mktemp -d)
@@ -12,7 +13,9 @@ trap 'rm -rf "$fresh"' EXIT
 python=$fresh/venv/bin/python
 "$python" -m pip install --quiet torch==2.13.0
 "$python" -m pip install --quiet --target "$fresh/uv" uv==0.13.9
-"$fresh/uv/bin/uv" pip compile pyproject.toml --all-extras --resolution lowest-direct --python "$python" --no-emit-package torch \
+read -ra extras < <("$python" -c 'import tomllib; print(*(f"--extra {one}" for one in
+  tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if one != "vllm"))')
+"$fresh/uv/bin/uv" pip compile pyproject.toml "${extras[@]}" --resolution lowest-direct --python "$python" --no-emit-package torch \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file "$fresh/lowest.txt" >/dev/null
 cat "$fresh/lowest.txt"
 "$python" -m pip install --quiet --no-compile --no-deps --requirement "$fresh/lowest.txt"

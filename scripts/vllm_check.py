@@ -62,6 +62,26 @@ class Definer:
 
 sys.meta_path.insert(0, Definer())
 '''
+TRANSFORMERS = '''"""The program `transformers`; PIL decodes pictures in place of the extension that torchvision lacks here, to the same pixels."""
+
+import io
+import sys
+
+import numpy
+import torch
+import transformers.image_utils
+from PIL import Image
+from transformers.cli.transformers import main
+
+
+def decode_image(data, mode=None):
+    picture = Image.open(io.BytesIO(data.numpy().tobytes())).convert("RGB")
+    return torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)
+
+
+transformers.image_utils.decode_image = decode_image
+sys.exit(main())
+'''
 ENVIRON = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -194,8 +214,21 @@ def served(given: argparse.Namespace) -> Iterator[str]:
 def transformers_served(given: argparse.Namespace) -> Iterator[OpenAIBackend]:
     """`transformers serve`, of vLLM's environment."""
     port = free_port()
-    program = str(Path(sys.executable).with_name("transformers"))
-    command = [program, "serve", str(given.model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    command = [
+        sys.executable,
+        "-c",
+        TRANSFORMERS,
+        "serve",
+        str(given.model),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+    ]
     with serving(command, port, given.work / "transformers.log", ENVIRON) as url:
         settings = OpenAISettings(
             str(given.model), url, "user_turn", max_tokens=given.max_tokens, temperature=0.0, image_format="png", send_stop=False
@@ -270,10 +303,10 @@ def questions_a_second(given: argparse.Namespace, backend: Backend) -> float:
     ask(warm, backend, 2)
     began = time.perf_counter()
     found = ask(measured, backend, AT_ONCE)
-    failed = [scored.error for scored in found if scored.outcome == "backend_error"]
-    if failed:
-        print(f"{len(failed)} failed, the first: {failed[0]}")
-    return len(found) / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    if failed := [scored.error for scored in found if scored.outcome == "backend_error"]:
+        raise SystemExit(f"{len(failed)} questions failed, the first: {failed[0]}")
+    return len(found) / seconds
 
 
 def report(rows: Sequence[Row], speed: Mapping[str, float], refused: str, changed: int, adapted: int) -> int:

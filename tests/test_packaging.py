@@ -24,16 +24,14 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
-NOT_LOCKED = ("browser", "faiss", "speech", "text", "ui")
+NOT_LOCKED = ("browser", "faiss", "speech", "text", "ui", "vllm")
 """Extras that no check needs: fakes stand for them in the tests."""
 
 
 def asked_for(*, locked: bool = True) -> Iterator[Requirement]:
     """Every requirement of the project and of its extras, but the project's own; those of the extras that are not locked apart."""
     extras = [some for name, some in PROJECT["project"]["optional-dependencies"].items() if (name in NOT_LOCKED) != locked]
-    if not locked:
-        return (Requirement(one) for some in extras for one in some)
-    found = (Requirement(one) for some in (PROJECT["project"]["dependencies"], *extras) for one in some)
+    found = (Requirement(one) for some in ((PROJECT["project"]["dependencies"] if locked else ()), *extras) for one in some)
     return (one for one in found if one.name != "act2see")
 
 

@@ -139,7 +139,7 @@ def test_a_third_party_that_is_no_backend_is_refused(plugin: str, spec: str, par
     ("spec", "parts"),
     [
         ("hugginface:x", ["no backend 'hugginface:x'", "did you mean huggingface:DIR?"]),
-        ("huggingfac", ["did you mean huggingface:DIR?", "micro, huggingface:DIR, openai:MODEL, package.module:Class"]),
+        ("huggingfac", ["did you mean huggingface:DIR?", "micro, huggingface:DIR, vllm:DIR, openai:MODEL, package.module:Class"]),
         ("", ["no backend ''", "allowed are micro"]),
         ("gpt 5", ["no backend 'gpt 5'"]),
         ("os.path:../x", ["no backend"]),

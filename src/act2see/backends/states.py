@@ -6,12 +6,17 @@ ago. Both are small: a state does not grow with the conversation.
 
 import copy
 from bisect import bisect_right
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from transformers import DynamicCache
-from transformers.cache_utils import CacheLayerMixin, DummyLayer, DynamicLayer, LinearAttentionCacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, LinearAttentionCacheLayerMixin
 
-_Layer: TypeAlias = CacheLayerMixin | LinearAttentionCacheLayerMixin | DummyLayer
+if TYPE_CHECKING:
+    from transformers.cache_utils import DummyLayer
+
+_Layer: TypeAlias = "CacheLayerMixin | LinearAttentionCacheLayerMixin | DummyLayer"
+_EMPTY = "DummyLayer"
+"""A layer that holds nothing. By name: transformers 5.19, which vLLM wants, has no such class."""
 _MOST = 8
 """Borders kept; the first one and the last ones. Our choice: a border of Qwen3.5-9B takes about 50 MiB."""
 
@@ -23,7 +28,7 @@ def can_be_cut(cache: DynamicCache) -> bool:
 
 def _uncut(cache: DynamicCache) -> list[int]:
     # A sliding window can be cropped as long as it is not full; that it may become full is enough to treat it as one that cannot.
-    return [number for number, layer in enumerate(cache.layers) if type(layer) not in (DynamicLayer, DummyLayer)]
+    return [number for number, layer in enumerate(cache.layers) if type(layer) is not DynamicLayer and type(layer).__name__ != _EMPTY]
 
 
 class Borders:
