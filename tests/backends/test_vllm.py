@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import act2see
 from act2see import registry
 from act2see.backends import loading
+from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.pieces import joined
 from act2see.backends.stepping import EngineDiedError
 from act2see.backends.vllm import VllmBackend, VllmSettings
@@ -24,10 +25,13 @@ from act2see.core import chat, decoding
 from act2see.core.errors import BackendError, ConfigError
 from act2see.core.interfaces import Continuation, is_concurrent, is_dead
 from act2see.core.trace import Frame, Observation, Retrieve, Step, Thought, Trace
+from act2see.evaluation.fingerprint import fingerprint
 from act2see.storage.frames import name_of
+from act2see.synthetic.scope import is_of_the_world_alone
 from vllm_fakes import LLMEngine, Request, RequestOutput, modules
 
 MODEL = Path(act2see.__file__).parent / "micro" / "vlm"
+SETTINGS = HuggingFaceSettings(str(MODEL), device="cpu")
 RANDOM = np.random.default_rng(3)
 
 
@@ -334,6 +338,15 @@ def test_the_configuration_reaches_the_engine(engines: list[LLMEngine]) -> None:
     }
     assert 100 < backend.frame_limit((640, 480), 1000).frames < 200  # in three quarters of 4,096 tokens
     backend.close()
+
+
+def test_a_fingerprint_knows_the_weights_and_the_scope_the_folder(load: Callable[..., VllmBackend]) -> None:
+    found, local = (
+        fingerprint({}, backend, None, None, lambda folders: "".join(map(str, folders))) for backend in (load(), HuggingFaceBackend.load(SETTINGS))
+    )
+    assert found["weights"] == local["weights"] is not None
+    assert found["pixels"] == local["pixels"]
+    assert is_of_the_world_alone(f"vllm:{MODEL}")
 
 
 def test_a_cpu_computes_in_float32_and_a_context_is_as_long_as_fits(load: Callable[..., VllmBackend], engines: list[LLMEngine]) -> None:

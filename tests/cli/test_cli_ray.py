@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from act2see import cli
+from act2see.config import EvalConfig
 from act2see.core.trace import Frame, Observation, Step
+from act2see.integrations.ray import cluster
+from act2see.integrations.ray.actors import Layout
 from act2see.storage.runs import Run
 
 # Ray's own: it opens files and sockets that it closes at exit, and says of its defaults that they will change.
@@ -109,6 +112,22 @@ def test_a_construction_makes_the_same_traces() -> None:
     for name in ("scores.jsonl", "summary.json", "samples.jsonl"):
         assert Path("told-by-ray", name).read_bytes() == Path("told", name).read_bytes()
     assert told("told-by-ray") == told("told")
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus", "expected"),
+    [
+        (Layout(), 8.0, Layout(teachers=1, teacher_gpus=2.0)),
+        (Layout(teachers=3, teacher_gpus=0.5), 8.0, Layout(teachers=3, teacher_gpus=0.5)),
+        (Layout(), 0.0, Layout(teachers=1)),
+    ],
+)
+def test_an_engine_has_one_process_with_all_its_gpus_where_nothing_else_is_said(
+    given: Layout, gpus: float, expected: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"GPU": gpus})
+    assert cluster._for_engines(given, EvalConfig(backend="vllm:DIR", tensor_parallel=2)) == expected
+    assert cluster._for_engines(given, EvalConfig(backend="huggingface:DIR")) == given
 
 
 @pytest.mark.usefixtures("settings")
