@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import full_scale
 from act2see import registry
 from act2see.backends.huggingface import BatchedBackend, HuggingFaceBackend
 from act2see.config import ModelConfig
@@ -106,3 +107,8 @@ def test_a_summary_says_nothing_about_servers_and_null_where_one_answer_is_unkno
     found = summarise_costs([Cost(flops={"decode": 2.0}), Cost(flops={"retriever": 6.0})])["flops"]
     assert found["all"] is None
     assert found["retriever"]["mean"] == 3.0
+
+
+def test_the_page_on_full_size_has_the_tables_of_its_script() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "full-scale.md").read_text(encoding="utf-8")
+    assert full_scale.tables() in page

@@ -166,7 +166,14 @@ def _schemas(model: str) -> dict[str, JSON]:
                 "steps": {"type": "array", "items": _object({"type": _TEXT}, "type")},
                 "looks": _WHOLE,
                 "cost": _object(
-                    {"tokens_in": _WHOLE, "tokens_out": _WHOLE, "tokens_reused": _WHOLE, "seconds": numbers, "total_seconds": {"type": "number"}}
+                    {
+                        "tokens_in": _WHOLE,
+                        "tokens_out": _WHOLE,
+                        "tokens_reused": _WHOLE,
+                        "seconds": numbers,
+                        "total_seconds": {"type": "number"},
+                        "flops": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+                    }
                 ),
                 "made_with": {"type": "object", "additionalProperties": _TEXT},
                 "notice": {"type": ["string", "null"]},
