@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from act2see import cli
 from act2see.config import ReproduceConfig
 from act2see.core import chat
 from act2see.core.engine import LoopOptions, new_trace, reason
@@ -106,6 +107,18 @@ def test_commands_name_what_their_stage_does() -> None:
     assert "--teacher act2see.reproduce.teachers:NoisyTeacher --tools both" in command_of(stages["seed-0/traces-quiet-both"])
     assert all(command_of(stage) for stage in stages.values() if not isinstance(stage.work, Clips))
     assert isinstance(stages["seed-0/looks-oracle"].work, Evaluate)
+
+
+def test_the_command_shows_its_plan_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["reproduce", "--plan", "--json", "--small", "--seeds", "1", "--only", "b", "--out", str(out)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["scale"], found["seeds"], found["experiments"]) == ("small", 1, ["b"])
+    assert {stage["stage"] for stage in found["stages"]} == {stage.name for stage in plan(SMALL, 1, ("b",)).stages}
+    assert cli.main(["reproduce", "--plan", "--small", "--only", "a", "--out", str(out)]) == 0
+    assert "CPU minutes" in capsys.readouterr().out.splitlines()[-1]
+    assert cli.main(["reproduce", "--only", "z", "--plan"]) == 2
+    assert not out.exists()
 
 
 # The teachers

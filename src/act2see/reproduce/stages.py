@@ -10,7 +10,6 @@ from typing import TypeAlias, assert_never
 from act2see import api
 from act2see.config import ConstructConfig, EvalConfig, EvalExecutionConfig, FilterConfig, TrainConfig
 from act2see.config.commands import ExecutionConfig
-from act2see.core.errors import Act2SeeError, StoreError
 from act2see.core.rejection_reasons import MEANINGS, Reason
 from act2see.registry import MICRO
 from act2see.storage.atomic import writing
@@ -162,7 +161,7 @@ def run(stage: Stage, out: Path, device: str, report: Report) -> None:
             api.evaluate(BENCHMARK, eval_config(work, out, folder, device), EvalExecutionConfig(workers=WORKERS), progress=report)
         case Audit():
             _link_clips(out / work.clips, folder)
-            api.audit(BENCHMARK, eval_config(work, out, folder, device), ExecutionConfig(), progress=report)
+            api.audit(BENCHMARK, eval_config(work, out, folder, device), ExecutionConfig(workers=WORKERS), progress=report)
         case _:
             assert_never(work)
 
@@ -265,7 +264,7 @@ def recipe_of(work: Tune, out: Path) -> str:
         "workers": 0,
         "tensorboard": False,
         "log_every": 1,
-        "save_every": 25,
+        "save_every": 10,
         "keep_checkpoints": 1,
         "seed": work.seed,
     }
@@ -277,9 +276,3 @@ def recipe_of(work: Tune, out: Path) -> str:
 def ignoring(*kept: Reason) -> tuple[Reason, ...]:
     """All filter rules but these: what `Select` ignores."""
     return tuple(reason for reason in MEANINGS if reason not in kept)
-
-
-def checked(error: Act2SeeError | None, stage: Stage) -> None:
-    """Raise an error of a stage with the stage's name."""
-    if error is not None:
-        raise StoreError(f"{stage.name}: {error}") from error
