@@ -51,6 +51,11 @@ def test_what_is_given_wins_even_if_it_is_the_default() -> None:
     assert (made.max_looks, made.select, made.retrieve_fps, made.preset) == (3, "grounding", 3.0, "paper")
 
 
+def test_strengths_are_those_of_the_papers_generator_alone() -> None:
+    assert with_preset(EvalConfig, "paper").strengths == (0.6,)
+    assert with_preset(EvalConfig, "paper", generator="micro").strengths == ()
+
+
 def test_the_teachers_address_is_not_used_with_another_teacher() -> None:
     assert with_preset(ConstructConfig, "paper").base_url is not None
     assert with_preset(ConstructConfig, "paper", backend="openai:other").base_url is None
@@ -97,7 +102,7 @@ def test_eval_records_the_preset_and_the_resolved_values(tmp_path: Path, capsys:
         "max_looks": 1,
         "retriever": "micro",
         "judge": "none",
-        "strengths": [0.6],
+        "strengths": [],
     }
     assert "@3fps+middle" in (tmp_path / "run" / "traces.jsonl").read_text(encoding="utf-8")
     assert "deprecated" not in capsys.readouterr().err

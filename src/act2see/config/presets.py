@@ -46,7 +46,7 @@ PAPER: tuple[Value, ...] = (
     Value("insert", 0, "frames come by calls only; inserting them without a call is ViTCoT's ablation", _LOOKED),
     Value("rendering", "same_turn", "the frame comes back inside the same reasoning", _ASKED),
     Value("generator", "diffusers:sd3.5-large", "image-to-image with Stable Diffusion 3.5 Large from a retrieved anchor", _LOOKED),
-    Value("strengths", (0.6,), "not stated: our choice, the default of diffusers", _LOOKED),
+    Value("strengths", (0.6,), "not stated: our choice, the default of diffusers", _LOOKED, beside="generator"),
     Value("judge", "none", "no check of generated frames is reported: 13 of 127 were wrong", _LOOKED),
     Value("transcript", "off", "no subtitles", _LOOKED),
     Value("subtitles", False, "no subtitles", _EVAL),
