@@ -125,7 +125,7 @@ def test_a_construction_makes_the_same_traces() -> None:
 def test_an_engine_has_one_process_with_all_its_gpus_where_nothing_else_is_said(
     given: Layout, gpus: float, expected: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"GPU": gpus})
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": gpus})
     assert cluster._for_engines(given, EvalConfig(backend="vllm:DIR", tensor_parallel=2)) == expected
     assert cluster._for_engines(given, EvalConfig(backend="huggingface:DIR")) == given
 

@@ -139,7 +139,7 @@ class LLMEngine:
         self._active: dict[str, Request] = {}
         self._cached: list[list[tuple[int, str | None]]] = []
         self._failing = self.failing
-        self._pad = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        (self._pad,) = self.tokenizer.convert_tokens_to_ids(["<|image_pad|>"])
         type(self).made.append(self)
 
     @classmethod
@@ -195,7 +195,7 @@ class LLMEngine:
 
     def _coming(self, rendered: Rendered, sampling: SamplingParams) -> Iterator[tuple[list[int], str | None]]:
         """The tokens of each step, and why the last one is the last."""
-        text = type(self).writes(self.tokenizer.decode(rendered.ids))
+        text = type(self).writes(str(self.tokenizer.decode(rendered.ids)))
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         for number, token in enumerate(ids):
             so_far = self.tokenizer.decode(ids[: number + 1])
@@ -220,9 +220,10 @@ class LLMEngine:
     def _stepped(self, request: Request) -> RequestOutput:
         if self._failing:
             self._failing -= 1
-            tokens, ended = list[int](), "error"
+            step: tuple[list[int], str | None] = [], "error"
         else:
-            tokens, ended = next(request.coming)
+            step = next(request.coming)
+        tokens, ended = step
         request.written += tokens
         if ended:
             del self._active[request.id]
@@ -263,7 +264,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 def on_a_cluster(config: ModelConfig) -> Backend:
-    """The vllm backend in a process of its own: looks once and answers. The first engine that has three requests dies, as the environment's file says."""
+    """The vllm backend in a process of its own: looks once and answers. The first engine with three requests dies, as the environment's file says."""
     sys.modules.update(modules())
 
     def fatal(engine: LLMEngine) -> bool:

@@ -3,7 +3,8 @@
 import pytest
 
 from act2see.core.trace import Line
-from act2see.video.transcript.matching import THRESHOLD, Matcher, around, tokens_of
+from act2see.video.transcript.lexicon import tokens_of
+from act2see.video.transcript.matching import THRESHOLD, Matcher, around
 
 SAID = [
     "Good morning everybody and welcome",

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,11 +258,15 @@ def test_a_message_on_a_later_frame_turns_that_frame_whole_and_between_bars(tmp_
         assert later.getpixel((x, y)) == pytest.approx(colour, abs=12)
 
 
+def _shape_pixels(shape: Fraction, stream: VideoStream) -> None:
+    stream.codec_context.sample_aspect_ratio = shape
+
+
 def test_pixels_that_change_their_shape_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = []
     for number, shape in enumerate((Fraction(16, 15), Fraction(64, 45))):
         part = tmp_path / f"{number}.h264"
-        write(part, [quarters()] * 4, prepare=lambda stream, shape=shape: setattr(stream.codec_context, "sample_aspect_ratio", shape))
+        write(part, [quarters()] * 4, prepare=partial(_shape_pixels, shape))
         parts.append(part.read_bytes())
     (tmp_path / "whole.h264").write_bytes(b"".join(parts))
     for name, warned in (("0.h264", False), ("whole.h264", True)):

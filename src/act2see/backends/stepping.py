@@ -3,7 +3,8 @@
 import atexit
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator as Yields
 from dataclasses import dataclass, field
 from itertools import count
 from queue import SimpleQueue
@@ -135,7 +136,7 @@ class SteppedEngine:
         """Whether the engine has ended for good."""
         return self._error is not None
 
-    def outputs(self, prompt: Mapping[str, object], sampling: object) -> Iterator[Output]:
+    def outputs(self, prompt: Mapping[str, object], sampling: object) -> Yields[Output, None, None]:
         """What each step brings for a request, until it is finished. Closing the iterator aborts the request.
 
         Raises `BackendError` for a prompt that the engine refuses, `EngineDiedError` once it has ended.

@@ -215,7 +215,7 @@ def eval_config(work: Evaluate | Audit, out: Path, folder: Path, device: str) ->
     )
     if not set(work.kinds) - set(FACTUAL):
         plain = replace(plain, generator="none", judge="auto", tools="retrieve")
-    return replace(plain, **dict(work.changes))  # type: ignore[arg-type]  # the config checks names and values itself
+    return replace(plain, **dict(work.changes)) if isinstance(work, Evaluate) else plain  # type: ignore[arg-type]  # checked there
 
 
 def _select(work: Select, out: Path, folder: Path, report: Report) -> None:

@@ -49,6 +49,9 @@ class Mean:
 Cell = str | int | Mean
 
 
+Rows = list[tuple[Cell, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table: the first column names the row."""
@@ -201,9 +204,9 @@ def _tools(done: Finished) -> list[Table]:
     base = done.seeds("eval", "base")
     arms = {"base, no training on looks": base} | {f"{arm}": done.seeds("eval", arm) for arm in ARMS}
     kept = {arm: _kept(done, arm) for arm in ARMS}
-    accuracy = [(name, *(right(seeds, wanted) for wanted in _KINDS.values()), kept.get(name, "–")) for name, seeds in arms.items()]
-    calls = [(name, *(called(seeds, _of_kind(kind)) for kind in ("static", "transient", "hypothetical"))) for name, seeds in arms.items()]
-    pairs: list[tuple[Cell, ...]] = []
+    accuracy: Rows = [(name, *(right(seeds, wanted) for wanted in _KINDS.values()), kept.get(name, "–")) for name, seeds in arms.items()]
+    calls: Rows = [(name, *(called(seeds, _of_kind(kind)) for kind in ("static", "transient", "hypothetical"))) for name, seeds in arms.items()]
+    pairs: Rows = []
     for seed in range(done.plan.seeds):
         for arm in ARMS:
             found = compare(done.out / Names(seed)("eval", "base"), done.out / Names(seed)("eval", arm)).scores.overall
@@ -240,14 +243,14 @@ def _inserted(done: Finished) -> list[Table]:
     plain, given = done.seeds("eval", "base text"), done.seeds("eval", "base inserted")
     taught = done.seeds("eval", "retrieve")
     arms = {"base, no tool": plain, "base, the retriever's frame inserted without training (ViTCoT)": given, "trained to retrieve": taught}
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, *(right(seeds, _of_kind(kind)) for kind in ("static", "transient")), right(seeds), gain(plain, seeds)) for name, seeds in arms.items()
     )
     return [Table("Accuracy, in percent", ("model", "static", "transient", "all", "against the base, in points"), rows)]
 
 
 def _filters(done: Finished) -> list[Table]:
-    rows: list[tuple[Cell, ...]] = []
+    rows: Rows = []
     for teacher in TEACHERS:
         for rules in FILTERS:
             arm = plans.filter_arm(teacher, rules)
@@ -258,10 +261,10 @@ def _filters(done: Finished) -> list[Table]:
 
 
 def _amounts(done: Finished) -> list[Table]:
-    rows: list[tuple[Cell, ...]] = [_amount_row("0 (base)", done.seeds("eval", "base"))] if (done.out / Names(0)("eval", "base")).is_dir() else []
+    rows: Rows = [_amount_row("0 (base)", done.seeds("eval", "base"))] if (done.out / Names(0)("eval", "base")).is_dir() else []
     rows += [_amount_row(f"{amount:,}", done.seeds("eval", f"{amount}")) for amount in done.plan.scale.amounts]
     most = max(done.plan.scale.amounts)
-    steps: list[tuple[Cell, ...]] = []
+    steps: Rows = []
     for seed in range(done.plan.seeds):
         for step, probe in probes(done.out / Names(seed)("model", f"{most}")):
             rate = probe["call_rate"]
@@ -318,7 +321,7 @@ def _tokens(score: Score) -> float:
 
 def _unmeasured(done: Finished) -> list[Table]:
     both = done.seeds("eval", "both")
-    cost = [
+    cost: Rows = [
         ("answers with a look", *(_mean(both, value, lambda one: one.served > 0, is_share=False) for value in _COSTS.values())),
         ("answers without", *(_mean(both, value, lambda one: one.served == 0, is_share=False) for value in _COSTS.values())),
     ]

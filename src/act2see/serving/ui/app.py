@@ -208,4 +208,4 @@ def _key(request: gr.Request) -> str:
     """The session's own random name."""
     if not request.session_hash:
         raise ConfigError("the page has no session: load it again")
-    return request.session_hash
+    return str(request.session_hash)

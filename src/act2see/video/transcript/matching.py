@@ -192,8 +192,7 @@ def _neighbours(lines: Sequence[Line], is_read: Sequence[bool]) -> tuple[NDArray
         rows = np.flatnonzero(near).astype(np.int32)
         befores.append(rows)
         afters.append(rows + np.int32(step))
-    before, after = np.concatenate(befores), np.concatenate(afters)
-    of, near = np.concatenate([before, after]), np.concatenate([after, before])
+    of, near = np.concatenate([*befores, *afters]), np.concatenate([*afters, *befores])
     return np.searchsorted(np.sort(of), np.arange(count + 1)), near[np.argsort(of, kind="stable")]
 
 
