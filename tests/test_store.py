@@ -17,7 +17,7 @@ from PIL import Image
 
 from act2see.core.errors import StoreError
 from act2see.core.trace import Answer, Cost, Frame, Generate, Match, Observation, Provenance, Retrieve, Step, Thought, Trace
-from act2see.storage.runs import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace
+from act2see.storage.runs import FORMAT_VERSION, MAX_PNG_PIXELS, Run, decode_trace, encode_trace, files_of
 from stored_traces import CONFIG, generated, picture, same, trace
 
 
@@ -333,3 +333,21 @@ def test_large_frames_are_jpeg_and_generated_ones_are_not(run: Run) -> None:
     assert back.frames[2].image == large
     name = record["frames"][0]["file"]
     assert name == hashlib.sha256(b"640x480\n" + large.tobytes()).hexdigest() + ".jpg"
+
+
+def test_a_pictures_size_is_read_without_decoding_it(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, command="ask", config={}, seed=None)
+    small, large = Frame(Image.new("RGB", (7, 5)), 0.0), Frame(Image.new("RGB", (800, 600)), 1.0)
+    run.append(Trace("t", "v.mp4", "What?", (small, large)))
+    sizes = {Path(name).suffix: run.frames.size(name) for _, trace in run.sketches() for name in files_of(trace)}
+    assert sizes == {".png": (7, 5), ".jpg": (800, 600)}
+    path = next(tmp_path.glob("frames/*.png"))
+    Image.new("L", (7, 5)).save(path)
+    with pytest.raises(StoreError, match="its pixels are L, not RGB"):
+        run.frames.size(path.name)
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(StoreError, match="cannot be read as a picture"):
+        run.frames.size(path.name)
+    path.unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        run.frames.size(path.name)

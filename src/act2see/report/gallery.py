@@ -14,7 +14,7 @@ from act2see.core.trace import Frame, Generate, Trace
 from act2see.curation.filtering import REJECTED
 from act2see.curation.qa_records import Reference, read_references, sample_and_number
 from act2see.evaluation.scores import read_score
-from act2see.report.page import clean
+from act2see.report.pictures import clean
 from act2see.storage.codec import Reader, map_of, optional, read_number, read_object, read_text
 from act2see.storage.runs import SAMPLES, Run, file_of
 

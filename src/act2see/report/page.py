@@ -1,7 +1,6 @@
 """Renders a trace as an HTML page and writes it."""
 
 import os
-import re
 import secrets
 from collections.abc import Sequence
 from functools import cache
@@ -14,10 +13,7 @@ from markupsafe import Markup
 from act2see.core.errors import StoreError, disk_reason
 from act2see.core.trace import Trace
 from act2see.report import view
-from act2see.report.pictures import Album
-
-# HTML allows no control characters and UTF-8 no lone surrogates; bidirectional overrides could make a text look like another one.
-_NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from act2see.report.pictures import Album, clean
 
 
 def render_report(*traces: Trace) -> str:
@@ -59,11 +55,6 @@ def template(name: str) -> Template:
 def _environment() -> Environment:
     loader = FunctionLoader(lambda name: files("act2see.report").joinpath(name).read_text(encoding="utf-8"))
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finished)
-
-
-def clean(text: str) -> str:
-    """The text without characters that a page must not hold: control characters, lone surrogates and bidirectional overrides."""
-    return _NOT_FOR_A_PAGE.sub("", text)
 
 
 def _finished(value: object) -> object:

@@ -2,16 +2,26 @@
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from io import BytesIO
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from act2see.storage.image_metadata import Kind, imagined_metadata
 
 _JPEG_QUALITY = 82
 _DRAWN_COLOURS = 256  # more colours mean a photograph, which as a lossless PNG would be larger than as a JPEG
+
+
+# HTML allows no control characters and UTF-8 no lone surrogates; bidirectional overrides could make a text look like another one.
+_NOT_FOR_A_PAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text without characters that a page must not hold: control characters, lone surrogates and bidirectional overrides."""
+    return _NOT_FOR_A_PAGE.sub("", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,12 @@ class Picture:
     def box(self) -> str:
         """The picture's own coordinates, as an SVG's viewBox."""
         return f"0 0 {self.width} {self.height}"
+
+    def svg(self, alt: str) -> Markup:
+        """The element that shows it, for a reader's eyes and, by `alt`, ears."""
+        said = escape(clean(alt))
+        start = f'<svg class="image" style="--ratio:{self.ratio}" viewBox="{self.box}" role="img" aria-label="'
+        return Markup(f'{start}{said}"><title>{said}</title><use href="#{self.name}"/></svg>')
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from act2see.evaluation.compare import Comparison, PairedRates, compare
 from act2see.execution.progress import ProgressCallback
 from act2see.report import view
 from act2see.report.gallery import FACETS, SORTS, Judgements, Row, check_pair, judgements, paired, row_like, row_of, row_without_trace
-from act2see.report.page import clean, template
-from act2see.report.pictures import Album, Embedded, Picture, Sizes
+from act2see.report.page import template
+from act2see.report.pictures import Album, Embedded, Picture, Sizes, clean
 from act2see.storage.folders import whole_folder
 from act2see.storage.run_metadata import flat
 from act2see.storage.runs import JSON, Run

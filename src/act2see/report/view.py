@@ -4,8 +4,11 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import PurePath
 from typing import Literal, assert_never
+
+from markupsafe import Markup
 
 from act2see.core import chat
 from act2see.core.flops import in_units
@@ -32,6 +35,11 @@ class Shown:
     imagined: bool = False
     facts: tuple[tuple[str, str], ...] = ()
     anchor: "Shown | None" = None
+
+    @property
+    def svg(self) -> Markup:
+        """The picture as an element of the page."""
+        return self.picture.svg(self.alt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +265,7 @@ def _curve(frames: Sequence[Frame], duration_seconds: float | None) -> Curve | N
     low, high = min(score for _, score in curve), max(score for _, score in curve)
     # The highest of each stretch: a peak must not vanish between two points.
     stride = math.ceil(len(curve) / _CURVE_POINTS)
-    drawn = [max(curve[place : place + stride], key=lambda one: one[1]) for place in range(0, len(curve), stride)]
+    drawn = [max(curve[place : place + stride], key=itemgetter(1)) for place in range(0, len(curve), stride)] if stride > 1 else curve
 
     def x(seconds: float) -> float:
         return 100 * min(1.0, max(0.0, seconds / end)) if end > 0 else 0.0
