@@ -19,7 +19,6 @@ import torch
 
 import act2see
 from act2see.core.trace import Trace
-from act2see.evaluation.conversation import Models
 from act2see.synthetic.questions import Question, ask
 from act2see.synthetic.world import make_clip
 
@@ -30,13 +29,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the video")
     parser.add_argument("--questions", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-tokens", type=int, help="cut each continuation, to compare the prompts alone quickly")
     parser.add_argument("--json", action="store_true", help="print only one line of JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         video, questions = made(Path(folder), options.seconds, options.questions, options.seed)
-        together = in_a_row(video, questions)
-        alone = separately(video, questions)
+        config = act2see.ModelConfig(cache=False, max_tokens=options.max_tokens)
+        together = in_a_row(video, questions, config)
+        alone = separately(video, questions, config)
     found = {
         "frames": len(together[0][0].frames),
         "questions": len(questions),
@@ -56,31 +57,26 @@ def main() -> None:
 def made(folder: Path, seconds: float, count: int, seed: int) -> tuple[Path, list[Question]]:
     """A clip of that length, and so many questions about it."""
     rng = random.Random(seed)
-    clip = make_clip(rng, seconds=(seconds, seconds), busy=True)
+    questions: dict[str, Question] = {}
+    while len(questions) < count:  # a clip may allow only a few
+        clip = make_clip(rng, seconds=(seconds, seconds))
+        questions = {one.text: one for _ in range(10) for one in ask(rng, clip)}
     clip.write(folder / "clip.mp4")
-    questions: list[Question] = []
-    while len(questions) < count:
-        questions += ask(rng, clip)
-    return folder / "clip.mp4", questions[:count]
+    return folder / "clip.mp4", list(questions.values())[:count]
 
 
-def in_a_row(video: Path, questions: Sequence[Question]) -> list[tuple[Trace, float]]:
+def in_a_row(video: Path, questions: Sequence[Question], config: act2see.ModelConfig) -> list[tuple[Trace, float]]:
     """The questions in one conversation, with the seconds of each."""
-    conversation = act2see.Conversation(video, act2see.ModelConfig(cache=False), models=loaded())
+    conversation = act2see.Conversation(video, config, models=act2see.load_models(config))
     return [timed(conversation, question) for question in questions]
 
 
-def separately(video: Path, questions: Sequence[Question]) -> list[tuple[Trace, float]]:
+def separately(video: Path, questions: Sequence[Question], config: act2see.ModelConfig) -> list[tuple[Trace, float]]:
     """Each question alone, as `act2see ask` does; loading the models does not count."""
     alone = []
     for question in questions:
-        alone.append(timed(act2see.Conversation(video, act2see.ModelConfig(cache=False), models=loaded()), question))
+        alone.append(timed(act2see.Conversation(video, config, models=act2see.load_models(config)), question))
     return alone
-
-
-def loaded() -> Models:
-    """The embedded models, with nothing cached."""
-    return act2see.load_models(act2see.ModelConfig(cache=False))
 
 
 def timed(conversation: act2see.Conversation, question: Question) -> tuple[Trace, float]:

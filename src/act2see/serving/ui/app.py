@@ -140,8 +140,7 @@ def build(desk: Desk) -> gr.Blocks:
             return [None, *changed(Screen())]
 
         def asked(question: str, choices: str, both: bool, request: gr.Request) -> Iterator[list[object]]:
-            before = Screen()
-            yield changed(before)
+            before = None
             for screen in desk.visitor(_key(request)).ask(question, choices, compare=both):
                 yield changed(screen, before)
                 before = screen

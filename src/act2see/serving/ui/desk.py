@@ -16,7 +16,7 @@ from act2see.config import ModelConfig, UiConfig
 from act2see.core.engine import Delta
 from act2see.core.errors import Act2SeeError, ConfigError, ScopeError, VideoError
 from act2see.core.plaintext import one_line
-from act2see.core.trace import Observation, Step, Trace
+from act2see.core.trace import Frame, Observation, Step, Trace
 from act2see.evaluation.conversation import Answering, Conversation, Models
 from act2see.execution.faults import unexpected
 from act2see.report import write_report
@@ -129,6 +129,7 @@ class Visitor:
         self._conversation: Conversation | None = None
         self._traces: list[Trace] = []
         self._answering: Answering | None = None
+        self._ticks: tuple[tuple[Frame, ...], str] = ((), "")  # the initial frames, and the timeline with nothing but them
 
     # The video
 
@@ -184,7 +185,7 @@ class Visitor:
     def close(self) -> None:
         """Stop, and delete the video and the files to download."""
         self.stop()
-        self._conversation, self._traces = None, []
+        self._conversation, self._traces, self._ticks = None, [], ((), "")
         if self._upload is not None:
             self.desk.let_go(self._upload, self.key)
             self._upload = None
@@ -224,7 +225,9 @@ class Visitor:
         trace.video = Path(trace.video).name  # where the server keeps it is nobody's business
         self._answering = answering
         pane, words, shown_at = Pane(reasoning_html(trace, heading)), "", 0.0
-        screen = replace(before, timeline=before.timeline or timeline_html(trace), panes=(*before.panes, pane))
+        if self._ticks[0] is not trace.frames:
+            self._ticks = (trace.frames, timeline_html(trace))
+        screen = replace(before, timeline=before.timeline or self._ticks[1], panes=(*before.panes, pane))
         yield screen
         for event in self._events(answering):
             if isinstance(event, Delta):
