@@ -1,5 +1,6 @@
 """Caches that cannot be cropped return to borders, exactly: the end of the pictures, of a prompt, and of the model's turns."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from PIL import Image
 
 from act2see.backends.families.gemma3 import masks_of
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
-from act2see.backends.kv_cache import CachedConversation
+from act2see.backends.kv_cache import CachedConversation, Slots
 from act2see.backends.pieces import Piece, joined
-from act2see.backends.states import _MOST
-from act2see.core import chat
+from act2see.backends.states import MOST_BORDERS, bytes_of_states, states_of
+from act2see.core import chat, decoding
+from act2see.core.interfaces import Backend, batched
 from act2see.core.trace import Frame, Observation, Retrieve, Thought, Trace
 from tiny_families import TINY, make
 
@@ -87,11 +89,11 @@ def test_other_frames_begin_anew(backend: HuggingFaceBackend) -> None:
 def test_few_borders_are_kept_and_the_first_of_all(backend: HuggingFaceBackend) -> None:
     conversation = CachedConversation(backend.model, backend.encoder.merge)
     trace = FIRST
-    for number in range(_MOST):
+    for number in range(MOST_BORDERS):
         trace = replace(trace, steps=[*trace.steps, Thought(f"Look {number}."), Retrieve(" it "), Observation((frame(number),))])
         conversation.feed(pieces(backend, trace))
     assert conversation._borders is not None
-    assert len(conversation._borders._kept) == _MOST
+    assert len(conversation._borders._kept) == MOST_BORDERS
     assert fed(backend, conversation, replace(FIRST, question="Where is it?")) > 0
 
 
@@ -116,3 +118,64 @@ def test_masks_are_those_of_a_window_over_pictures_that_see_themselves(backend: 
         [0, 0, 0, 1, 1, 1, 1, 0],
         [0, 0, 0, 0, 1, 1, 1, 1],
     ]
+
+
+# Linear attention in a batch
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceBackend:
+    folder = make(TINY["qwen3_5"], tmp_path_factory.mktemp("linear"))
+    return HuggingFaceBackend.load(HuggingFaceSettings(str(folder), device="cpu", temperature=0, max_tokens=9))
+
+
+def asked(backend: Backend, trace: Trace) -> list[tuple[str, int, int]]:
+    """Text, prompt and reused tokens of a first continuation, and of the next one after a look."""
+    first = decoding.result_of(backend.decode(trace, ("retrieve",)))
+    looked = replace(trace, steps=[Thought(first.text), Retrieve(" it "), Observation((trace.frames[0],))])
+    second = decoding.result_of(backend.decode(looked, ("retrieve",)))
+    return [(one.text, one.cost.tokens_in, one.cost.tokens_reused) for one in (first, second)]
+
+
+def test_conversations_come_and_go_in_a_batch_as_if_alone(linear: HuggingFaceBackend) -> None:
+    traces = [replace(FIRST, id=f"t{number}", question="What colour is the star? " * (number + 1), frames=(frame(0),)) for number in range(4)]
+    expected = [asked(HuggingFaceBackend(linear.settings, linear.model, linear.encoder, linear.style), trace) for trace in traces]
+    together = batched(linear, 3)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda trace: asked(together, trace), traces)) == expected
+
+
+def test_a_conversation_in_a_batch_begins_with_anothers_frames(linear: HuggingFaceBackend) -> None:
+    together = batched(linear, 2)
+    (first, _), (other, _) = asked(together, FIRST), asked(together, replace(FIRST, id="other", question="Where is it?"))
+    assert first[2] == 0
+    assert other[2] > 0
+    alone = HuggingFaceBackend(linear.settings, linear.model, linear.encoder, linear.style)
+    assert other[0] == asked(alone, replace(FIRST, question="Where is it?"))[0][0]
+
+
+def test_a_forward_pass_that_fails_changes_no_state(linear: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is then tried row by row, from the states before."""
+    conversation = CachedConversation(linear.model, linear.encoder.merge)
+    conversation.feed(pieces(linear, FIRST))
+    slots = Slots(linear.model)
+    slots.join(conversation.cache)
+    before = {place: state.clone() for place, state in slots._states.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(linear.model.lm_head, "forward", fail)
+        with pytest.raises(ArithmeticError):
+            slots.step([5], [conversation.next_position])
+    assert all(torch.equal(state, before[place]) for place, state in slots._states.items())
+    expected = conversation.append(5)
+    assert torch.allclose(slots.step([5], [conversation.next_position - 1])[0], expected, atol=CLOSE)
+
+
+def fail(*args: object) -> None:
+    raise ArithmeticError
+
+
+def test_memory_of_states_is_told_from_the_config(linear: HuggingFaceBackend) -> None:
+    conversation = CachedConversation(linear.model, linear.encoder.merge)
+    conversation.feed(pieces(linear, FIRST))
+    held = sum(state.numel() * state.element_size() for state in states_of(conversation.cache).values())
+    assert bytes_of_states(linear.model.config.get_text_config(), 4) == held

@@ -22,6 +22,7 @@ from act2see.backends.flops import VisionLanguageModel, continuation_flops
 from act2see.backends.kv_cache import CachedConversation
 from act2see.backends.loading import load_vlm, model_folder, own_settings, reader
 from act2see.backends.pieces import Piece
+from act2see.backends.states import MOST_BORDERS, bytes_of_states
 from act2see.core import chat
 from act2see.core.errors import ConfigError
 from act2see.core.framing import SHARE_OF_CONTEXT, FrameLimit
@@ -139,9 +140,9 @@ class HuggingFaceBackend:
     def batched(self, conversations: int) -> "HuggingFaceBackend | BatchedBackend":
         """The same model, which decodes up to so many conversations at once; see `BatchingBackend`.
 
-        A model with linear attention or sliding windows is returned as it is: rows of a batch have caches side by side, which these have not.
+        A model with sliding windows is returned as it is: rows of a batch have caches side by side, which these have not.
         """
-        return BatchedBackend(self, conversations) if self._conversation.can_be_cut else self
+        return BatchedBackend(self, conversations) if self._conversation.fits_slots else self
 
     def _pieces(self, trace: Trace, tools: Sequence[chat.Tool]) -> list[Piece]:
         return self.encoder.prompt(chat.turns(trace, tools, self.style))
@@ -182,12 +183,15 @@ class BatchedBackend:
         self._encoding = threading.Lock()  # the encoder remembers pictures
         text = inner.model.config.get_text_config()
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        token = 2 * text.num_hidden_layers * text.num_key_value_heads * width * inner.model.dtype.itemsize
-        most = 2 * conversations * token * text.max_position_embeddings
+        layers = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+        token = 2 * layers.count("full_attention") * text.num_key_value_heads * width * inner.model.dtype.itemsize
+        state = bytes_of_states(text, inner.model.dtype.itemsize) * (1 + MOST_BORDERS)
+        most = 2 * conversations * (token * text.max_position_embeddings + state)
         _log.warning(
-            "%d conversations are decoded at once: their KV caches take %.1f KiB a token, and at most %.1f GiB in all",
+            "%d conversations are decoded at once: their KV caches take %.1f KiB a token%s, and at most %.1f GiB in all",
             conversations,
             token / 2**10,
+            f" and {state / 2**20:.1f} MiB each" if state else "",
             most / 2**30,
         )
 

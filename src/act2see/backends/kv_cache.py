@@ -14,7 +14,7 @@ from transformers.masking_utils import sdpa_mask
 from act2see.backends.families import family_of
 from act2see.backends.families.description import Family, Inputs, Model
 from act2see.backends.pieces import Piece, joined
-from act2see.backends.states import Borders, can_be_cut
+from act2see.backends.states import CONVOLVED, RECURRENT, Borders, can_be_cut, can_lie_beside, set_states, states_of
 
 _CHUNK = 256
 """The cache of a batch grows by so many tokens at once. Our choice."""
@@ -38,9 +38,9 @@ class CachedConversation:
         self._is_whole = True  # False while the cache is changed
 
     @property
-    def can_be_cut(self) -> bool:
-        """Whether the cache can be cropped after any unit, and its rows can be laid side by side in `Slots`."""
-        return self._borders is None
+    def fits_slots(self) -> bool:
+        """Whether its cache can lie beside others in `Slots`."""
+        return can_lie_beside(self.cache)
 
     @property
     def next_position(self) -> int:
@@ -52,14 +52,17 @@ class CachedConversation:
         return self._held[-1].until if self._held else 0
 
     def shared(self, pieces: Sequence[Piece]) -> int:
-        """The number of units (text tokens and whole pictures) that the cache shares with the pieces from their start."""
-        return _shared(self._held, self._units(pieces))
+        """The number of units (text tokens and whole pictures) from the start of the pieces that a copy of the cache can begin with."""
+        return self._reachable(_shared(self._held, self._units(pieces)))
 
     def copy(self, units: int) -> "CachedConversation":
-        """Another conversation that begins with the first units of this one. Its cache must be one that can be cut."""
+        """Another conversation that begins with the first units of this one, as many as `shared` gives."""
         other = CachedConversation(self.model, self.merge)
         other._held = self._held[:units]
-        for number, (keys, values) in enumerate(_tensors(self.cache)):
+        if self._borders is not None:
+            other.cache, other._borders = self._borders.copy(self.cache, units, self._tokens - other._tokens)
+            return other
+        for number, keys, values in _tensors(self.cache):
             other.cache.update(keys[:, :, : other._tokens], values[:, :, : other._tokens], number)
         return other
 
@@ -109,10 +112,10 @@ class CachedConversation:
     def _mend(self) -> None:
         """Crop every layer to the tokens of `_held`; begin anew where a layer has fewer, or cannot be cropped."""
         mended, layers = DynamicCache(config=self.model.config), list(_tensors(self.cache)) if self._borders is None else []
-        if not layers or any(min(_length(keys), _length(values)) < self._tokens for keys, values in layers):
+        if not layers or any(min(_length(keys), _length(values)) < self._tokens for _, keys, values in layers):
             self._held = []
             self._borders = None if self._borders is None else Borders()
-        for number, (keys, values) in enumerate(layers if self._held else ()):
+        for number, keys, values in layers if self._held else ():
             mended.update(keys[:, :, : self._tokens], values[:, :, : self._tokens], number)
         self.cache = mended
 
@@ -200,42 +203,54 @@ class Slots(Cache):
     """The keys and values of several conversations side by side, so that one forward pass decodes the next token of each.
 
     Each layer has tensors of shape (rows, heads, capacity, width), which grow by need. Row `i` begins at the left and has `lengths[i]` tokens; a mask
-    hides what is right of them. The first `len(lengths)` rows are taken.
+    hides what is right of them. A linear attention layer has states of shape (rows, …) instead, which are exchanged once a forward pass is over. The
+    first `len(lengths)` rows are taken.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__(layers=[])
         self.lengths: list[int] = []
         self._model, self._family = model, family_of_model(model)
-        self._keys: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
+        self._keys: dict[int, torch.Tensor] = {}  # by layer
+        self._values: dict[int, torch.Tensor] = {}
+        self._states: dict[tuple[int, str], torch.Tensor] = {}  # by layer and kind
+        self._stepped_states: dict[tuple[int, str], torch.Tensor] = {}
+        self._is_row_by_row = False
         if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation == "sdpa":
             AttentionInterface.register(_ROW_BY_ROW, _attend_row_by_row)
             AttentionMaskInterface.register(_ROW_BY_ROW, sdpa_mask)
             model.set_attn_implementation({"text_config": _ROW_BY_ROW})
+            self._is_row_by_row = True
         self._stepped = slice(0, 0)  # the rows of the current forward pass
         self._index = self._place = torch.zeros(0, dtype=torch.long)
 
     def join(self, cache: DynamicCache) -> None:
         """Copy the cache of one conversation into the next free row. On an error, the rows are as before."""
         row, length = len(self.lengths), cache.get_seq_length()
-        for number, (keys, values) in enumerate(_tensors(cache)):
+        for number, keys, values in _tensors(cache):
             for tensors, new in ((self._keys, keys), (self._values, values)):
-                if len(tensors) == number:
-                    tensors.append(new.new_zeros((1, new.shape[1], _rounded(length + 1), new.shape[3])))
+                if number not in tensors:
+                    tensors[number] = new.new_zeros((1, new.shape[1], _rounded(length + 1), new.shape[3]))
                 tensors[number] = _grown(tensors[number], row + 1, length + 1)
                 tensors[number][row, :, :length] = new[0]
+        for place, state in states_of(cache).items():
+            held = self._states.get(place, state[:0])
+            self._states[place] = torch.cat([held[:row], state])
         self.lengths.append(length)
 
     def leave(self, row: int) -> DynamicCache:
         """Free a row, and return its cache. The last row takes its place."""
         cache, length = DynamicCache(config=self._model.config), self.lengths[row]
         last = len(self.lengths) - 1
-        for number, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+        for number, keys in self._keys.items():
+            values = self._values[number]
             cache.update(keys[row : row + 1, :, :length], values[row : row + 1, :, :length], number)
             if row != last:
                 for tensor in (keys, values):
                     tensor[row, :, : self.lengths[last]] = tensor[last, :, : self.lengths[last]]
+        set_states(cache, {place: state[row : row + 1] for place, state in self._states.items()})
+        for state in self._states.values():
+            state[row] = state[last]
         self.lengths[row] = self.lengths[last]
         self.lengths.pop()
         return cache
@@ -245,8 +260,9 @@ class Slots(Cache):
         del self.lengths[rows:]
         longest = max(self.lengths, default=0) + 1
         for tensors in (self._keys, self._values):
-            for number, tensor in enumerate(tensors):
+            for number, tensor in tensors.items():
                 tensors[number] = tensor[:rows, :, : _rounded(longest)].clone()
+        self._states = {place: state[:rows].clone() for place, state in self._states.items()}
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], next_positions: Sequence[int], first: int = 0) -> torch.Tensor:
@@ -254,8 +270,9 @@ class Slots(Cache):
         self._stepped = slice(first, first + len(tokens))
         lengths, longest = self.lengths[self._stepped], max(self.lengths[self._stepped]) + 1
         for tensors in (self._keys, self._values):
-            for number, tensor in enumerate(tensors):
+            for number, tensor in tensors.items():
                 tensors[number] = _grown(tensor, len(self.lengths), longest)
+        self._stepped_states = {}
         device = self._model.device
         self._place = torch.tensor(lengths, device=device)
         self._index = torch.arange(first, first + len(tokens), device=device)
@@ -265,13 +282,15 @@ class Slots(Cache):
         rope = torch.tensor(next_positions, device=device)
         out = self._model(
             input_ids=torch.tensor(tokens, device=device)[:, None],
-            attention_mask=mask[:, None, None],
+            attention_mask={"full_attention": mask[:, None, None], "linear_attention": None} if self._states else mask[:, None, None],
             position_ids=self._family.position_ids(self._place[:, None], rope.expand(self._family.rows, -1)[..., None]),
             past_key_values=self,
             use_cache=True,
             logits_to_keep=1,
-            row_lengths=[length + 1 for length in lengths],
+            **({"row_lengths": [length + 1 for length in lengths]} if self._is_row_by_row else {}),
         )
+        for place, state in self._stepped_states.items():
+            self._states[place][self._stepped] = state
         for row in range(first, first + len(tokens)):
             self.lengths[row] += 1
         logits: torch.Tensor = out.logits[:, -1].float()
@@ -284,6 +303,23 @@ class Slots(Cache):
         keys[self._index, :, self._place] = key_states[:, :, 0]
         values[self._index, :, self._place] = value_states[:, :, 0]
         return keys[self._stepped, :, :longest], values[self._stepped, :, :longest]
+
+    def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor:
+        """Called by linear attention: the last inputs of the rows that are stepped, which it changes in place."""
+        return self._stepped_states.setdefault((layer_idx, CONVOLVED), self._states[layer_idx, CONVOLVED][self._stepped].clone())
+
+    def get_recurrent_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor:
+        """Called by linear attention: the state of the rows that are stepped."""
+        return self._states[layer_idx, RECURRENT][self._stepped].clone()
+
+    def update_recurrent_state(self, recurrent_states: torch.Tensor, layer_idx: int, state_idx: int = 0, **kwargs: object) -> torch.Tensor:
+        """Called by linear attention with the state after the token. It counts once the whole forward pass is done."""
+        self._stepped_states[layer_idx, RECURRENT] = recurrent_states
+        return recurrent_states
+
+    def is_recording_past(self, layer_idx: int) -> bool:
+        """Called by linear attention: nothing is recorded."""
+        return False
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest row."""
@@ -314,10 +350,10 @@ def _attend_row_by_row(
     return torch.cat(rows).transpose(1, 2), None
 
 
-def _tensors(cache: DynamicCache) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of each layer, (1, heads, tokens, width)."""
+def _tensors(cache: DynamicCache) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Number, keys and values of each layer that has them, (1, heads, tokens, width)."""
     layers: list[Any] = cache.layers
-    return ((layer.keys, layer.values) for layer in layers)
+    return ((number, layer.keys, layer.values) for number, layer in enumerate(layers) if hasattr(layer, "keys"))
 
 
 def _length(tensor: torch.Tensor | None) -> int:
