@@ -1,10 +1,11 @@
 """Which lines fit a query: rare words, wrong letters, lost spaces, spoken numbers, and what is not there."""
 
+import numpy as np
 import pytest
 
 from act2see.core.trace import Line
-from act2see.video.transcript.lexicon import tokens_of
-from act2see.video.transcript.matching import THRESHOLD, Matcher, around
+from act2see.video.transcript.lexicon import Lexicon, tokens_of
+from act2see.video.transcript.matching import THRESHOLD, Matcher, around, best_over_time
 
 SAID = [
     "Good morning everybody and welcome",
@@ -81,3 +82,29 @@ def test_lines_around_times_are_each_given_once() -> None:
     lines = [Line(0, 1, "a"), Line(4, 5, "b"), Line(5, 30, "c"), Line(40, 41, "d")]
     assert [line.text for line in around(lines, [6.0, 7.0, 20.0], 1.5)] == ["b", "c"]
     assert around(lines, [], 1.5) == []
+
+
+@pytest.mark.parametrize("query", ["the budget", "hireing", "git commit", "thanks for watching", "eighty four percent", "football"])
+def test_transcripts_that_share_a_lexicon_have_the_scores_that_each_has_alone(query: str) -> None:
+    lexicon = Lexicon()
+    shared = [Matcher(alone.lines, lexicon) for alone in (TALK, SCREEN)]
+    assert np.array_equal(lexicon.similar("budget")[1], [1.0])
+    for alone, together in zip((TALK, SCREEN), shared, strict=True):
+        assert np.array_equal(alone.scores(query), together.scores(query))
+    later = Matcher([Line(0, 1, "a budgte", "screen:ocr")], lexicon)  # a new word is similar to what was asked for before
+    assert later.find("budget")[0].score > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_over_time_are_the_best_of_the_lines_that_stand_then(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    starts = np.sort(rng.uniform(0, 50, 40))
+    lines = [Line(float(at), float(at + rng.exponential(6)), "a", "screen:ocr") for at in starts]
+    scores = np.where(rng.random(40) < 0.3, 0.0, rng.random(40))
+    seconds = np.sort(rng.uniform(0, 60, 150))
+    expected = np.zeros(150)
+    for line, score in zip(lines, scores, strict=True):
+        first = max(0, int(np.searchsorted(seconds, line.start_seconds, side="right")) - 1)
+        stop = max(first + 1, int(np.searchsorted(seconds, line.stop_seconds)))
+        expected[first:stop] = np.maximum(expected[first:stop], score)
+    assert np.array_equal(best_over_time(lines, scores, seconds), expected)
