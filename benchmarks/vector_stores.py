@@ -53,7 +53,7 @@ def memory_mapped(vectors: NDArray[np.float16], folder: Path) -> Query:
 
 
 def faiss_flat(vectors: NDArray[np.float16], folder: Path) -> Query:
-    """FAISS, exact, 16 bits a number."""
+    """FAISS, exact, 16 bits a number: what `act2see index --export` writes."""
     import faiss
 
     index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
@@ -61,7 +61,7 @@ def faiss_flat(vectors: NDArray[np.float16], folder: Path) -> Query:
 
 
 def faiss_ivf(vectors: NDArray[np.float16], folder: Path) -> Query:
-    """FAISS, as many lists as the root of the rows, of which 32 are searched, 16 bits a number: what `act2see index --export` writes."""
+    """FAISS, as many lists as the root of the rows, of which 32 are searched, 16 bits a number."""
     import faiss
 
     width = vectors.shape[1]
