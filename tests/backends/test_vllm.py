@@ -269,6 +269,29 @@ def test_a_dead_engine_fails_all_that_wait_and_all_that_come(load: Callable[...,
         ask(backend, conversation("later"))
 
 
+def test_an_engine_whose_process_is_killed_in_a_step_is_told(
+    load: Callable[..., VllmBackend], engines: list[LLMEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM 0.32 waits for such a process for ever."""
+    stepping, over = threading.Event(), threading.Event()
+
+    def hang(self: LLMEngine) -> list[RequestOutput]:
+        stepping.set()
+        over.wait(60)
+        return []
+
+    monkeypatch.setattr(LLMEngine, "step", hang)
+    backend = load()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, backend, conversation())
+        assert stepping.wait(60)
+        engines[0].resources.engine_dead = True
+        with pytest.raises(EngineDiedError, match="vLLM's engine died: its process ended"):
+            asked.result(60)
+    assert is_dead(backend)
+    over.set()
+
+
 def test_an_engine_that_died_while_idle_is_told(load: Callable[..., VllmBackend], engines: list[LLMEngine]) -> None:
     backend = load()
     ask(backend, conversation())

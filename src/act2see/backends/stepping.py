@@ -16,6 +16,8 @@ from act2see.execution.faults import unexpected
 
 _CLOSING_SECONDS = 10.0
 """How long the program waits at its end for a step that is under way. Our choice."""
+_WATCH_SECONDS = 0.5
+"""How often the engine's processes are checked. Our choice."""
 _MAX_RESENDS = 2
 """How often a request is sent again that the engine failed on before its first token. Our choice."""
 _REASON_CHARACTERS = 400
@@ -90,6 +92,11 @@ class Engine(Protocol):
         """Whether a request is unfinished."""
         ...
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its processes live. Asked from a thread of its own: a step may wait for ever for a process that was killed."""
+        ...
+
     def close(self) -> None:
         """End the engine and its processes."""
         ...
@@ -128,7 +135,7 @@ class SteppedEngine:
         self._numbers = count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_closing = False
+        self._closing = threading.Event()
         self._error: str | None = None
 
     @property
@@ -165,9 +172,10 @@ class SteppedEngine:
     def close(self) -> None:
         """End the engine. Requests under way fail."""
         with self._changed:
-            self._is_closing, thread = True, self._thread
+            self._closing.set()
+            thread = self._thread
             self._changed.notify()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and not self.is_dead:
             thread.join(_CLOSING_SECONDS)
         atexit.unregister(self.close)
         self._engine.close()
@@ -175,14 +183,21 @@ class SteppedEngine:
     def _check_alive(self) -> None:
         if self._error is not None:
             raise EngineDiedError(self._error)
-        if self._is_closing:
+        if self._closing.is_set():
             raise EngineDiedError("the engine is closed")
 
     def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, daemon=True, name="engine")
             self._thread.start()
+            threading.Thread(target=self._watch, daemon=True, name="engine's watch").start()
             atexit.register(self.close)  # a daemon thread must not be inside the engine when the interpreter goes down
+
+    def _watch(self) -> None:
+        """End everything when the engine's process is gone: the engine's thread may wait for it for ever."""
+        while not self._closing.wait(_WATCH_SECONDS) and self._error is None:
+            if not self._engine.is_alive:
+                self._end(_told("its process ended"))
 
     # Everything below runs in the engine's thread.
 
@@ -201,8 +216,8 @@ class SteppedEngine:
     def _has_work(self) -> bool:
         with self._changed:
             if not self._engine_is_busy():
-                self._changed.wait_for(lambda: self._new or self._left or self._is_closing)
-            return not self._is_closing
+                self._changed.wait_for(lambda: self._new or self._left or self._error or self._closing.is_set())
+            return self._error is None and not self._closing.is_set()
 
     def _engine_is_busy(self) -> bool:
         return self._guarded(lambda: self._engine.is_busy)
@@ -227,7 +242,7 @@ class SteppedEngine:
             with unexpected(*self._died, *self._refused):
                 self._engine.add(request.id, request.prompt, request.sampling)
         except self._died as error:
-            raise EngineDiedError(_told(error)) from error
+            raise EngineDiedError(_told(reason(error))) from error
         except self._refused as error:
             self._finish(request, BackendError(f"vLLM refuses the prompt: {reason(error)}"))
         except Act2SeeError as error:
@@ -269,11 +284,12 @@ class SteppedEngine:
             with unexpected():
                 return call()
         except InternalError as error:
-            raise EngineDiedError(_told(error.__cause__ or error)) from error
+            raise EngineDiedError(_told(reason(error.__cause__ or error))) from error
 
     def _end(self, why: str) -> None:
         with self._changed:
-            self._error = why
+            self._error = self._error or why
+            self._changed.notify()
             waiting = [*self._active.values(), *self._new]
             self._active.clear()
             self._new.clear()
@@ -282,8 +298,8 @@ class SteppedEngine:
             request.events.put(EngineDiedError(why))
 
 
-def _told(error: BaseException) -> str:
-    return f"vLLM's engine died: {reason(error)}; the cause is in its log above. Start again: a run that was stored continues with --resume"
+def _told(why: str) -> str:
+    return f"vLLM's engine died: {why}; the cause is in its log above. Start again: a run that was stored continues with --resume"
 
 
 def reason(error: BaseException) -> str:

@@ -265,6 +265,11 @@ class _Engine:
     def is_busy(self) -> bool:
         return bool(self._engine.has_unfinished_requests())
 
+    @property
+    def is_alive(self) -> bool:
+        resources = getattr(self._engine.engine_core, "resources", None)  # there is none where the engine computes in this process
+        return not getattr(resources, "engine_dead", False)
+
     def close(self) -> None:
         self._engine.engine_core.shutdown()
 
