@@ -18,7 +18,7 @@ from act2see.evaluation.statistics import share_interval
 from act2see.reproduce import application
 from act2see.reproduce.faithfulness import judged_pictures
 from act2see.reproduce.page import markdown, page
-from act2see.reproduce.plan import EXPERIMENTS, FULL, SMALL, TINY, plan
+from act2see.reproduce.plan import EXPERIMENTS, FULL, SMALL, TINY, Scale, plan
 from act2see.reproduce.stages import Clips, Construct, Evaluate, Tune
 from act2see.reproduce.statements import STATEMENTS
 from act2see.reproduce.tables import Mean, Result, Source, Table, command_of, mean_of, traces_digest
@@ -36,8 +36,7 @@ from act2see.video import Video
 
 @pytest.mark.parametrize("scale", [SMALL, FULL, TINY], ids=lambda scale: scale.name)
 @pytest.mark.parametrize("only", [(), *((name,) for name in EXPERIMENTS)], ids=lambda only: "".join(only) or "all")
-def test_every_stage_follows_those_that_it_needs(scale: object, only: Sequence[str]) -> None:
-    assert scale in (SMALL, FULL, TINY)
+def test_every_stage_follows_those_that_it_needs(scale: Scale, only: Sequence[str]) -> None:
     found = plan(scale, 2, only)
     done: set[str] = set()
     for wave in found.waves():
@@ -102,8 +101,8 @@ def test_commands_name_what_their_stage_does() -> None:
     stages = {stage.name: stage for stage in plan(SMALL, 1, ()).stages}
     arm = command_of(stages["seed-0/eval-retrieve"])
     assert "eval synthetic --backend huggingface:OUT/seed-0/model-retrieve/model --n 60" in arm
-    assert arm.endswith("--tools retrieve --out OUT/seed-0/eval-retrieve")
-    assert "--insert 1 --tools none" in command_of(stages["seed-0/eval-base-inserted"])
+    assert arm.endswith("--tools retrieve --max-looks 1 --out OUT/seed-0/eval-retrieve")
+    assert "--tools none --max-looks 1 --insert 1 --out" in command_of(stages["seed-0/eval-base-inserted"])
     assert "--teacher act2see.reproduce.teachers:NoisyTeacher --tools both" in command_of(stages["seed-0/traces-quiet-both"])
     assert all(command_of(stage) for stage in stages.values() if not isinstance(stage.work, Clips))
     assert isinstance(stages["seed-0/looks-oracle"].work, Evaluate)
@@ -203,10 +202,9 @@ def test_one_seed_has_the_interval_of_its_questions() -> None:
 
 def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
     half = [1.0, 0.0] * 10
-    items = "abcdefghijklmnopqrst"
-    same, other = mean_of([half, half, half], items), mean_of([[1.0] * 20, half, [0.0] * 20], items)
+    same, other = mean_of([half, half, half], range(20)), mean_of([[1.0] * 20, half, [0.0] * 20], range(20))  # type: ignore[arg-type]
     assert same.mean == other.mean == 0.5
-    assert [same.low, same.high] == share_interval([one == 1.0 for one in half * 3], [*items] * 3)
+    assert [same.low, same.high] == share_interval([one == 1.0 for one in half * 3], [*range(20)] * 3)
     assert other.low is not None
     assert same.low is not None
     assert other.low < same.low

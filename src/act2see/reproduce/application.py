@@ -186,7 +186,7 @@ def _run_wave(wave: Sequence[Stage], options: ReproduceConfig, told: Callable[[S
         done, count, what = message
         told(stage, f"{what} {done:,}" + ("" if count is None else f" of {count:,}"))
 
-    if options.jobs == 1 or len(wave) == 1:
+    if options.jobs == 1 or len(wave) <= 1:
         for stage in wave:
             start = time.monotonic()
             told(stage, "begins")

@@ -47,9 +47,14 @@ def markdown(results: Sequence[Result], plan: Plan, times: Sequence[Times], abou
         for table in result.tables:
             lines += _table(table)
         lines += _filled(f"This says: {said.says}") + _filled(f"It does not say: {said.says_not}")
-        lines += _filled(
-            f"The runs, their commands and the digests of traces and weights are on the page that the command writes ({len(result.sources)} stages)."
-        )
+    lines += ["## The runs", ""]
+    lines += _filled(
+        "Each table rests on these, in the output folder OUT; the page that the command writes names them by experiment and links them. Digests are "
+        "of the traces' words and frames, without times, and of the weights."
+    )
+    sources = {one.name: one for result in results for one in result.sources}
+    rows = tuple((one.name, f"{one.n:,}" if one.n else "", one.data or one.weights, f"`{one.command}`") for one in sources.values())
+    lines += _table(Table("Runs and trainings", ("folder", "traces", "digest", "command"), rows))
     lines += ["## How the time was spent", ""]
     rows = tuple((one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times)
     lines += _table(
@@ -66,5 +71,5 @@ def _table(table: Table) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
-    lines = [*_filled(f"{table.title}:"), line(table.columns), line(["---"] * len(table.columns)), *(line(row) for row in table.texts()), ""]
+    lines = [*_filled(f"{table.title}:"), line(table.headers()), line(["---"] * len(table.columns)), *(line(row) for row in table.texts()), ""]
     return lines + (_filled(table.note) if table.note else [])

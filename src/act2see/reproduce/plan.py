@@ -1,18 +1,18 @@
 """What the reproduction runs: the sizes of the two scales, the stages of each experiment, and what they are expected to take."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, TypeAlias, get_args
 
 from act2see.core.errors import ConfigError
 from act2see.core.rejection_reasons import Reason
-from act2see.reproduce.stages import FACTUAL, KINDS, Audit, Clips, Construct, Evaluate, Kinds, Select, Stage, Tune, Work, ignoring
+from act2see.reproduce.stages import FACTUAL, KINDS, Audit, Clips, Construct, Evaluate, Looking, Select, Stage, Tools, Tune, Work, ignoring
 
 Experiment: TypeAlias = Literal["a", "b", "c", "d", "e", "f"]
 EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
 
-ARMS: dict[str, str] = {"text": "none", "retrieve": "retrieve", "generate": "generate", "both": "both"}
+ARMS: dict[str, Tools] = {"text": "none", "retrieve": "retrieve", "generate": "generate", "both": "both"}
 """The arms of experiment a, each with the tools that teacher and student are offered."""
 TEACHERS: dict[str, str] = {"quiet": "NoisyTeacher", "noisy": "VeryNoisyTeacher"}
 _ALWAYS: tuple[Reason, ...] = ("no_answer", "unknown_answer", "no_reference", "internal_error", "kept_already")
@@ -23,7 +23,9 @@ FILTERS: dict[str, tuple[Reason, ...]] = {
     "all rules": ("leak",),
 }
 """The filters of experiment c, each with the rules that it ignores. `leak` is off: the scripted teacher's captions are the reference's."""
-SELECTIONS = ("grounding", "middle", "argmax", "uniform", "random", "oracle")
+SELECTIONS: tuple[Literal["grounding", "middle", "argmax", "uniform", "random"], ...] = ("grounding", "middle", "argmax", "uniform", "random")
+ORACLE = "oracle"
+"""The ways to choose a look's frame: the first is the default; the last is not one of `--select`, but a control that knows the answer."""
 RATES = (1.0, 0.5, 0.25)
 _ASKED_PER_KEPT = 1.3
 """Questions that are asked for each trace that is wanted; the filters drop about one in six."""
@@ -114,7 +116,7 @@ def stage(name: str, work: Work, amount: float) -> Stage:
     return Stage(name, work, round(_STARTED + amount, 1))
 
 
-def held_out(names: Names, scale: Scale) -> Stage:
+def held_out(scale: Scale) -> Stage:
     """The clips of the held-out questions: the same for every seed, so that seeds and questions are crossed."""
     return stage("held-out", Clips("held-out", scale.held_out, 0), _CLIP * scale.held_out)
 
@@ -136,24 +138,24 @@ def base(names: Names, scale: Scale) -> list[Stage]:
     return [clips, data, stage(names("model", "base"), Tune((data.name,), None, names.seed, epochs=1), _TRAINED * count)]
 
 
-def evaluation(names: Names, scale: Scale, what: str, model: str | None, **changes: str | int | float) -> Stage:
+def evaluation(names: Names, scale: Scale, what: str, model: str | None, looking: Looking) -> Stage:
     """An evaluation on held-out questions of all three kinds."""
-    work = Evaluate("held-out", model, scale.held_out, 0, KINDS, tuple(sorted(changes.items())))
+    work = Evaluate("held-out", model, scale.held_out, 0, KINDS, looking)
     return stage(names("eval", what), work, _ANSWERED * scale.held_out)
 
 
-def _taught(names: Names, scale: Scale, arm: str, tools: str, teacher: str = "quiet", rules: str = "all rules") -> list[Stage]:
+def _taught(names: Names, scale: Scale, arm: str, tools: Tools, teacher: str = "quiet", rules: str = "all rules") -> list[Stage]:
     """The stages from clips to the held-out answers of one arm."""
     clips, count = _train_clips(names, scale.arm), scale.arm
     cost = _TRACE + (_GENERATED if tools in ("both", "generate") else 0) / 3
     data = stage(names("traces", teacher, tools), Construct(clips.name, TEACHERS[teacher], tools, count, names.seed), cost * count)
     kept = stage(names("kept", arm), Select(data.name, FILTERS[rules]), _FILTERED * count)
     model = stage(names("model", arm), Tune((kept.name,), names("model", "base"), names.seed), 2 * _TRAINED * count)
-    return [clips, data, kept, model, evaluation(names, scale, arm, model.name, tools=tools)]
+    return [clips, data, kept, model, evaluation(names, scale, arm, model.name, Looking(tools))]
 
 
 def _tools(names: Names, scale: Scale) -> list[Stage]:
-    stages = [held_out(names, scale), *base(names, scale), evaluation(names, scale, "base", names("model", "base"), tools="both")]
+    stages = [held_out(scale), *base(names, scale), evaluation(names, scale, "base", names("model", "base"), Looking())]
     for arm, tools in ARMS.items():
         stages += _taught(names, scale, arm, tools)
     return stages
@@ -162,10 +164,10 @@ def _tools(names: Names, scale: Scale) -> list[Stage]:
 def _inserted(names: Names, scale: Scale) -> list[Stage]:
     model = names("model", "base")
     return [
-        held_out(names, scale),
+        held_out(scale),
         *base(names, scale),
-        evaluation(names, scale, "base text", model, tools="none"),
-        evaluation(names, scale, "base inserted", model, tools="none", insert=1),
+        evaluation(names, scale, "base text", model, Looking("none")),
+        evaluation(names, scale, "base inserted", model, Looking("none", insert=1)),
         *_taught(names, scale, "retrieve", "retrieve"),
     ]
 
@@ -176,7 +178,7 @@ def filter_arm(teacher: str, rules: str) -> str:
 
 
 def _filters(names: Names, scale: Scale) -> list[Stage]:
-    stages = [held_out(names, scale), *base(names, scale)]
+    stages = [held_out(scale), *base(names, scale)]
     for teacher in TEACHERS:
         for rules in FILTERS:
             stages += _taught(names, scale, filter_arm(teacher, rules), "both", teacher, rules)
@@ -186,7 +188,7 @@ def _filters(names: Names, scale: Scale) -> list[Stage]:
 def _amounts(names: Names, scale: Scale) -> list[Stage]:
     most = max(scale.amounts)
     asked = ceil(most * _ASKED_PER_KEPT)
-    stages = [held_out(names, scale), *base(names, scale)]
+    stages = [held_out(scale), *base(names, scale)]
     if asked <= scale.arm:
         taught = _taught(names, scale, "both", "both")
         stages, kept = [*stages, *taught], taught[2]
@@ -202,30 +204,29 @@ def _amounts(names: Names, scale: Scale) -> list[Stage]:
         tune = Tune((part.name,), names("model", "base"), names.seed, 2, 3e-4, scale.probe_every if is_most else 0, scale.probes)
         probing = 2 * amount / 8 / scale.probe_every * scale.probes * _ANSWERED if is_most else 0
         model = stage(names("model", f"{amount}"), tune, 2 * _TRAINED * amount + probing)
-        stages += [part, model, evaluation(names, scale, f"{amount}", model.name, tools="both")]
+        stages += [part, model, evaluation(names, scale, f"{amount}", model.name, Looking())]
     return stages
 
 
 def _looks(names: Names, scale: Scale) -> list[Stage]:
     """Of the embedded model, on questions that no generator is needed for."""
 
-    def one(what: str, kinds: Kinds = FACTUAL, **changes: str | int | float) -> Stage:
-        work = Evaluate("held-out-factual", None, scale.held_out, 0, kinds, tuple(sorted(changes.items())))
+    def one(what: str, looking: Looking) -> Stage:
+        work = Evaluate("held-out-factual", None, scale.held_out, 0, FACTUAL, looking)
         return stage(names("looks", what), work, 0.6 * _ANSWERED * scale.held_out)
 
-    stages = [held_out_factual(scale), one("1 look"), one("3 looks", max_looks=3)]
-    for rate in RATES[1:]:
-        stages.append(one(f"{rate:g} fps", fps=rate))
-    for rate in RATES:
-        stages.append(one(f"none {rate:g} fps", fps=rate, tools="none"))
-    for selection in SELECTIONS[1:]:
-        stages.append(one(selection, frames="oracle") if selection == "oracle" else one(selection, select=selection))
+    looks = Looking("retrieve")
+    stages = [held_out_factual(scale), one("1 look", looks), one("3 looks", replace(looks, max_looks=3))]
+    stages += [one(f"{rate:g} fps", replace(looks, fps=rate)) for rate in RATES[1:]]
+    stages += [one(f"none {rate:g} fps", Looking("none", fps=rate)) for rate in RATES]
+    stages += [one(selection, replace(looks, select=selection)) for selection in SELECTIONS[1:]]
+    stages.append(one(ORACLE, replace(looks, frames="oracle")))
     # The embedded model decodes greedily and was not trained here: every seed would give the same.
     return [] if names.seed else stages
 
 
 def _unmeasured(names: Names, scale: Scale) -> list[Stage]:
-    stages = [held_out(names, scale), *base(names, scale), *_taught(names, scale, "both", "both")]
+    stages = [held_out(scale), *base(names, scale), *_taught(names, scale, "both", "both")]
     work = Audit("held-out", names("model", "both"), scale.audited, 0)
     stages.append(stage(names("audit", "both"), work, _AUDITED * scale.audited))
     return stages

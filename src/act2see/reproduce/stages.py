@@ -3,9 +3,9 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 from act2see import api
 from act2see.config import ConstructConfig, EvalConfig, EvalExecutionConfig, FilterConfig, TrainConfig
@@ -17,6 +17,7 @@ from act2see.storage.runs import Run
 from act2see.synthetic import dataset
 
 Kinds: TypeAlias = tuple[dataset.Kind, ...]
+Tools: TypeAlias = Literal["both", "retrieve", "generate", "none"]
 KINDS: Kinds = ("static", "transient", "hypothetical")
 FACTUAL: Kinds = ("static", "transient")
 BENCHMARK = "synthetic"
@@ -45,7 +46,7 @@ class Construct:
 
     clips: str
     teacher: str
-    tools: str
+    tools: Tools
     n: int
     seed: int
     retries: int = 2
@@ -74,15 +75,40 @@ class Tune:
 
 
 @dataclass(frozen=True, slots=True)
+class Looking:
+    """Options of `act2see eval` that the experiments differ in, under its names."""
+
+    tools: Tools = "both"
+    max_looks: int = 1
+    fps: float = 1.0
+    insert: int = 0
+    select: Literal["grounding", "middle", "argmax", "uniform", "random"] = "grounding"
+    frames: Literal["real", "oracle"] = "real"
+
+    def flags(self) -> str:
+        """The flags on the command line, without those that `act2see eval` sets by itself."""
+        flags = {
+            "tools": self.tools,
+            "max-looks": self.max_looks,
+            "fps": self.fps,
+            "insert": self.insert,
+            "select": self.select,
+            "frames": self.frames,
+        }
+        own = {"tools": "both", "fps": 1.0, "insert": 0, "select": "grounding", "frames": "real"}
+        return " ".join(f"--{name} {value}" for name, value in flags.items() if own.get(name) != value)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Held-out questions. `changes` are options of `act2see eval` by name."""
+    """Held-out questions."""
 
     clips: str
     model: str | None
     n: int
     seed: int
     kinds: Kinds = KINDS
-    changes: tuple[tuple[str, str | int | float], ...] = ()
+    looking: Looking = Looking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +225,18 @@ def _construct_config(work: Construct, folder: Path, device: str) -> ConstructCo
 
 def eval_config(work: Evaluate | Audit, out: Path, folder: Path, device: str) -> EvalConfig:
     """The options of an evaluation, as the API takes them."""
-    plain = EvalConfig(
+    looking = work.looking if isinstance(work, Evaluate) else Looking()
+    paints = "hypothetical" in work.kinds
+    return EvalConfig(
         backend="micro" if work.model is None else f"huggingface:{out / work.model / 'model'}",
-        generator="micro",
-        judge="micro",
-        max_looks=1,
+        generator="micro" if paints else "none",
+        judge="micro" if paints else "auto",
+        tools=looking.tools,
+        max_looks=looking.max_looks,
+        fps=looking.fps,
+        insert=looking.insert,
+        select=looking.select,
+        frames=looking.frames,
         max_tokens=MAX_TOKENS,
         greedy=True,
         n=work.n,
@@ -213,9 +246,6 @@ def eval_config(work: Evaluate | Audit, out: Path, folder: Path, device: str) ->
         resume=_resumes(folder),
         device=device,
     )
-    if not set(work.kinds) - set(FACTUAL):
-        plain = replace(plain, generator="none", judge="auto", tools="retrieve")
-    return replace(plain, **dict(work.changes)) if isinstance(work, Evaluate) else plain  # type: ignore[arg-type]  # checked there
 
 
 def _select(work: Select, out: Path, folder: Path, report: Report) -> None:

@@ -36,7 +36,7 @@ STATEMENTS: dict[Experiment, Statement] = {
         "The source's quality decides: human-labelled sources 73.7, sources written by a language model 68.6. The filters are not ablated one "
         "by one.",
         "Whether filtering helps a student when the teacher's faults are known, at two rates of faults.",
-        "Which of a real teacher's faults matter: ours are scripted, and half of them cannot be told from a good trace by its answer alone. "
+        "Which of a real teacher's faults matter: ours are scripted, and most of them cannot be told from a good trace by its answer alone. "
         "Filtered arms have fewer traces and so fewer steps: the number stands beside the accuracy. Similarity is by bag of words above 0.3, "
         "not BGE-M3 above 0.80.",
     ),
@@ -51,8 +51,8 @@ STATEMENTS: dict[Experiment, Statement] = {
         "One look. Base at 1 fps (210 frames) 38.2, Act2See at 0.5 fps (106 frames) 38.7 for 877 against 1,025 TFLOPs. The middle frame of "
         "the segment.",
         "What fewer initial frames cost a model that may look, against one that may not, and whether the rule that picks the frame matters.",
-        "The full-size trade: our clips last 4 to 12 seconds, so that a look costs as much as a tenth of the input; and a clip's right frames "
-        "are few, so that any rule that follows the score finds one.",
+        "The full-size trade: our clips last 4 to 12 seconds, so that a look costs as much as a tenth of the input, and a grounded segment has a "
+        "handful of frames.",
     ),
     "f": Statement(
         "What the paper did not measure",

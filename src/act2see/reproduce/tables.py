@@ -15,8 +15,8 @@ from act2see.evaluation.scores import Score, read_score
 from act2see.evaluation.statistics import bootstrap_interval, clustered_interval, share_interval, t_quantile
 from act2see.reproduce import plan as plans
 from act2see.reproduce.faithfulness import judged_pictures
-from act2see.reproduce.plan import ARMS, FILTERS, RATES, SELECTIONS, TEACHERS, Experiment, Names, Plan
-from act2see.reproduce.stages import KINDS, MAX_TOKENS, SIMILARITY, Audit, Construct, Evaluate, Select, Stage, Tune
+from act2see.reproduce.plan import ARMS, FILTERS, ORACLE, RATES, SELECTIONS, TEACHERS, Experiment, Names, Plan
+from act2see.reproduce.stages import KINDS, MAX_TOKENS, SIMILARITY, Audit, Construct, Evaluate, Looking, Select, Stage, Tune
 from act2see.storage.runs import JSON, Run
 
 _DIGITS = 12
@@ -47,8 +47,6 @@ class Mean:
 
 
 Cell = str | int | Mean
-
-
 Rows = list[tuple[Cell, ...]]
 
 
@@ -61,9 +59,28 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
+    def headers(self) -> list[str]:
+        """The columns' names, with the number of items where it is the same in all rows."""
+        counts = [self._counts(place) for place in range(len(self.columns))]
+        return [f"{name} (n {min(found):,})" if len(found) == 1 else name for name, found in zip(self.columns, counts, strict=True)]
+
     def texts(self) -> list[list[str]]:
-        """The cells as text."""
-        return [[one.text() if isinstance(one, Mean) else f"{one:,}" if isinstance(one, int) else one for one in row] for row in self.rows]
+        """The cells as text, with their number of items where it differs within a column."""
+        differs = [len(self._counts(place)) > 1 for place in range(len(self.columns))]
+        return [[_text(one, with_items=differs[place]) for place, one in enumerate(row)] for row in self.rows]
+
+    def _counts(self, place: int) -> set[int]:
+        return {cell.items for row in self.rows if isinstance(cell := row[place], Mean)}
+
+
+def _text(cell: Cell, *, with_items: bool) -> str:
+    match cell:
+        case Mean():
+            return f"{cell.text()} (n {cell.items:,})" if with_items else cell.text()
+        case int():
+            return f"{cell:,}"
+        case _:
+            return cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +163,8 @@ def mean_of(values: Sequence[Sequence[float]], clusters: Sequence[str], *, is_sh
         if len(values) > 1:
             between = t_quantile(len(values) - 1) * stdev([fmean(row) for row in values]) / sqrt(len(values))
         low, high = mean - sqrt((mean - interval[0]) ** 2 + between**2), mean + sqrt((interval[1] - mean) ** 2 + between**2)
-        if is_share:
-            low, high = max(-1.0 if is_signed else 0.0, low), min(1.0, high)
+        low = max(-1.0 if is_signed else 0.0, low)  # no number here can be below 0 but a difference
+        high = min(1.0, high) if is_share else high
         low, high = round(low, 4), round(high, 4)
     return Mean(round(mean, 4), low, high, len(clusters), len(values), is_share, is_signed)
 
@@ -243,10 +260,10 @@ def _inserted(done: Finished) -> list[Table]:
     plain, given = done.seeds("eval", "base text"), done.seeds("eval", "base inserted")
     taught = done.seeds("eval", "retrieve")
     arms = {"base, no tool": plain, "base, the retriever's frame inserted without training (ViTCoT)": given, "trained to retrieve": taught}
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
+    rows: Rows = [
         (name, *(right(seeds, _of_kind(kind)) for kind in ("static", "transient")), right(seeds), gain(plain, seeds)) for name, seeds in arms.items()
-    )
-    return [Table("Accuracy, in percent", ("model", "static", "transient", "all", "against the base, in points"), rows)]
+    ]
+    return [Table("Accuracy, in percent", ("model", "static", "transient", "all", "against the base, in points"), tuple(rows))]
 
 
 def _filters(done: Finished) -> list[Table]:
@@ -303,7 +320,7 @@ def _looks(done: Finished) -> list[Table]:
     looks = (row("one look", "1 look"), row("up to three", "3 looks"), row("none", "none 1 fps"))
     rates = [row(f"{rate:g} fps, one look", "1 look" if rate == 1 else f"{rate:g} fps") for rate in RATES]
     rates += [row(f"{rate:g} fps, no look", f"none {rate:g} fps") for rate in RATES]
-    chosen = [row(selection, "1 look" if selection == SELECTIONS[0] else selection) for selection in SELECTIONS]
+    chosen = [row(selection, "1 look" if selection == SELECTIONS[0] else selection) for selection in (*SELECTIONS, ORACLE)]
     return [
         Table("How many looks, in percent", columns, looks),
         Table("How many initial frames, in percent", columns, tuple(rates)),
@@ -435,11 +452,10 @@ def command_of(stage: Stage) -> str:
             return f"act2see train OUT/{stage.name}.toml --data {' '.join(f'OUT/{one}' for one in data)} --model {model} {into}"
         case Evaluate() | Audit() as work:
             backend = "micro" if work.model is None else f"huggingface:OUT/{work.model}/model"
-            changes = work.changes if isinstance(work, Evaluate) else ()
-            flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changes)
+            looking = work.looking if isinstance(work, Evaluate) else Looking()
             verb = "eval" if isinstance(work, Evaluate) else "audit"
-            tools = " --generator micro -o judge=micro" if "hypothetical" in work.kinds else " --generator none --tools retrieve"
-            asked = f"--backend {backend} --n {work.n} -o kind={','.join(work.kinds)} --max-looks 1 --max-tokens {MAX_TOKENS} --greedy"
-            return f"act2see {verb} synthetic {asked}{tools}{flags} {into}"
+            generator = "--generator micro -o judge=micro" if "hypothetical" in work.kinds else "--generator none"
+            asked = f"--backend {backend} --n {work.n} -o kind={','.join(work.kinds)} --seed {work.seed} --max-tokens {MAX_TOKENS} --greedy"
+            return f"act2see {verb} synthetic {asked} {generator} {looking.flags()} {into}"
         case _:
             return ""
