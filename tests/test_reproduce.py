@@ -236,7 +236,7 @@ def test_means_are_printed_with_their_intervals() -> None:
 RESULTS = [
     Result(
         "a",
-        (Table("A <title>", ("name", "all"), (("one | two", Mean(0.5, 0.2, 0.8, 4, 1)),), "A note."),),
+        (Table("A <title>", ("name", "all"), (("one | two", Mean(0.5, 0.2, 0.8, 4, 1)),), "A `<note>`."),),
         (Source("seed-0/x", "act2see eval", 4, "ab", ""),),
     )
 ]
@@ -248,6 +248,8 @@ def test_the_page_escapes_and_links_its_runs() -> None:
     assert "A &lt;title&gt;" in html
     assert '<a href="seed-0/x/">' in html
     assert "50.0 [20.0, 80.0]" in html
+    assert "A <code>&lt;note&gt;</code>." in html
+    assert "all (n\N{NO-BREAK SPACE}4)" in html
     assert "<script" not in html
     assert STATEMENTS["a"].says_not in html.replace("&#39;", "'")
 

@@ -3,6 +3,8 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup, escape
+
 from act2see.report.page import template
 from act2see.reproduce.plan import Plan
 from act2see.reproduce.statements import BASE, INTERVALS, NOT_RUN, STATEMENTS, TEACHER
@@ -16,8 +18,14 @@ def page(results: Sequence[Result], plan: Plan, times: Sequence[Times], about: M
     """The page: no script, nothing is loaded; runs are linked by paths relative to the output folder."""
     general = (BASE, TEACHER, INTERVALS, NOT_RUN)
     return template("reproduce.html.j2").render(
-        results=results, plan=plan, times=times, about=about, statements=STATEMENTS, general=general, size=size_of(plan)
+        results=results, plan=plan, times=times, about=about, statements=STATEMENTS, general=general, size=size_of(plan), marked=marked
     )
+
+
+def marked(text: str) -> Markup:
+    """A text with its `code` as HTML; all else is escaped."""
+    parts = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(text.split("`")))
+    return Markup("").join(parts)
 
 
 def size_of(plan: Plan) -> str:

@@ -62,7 +62,7 @@ class Table:
     def headers(self) -> list[str]:
         """The columns' names, with the number of items where it is the same in all rows."""
         counts = [self._counts(place) for place in range(len(self.columns))]
-        return [f"{name} (n {min(found):,})" if len(found) == 1 else name for name, found in zip(self.columns, counts, strict=True)]
+        return [f"{name} (n\N{NO-BREAK SPACE}{min(found):,})" if len(found) == 1 else name for name, found in zip(self.columns, counts, strict=True)]
 
     def texts(self) -> list[list[str]]:
         """The cells as text, with their number of items where it differs within a column."""
@@ -76,7 +76,7 @@ class Table:
 def _text(cell: Cell, *, with_items: bool) -> str:
     match cell:
         case Mean():
-            return f"{cell.text()} (n {cell.items:,})" if with_items else cell.text()
+            return f"{cell.text()} (n\N{NO-BREAK SPACE}{cell.items:,})" if with_items else cell.text()
         case int():
             return f"{cell:,}"
         case _:
