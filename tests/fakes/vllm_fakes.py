@@ -140,7 +140,7 @@ class LLMEngine:
         self._active: dict[str, Request] = {}
         self._cached: list[list[tuple[int, str | None]]] = []
         self._failing = self.failing
-        (self._pad,) = self.tokenizer.convert_tokens_to_ids(["<|image_pad|>"])
+        self._pad: int = self.tokenizer.get_vocab()["<|image_pad|>"]
         type(self).made.append(self)
 
     @classmethod
