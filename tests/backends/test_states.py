@@ -140,7 +140,7 @@ def asked(backend: Backend, trace: Trace) -> list[tuple[str, int, int]]:
 def test_conversations_come_and_go_in_a_batch_as_if_alone(linear: HuggingFaceBackend) -> None:
     traces = [replace(FIRST, id=f"t{number}", question="What colour is the star? " * (number + 1), frames=(frame(0),)) for number in range(4)]
     expected = [asked(HuggingFaceBackend(linear.settings, linear.model, linear.encoder, linear.style), trace) for trace in traces]
-    together = batched(linear, 3)
+    together = batched(linear, 4)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda trace: asked(together, trace), traces)) == expected
 

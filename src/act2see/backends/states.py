@@ -50,7 +50,8 @@ def _uncut(cache: DynamicCache) -> list[int]:
 def can_lie_beside(cache: DynamicCache) -> bool:
     """Whether several such caches can be laid side by side: keys and values of all tokens, or states of a size of their own."""
     # transformers 5.19 keeps one state a layer, and its models reach for it past the cache's methods.
-    return all(type(layer) is DynamicLayer or isinstance(getattr(layer, "conv_states", None), dict) for layer in cache.layers)
+    linear = [layer for layer in cache.layers if type(layer) is LinearAttentionLayer and isinstance(layer.conv_states, dict)]
+    return sum(type(layer) is DynamicLayer for layer in cache.layers) + len(linear) == len(cache.layers)
 
 
 def states_of(cache: DynamicCache) -> dict[tuple[int, str], torch.Tensor]:
