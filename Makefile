@@ -32,7 +32,8 @@ test-slow: $(STAMP)
 # In Chromium: pages used by mouse and keyboard, and looked over by axe-core. CHROMIUM names another one.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 test-browser: $(STAMP)
-	@$(RUN)/python -c 'import axe_playwright_python, playwright' 2>/dev/null || { echo "make test-browser needs playwright: $(RUN)/pip install -e '.[browser]'" >&2; exit 1; }
+	@$(RUN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, ("axe_playwright_python", "gradio", "playwright"))))' || \
+		{ echo "make test-browser needs playwright and gradio: $(RUN)/pip install -e '.[browser,ui]'" >&2; exit 1; }
 	@test -n "$(CHROMIUM)" || { echo "make test-browser needs Chromium: apt install chromium, or make test-browser CHROMIUM=/path/to/chromium" >&2; exit 1; }
 	CHROMIUM="$(CHROMIUM)" $(RUN)/python -m pytest -m browser tests/browser
 
