@@ -31,8 +31,14 @@ class RequestOutputKind(Enum):
     FINAL_ONLY = 2
 
 
-class EngineDeadError(Exception):
-    """vLLM's own, by name."""
+class VLLMError(Exception):
+    """The root of vLLM's exceptions, which are no `ValueError`."""
+
+
+class VLLMValidationError(VLLMError): ...
+
+
+class EngineDeadError(VLLMError): ...
 
 
 @dataclass(kw_only=True)
@@ -136,11 +142,10 @@ class LLMEngine:
         self.loras: list[LoRARequest] = []
         self.most_at_once = 0
         self.is_closed = self.is_dead = False
-        self.resources = SimpleNamespace(engine_dead=False)
         self._active: dict[str, Request] = {}
         self._cached: list[list[tuple[int, str | None]]] = []
         self._failing = self.failing
-        self._pad: int = self.tokenizer.get_vocab()["<|image_pad|>"]
+        self._pad: int = self.tokenizer.encode("<|image_pad|>", add_special_tokens=False)[0]
         type(self).made.append(self)
 
     @classmethod
@@ -166,7 +171,7 @@ class LLMEngine:
             else:
                 keys.append((token, None))
         if len(keys) >= self.model_config.max_model_len:
-            raise ValueError(
+            raise VLLMValidationError(
                 f"The decoder prompt (length {len(keys)}) is longer than\nthe maximum model length of {self.model_config.max_model_len}."
             )
         return Rendered([token for token, _ in keys], keys)
@@ -221,10 +226,10 @@ class LLMEngine:
     def _stepped(self, request: Request) -> RequestOutput:
         if self._failing:
             self._failing -= 1
-            step: tuple[list[int], str | None] = [], "error"
+            tokens: list[int] = []
+            ended: str | None = "error"
         else:
-            step = next(request.coming)
-        tokens, ended = step
+            tokens, ended = next(request.coming)
         request.written += tokens
         if ended:
             del self._active[request.id]
@@ -249,6 +254,7 @@ def modules() -> dict[str, ModuleType]:
     """What stands for vLLM's modules in `sys.modules`."""
     holds: dict[str, dict[str, object]] = {
         "vllm": {"LLMEngine": LLMEngine, "EngineArgs": EngineArgs, "SamplingParams": SamplingParams, "__version__": "0.0.fake"},
+        "vllm.exceptions": {"VLLMError": VLLMError},
         "vllm.lora": {},
         "vllm.lora.request": {"LoRARequest": LoRARequest},
         "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: True)},
@@ -265,7 +271,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 def on_a_cluster(config: ModelConfig) -> Backend:
-    """The vllm backend in a process of its own: looks once and answers. The first engine with three requests dies, as the environment's file says."""
+    """The vllm backend in a process of its own: looks once and answers. The first engine that has three requests dies."""
     sys.modules.update(modules())
 
     def fatal(engine: LLMEngine) -> bool:
