@@ -195,16 +195,17 @@ def test_the_share_of_faults_is_the_teachers() -> None:
 
 def test_one_seed_has_the_interval_of_its_questions() -> None:
     right = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
-    found = mean_of([right], "abcdef")
+    found = mean_of([right], ["abcdef"])
     assert [found.low, found.high] == share_interval([one == 1.0 for one in right], "abcdef")
     assert (found.mean, found.items, found.seeds) == (0.6667, 6, 1)
 
 
 def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
     half = [1.0, 0.0] * 10
-    same, other = mean_of([half, half, half], range(20)), mean_of([[1.0] * 20, half, [0.0] * 20], range(20))  # type: ignore[arg-type]
+    videos = [[str(number) for number in range(20)]] * 3
+    same, other = mean_of([half, half, half], videos), mean_of([[1.0] * 20, half, [0.0] * 20], videos)
     assert same.mean == other.mean == 0.5
-    assert [same.low, same.high] == share_interval([one == 1.0 for one in half * 3], [*range(20)] * 3)
+    assert [same.low, same.high] == share_interval([one == 1.0 for one in half * 3], [*videos[0]] * 3)
     assert other.low is not None
     assert same.low is not None
     assert other.low < same.low
@@ -216,7 +217,7 @@ def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says() -> 
     covered = 0
     for _ in range(200):
         rows = [[float(rng.random() < 0.7) for _ in range(40)] for _ in range(3)]
-        found = mean_of(rows, [str(number) for number in range(40)])
+        found = mean_of(rows, [[str(number) for number in range(40)]] * 3)
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 0.7 <= found.high
@@ -227,7 +228,13 @@ def test_means_are_printed_with_their_intervals() -> None:
     assert Mean(0.5, 0.25, 0.75, 4, 1).text() == "50.0 [25.0, 75.0]"
     assert Mean(0.05, -0.1, 0.2, 4, 1, is_signed=True).text() == "+5.0 [-10.0, +20.0]"
     assert Mean(12.5, None, None, 1, 1, is_share=False).text() == "12.5"
-    assert mean_of([[]], []).text() == "–"
+    assert mean_of([[]], [[]]).text() == "–"
+
+
+def test_seeds_may_have_different_questions_and_none() -> None:
+    found = mean_of([[1.0, 0.0, 1.0], [0.0], []], [["a", "b", "c"], ["a"], []])
+    assert (found.mean, found.items, found.seeds) == (0.5, 3, 3)
+    assert found.low is not None
 
 
 # The pages

@@ -20,11 +20,12 @@ from act2see.reproduce.stages import KINDS, MAX_TOKENS, SIMILARITY, Audit, Const
 from act2see.storage.runs import JSON, Run
 
 _DIGITS = 12
+_MODEL_PARTS = ("vision", "prefill", "decode")
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean with its 95 % interval, over `items` questions of each of `seeds` seeds. None where nothing is known."""
+    """A mean with its 95 % interval, over `items` questions of each of `seeds` seeds (at most as many). None where nothing is known."""
 
     mean: float | None
     low: float | None
@@ -70,7 +71,7 @@ class Table:
         return [[_text(one, with_items=differs[place]) for place, one in enumerate(row)] for row in self.rows]
 
     def _counts(self, place: int) -> set[int]:
-        return {cell.items for row in self.rows if isinstance(cell := row[place], Mean)}
+        return {cell.items for row in self.rows if isinstance(cell := row[place], Mean) and cell.items}
 
 
 def _text(cell: Cell, *, with_items: bool) -> str:
@@ -126,6 +127,19 @@ class Finished:
         names = [Names(seed)(*parts) for seed in range(self.plan.seeds)]
         return [self.scores(name) for name in names if (self.out / name).is_dir()]
 
+    def flops(self, *parts: str) -> list[dict[str, float]]:
+        """The model's own FLOPs of each answer, by question, of each seed: vision, prefill and decoding; answers of unknown FLOPs are missing.
+
+        Those of the retriever depend on what its cache on disk holds, and are left out.
+        """
+        names = [Names(seed)(*parts) for seed in range(self.plan.seeds)]
+        return [_flops_by_question(Run.open(self.out / name)) for name in names if (self.out / name).is_dir()]
+
+
+def _flops_by_question(run: Run) -> dict[str, float]:
+    found = {trace.id: [trace.cost.flops.get(part) for part in _MODEL_PARTS] for _, trace in run.sketches([])}
+    return {name: sum(given) for name, parts in found.items() if len(given := [part for part in parts if part is not None]) == len(parts)}
+
 
 def results(out: Path, plan: Plan) -> list[Result]:
     """The tables of all experiments of a plan. Raises `StoreError` for a run that cannot be read."""
@@ -140,15 +154,16 @@ def results(out: Path, plan: Plan) -> list[Result]:
 # Means and intervals
 
 
-def mean_of(values: Sequence[Sequence[float]], clusters: Sequence[str], *, is_share: bool = True, is_signed: bool = False) -> Mean:
-    """The mean over seeds and items. `values` has one row per seed, `clusters` the video of each item.
+def mean_of(values: Sequence[Sequence[float]], clusters: Sequence[Sequence[str]], *, is_share: bool = True, is_signed: bool = False) -> Mean:
+    """The mean over seeds and items. `values` has one row per seed, `clusters` the video of each of its values.
 
     The interval over items is Wilson's for shares, a bootstrap for paired differences and t otherwise, clustered by video over all seeds. With
     several seeds it is widened by the t interval of the seeds' means: the half widths are added as squares, which counts the items' noise in
     the seeds' means twice, and so errs on the wide side.
     """
     pooled = [value for row in values for value in row]
-    of = [cluster for _ in values for cluster in clusters]
+    of = [cluster for row in clusters for cluster in row]
+    means = [fmean(row) for row in values if row]
     if not pooled:
         return Mean(None, None, None, 0, len(values), is_share, is_signed)
     if is_signed:
@@ -160,13 +175,13 @@ def mean_of(values: Sequence[Sequence[float]], clusters: Sequence[str], *, is_sh
     mean, low, high = fmean(pooled), None, None
     if interval is not None:
         between = 0.0
-        if len(values) > 1:
-            between = t_quantile(len(values) - 1) * stdev([fmean(row) for row in values]) / sqrt(len(values))
+        if len(means) > 1:
+            between = t_quantile(len(means) - 1) * stdev(means) / sqrt(len(means))
         low, high = mean - sqrt((mean - interval[0]) ** 2 + between**2), mean + sqrt((interval[1] - mean) ** 2 + between**2)
         low = max(-1.0 if is_signed else 0.0, low)  # no number here can be below 0 but a difference
         high = min(1.0, high) if is_share else high
         low, high = round(low, 4), round(high, 4)
-    return Mean(round(mean, 4), low, high, len(clusters), len(values), is_share, is_signed)
+    return Mean(round(mean, 4), low, high, max(map(len, values)), len(values), is_share, is_signed)
 
 
 Wanted = Callable[[Score], bool]
@@ -200,7 +215,16 @@ def called(seeds: Sequence[Sequence[Score]], wanted: Wanted = _all) -> Mean:
 
 def _mean(seeds: Sequence[Sequence[Score]], value: Callable[[Score], float], wanted: Wanted, *, is_share: bool = True) -> Mean:
     rows = [[value(one) for one in scores if wanted(one)] for scores in seeds]
-    return mean_of(rows, [one.video for one in seeds[0] if wanted(one)] if seeds else [], is_share=is_share)
+    return mean_of(rows, [[one.video for one in scores if wanted(one)] for scores in seeds], is_share=is_share)
+
+
+def gigaflops(seeds: Sequence[Sequence[Score]], flops: Sequence[Mapping[str, float]], wanted: Wanted = _all) -> Mean:
+    """Billions of FLOPs of the model an answer; nothing where those of an answer are unknown."""
+    chosen = [[one for one in scores if wanted(one)] for scores in seeds]
+    if any(one.id not in known for scores, known in zip(chosen, flops, strict=True) for one in scores):
+        return Mean(None, None, None, 0, len(seeds), is_share=False)
+    rows = [[known[one.id] / 1e9 for one in scores] for scores, known in zip(chosen, flops, strict=True)]
+    return mean_of(rows, [[one.video for one in scores] for scores in chosen], is_share=False)
 
 
 def gain(first: Sequence[Sequence[Score]], second: Sequence[Sequence[Score]], wanted: Wanted = _all) -> Mean:
@@ -209,7 +233,7 @@ def gain(first: Sequence[Sequence[Score]], second: Sequence[Sequence[Score]], wa
         [float(b.is_right) - float(a.is_right) for a, b in zip(before, after, strict=True) if wanted(a)]
         for before, after in zip(first, second, strict=True)
     ]
-    return mean_of(rows, [one.video for one in first[0] if wanted(one)], is_signed=True)
+    return mean_of(rows, [[one.video for one in scores if wanted(one)] for scores in first], is_signed=True)
 
 
 # The experiments
@@ -314,9 +338,17 @@ def _looks(done: Finished) -> list[Table]:
     def row(name: str, what: str) -> tuple[Cell, ...]:
         seeds = done.seeds("looks", what)
         frames, tokens = (_mean(seeds, value, _all, is_share=False) for value in (_frames, _tokens))
-        return (name, *(right(seeds, _of_kind(kind)) for kind in ("static", "transient")), right(seeds), gain(one, seeds), frames, tokens)
+        return (
+            name,
+            *(right(seeds, _of_kind(kind)) for kind in ("static", "transient")),
+            right(seeds),
+            gain(one, seeds),
+            frames,
+            tokens,
+            gigaflops(seeds, done.flops("looks", what)),
+        )
 
-    columns = ("", "static", "transient", "all", "against one look at 1 fps, in points", "frames an answer", "tokens read an answer")
+    columns = ("", "static", "transient", "all", "against one look at 1 fps, in points", "frames", "tokens read", "GFLOPs")
     looks = (row("one look", "1 look"), row("up to three", "3 looks"), row("none", "none 1 fps"))
     rates = [row(f"{rate:g} fps, one look", "1 look" if rate == 1 else f"{rate:g} fps") for rate in RATES]
     rates += [row(f"{rate:g} fps, no look", f"none {rate:g} fps") for rate in RATES]
@@ -326,6 +358,14 @@ def _looks(done: Finished) -> list[Table]:
         Table("How many initial frames, in percent", columns, tuple(rates)),
         Table("Which frame a look returns, in percent", columns, tuple(chosen)),
     ]
+
+
+def _has_looked(score: Score) -> bool:
+    return score.served > 0
+
+
+def _has_not_looked(score: Score) -> bool:
+    return score.served == 0
 
 
 def _frames(score: Score) -> float:
@@ -339,10 +379,13 @@ def _tokens(score: Score) -> float:
 def _unmeasured(done: Finished) -> list[Table]:
     both = done.seeds("eval", "both")
     cost: Rows = [
-        ("answers with a look", *(_mean(both, value, lambda one: one.served > 0, is_share=False) for value in _COSTS.values())),
-        ("answers without", *(_mean(both, value, lambda one: one.served == 0, is_share=False) for value in _COSTS.values())),
+        (name, *(_mean(both, value, wanted, is_share=False) for value in _COSTS.values()), gigaflops(both, done.flops("eval", "both"), wanted))
+        for name, wanted in (("answers with a look", _has_looked), ("answers without", _has_not_looked))
     ]
-    tables = [Table("Cost per answer of the model trained on both tools", ("", *_COSTS), tuple(cost))]
+    note = (
+        "GFLOPs are the model's own: vision, prefill and decoding. Seconds and what caches held differ from run to run: see costs.json of the runs."
+    )
+    tables = [Table("Cost per answer of the model trained on both tools", ("", *_COSTS, "GFLOPs"), tuple(cost), note)]
     for seed in range(done.plan.seeds):
         tables.append(_audit_table(done, seed))
     tables.append(_faithfulness_table(done))
@@ -379,14 +422,14 @@ def _audit_table(done: Finished, seed: int) -> Table:
 
 
 def _faithfulness_table(done: Finished) -> Table:
-    rows = []
+    rows: Rows = []
     pictures = [judged_pictures(Run.open(done.out / Names(seed)("eval", "both"))) for seed in range(done.plan.seeds)]
     every = [one for of_seed in pictures for one in of_seed]
     correct = {(seed, one.id): one.is_right for seed, scores in enumerate(done.seeds("eval", "both")) for one in scores}
     for name, is_faithful in (("the picture shows what was asked for", True), ("it does not", False)):
-        chosen = [(seed, one) for seed, of_seed in enumerate(pictures) for one in of_seed if one.is_faithful is is_faithful]
-        values = [[float(correct[seed, one.question]) for seed, one in chosen]]
-        rows.append((name, len(chosen), mean_of(values, [one.question for _, one in chosen])))
+        chosen = [[one for one in of_seed if one.is_faithful is is_faithful] for of_seed in pictures]
+        values = [[float(correct[seed, one.question]) for one in of_seed] for seed, of_seed in enumerate(chosen)]
+        rows.append((name, sum(map(len, chosen)), mean_of(values, [[one.question for one in of_seed] for of_seed in chosen])))
     wrong = sum(not one.is_faithful for one in every)
     note = f"{wrong} of {len(every)} generated frames are wrong by their pixels. In the paper 13 of 127 were (10.2 %)."
     return Table("Faithfulness of generated frames against accuracy, in percent", ("", "frames", "accuracy"), tuple(rows), note)
