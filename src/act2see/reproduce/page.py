@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from act2see.report.page import template
 from act2see.reproduce.plan import Plan
 from act2see.reproduce.statements import BASE, INTERVALS, NOT_RUN, STATEMENTS, TEACHER
-from act2see.reproduce.tables import Result, Table
+from act2see.reproduce.tables import Result, Rows, Table
 from act2see.reproduce.times import Times
 
 _WIDTH = 150
@@ -61,12 +61,12 @@ def markdown(results: Sequence[Result], plan: Plan, times: Sequence[Times], abou
         "of the traces' words and frames, without times, and of the weights."
     )
     sources = {one.name: one for result in results for one in result.sources}
-    rows = tuple((one.name, f"{one.n:,}" if one.n else "", one.data or one.weights, f"`{one.command}`") for one in sources.values())
-    lines += _table(Table("Runs and trainings", ("folder", "traces", "digest", "command"), rows))
+    runs: Rows = [(one.name, f"{one.n:,}" if one.n else "", one.data or one.weights, f"`{one.command}`") for one in sources.values()]
+    lines += _table(Table("Runs and trainings", ("folder", "traces", "digest", "command"), tuple(runs)))
     lines += ["## How the time was spent", ""]
-    spent = tuple((one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times)
+    rows: Rows = [(one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times]
     lines += _table(
-        Table("Seconds by kind of stage; wall seconds of stages that ran side by side are added", ("stage", "number", "CPU s", "wall s"), spent)
+        Table("Seconds by kind of stage; wall seconds of stages that ran side by side are added", ("stage", "number", "CPU s", "wall s"), rows)
     )
     return "\n".join(lines).rstrip() + "\n"
 
