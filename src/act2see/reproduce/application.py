@@ -148,11 +148,11 @@ class _Runner:
     out: Path
     device: str
 
-    def __call__(self, stage: Stage, report: Report) -> float:
-        """The CPU seconds that it took."""
-        began = _cpu_seconds()
+    def __call__(self, stage: Stage, report: Report) -> tuple[float, float]:
+        """The CPU and the wall seconds that it took."""
+        cpu, wall = _cpu_seconds(), time.monotonic()
         stages.run(stage, self.out, self.device, lambda done, count, what: report((done, count, what)))
-        return _cpu_seconds() - began
+        return _cpu_seconds() - cpu, time.monotonic() - wall
 
 
 def _cpu_seconds() -> float:
@@ -179,30 +179,23 @@ def _tell(progress: StageCallback, done: int, count: int, stage: Stage, what: st
 def _run_wave(wave: Sequence[Stage], options: ReproduceConfig, told: Callable[[Stage, str], None]) -> Iterator[tuple[Stage, float, float]]:
     """Run stages that do not need each other; yields each with its CPU and its wall seconds."""
     runner = _Runner(options.out, options.device)
-    began: dict[str, float] = {}
 
     def on_message(stage: Stage, message: tuple[int, int | None, str]) -> None:
-        began.setdefault(stage.name, time.monotonic())
         done, count, what = message
         told(stage, f"{what} {done:,}" + ("" if count is None else f" of {count:,}"))
 
     if options.jobs == 1 or len(wave) <= 1:
         for stage in wave:
-            start = time.monotonic()
             told(stage, "begins")
             try:
-                seconds = runner(stage, partial(on_message, stage))
+                yield stage, *runner(stage, partial(on_message, stage))
             except Act2SeeError as error:
                 raise _named(error, stage) from error
-            yield stage, seconds, time.monotonic() - start
         return
-    last = time.monotonic()
     for stage, outcome in imap_processes(wave, runner, min(options.jobs, len(wave)), on_message):
         if isinstance(outcome, Act2SeeError):
             raise _named(outcome, stage) from outcome
-        now = time.monotonic()
-        yield stage, outcome, now - began.get(stage.name, last)
-        last = now
+        yield stage, *outcome
 
 
 def _named(error: Act2SeeError, stage: Stage) -> Act2SeeError:

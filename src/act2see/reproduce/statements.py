@@ -38,7 +38,7 @@ STATEMENTS: dict[Experiment, Statement] = {
         "Whether filtering helps a student when the teacher's faults are known, at two rates of faults.",
         "Which of a real teacher's faults matter: ours are scripted, and most of them cannot be told from a good trace by its answer alone. "
         "Filtered arms have fewer traces and so fewer steps: the number stands beside the accuracy. Similarity is by bag of words above 0.3, "
-        "not BGE-M3 above 0.80.",
+        "not BGE-M3 above 0.80. Traces that quote the reference pass: the rule `leak` is off, because good traces share the reference's captions.",
     ),
     "d": Statement(
         "Amount of data, and when calling on need appears",
