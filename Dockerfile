@@ -1,14 +1,13 @@
-# act2see without a GPU:  docker build -t act2see .
-# with CUDA:              docker build -t act2see:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-# See docs/docker.md.
+# docker build -t act2see .
+# TORCH_INDEX names the index of another build of torch, such as the smaller one for CPUs alone: see docs/docker.md.
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 ARG EXTRAS=local,openai,serve,mcp
 RUN python -m venv --without-pip /opt/act2see
-# torch comes first and by its exact version, from the index of the accelerator: no other package then brings in another build.
-RUN pip --python /opt/act2see/bin/python install --no-cache-dir torch==2.13.0 --index-url ${TORCH_INDEX}
+# torch comes first and by its exact version: no other package then brings in another build.
+RUN pip --python /opt/act2see/bin/python install --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
