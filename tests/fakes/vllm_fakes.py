@@ -142,6 +142,7 @@ class LLMEngine:
         self.loras: list[LoRARequest] = []
         self.most_at_once = 0
         self.is_closed = self.is_dead = False
+        self.resources = SimpleNamespace(engine_dead=False)
         self._active: dict[str, Request] = {}
         self._cached: list[list[tuple[int, str | None]]] = []
         self._failing = self.failing

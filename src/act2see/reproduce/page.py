@@ -64,9 +64,11 @@ def markdown(results: Sequence[Result], plan: Plan, times: Sequence[Times], abou
     runs: Rows = [(one.name, f"{one.n:,}" if one.n else "", one.data or one.weights, f"`{one.command}`") for one in sources.values()]
     lines += _table(Table("Runs and trainings", ("folder", "traces", "digest", "command"), tuple(runs)))
     lines += ["## How the time was spent", ""]
-    rows: Rows = [(one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times]
+    spent: Rows = [(one.kind, one.stages, f"{one.cpu_seconds:,.0f}", f"{one.wall_seconds:,.0f}") for one in times]
     lines += _table(
-        Table("Seconds by kind of stage; wall seconds of stages that ran side by side are added", ("stage", "number", "CPU s", "wall s"), rows)
+        Table(
+            "Seconds by kind of stage; wall seconds of stages that ran side by side are added", ("stage", "number", "CPU s", "wall s"), tuple(spent)
+        )
     )
     return "\n".join(lines).rstrip() + "\n"
 
