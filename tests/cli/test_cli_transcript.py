@@ -114,3 +114,12 @@ def test_the_terminal_and_the_report_name_the_line() -> None:
     html = trace_html(trace)
     assert "“the &lt;b&gt;budget&lt;/b&gt;" in html
     assert "(1.0 s to 2.5 s, subtitles:x)" in html
+
+
+def test_a_folder_where_nothing_matches_is_exit_code_3_and_one_note_of_what_was_searched(act2see: Act2See, talk: Path) -> None:
+    write_talk(talk.with_name("more.mp4"))
+    done = act2see("retrieve", talk.parent, "the giraffe", *SUBTITLES)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.count("no retriever was named") == 1
+    assert "nothing said or written matches 'the giraffe'" in done.err
+    assert act2see("retrieve", talk.parent, "the budget", *SUBTITLES).code == 0

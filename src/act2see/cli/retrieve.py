@@ -36,7 +36,8 @@ def retrieve(
     """Find the frames of one or several videos that best match a text.
 
     Prints a line per frame to stdout, best first: timestamp, score, frame number and the span that it was selected from; for several videos,
-    ranked over all, the file too. Exit code 1 if a video that was named itself failed; other files in a folder are skipped with a note.
+    ranked over all, the file too. Exit code 1 if a video that was named itself failed; other files in a folder are skipped with a note. Exit code 3
+    when nothing matches.
     """
     del config
     from act2see import registry
@@ -149,7 +150,9 @@ def _in_several(videos: Sequence[str], queries: Sequence[str], settings: Retriev
                 say(f"{result.query}:")
             for row in of_query:
                 say(row.line())
-    return FAILURE if failed else ANSWERED
+    if failed:
+        return FAILURE
+    return ANSWERED if any(of_query for _, of_query in rows) else NO_ANSWER
 
 
 def _rows(result: "QueryResult", number: int | None, names: dict[str, str], settings: RetrieveConfig) -> "list[_Row]":

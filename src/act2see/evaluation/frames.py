@@ -141,20 +141,20 @@ def search_frames(
 _Options = TypeVar("_Options", bound=SearchConfig)
 
 
-def retriever_for(video: Video, options: _Options) -> _Options:
+def retriever_for(video: Video, options: _Options, told: set[str | None] | None = None) -> _Options:
     """The options with what the retriever `auto` stands for: the embedded one if it knows the video, and else what is said and written in it.
 
-    The latter is told as a warning.
+    The latter is told as a warning, of several videos once: `told` holds what was said before.
     """
     if options.retriever != "auto":
         return options
     if options.force or refusal_to_search(video) is None:
         return replace(options, retriever="micro")
-    _log.warning(
-        "no retriever was named, and %s is not of the synthetic world: what is said and written in it is searched (--retriever words); "
-        "to search what is seen, name an encoder, such as --retriever siglip:DIR",
-        video.path.name,
-    )
+    advice = "what is said and written in it is searched (--retriever words); to search what is seen, name an encoder, such as --retriever siglip:DIR"
+    if told is None or advice not in told:
+        _log.warning("no retriever was named, and %s is not of the synthetic world: %s", video.path.name, advice)
+    if told is not None:
+        told.add(advice)
     return replace(options, retriever="words")
 
 

@@ -97,7 +97,7 @@ def search_videos(
         try:
             with unexpected():
                 opened = Video(path, Cache() if options.cache else None)
-                named = retriever_for(opened, options)
+                named = retriever_for(opened, options, told)
                 notices += [notice] if (notice := check_scope(named, opened)) is not None else []
                 retriever = retrievers.get(named.retriever) or retrievers.setdefault(named.retriever, _loaded(named, counter))
                 counter.name = Path(path).name
