@@ -225,6 +225,10 @@ def test_only_an_earlier_site_is_replaced(tmp_path: Path) -> None:
     write_view(run)
     run.append(question(1))
     assert write_view(run).traces == 2
+    (tmp_path / "run/view/.git").mkdir()  # published from there
+    with pytest.raises(ConfigError, match=r"holds \.git"):
+        write_view(run)
+    assert (tmp_path / "run/view/.git").is_dir()
 
 
 # Two runs

@@ -249,6 +249,23 @@ def test_the_vectors_of_all_videos_are_exported_with_what_each_is(
     sys.modules.pop("act2see.evaluation.vector_export", None)
 
 
+def test_an_export_takes_names_that_are_no_utf8_and_never_a_videos_place(
+    act2see: Act2See, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", _Faiss)
+    monkeypatch.delitem(sys.modules, "act2see.evaluation.vector_export", raising=False)
+    strange = tmp_path / os.fsdecode(b"\xff.mp4")
+    strange.write_bytes(clip.read_bytes())
+    assert act2see("index", strange, *GREY, "--export", tmp_path / "one.faiss").code == 0
+    assert json.loads((tmp_path / "one.faiss.jsonl").read_text(encoding="utf-8").splitlines()[0])["video"] == str(strange)
+    beside = tmp_path / "two.jsonl"
+    beside.write_bytes(clip.read_bytes())
+    for export, video in ((strange, strange), (strange, tmp_path), (tmp_path / "two", beside)):
+        assert "it is an input of the command" in act2see("index", video, *GREY, "--export", export).complaint
+    assert strange.read_bytes() == beside.read_bytes() == clip.read_bytes()
+    sys.modules.pop("act2see.evaluation.vector_export", None)
+
+
 def test_an_export_that_cannot_be_made_is_refused_before_anything_is_encoded(act2see: Act2See, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--retriever words is not" in act2see("index", clip, "--retriever", "words", "--export", "a.faiss").complaint
     monkeypatch.setitem(sys.modules, "faiss", None)

@@ -144,6 +144,7 @@ def test_every_tool_is_called_over_stdin_and_stdout(root: Path, words: None, tmp
         ("ask_video", {"video": "clip.mp4", "question": "crash"}, "the server's log says why"),
         ("ask_video", {"video": "clip.mp4", "question": "gone"}, "connection refused"),
         ("ask_video", {"video": "clip.mp4", "question": "Why?", "choices": ["one"]}, "1 choices"),
+        ("ask_video", {"video": "clip.mp4", "question": "Why?", "choices": ["one", "x" * 2001]}, "at most 2000 characters"),
         ("imagine_frame", {"video": "clip.mp4", "prompt": ""}, "the prompt is empty"),
         ("no_tool", {}, "no_tool"),
     ],
@@ -173,6 +174,25 @@ def test_a_call_that_is_cancelled_ends(server: VideoServer) -> None:
         asked.cancel()
         assert await asyncio.to_thread(held.closed.acquire, timeout=10)
         until(lambda: server.is_idle)
+
+    run(server, call)
+
+
+def test_a_call_that_is_cancelled_before_its_turn_is_forgotten(server: VideoServer) -> None:
+    held = Held()
+    server.tools._loaded.backend = held
+
+    async def call(client: Client) -> None:
+        server._limiter.total_tokens = 1
+        first = asyncio.ensure_future(client.call_tool("ask_video", {"video": "clip.mp4", "question": "wait"}))
+        await asyncio.to_thread(held.began.acquire)
+        second = asyncio.ensure_future(client.call_tool("video_info", {"video": "clip.mp4"}))
+        await asyncio.to_thread(until, lambda: len(server._running) == 2)
+        second.cancel()
+        await asyncio.to_thread(until, lambda: len(server._running) == 1)
+        held.go_on.set()
+        assert not (await first).is_error
+        assert server.is_idle
 
     run(server, call)
 

@@ -215,6 +215,27 @@ def test_uploads_are_bounded_together(start: Start) -> None:
         assert found[-1].headers["retry-after"]
 
 
+def test_a_full_disk_is_told_in_the_log_and_not_to_the_client(
+    start: Start, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*ignored: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    clip = (root / "clip.mp4").read_bytes()
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + clip + b"\r\n--x--\r\n"
+    with start() as running:
+        monkeypatch.setattr("starlette.datastructures.UploadFile.write", full)
+        refused = running.send("POST", "/v1/files", form, Content_Type="multipart/form-data; boundary=x")
+        monkeypatch.undo()
+        assert (refused.status, refused.code) == (500, "storage_failed")
+        monkeypatch.setattr("pathlib.Path.write_bytes", full)
+        asked = running.ask("Which?", "data:video/mp4;base64," + base64.b64encode(clip).decode())
+        monkeypatch.undo()
+        assert (asked.status, asked.code) == (500, "storage_failed")
+        assert running.ask("Which?").status == 200
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["the disk is full"] * 2
+
+
 def test_a_long_video_is_refused(start: Start) -> None:
     with start(max_video_seconds=1.5) as running:
         assert "at most 1.5 s" in running.ask("Which colour?").json["error"]["message"]
@@ -246,6 +267,7 @@ def test_a_long_video_is_refused(start: Start) -> None:
         body_of("Why?", stream="yes"),
         body_of("Why?", act2see={"choices": ["red"]}),
         body_of("Why?", act2see={"choices": ["red", "red"]}),
+        body_of("Why?", act2see={"choices": ["red", "x" * MAX_QUESTION_CHARACTERS]}),
         body_of("Why?", act2see={"looks": 1}),
         body_of("Why?", act2see={"max_looks": 99}),
         body_of("Why?", act2see={"max_looks": -1}),

@@ -120,6 +120,16 @@ def test_a_head_that_does_not_come_is_not_waited_for(start: Start, monkeypatch: 
         assert connection.recv(100) == b""
 
 
+def test_a_body_that_nobody_reads_is_not_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("act2see.serving.http_server.HEAD_SECONDS", 0.2)
+    with start() as running, closing(socket.create_connection(("127.0.0.1", running.port), timeout=10)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+        assert connection.recv(10_000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"x")
+        while connection.recv(10_000):
+            pass
+
+
 def test_a_worker_that_waits_for_a_tool_gives_up_with_its_question() -> None:
     from act2see.serving.shared_tools import Turn
 

@@ -50,6 +50,8 @@ def index(
     begun = time.monotonic()
     try:
         told.files = local_files(videos, told.fail)
+        if settings.export is not None:
+            _check_export_files(settings.export, told.files)
         with show_progress(" frames", transient=True) as progress:
             found = index_videos(list(told.files), settings, cache, progress, told.add)
     except KeyboardInterrupt:
@@ -78,6 +80,14 @@ def _check_export(path: Path, retriever: str) -> None:
     check_file_to_write(path)
     with importing("--export"):
         importlib.import_module("act2see.evaluation.vector_export")
+
+
+def _check_export_files(path: Path, videos: Mapping[str, object]) -> None:
+    """Refuse to write over a video. Raises `ConfigError`."""
+    from act2see.evaluation.vector_export import rows_beside
+
+    for written in (path, rows_beside(path)):
+        check_file_to_write(written, *videos)
 
 
 def _export(videos: "Sequence[IndexedVideo]", settings: IndexConfig, cache: "Cache") -> "ExportedVectors":

@@ -13,6 +13,7 @@ import numpy as np
 from act2see.config import IndexConfig
 from act2see.core.errors import ConfigError
 from act2see.core.interfaces import FrameEncoder
+from act2see.core.plaintext import is_well_formed
 from act2see.evaluation.frames import IndexedVideo
 from act2see.storage.cache import Cache
 from act2see.tools.index import Index
@@ -40,7 +41,7 @@ def export_vectors(videos: Sequence[IndexedVideo], encoder: FrameEncoder, option
     Scores are inner products, of 16-bit numbers; of a frame with several vectors each is a row. Raises `ConfigError` if there is nothing to write or
     the files cannot be written, and `VideoError` for a video that has changed.
     """
-    rows_path = path.with_name(f"{path.name}.jsonl")
+    rows_path = rows_beside(path)
     indexes = [_loaded(video, encoder, options, cache) for video in videos]
     count = sum(len(index.vectors) * index.vectors.shape[1] for index in indexes)
     if not count:
@@ -57,6 +58,11 @@ def export_vectors(videos: Sequence[IndexedVideo], encoder: FrameEncoder, option
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"cannot write {path}: {error}; give a file in a writable folder") from error
     return ExportedVectors(path, rows_path, count)
+
+
+def rows_beside(path: Path) -> Path:
+    """The file beside an index that says what each of its rows is."""
+    return path.with_name(f"{path.name}.jsonl")
 
 
 def _replace(path: Path, write: Callable[[str], object]) -> None:
@@ -91,5 +97,5 @@ def _rows(videos: Sequence[IndexedVideo], indexes: Sequence[Index]) -> Iterator[
     for video, index in zip(videos, indexes, strict=True):
         path = os.path.abspath(video.video)
         for seconds, number in zip(index.seconds.tolist(), index.frame_indices.tolist(), strict=True):
-            row = json.dumps({"video": path, "seconds": seconds, "frame_index": number}, ensure_ascii=False) + "\n"
+            row = json.dumps({"video": path, "seconds": seconds, "frame_index": number}, ensure_ascii=not is_well_formed(path)) + "\n"
             yield from [row] * index.vectors.shape[1]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from act2see.core.errors import StoreError
+from act2see.core.errors import ConfigError, StoreError
 from act2see.evaluation.compare import Comparison, PairedRates, compare
 from act2see.execution.progress import ProgressCallback
 from act2see.report import view
@@ -36,6 +36,7 @@ from act2see.storage.runs import JSON, Run
 VIEW, PAIR_VIEW = "view", "view-compared"
 """Default folders in a run: of its own site, and of its comparison with another one."""
 PAGE, SCRIPT = "index.html", "act2see-view.js"
+_ENTRIES = frozenset({PAGE, SCRIPT, "style.css", "data", "frames"})
 _TRACES_A_FILE, _ROWS_A_FILE = 20, 2_000
 _MOST_VALUES = 200
 """Choices that a menu offers: the most frequent. Our choice: kinds are a stranger's words, and a menu of thousands is none."""
@@ -65,6 +66,7 @@ def write_view(run: Run, other: Run | None = None, out: Path | None = None, *, p
     elif other is not None:
         comparison = compare(run, other)
     out = out or (run.folder / VIEW if other is None else other.folder / PAIR_VIEW)
+    _check_nothing_else(out)
     with whole_folder(out, replaces=SCRIPT) as folder:
         for name in ("data", "frames"):
             (folder / name).mkdir()
@@ -79,6 +81,13 @@ def write_view(run: Run, other: Run | None = None, out: Path | None = None, *, p
         left_out = tuple(reason for part in parts for reason in part.damaged)
         _write_page(folder, [part.run for part in parts], rows, comparison, left_out)
     return ViewResult(out / PAGE, sum(part.count for part in parts), left_out)
+
+
+def _check_nothing_else(out: Path) -> None:
+    """Refuse an earlier site in which somebody keeps files of their own, which would go with it. Raises `ConfigError`."""
+    others = sorted({path.name for path in out.iterdir()} - _ENTRIES) if (out / SCRIPT).is_file() else []
+    if others:
+        raise ConfigError(f"{out} holds {others[0]}, which is no part of a site and would be deleted: move it, or give a new folder")
 
 
 class _LinkedFrames(Album):

@@ -15,7 +15,7 @@ from act2see.core.plaintext import one_line
 from act2see.core.trace import Trace
 from act2see.execution.faults import unexpected
 from act2see.execution.pool import imap_unordered
-from act2see.serving.refusals import RefusalError, StoppedError, too_late
+from act2see.serving.refusals import RefusalError, StoppedError, is_hidden, too_late
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +209,6 @@ class Answers:
             _log.debug("%s", error.traceback)
             return error.with_traceback(None)
         except Act2SeeError as error:
+            if is_hidden(error):
+                _log.error("a request failed: %s", one_line(str(error)))
             return error.with_traceback(None)  # whose frames hold the request's video and the model's place

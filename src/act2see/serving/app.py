@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from act2see.core.errors import Act2SeeError, InternalError
+from act2see.core.errors import Act2SeeError, StoreError, disk_reason
 from act2see.core.plaintext import one_line
 from act2see.execution.faults import unexpected
 from act2see.serving.answers import Answered, Event, Job
@@ -24,7 +24,7 @@ from act2see.serving.completions import error_event
 from act2see.serving.gate import Gate, limited, own_names
 from act2see.serving.metrics import CONTENT_TYPE, Metrics
 from act2see.serving.openapi import document
-from act2see.serving.refusals import RefusalError, StoppedError, answer_for, too_late
+from act2see.serving.refusals import RefusalError, StoppedError, answer_for, is_hidden, too_late
 from act2see.serving.service import Service
 from act2see.serving.uploads import Upload
 from act2see.storage.codec import JSON
@@ -152,12 +152,15 @@ class Application:
             raise RefusalError("too many uploads at once: try again soon", 429, "uploads_busy", {"Retry-After": "5", **_CLOSE})
         async with self._uploading:
             received = limited(request, (config.max_upload_mb << 20) + _FORM_BYTES, config.body_seconds)
-            async with received.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:
-                file = form.get("file")
-                if not isinstance(file, UploadFile):
-                    raise RefusalError("the form has no file in its field file")
-                name = one_line(file.filename or "video")[:_MOST_NAME_CHARACTERS]
-                made = await run_in_threadpool(uploads.add, name, file.file, file.size or 0)
+            try:
+                async with received.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:
+                    file = form.get("file")
+                    if not isinstance(file, UploadFile):
+                        raise RefusalError("the form has no file in its field file")
+                    name = one_line(file.filename or "video")[:_MOST_NAME_CHARACTERS]
+                    made = await run_in_threadpool(uploads.add, name, file.file, file.size or 0)
+            except OSError as error:  # the form's parser writes what it receives into a temporary file
+                raise StoreError(f"cannot receive an upload: {disk_reason(error)}") from error
         return JSONResponse(self._upload_record(made))
 
     async def uploaded(self, request: Request) -> Response:
@@ -265,8 +268,9 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
                 return await endpoint(request)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
-        except InternalError as error:
-            _log.error("%s failed: %s", request.url.path, one_line(str(error)))
+        except Act2SeeError as error:
+            if is_hidden(error):
+                _log.error("%s failed: %s", request.url.path, one_line(str(error)))
             raise
 
     return guarded

@@ -12,7 +12,7 @@ from act2see.storage.codec import JSON, parse_json, shown
 from act2see.storage.typed_json import converted
 
 MAX_QUESTION_CHARACTERS = 20_000
-"""Longer questions are refused. Our choice."""
+"""Longer questions are refused, and choices that are longer together: a model would read them for minutes. Our choice."""
 Choices: TypeAlias = Annotated[tuple[str, ...], Meta(max_length=100, extra={"words": "a list of 2 to 100 texts"})]
 Looks: TypeAlias = Annotated[int, Meta(ge=0, le=1000, extra={"words": "a whole number from 0"})]
 
@@ -93,6 +93,8 @@ def read_request(content: bytes) -> ChatRequest:
     _refuse_unsupported(raw, body)
     question, video, has_history = _question(body.messages)
     own = body.act2see or _Own()
+    if (letters := sum(map(len, own.choices))) > MAX_QUESTION_CHARACTERS:
+        raise RefusalError(f"the choices have {letters:,} characters; at most {MAX_QUESTION_CHARACTERS:,} are taken: shorten them")
     ignored = [name for name in raw if name in _UNUSED and raw[name] is not None]
     ignored += [str(name) for name in raw if name not in (*_UNUSED, *_UNSUPPORTED, *_KNOWN)]
     return ChatRequest(

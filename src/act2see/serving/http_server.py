@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from act2see.core.errors import ConfigError
 
 HEAD_SECONDS = 10.0
-"""Time limit for the head of a request, after which the connection is closed. Our choice."""
+"""Time limit for the head of a request, and for the rest of a body that was answered already; the connection is closed then. Our choice."""
 MOST_CONNECTIONS = 1000
 """Further ones get 503. Our choice: below the usual limit of 1,024 open files."""
 _KEEP_ALIVE_SECONDS = 5
@@ -92,7 +92,7 @@ class HttpServer(uvicorn.Server):
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes a connection on which the head of a request takes too long: uvicorn itself waits for ever."""
+    """Closes a connection on which the head of a request, or a body that nobody reads, takes too long: uvicorn itself waits for ever."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -104,10 +104,15 @@ class ImpatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come, of a head or a body."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self.conn.their_state is not h11.IDLE and not self._is_answered_early:
             self._stop_waiting()
         elif self._head_timer is None:
             self._wait_for_head()
+
+    @property
+    def _is_answered_early(self) -> bool:
+        """Whether a response is complete while its request's body still comes."""
+        return self.conn.their_state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""

@@ -116,7 +116,7 @@ class VideoServer(MCPServer[None]):
         ctx: Context,
         video: VideoName,
         question: Words,
-        choices: Annotated[list[str], Field(description="Answer choices, if the question has some.", max_length=26)] = [],  # noqa: B006 - never changed
+        choices: Annotated[list[Words], Field(description="Answer choices, if the question has some.", max_length=26)] = [],  # noqa: B006 - never changed
     ) -> CallToolResult:
         """A vision-language model's answer to a question about a video, with its reasoning and the frames that it looked at."""
         return await self._call(ctx, lambda progress: self.tools.ask(video, question, choices, progress))
@@ -143,7 +143,11 @@ class VideoServer(MCPServer[None]):
                 told[:] = [(done, what)]
                 anyio.from_thread.run(ctx.report_progress, float(done), total, one_line(what))
 
+        has_begun = False
+
         def run_tool() -> Result:
+            nonlocal has_begun
+            has_begun = True
             try:
                 with unexpected():
                     return work(progress)
@@ -161,6 +165,8 @@ class VideoServer(MCPServer[None]):
             return _as_content(await anyio.to_thread.run_sync(run_tool, abandon_on_cancel=True, limiter=self._limiter))
         finally:
             stopped.set()
+            if not has_begun:  # cancelled while it waited for a thread
+                self._running.discard(stopped)
 
     def _cleaned(self, message: str) -> str:
         """An error without the places of the allowed folders on this machine."""

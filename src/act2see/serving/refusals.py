@@ -73,6 +73,11 @@ def answer_for(error: Act2SeeError, shown_as: Mapping[str, str] | None = None) -
     return ErrorAnswer(status, _HIDDEN if status == 500 else _cleaned(str(error), shown_as), code, {})
 
 
+def is_hidden(error: Act2SeeError) -> bool:
+    """Whether a client is not told what the error is, so that the log must."""
+    return not isinstance(error, RefusalError) and answer_for(error).status == 500
+
+
 def _cleaned(message: str, shown_as: Mapping[str, str] | None) -> str:
     for path, name in (shown_as or {}).items():
         message = message.replace(path, name)
