@@ -186,6 +186,12 @@ def test_a_body_without_length_is_cut_at_the_limit(start: Start, path: str, kind
         assert running.temporary == []
 
 
+def test_a_client_that_sends_too_much_hears_why(start: Start) -> None:
+    with start(max_body_mb=1, max_upload_mb=1) as running:
+        for path, kind in (("/v1/chat/completions", "application/json"), ("/v1/files", "multipart/form-data; boundary=x")):
+            assert running.send("POST", path, b" " * (3 << 20), Content_Type=kind).code == "too_large"
+
+
 def test_a_slow_body_is_given_up(start: Start) -> None:
     with start(body_seconds=0.3) as running:
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)

@@ -15,6 +15,8 @@ from act2see.serving.refusals import RefusalError, answer_for
 
 OPEN_ROUTES = ("/health",)
 """Routes that need no key: a load balancer asks them."""
+_DISCARDED_BYTES = 64 << 20
+"""A body beyond its limit by no more is received and thrown away: a client that is still sending would see a reset connection, not the 413."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -77,7 +79,8 @@ def own_names(host: str) -> tuple[str, ...] | None:
 def limited(request: Request, max_bytes: int, seconds: float) -> Request:
     """The request with a body that raises `RefusalError` beyond these limits: 413 for its size, 408 for its time."""
     stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > max_bytes:
+    size = int(stated) if stated.isdecimal() else 0
+    if size > max_bytes and (size - max_bytes > _DISCARDED_BYTES or "expect" in request.headers):
         raise _too_large(max_bytes)
     until = asyncio.get_running_loop().time() + seconds
     received, is_whole = 0, False
@@ -93,9 +96,9 @@ def limited(request: Request, max_bytes: int, seconds: float) -> Request:
             raise RefusalError(f"the body took longer than {seconds:g} s: send it faster", 408, "body_timeout", {"Connection": "close"}) from error
         received += len(message.get("body", b""))
         is_whole = not message.get("more_body", False)
-        if received > max_bytes:
+        if received > max_bytes >= size or (size > max_bytes and is_whole):
             raise _too_large(max_bytes)
-        return message
+        return {**message, "body": b""} if size > max_bytes else message
 
     return Request(request.scope, receive)
 
