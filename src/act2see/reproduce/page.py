@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup, escape
 
 from act2see.report.page import template
-from act2see.reproduce.plan import Plan
+from act2see.reproduce.plan import EXPERIMENTS, Plan
 from act2see.reproduce.statements import BASE, INTERVALS, NOT_RUN, STATEMENTS, TEACHER
 from act2see.reproduce.tables import Result, Rows, Table
 from act2see.reproduce.times import Times
@@ -31,9 +31,11 @@ def marked(text: str) -> Markup:
 def size_of(plan: Plan) -> str:
     """The plan's size in a sentence."""
     scale, seeds = plan.scale, "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+    missing = [name for name in EXPERIMENTS if name not in plan.only]
+    left_out = f" Not part of this run: experiments {', '.join(missing)}." if missing else ""
     return (
         f"Scale {scale.name}, {seeds}: {scale.base:,} questions for the base model, {scale.arm:,} for each arm, {scale.held_out:,} held-out "
-        f"questions, the same for every arm and seed ({scale.audited:,} in the audit)."
+        f"questions, the same for every arm and seed ({scale.audited:,} in the audit).{left_out}"
     )
 
 

@@ -169,6 +169,7 @@ def _inserted(names: Names, scale: Scale) -> list[Stage]:
         evaluation(names, scale, "base text", model, Looking("none")),
         evaluation(names, scale, "base inserted", model, Looking("none", insert=1)),
         *_taught(names, scale, "retrieve", "retrieve"),
+        *_taught(names, scale, "both", "both"),
     ]
 
 
@@ -188,7 +189,7 @@ def _filters(names: Names, scale: Scale) -> list[Stage]:
 def _amounts(names: Names, scale: Scale) -> list[Stage]:
     most = max(scale.amounts)
     asked = ceil(most * _ASKED_PER_KEPT)
-    stages = [held_out(scale), *base(names, scale)]
+    stages = [held_out(scale), *base(names, scale), evaluation(names, scale, "base", names("model", "base"), Looking())]
     if asked <= scale.arm:
         taught = _taught(names, scale, "both", "both")
         stages, kept = [*stages, *taught], taught[2]

@@ -27,7 +27,7 @@ STATEMENTS: dict[Experiment, Statement] = {
     ),
     "b": Statement(
         "Trained against inserted only (ViTCoT)",
-        "Video-MME: frames inserted without training 70.2, trained 74.2; ViTIB 59.9 and 63.3.",
+        "Video-MME: frames inserted without training 70.2, trained (on both tools) 74.2; ViTIB 59.9 and 63.3.",
         "Whether a frame that is put before the reasoning, by the question's own words, replaces a look that the model asks for.",
         "Whether ViTCoT's own procedure would do better: this is the retriever's best frame among the initial ones, without its prompt.",
     ),

@@ -283,7 +283,12 @@ def _traces(folder: Path) -> int:
 def _inserted(done: Finished) -> list[Table]:
     plain, given = done.seeds("eval", "base text"), done.seeds("eval", "base inserted")
     taught = done.seeds("eval", "retrieve")
-    arms = {"base, no tool": plain, "base, the retriever's frame inserted without training (ViTCoT)": given, "trained to retrieve": taught}
+    arms = {
+        "base, no tool": plain,
+        "base, the retriever's frame inserted without training (ViTCoT)": given,
+        "trained to retrieve": taught,
+        "trained on both tools": done.seeds("eval", "both"),
+    }
     rows: Rows = [
         (name, *(right(seeds, _of_kind(kind)) for kind in ("static", "transient")), right(seeds), gain(plain, seeds)) for name, seeds in arms.items()
     ]
@@ -302,7 +307,7 @@ def _filters(done: Finished) -> list[Table]:
 
 
 def _amounts(done: Finished) -> list[Table]:
-    rows: Rows = [_amount_row("0 (base)", done.seeds("eval", "base"))] if (done.out / Names(0)("eval", "base")).is_dir() else []
+    rows: Rows = [_amount_row("0 (base)", done.seeds("eval", "base"))]
     rows += [_amount_row(f"{amount:,}", done.seeds("eval", f"{amount}")) for amount in done.plan.scale.amounts]
     most = max(done.plan.scale.amounts)
     steps: Rows = []
