@@ -61,7 +61,7 @@ TINY = Scale("tiny", base=3, arm=3, amounts=(1,), held_out=3, audited=3, probe_e
 SCALES = {scale.name: scale for scale in (SMALL, FULL, TINY)}
 
 # CPU seconds, measured on two shared cores of an Intel Xeon without AMX, torch 2.13.0, one thread.
-_CLIP, _TRACE, _GENERATED, _FILTERED, _TRAINED, _ANSWERED, _AUDITED = 0.25, 0.15, 0.7, 0.01, 0.25, 0.6, 3.0
+_CLIP, _TRACE, _GENERATED, _FILTERED, _TRAINED, _ANSWERED, _AUDITED = 0.25, 0.15, 0.7, 0.01, 0.25, 0.6, 1.7
 _STARTED = 4.0
 """To load libraries and models."""
 
