@@ -1,5 +1,6 @@
 """KV caches of conversations: one that is extended piece by piece, and many side by side for decoding."""
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -32,6 +33,7 @@ class CachedConversation:
 
     def __init__(self, model: Any, merge: int) -> None:
         self.model, self.merge, self.family = model, merge, family_of_model(model)
+        self._takes_cache_as = name_of_cache(model)
         self.cache = DynamicCache(config=model.config)
         self._borders = None if can_be_cut(self.cache) else Borders()
         self._held: list[_Unit] = []
@@ -135,7 +137,7 @@ class CachedConversation:
     def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
         inputs = inputs_of(pieces, self.merge, self.model, self._tokens, self.next_position)
         with torch.inference_mode():
-            out = self.model(**inputs, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+            out = self.model(**inputs, **{self._takes_cache_as: self.cache}, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = out.logits[0, -1].float()
         return logits
 
@@ -199,6 +201,11 @@ def inputs_of(pieces: Sequence[Piece], merge: int, model: Model, held: int = 0, 
     }
 
 
+def name_of_cache(model: Any) -> str:
+    """The argument in which a model takes its cache: `cache` since transformers 5.24, which warns of the older `past_key_values`."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 class Slots(Cache):
     """The keys and values of several conversations side by side, so that one forward pass decodes the next token of each.
 
@@ -211,6 +218,7 @@ class Slots(Cache):
         super().__init__(layers=[])
         self.lengths: list[int] = []
         self._model, self._family = model, family_of_model(model)
+        self._takes_cache_as = name_of_cache(model)
         self._keys: dict[int, torch.Tensor] = {}  # by layer
         self._values: dict[int, torch.Tensor] = {}
         self._states: dict[tuple[int, str], torch.Tensor] = {}  # by layer and kind
@@ -284,7 +292,7 @@ class Slots(Cache):
             input_ids=torch.tensor(tokens, device=device)[:, None],
             attention_mask={"full_attention": mask[:, None, None], "linear_attention": None} if self._states else mask[:, None, None],
             position_ids=self._family.position_ids(self._place[:, None], rope.expand(self._family.rows, -1)[..., None]),
-            past_key_values=self,
+            **{self._takes_cache_as: self},
             use_cache=True,
             logits_to_keep=1,
             **({"row_lengths": [length + 1 for length in lengths]} if self._is_row_by_row else {}),
