@@ -128,7 +128,7 @@ class VideoTools:
         with self._taken(progress):
             found = search_frames(opened, query, options, count, retriever=self._retriever(options))
         fallback = all(frame.match is not None and frame.match.is_fallback for frame in found.frames)
-        text = "nothing matches well; the best guesses:" if fallback else f"{len(found.frames)} frames match, best first:"
+        text = "nothing matches well; the best guesses:" if fallback else f"best matches first ({len(found.frames)}):"
         return self._shown(opened, f"{notice}; {text}" if notice else text, found.frames, {"retriever": options.retriever, "is_fallback": fallback})
 
     def transcript(self, video: str, start_seconds: float, stop_seconds: float | None, progress: ProgressCallback) -> Result:
