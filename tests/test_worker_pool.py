@@ -191,7 +191,10 @@ def test_while_a_dead_workers_replacement_loads_the_others_take_its_calls() -> N
 
 
 def test_a_replacement_that_does_not_load_is_asked_nonetheless_and_tells_why() -> None:
+    is_over = threading.Event()
+
     def load(worker: int) -> None:
+        is_over.wait(60)
         raise ConfigError("no such model")
 
     def work(worker: int) -> int:
@@ -204,6 +207,7 @@ def test_a_replacement_that_does_not_load_is_asked_nonetheless_and_tells_why() -
     numbers = count()
     pool = WorkerPool(lambda: next(numbers), lambda worker: None, (1, 1), (Died,), load)
     assert pool.do(work) == 1
+    is_over.set()
     meeting = threading.Barrier(2, timeout=60)
 
     def both(worker: int) -> int:

@@ -274,6 +274,7 @@ def test_a_run_that_is_there_is_gone_on_with_only_if_that_is_said(act2see: Act2S
 @pytest.mark.parametrize("asked", [flags(), ("eval", "eval_fakes:Many", "--backend", "eval_fakes:Steady")])
 def test_a_cluster_without_ray_is_one_line(act2see: Act2See, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "act2see.integrations.ray.cluster", raising=False)
     assert "--ray needs ray: pip install 'act2see[ray]'" in act2see(*asked, "--ray", "local", "--out", "run").complaint
     assert not Path("run").exists()
 

@@ -51,7 +51,7 @@ def test_a_dry_run_says_what_each_part_would_take(act2see: Act2See, recipe: Path
 
 
 def test_it_takes_no_data_and_no_base(act2see: Act2See, recipe: Path) -> None:
-    assert "remove --data and --model" in act2see("train", recipe, "--data", "run", "--out", "out").complaint
+    assert "remove --data, --model and --preset" in act2see("train", recipe, "--data", "run", "--out", "out").complaint
 
 
 def test_json_is_the_folder_of_the_last_part(act2see: Act2See, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

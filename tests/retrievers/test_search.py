@@ -180,7 +180,7 @@ def test_the_name_says_what_two_traces_may_differ_in(options: dict[str, Any], na
         ({"fps": 0.0}, "must be above 0"),
         ({"fps": -1.0}, "must be above 0"),
         ({"fps": float("nan")}, "must be above 0"),
-        ({"select": "best"}, "unknown selection 'best'; allowed: grounding, argmax, top_k, uniform, random"),
+        ({"select": "best"}, "unknown selection 'best'; allowed: grounding, middle, argmax, top_k, uniform, random"),
         ({"select": "argmax", "decompose": lambda query: Decomposition()}, "needs the selection 'grounding'"),
     ],
 )

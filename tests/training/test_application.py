@@ -48,7 +48,7 @@ def test_a_dry_run_writes_nothing_even_with_an_output_folder(recipe: Path, tmp_p
 
 @pytest.mark.parametrize("options", [TrainConfig(data=("run",), dry_run=True), TrainConfig(model="base", dry_run=True)])
 def test_a_curriculum_takes_neither_data_nor_a_base_model(recipe: Path, options: TrainConfig) -> None:
-    with pytest.raises(ConfigError, match="remove --data and --model"):
+    with pytest.raises(ConfigError, match="remove --data, --model and --preset"):
         train(recipe, options)
 
 
