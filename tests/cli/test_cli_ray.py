@@ -79,7 +79,7 @@ def test_an_evaluation_survives_the_death_of_a_teacher(capsys: pytest.CaptureFix
     by_process = begun()
     times = Counter(name for names in by_process.values() for name in names)
     again = {name for name, count in times.items() if count > 1}
-    assert len(by_process) == 3  # two teachers, and one in the dead one's place
+    assert len(by_process) in (2, 3)  # two teachers, and one in the dead one's place if it has loaded before the last question
     assert "q006" in again
     assert any(again <= set(names) for names in by_process.values())  # the killed one's alone
     assert max(times.values()) == 2
