@@ -68,13 +68,14 @@ def test_who_interrupts_keeps_what_is_done(act2see: Act2See, whole: Done, tmp_pa
     process = start(tmp_path, *flags(), "--out", tmp_path / "stopped", "--workers", workers)
     traces = tmp_path / "stopped" / "traces.jsonl"
     until = time.monotonic() + 120
-    while time.monotonic() < until and (not traces.exists() or traces.read_bytes().count(b"\n") < 3):
+    # Not while q003's damaged video is opened: what interrupts a callback of FFmpeg's log is lost.
+    while time.monotonic() < until and (not traces.exists() or traces.read_bytes().count(b"\n") < 5):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
     assert "continue with --resume" in said
-    assert len(Run.open(tmp_path / "stopped").ids()) >= 3
+    assert len(Run.open(tmp_path / "stopped").ids()) >= 5
     monkeypatch.setenv("ACT2SEE_TEST_WAIT", "0")
     assert act2see(*flags(), "--out", "stopped", "--resume", "--json").out == whole.out
     assert content("stopped") == content("whole")
