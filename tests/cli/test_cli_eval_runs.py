@@ -68,7 +68,7 @@ def test_who_interrupts_keeps_what_is_done(act2see: Act2See, whole: Done, tmp_pa
     process = start(tmp_path, *flags(), "--out", tmp_path / "stopped", "--workers", workers)
     traces = tmp_path / "stopped" / "traces.jsonl"
     until = time.monotonic() + 120
-    # Not while q003's damaged video is opened: what interrupts a callback of FFmpeg's log is lost.
+    # Not while q003's damaged video is opened: PyAV 18.1 loses an interrupt of a failing `av.open`.
     while time.monotonic() < until and (not traces.exists() or traces.read_bytes().count(b"\n") < 5):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
