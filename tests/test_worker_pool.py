@@ -190,12 +190,13 @@ def test_while_a_dead_workers_replacement_loads_the_others_take_its_calls() -> N
     assert sorted(imap_unordered(range(2), lambda item: pool.do(meet), 2)) == [1, 2]
 
 
-def test_a_replacement_that_does_not_load_is_asked_nonetheless_and_tells_why() -> None:
+@pytest.mark.parametrize("error", [ConfigError("no such model"), SystemExit(0)], ids=["an error", "a cluster that is shut down"])
+def test_a_replacement_that_does_not_load_is_asked_nonetheless_and_tells_why(error: BaseException) -> None:
     is_over = threading.Event()
 
     def load(worker: int) -> None:
         is_over.wait(60)
-        raise ConfigError("no such model")
+        raise error
 
     def work(worker: int) -> int:
         if worker == 0:

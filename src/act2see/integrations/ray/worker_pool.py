@@ -134,6 +134,8 @@ class WorkerPool(Generic[W]):
             load(supervised.worker)
         except told as error:  # the next call that it is given meets the same, and tells
             _log.debug("a worker that replaced a dead one did not load: %s", error)
+        except SystemExit:  # what Ray raises in a thread that waits while the cluster is shut down
+            _log.debug("the run ended while a worker was loading")
         finally:
             with self._changed:
                 supervised.is_loading = False
