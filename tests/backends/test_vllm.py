@@ -187,12 +187,12 @@ def test_a_full_context_ends_the_text_as_the_limit_does(load: Callable[..., Vllm
 def test_a_model_that_repeats_itself_is_aborted_where_its_folder_says_so(
     load: Callable[..., VllmBackend], engines: list[LLMEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writing(monkeypatch, "star " * 300)
+    writing(monkeypatch, "star " * 2000)  # long enough that the engine, which does not wait for its reader, is still writing
     window = loading.own_settings(MODEL, str(MODEL))["repeated_tokens"]
-    found = ask(load(), conversation())
+    found = ask(load(max_tokens=2000), conversation())
     assert found.stopped == "length"
     assert window <= found.cost.tokens_out < window + 32
-    ask(load(), conversation("next"))
+    ask(load(max_tokens=2000), conversation("next"))
     assert engines[0].aborted == [engines[0].requests[0].id]
 
 
