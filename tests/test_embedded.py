@@ -39,7 +39,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     folder = tmp_path_factory.mktemp("eval")
     found = {}
     for name, flags in {"real": [], "random": ["--frames", "random"], "none": ["--max-looks", "0"]}.items():
-        done = act2see("eval", "synthetic", "--n", "40", "--workers", "16", "--json", *flags, folder=folder)
+        done = act2see("eval", "synthetic", "--n", "24", "--workers", "12", "--json", *flags, folder=folder)
         assert done.returncode == 0, done.stderr
         found[name] = json.loads(done.stdout.splitlines()[-1])
     return found
