@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from transformers import AutoConfig
 
 import act2see
 from act2see import registry
 from act2see.backends import loading
+from act2see.backends.flops import VisionLanguageModel
 from act2see.backends.huggingface import HuggingFaceBackend, HuggingFaceSettings
 from act2see.backends.pieces import joined
 from act2see.backends.stepping import EngineDiedError
@@ -137,6 +139,27 @@ def test_a_look_reuses_what_came_before_it(load: Callable[..., VllmBackend], mon
     second = ask(backend, looked(trace)).cost
     assert first.cost.tokens_in - 16 <= second.tokens_reused < second.tokens_in
     assert set(second.seconds) == {"encode", "prefill", "decode"}
+
+
+def test_flops_are_counted_as_by_the_local_backend_but_for_what_the_cache_held(
+    load: Callable[..., VllmBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing(monkeypatch, "I look. <retrieve> it </retrieve>")
+    backend, trace = load(), looked(conversation(), size=(64, 160))
+    encoder, style, _ = loading.reader(str(MODEL), "same_turn", "images")
+    model = VisionLanguageModel.of(AutoConfig.from_pretrained(MODEL).to_dict())
+    assert model is not None
+    seen: list[float | None] = []
+    for _ in range(2):
+        cost = ask(backend, trace).cost
+        pieces = encoder.encode(chat.segments(chat.turns(trace, ("retrieve",), style)))
+        assert cost.flops == model.continuation(pieces, cost.tokens_in, cost.tokens_reused, cost.tokens_out)
+        seen.append(cost.flops["vision"])
+        trace = looked(trace)
+    before, after = seen
+    assert before is not None
+    assert after
+    assert before > after  # three pictures, then the one that the cache does not hold
 
 
 def test_an_engine_that_reads_another_prompt_is_refused(load: Callable[..., VllmBackend], monkeypatch: pytest.MonkeyPatch) -> None:

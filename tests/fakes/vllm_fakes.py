@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import ClassVar, TypedDict
 
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from act2see import registry
 from act2see.config import ModelConfig
@@ -133,7 +133,11 @@ class LLMEngine:
         self.args = args
         self.tokenizer = AutoTokenizer.from_pretrained(args.model)
         self.processor = AutoImageProcessor.from_pretrained(args.model)
-        self.model_config = SimpleNamespace(max_model_len=8192 if args.max_model_len < 0 else args.max_model_len, dtype=f"torch.{args.dtype}")
+        self.model_config = SimpleNamespace(
+            max_model_len=8192 if args.max_model_len < 0 else args.max_model_len,
+            dtype=f"torch.{args.dtype}",
+            hf_config=AutoConfig.from_pretrained(args.model),
+        )
         self.renderer = self.engine_core = self
         self.processed: dict[str, tuple[bytes, int]] = {}
         """Digest and number of tokens of the pictures processed, by uuid."""

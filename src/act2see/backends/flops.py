@@ -176,9 +176,9 @@ class VisionLanguageModel:
         """
         at, seen = 0, 0.0
         for piece in pieces:
-            if piece.grid is not None and at >= reused:
-                seen += self.vision.picture(piece.grid)
             at += len(piece.ids)
+            if piece.grid is not None and at > reused:
+                seen += self.vision.picture(piece.grid)
         prefill = self.language.forward(tokens_in - reused, tokens_in)
         return {"vision": seen, "prefill": prefill, "decode": self.language.decode(max(0, tokens_out - 1), tokens_in)}
 

@@ -6,10 +6,11 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Generator as Yields
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,9 +20,11 @@ from safetensors import SafetensorError, safe_open
 from act2see.backends import pretrained
 from act2see.backends.continuation import Writing
 from act2see.backends.encoder import Encoder
+from act2see.backends.families.grids import sizes_of
+from act2see.backends.flops import VisionLanguageModel, continuation_flops
 from act2see.backends.huggingface import HuggingFaceSettings
 from act2see.backends.loading import own_settings, reader
-from act2see.backends.pieces import joined
+from act2see.backends.pieces import Piece, joined
 from act2see.backends.stepping import Output, SteppedEngine, reason
 from act2see.core import chat
 from act2see.core.errors import BackendError, ConfigError
@@ -80,11 +83,13 @@ class VllmBackend:
         repeated_tokens: int = 0,
         notice: str | None = None,
         revision: str | None = None,
+        flops: VisionLanguageModel | None = None,
     ) -> None:
         """`sampling` makes vLLM's `SamplingParams`; `context` is the engine's context length in tokens; `ends` are tokens that end the turn."""
         self.settings, self.encoder, self.style, self.notice, self.revision = settings, encoder, style, notice, revision
         self.made_with = made_with
         self._engine, self._sampling, self._context, self._repeated_tokens = engine, sampling, context, repeated_tokens
+        self._flops = flops
         self._ends = frozenset({*ends, encoder.tokenizer.eos_token_id} - {None})
         self._around = tuple(int(encoder.tokenizer.convert_tokens_to_ids(mark)) for mark in ("<|vision_start|>", "<|vision_end|>"))
         self._encoding = threading.Lock()  # the encoder is not thread-safe
@@ -148,6 +153,7 @@ class VllmBackend:
             repeated_tokens=own.get("repeated_tokens", 0),
             notice=notice,
             revision=None if Path(os.path.expanduser(settings.model)).is_dir() else folder.name,
+            flops=VisionLanguageModel.of(config.hf_config.to_dict()),
         )
 
     @property
@@ -169,19 +175,21 @@ class VllmBackend:
         ids, frames = self._prompt(trace, tools)
         encoded = prefilled = time.perf_counter()
         writing = Writing(self.encoder.tokenizer, self._ends, max_tokens=self.settings.max_tokens, repeated_tokens=self._repeated_tokens)
-        tokens_in = reused = 0
+        read: Sequence[int] = ()
+        reused = 0
         with closing(self._engine.outputs(self._request(ids, frames), self._sampled(trace))) as outputs:
             for output in outputs:
-                if not tokens_in:
+                if not read:
                     prefilled = time.perf_counter()
-                    tokens_in, reused = self._checked(output, ids), output.num_cached_tokens or 0
+                    read, reused = self._checked(output, ids), output.num_cached_tokens or 0
                 yield from _written(writing, output)
                 if writing.stopped is not None:
                     break
         if writing.stopped is None:
             raise BackendError("vLLM ended the request without a token that ends it")
         seconds = {"encode": encoded - began, "prefill": prefilled - encoded, "decode": time.perf_counter() - prefilled}
-        return Continuation(writing.text, writing.stopped, Cost(tokens_in, writing.tokens_out, reused, seconds))
+        flops = continuation_flops(self._flops, self._pieces(read, frames), len(read), reused, writing.tokens_out)
+        return Continuation(writing.text, writing.stopped, Cost(len(read), writing.tokens_out, reused, seconds, flops=flops))
 
     def _prompt(self, trace: Trace, tools: Sequence[chat.Tool]) -> tuple[list[int], list[Frame]]:
         """The prompt with one placeholder for each picture, which vLLM repeats as often as the picture has tokens, and the pictures in order."""
@@ -224,12 +232,21 @@ class VllmBackend:
             skip_special_tokens=False,
         )
 
-    def _checked(self, output: Output, ids: Sequence[int]) -> int:
-        """The prompt's length, once it is known to be ours with each placeholder repeated. Raises `BackendError`."""
+    def _checked(self, output: Output, ids: Sequence[int]) -> Sequence[int]:
+        """The prompt that the engine has read, if it is ours with each placeholder repeated. Raises `BackendError`."""
         pad, read = self.encoder.image_id, output.prompt_token_ids or ()
         if [token for number, token in enumerate(read) if token != pad or not number or read[number - 1] != pad] != ids:
             raise BackendError("vLLM reads another prompt than it was given: this version, or this model, is not supported")
-        return len(read)
+        return read
+
+    def _pieces(self, read: Iterable[int], frames: Iterable[Frame]) -> list[Piece]:
+        """The prompt cut at its pictures, without pixels. vLLM's cache may end within a picture, which its vision tower then sees as a whole."""
+        sizes, patch, shown = sizes_of(self.encoder.image_processor), int(self.encoder.image_processor.patch_size), iter(frames)
+        pieces: list[Piece] = []
+        for is_picture, tokens in groupby(read, key=lambda token: token == self.encoder.image_id):
+            width, height = sizes.seen(next(shown).image.size, 1) if is_picture else (0, 0)
+            pieces.append(Piece(tuple(tokens), None, grid=(1, height // patch, width // patch) if is_picture else None))
+        return pieces
 
 
 def _written(writing: Writing, output: Output) -> Yields[str, None, None]:
