@@ -23,13 +23,13 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen3_vl_moe", "qwen2_5_vl"])
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen3_vl_moe", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"])
 def test_prefill_decoding_and_the_vision_tower_are_counted_as_torch_counts_them(kind: str, tmp_path: Path) -> None:
     backend = HuggingFaceBackend.load(HuggingFaceSettings(str(make(TINY[kind], tmp_path)), device="cpu", temperature=0))
     frames = tuple(Frame(picture(*size), float(at)) for at, size in enumerate([(64, 64), (160, 96), (224, 160)]))
     trace = Trace("t", "clip.mp4", "What colour is the star?" * 20, frames)
     pieces = backend.encoder.prompt(chat.turns(trace, ("retrieve",), backend.style))
-    if kind == "qwen3_vl_moe":
+    if kind.endswith("_moe"):
         backend.model.set_experts_implementation("eager")  # torch's counter knows no grouped products
     conversation = CachedConversation(backend.model, backend.encoder.merge)
     assert backend.flops is not None
@@ -47,7 +47,7 @@ def test_prefill_decoding_and_the_vision_tower_are_counted_as_torch_counts_them(
 
 
 def test_a_model_without_a_formula_has_unknown_parts() -> None:
-    assert VisionLanguageModel.of({"model_type": "qwen3_5"}) is None
+    assert VisionLanguageModel.of({"model_type": "gemma3"}) is None
     assert continuation_flops(None, (), 10, 0, 5) == {"vision": None, "prefill": None, "decode": None}
 
 

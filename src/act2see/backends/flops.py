@@ -1,13 +1,13 @@
 """FLOPs of a vision-language model's prefill, decoding and vision tower, by formulas over its config: see `act2see.core.flops` for what counts.
 
-Known are Qwen3-VL, its mixtures of experts, and Qwen2.5-VL.
+Known are Qwen3-VL and Qwen3.5 with their mixtures of experts, and Qwen2.5-VL.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product as pairs
 
-from act2see.backends.pieces import Piece
+from act2see.backends.pieces import Piece, borders
 from act2see.core.flops import Flops, attention, product
 
 Settings = Mapping[str, object]
@@ -42,15 +42,20 @@ def part(settings: Settings, name: str) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A decoder with grouped-query attention and a gated MLP, or a mixture of experts."""
+    """A decoder with grouped-query attention, in some layers a gated delta rule instead, and a gated MLP or a mixture of experts."""
 
     layers: float
+    """Layers whose tokens attend to all that came before."""
     token: float
     """FLOPs of all layers' weights for one token."""
     width: float
     """Width of all attention heads together."""
     head: float
     """FLOPs of the language model's head for one token."""
+    chunked: float = 0.0
+    """FLOPs of linear attention for one token of a prefill, which goes chunk by chunk."""
+    recurrent: float = 0.0
+    """FLOPs of linear attention for one decoded token: what the state foretells of its value, the state's update, and reading it."""
 
     @classmethod
     def of(cls, settings: Settings) -> "LanguageModel":
@@ -59,21 +64,54 @@ class LanguageModel:
         width = heads * number(settings, "head_dim", hidden / heads)
         keys = number(settings, "num_key_value_heads", heads) * width / heads
         layers = int(number(settings, "num_hidden_layers"))
-        weights = product(1, hidden, width) * 2 + product(1, hidden, keys) * 2
+        linear = _linear_layers(settings)
+        gate = width if linear else 0.0  # Qwen3.5 gates what its heads give, in the layers that attend
+        weights = product(1, hidden, width) * 2 + product(1, hidden, keys) * 2 + product(1, hidden, gate)
         mixed = sum(_is_mixture(settings, layer) for layer in range(layers))
-        token = (
-            layers * weights + mixed * _mixture(settings, hidden) + (layers - mixed) * 3 * product(1, hidden, number(settings, "intermediate_size"))
-        )
-        return cls(layers, token, width, product(1, hidden, number(settings, "vocab_size")))
+        plain = (layers - mixed) * 3 * product(1, hidden, number(settings, "intermediate_size")) if layers > mixed else 0.0
+        rule = DeltaRule.of(settings) if linear else DeltaRule(0.0, 0.0, 0.0)
+        token = (layers - linear) * weights + linear * rule.weights + mixed * _mixture(settings, hidden) + plain
+        head = product(1, hidden, number(settings, "vocab_size"))
+        return cls(layers - linear, token, width, head, linear * rule.chunked, linear * rule.recurrent)
 
     def forward(self, tokens: int, keys: int) -> float:
         """One pass over so many new tokens, of which the last attends to `keys` tokens; logits of the last one only."""
-        return tokens * self.token + self.layers * attention(tokens, keys, self.width) + self.head
+        return tokens * (self.token + self.chunked) + self.layers * attention(tokens, keys, self.width) + self.head
 
     def decode(self, tokens: int, held: int) -> float:
         """So many passes over one token each, the first of which follows `held` tokens."""
         keys = tokens * held + tokens * (tokens + 1) / 2
-        return tokens * (self.token + self.head) + self.layers * attention(1, keys, self.width)
+        return tokens * (self.token + self.recurrent + self.head) + self.layers * attention(1, keys, self.width)
+
+
+_CHUNK = 64
+"""Tokens that the gated delta rule folds into its state at once, in transformers and in its kernels."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRule:
+    """One layer of linear attention by the gated delta rule; FLOPs of one token. Triangular systems do not count, as in torch."""
+
+    weights: float
+    chunked: float
+    recurrent: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "DeltaRule":
+        """From a text config."""
+        hidden, heads = number(settings, "hidden_size"), number(settings, "linear_num_value_heads")
+        key, value = number(settings, "linear_key_head_dim"), number(settings, "linear_value_head_dim")
+        keys, values = number(settings, "linear_num_key_heads") * key, heads * value
+        convolved = 2 * keys + values
+        weights = product(1, hidden, convolved + values + 2 * heads) + product(1, values, hidden)
+        weights += product(1, number(settings, "linear_conv_kernel_dim"), convolved)  # each channel alone
+        states = 3 * product(1, key, value)
+        return cls(weights, heads * (states + product(1, _CHUNK, 2 * key + value)), heads * states)
+
+
+def _linear_layers(settings: Settings) -> int:
+    kinds = settings.get("layer_types")
+    return sum(kind == "linear_attention" for kind in kinds) if isinstance(kinds, list | tuple) else 0
 
 
 def _is_mixture(settings: Settings, layer: int) -> bool:
@@ -86,7 +124,9 @@ def _mixture(settings: Settings, hidden: float) -> float:
     if "num_experts" not in settings:
         return 0.0
     chosen, width = number(settings, "num_experts_per_tok"), number(settings, "moe_intermediate_size")
-    return product(1, hidden, number(settings, "num_experts")) + chosen * 3 * product(1, hidden, width)
+    shared = number(settings, "shared_expert_intermediate_size", 0)
+    gates = number(settings, "num_experts") + (1 if shared else 0)
+    return product(1, hidden, gates) + chosen * 3 * product(1, hidden, width) + 3 * product(1, hidden, shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +191,8 @@ _VISION: Mapping[str, Callable[[Settings], VisionTower]] = {
     "qwen3_vl": _qwen3_vision,
     "qwen3_vl_moe": _qwen3_vision,
     "qwen2_5_vl": _qwen2_5_vision,
+    "qwen3_5": _qwen3_vision,
+    "qwen3_5_moe": _qwen3_vision,
 }
 
 
@@ -174,12 +216,17 @@ class VisionLanguageModel:
 
         The last token that is decoded is not fed back, so it costs no pass.
         """
-        at, seen = 0, 0.0
-        for piece in pieces:
+        # States of linear attention are kept at borders, so that a prefill ends there and goes on: fewer keys are read.
+        ends = set(borders(pieces)[:-1]) if self.language.recurrent else set()
+        at, held, seen, prefill = 0, reused, 0.0, 0.0
+        for place, piece in enumerate(pieces, start=1):
             at += len(piece.ids)
             if piece.grid is not None and at > reused:
                 seen += self.vision.picture(piece.grid)
-        prefill = self.language.forward(tokens_in - reused, tokens_in)
+            if place in ends and at > held:
+                prefill += self.language.forward(at - held, at)
+                held = at
+        prefill += self.language.forward(tokens_in - held, tokens_in)
         return {"vision": seen, "prefill": prefill, "decode": self.language.decode(max(0, tokens_out - 1), tokens_in)}
 
 

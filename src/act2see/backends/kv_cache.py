@@ -14,7 +14,7 @@ from transformers.masking_utils import sdpa_mask
 
 from act2see.backends.families import family_of
 from act2see.backends.families.description import Family, Inputs, Model
-from act2see.backends.pieces import Piece, joined
+from act2see.backends.pieces import Piece, borders, joined
 from act2see.backends.states import CONVOLVED, RECURRENT, Borders, can_be_cut, can_lie_beside, set_states, states_of
 
 _CHUNK = 256
@@ -80,7 +80,7 @@ class CachedConversation:
         ends = [len(wanted)]
         if self._borders is not None:
             self._keep_border()  # the end of the model's own turn
-            ends = [end for end in _borders_of(wanted) if end > same]
+            ends = [end for end in borders([unit.piece for unit in wanted]) if end > same]
         for end in ends:
             logits = self._forward([unit.piece for unit in wanted[len(self._held) : end]])
             self._held = wanted[:end]
@@ -170,14 +170,6 @@ class _Unit:
 
 def _shared(held: Iterable[_Unit], wanted: Iterable[_Unit]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(held, wanted, strict=False)))
-
-
-def _borders_of(units: Sequence[_Unit]) -> list[int]:
-    """Where a conversation may have to return to, in units: the end of the initial frames, of the last look, and of all."""
-    pictures = [number for number, unit in enumerate(units, start=1) if unit.piece.is_picture]
-    begun = next((number for number, unit in enumerate(units) if unit.piece.own), len(units))
-    initial = [number for number in pictures if number <= begun]
-    return sorted({*initial[-1:], *pictures[-1:], len(units)})
 
 
 def family_of_model(model: Model) -> Family:

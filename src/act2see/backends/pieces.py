@@ -36,3 +36,11 @@ def joined(pieces: Sequence[Piece]) -> list[int]:
 def shared_pieces(one: Sequence[Piece], other: Sequence[Piece]) -> int:
     """The length of the common prefix, in pieces."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a.same != b.same), min(len(one), len(other)))
+
+
+def borders(pieces: Sequence[Piece]) -> list[int]:
+    """Where a conversation may have to return to, in pieces: the end of the initial frames, of the last look, and of all."""
+    pictures = [number for number, piece in enumerate(pieces, start=1) if piece.is_picture]
+    begun = next((number for number, piece in enumerate(pieces) if piece.own), len(pieces))
+    initial = [number for number in pictures if number <= begun]
+    return sorted({*initial[-1:], *pictures[-1:], len(pieces)})
