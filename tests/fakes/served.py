@@ -103,7 +103,7 @@ def started(root: Path, workers: int = 2, load: Load | None = None, **settings: 
     config = replace(ServeConfig(model_name="held", allow_root=(root,), port=0), workers=workers, **settings)
     with listen("127.0.0.1", 0) as listening, service(config, load=load or (lambda *_: (models, workers))) as made:
         answers = made.answers
-        server = HttpServer(Application(made).asgi(), Ending(answers.drain, lambda: answers.is_idle, answers.stop_all))
+        server = HttpServer(Application(made).asgi(), Ending(answers.drain, lambda: answers.is_idle, answers.stop_all), config.write_seconds)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -19,7 +19,9 @@ REST = "There it is <on the left>.</think><answer> A </answer>"
 
 @dataclass
 class Held:
-    """Looks once and answers. A question with `wait` in it waits before its answer; one with `crash`, `gone` or `open` behaves as that says."""
+    """Looks once and answers. A question with `wait` in it waits before its answer; one with `flood` is written about without end; one with `crash`,
+    `gone` or `open` behaves as that says.
+    """
 
     made_with: Mapping[str, str] = field(default_factory=lambda: {"backend": "held", "rendering": "same_turn"})
     concurrent: bool = True
@@ -45,6 +47,8 @@ class Held:
                     self.began.release()
                     while not self.go_on.wait(0.01):
                         yield ""
+                while "flood" in trace.question and not self.go_on.wait(0.005):
+                    yield "x" * 50_000
         except GeneratorExit:
             self.closed.release()
             raise

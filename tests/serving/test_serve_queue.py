@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -66,6 +67,37 @@ def test_a_client_that_leaves_frees_its_place(start: Start, stream: bool) -> Non
         assert running.model.closed.acquire(timeout=10)
         running.settled()
         assert running.ask("Which colour?").status == 200
+
+
+def test_a_client_that_stops_reading_frees_its_place(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    with start(workers=1, queue=0, write_seconds=0.2) as running, closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least that the system allows
+        connection.connect(("127.0.0.1", running.port))
+        body = body_of("flood", stream=True)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        assert running.model.closed.acquire(timeout=10)
+        running.settled()
+        assert running.ask("Which colour?").status == 200
+    assert [record.getMessage() for record in caplog.records if "taken nothing" in record.getMessage()]
+
+
+def test_a_client_that_reads_slowly_gets_everything(start: Start) -> None:
+    with start(workers=1, write_seconds=1) as running, closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", running.port))
+        body = body_of("flood", stream=True)
+        head = f"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        for _ in range(30):  # longer than the limit, and never fast enough
+            assert connection.recv(1 << 16)
+            time.sleep(0.05)
+        running.model.go_on.set()
+        last = b""
+        while received := connection.recv(1 << 20):
+            last = last[-100:] + received
+        assert last.endswith(b"data: [DONE]\n\n")
 
 
 def test_one_that_leaves_while_it_waits_is_never_asked(start: Start, pool: ThreadPoolExecutor) -> None:

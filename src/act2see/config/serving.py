@@ -51,6 +51,8 @@ class ServeConfig(ServingConfig):
     """Maximum size of an uploaded or downloaded video in MiB; all uploads together may have four times as much."""
     body_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0
     """Time limit for receiving a request's body."""
+    write_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0
+    """A client that takes nothing of its answer for this long is disconnected, and its question given up."""
     upload_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 900.0
     """An upload is deleted this long after its last use."""
 
@@ -68,5 +70,7 @@ class McpConfig(ServingConfig):
     """Port to listen on with --http; 0 for a free one."""
     api_key: Annotated[str | None, Parameter(group=SERVING, env_var="ACT2SEE_API_KEY", show_default=False)] = None
     """With --http: key that clients must send as a bearer token. Set ACT2SEE_API_KEY instead: other users can see a command line."""
+    write_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0
+    """With --http: a client that takes nothing of what is sent to it for this long is disconnected."""
     picture_side: Annotated[int, Parameter(group=SERVING, validator=Number(gte=32, lte=4096))] = 768
     """Longest side of returned pictures in pixels, so that they fit a context window."""

@@ -25,6 +25,8 @@ _KEEP_ALIVE_SECONDS = 5
 _LAST_SECONDS = 10
 """How long responses that are complete may take to be received, at the end. Our choice."""
 _HEAD_BYTES = 1 << 16
+_SEND_BYTES = 1 << 18
+"""What the system may hold of a response. Left alone it takes some MiB, and one who reads them slowly seems not to read at all. Our choice."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,11 +44,12 @@ class Ending:
 class HttpServer(uvicorn.Server):
     """A server that takes connections until its running requests are done: SIGTERM or SIGINT begins the end, a second one hastens it."""
 
-    def __init__(self, app: ASGIApp, ending: Ending) -> None:
+    def __init__(self, app: ASGIApp, ending: Ending, write_seconds: float = 60.0) -> None:
+        """`write_seconds` is how long a client may take nothing of what is sent to it."""
         super().__init__(
             uvicorn.Config(
                 app,
-                http=ImpatientProtocol,
+                http=type("Protocol", (ImpatientProtocol,), {"write_seconds": write_seconds}),
                 ws="none",
                 lifespan="auto",
                 log_config=None,
@@ -92,14 +95,29 @@ class HttpServer(uvicorn.Server):
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes a connection on which the head of a request, or a body that nobody reads, takes too long: uvicorn itself waits for ever."""
+    """Closes a connection on which a request's head, a body that nobody reads, or the client's reading takes too long: uvicorn waits for ever."""
 
+    write_seconds = 60.0
     _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing pauses as soon as the system takes no more, and resumes once it has everything
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         self._wait_for_head()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is written to."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """All that was written is on its way."""
+        super().resume_writing()
+        self._stop_waiting_for_reader()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come, of a head or a body."""
@@ -117,6 +135,7 @@ class ImpatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
@@ -126,6 +145,21 @@ class ImpatientProtocol(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _wait_for_reader(self) -> None:
+        self._write_timer = self.loop.call_later(self.write_seconds, self._check_reader, self.transport.get_write_buffer_size())
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _check_reader(self, unread_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() < unread_bytes:
+            self._wait_for_reader()
+            return
+        _log.warning("a client has taken nothing for %g s of what was sent to it: its connection is closed (--write-seconds)", self.write_seconds)
+        self.transport.abort()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -151,10 +185,10 @@ def warn_if_open(listening: socket.socket, api_key: str | None) -> None:
         _log.warning("anybody who reaches %s can use this server: set ACT2SEE_API_KEY", host)
 
 
-def run(app: ASGIApp, ending: Ending, listening: socket.socket) -> bool:
+def run(app: ASGIApp, ending: Ending, listening: socket.socket, write_seconds: float) -> bool:
     """Serve until a signal ends it. Returns whether all running requests were finished."""
     with faults_in_our_log("uvicorn"):
-        server = HttpServer(app, ending)
+        server = HttpServer(app, ending, write_seconds)
         server.run(sockets=[listening])
         return not server.was_hastened
 

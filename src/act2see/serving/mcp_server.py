@@ -234,7 +234,7 @@ def serve_http(config: McpConfig, folders: AllowedFolders, on_ready: Callable[[s
         warn_if_open(listening, config.api_key)
         server = VideoServer(VideoTools(config, folders))
         on_ready(address_of(listening) + PATH)
-        return run(http_app(server), Ending(lambda: None, lambda: server.is_idle, server.stop_all), listening)
+        return run(http_app(server), Ending(lambda: None, lambda: server.is_idle, server.stop_all), listening, config.write_seconds)
 
 
 def http_app(server: VideoServer) -> ASGIApp:

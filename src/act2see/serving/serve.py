@@ -18,4 +18,4 @@ def serve(config: ServeConfig, on_ready: Callable[[str, Service], None], progres
         warn_if_open(listening, config.api_key)
         on_ready(address_of(listening), made)
         answers = made.answers
-        return run(Application(made).asgi(), Ending(answers.drain, lambda: answers.is_idle, answers.stop_all), listening)
+        return run(Application(made).asgi(), Ending(answers.drain, lambda: answers.is_idle, answers.stop_all), listening, config.write_seconds)
