@@ -1,5 +1,6 @@
 """The page of `act2see ui` in a browser, with the embedded models: a question through a look, the timeline and the player, downloads, keyboard."""
 
+import http.client
 import importlib.util
 import os
 import re
@@ -7,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -108,6 +111,28 @@ def test_an_upload_is_played_and_asked_about_and_a_refused_one_is_told(address: 
     page.wait_for_selector("#message p")
     assert "allowed are 30" in page.locator("#message").inner_text()
     assert page.locator("#message img").count() == 0
+
+
+def test_the_page_behind_its_gate_answers_its_own_site_only(address: str) -> None:
+    def status(method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)) as connection:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            return connection.getresponse().status
+
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="../a.html"\r\n\r\n<script>\r\n--x--\r\n'
+    own = {"Content_Type": "multipart/form-data; boundary=x"}
+    assert status("POST", "/gradio_api/upload", form, **own) == 200
+    assert status("POST", "/gradio_api/upload", form, **own, Origin="http://evil.example") == 403
+    assert status("GET", "/", Host="evil.example") == 403
+    for path in (
+        "/gradio_api/file=http://example.org/",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/proxy=http://x",
+        "/gradio_api/deep_link?session_hash=x",
+    ):
+        assert status("GET", path) == 404
+    foreign = b'{"data": [{"path": "http://example.org/x.mp4", "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "x"}'
+    assert status("POST", "/gradio_api/queue/join", foreign, Content_Type="application/json") == 400
 
 
 def test_two_visitors_see_their_own_questions_only(address: str, open_page: Open) -> None:

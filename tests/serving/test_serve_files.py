@@ -11,6 +11,7 @@ import pytest
 from act2see.core.errors import ConfigError, VideoError
 from act2see.serving.folders import AllowedFolders
 from act2see.serving.refusals import RefusalError
+from act2see.serving.room import Room
 from act2see.serving.uploads import UploadStore, is_upload_id
 from act2see.serving.workspace import PREFIX, workspace
 
@@ -24,7 +25,7 @@ class Clock:
 
 def test_an_upload_is_deleted_some_time_after_its_last_use(tmp_path: Path) -> None:
     clock = Clock()
-    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60, clock=clock)
+    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60, clock=clock)
     kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
     assert is_upload_id(kept.id)
     clock.seconds = 50
@@ -41,7 +42,7 @@ def test_an_upload_is_deleted_some_time_after_its_last_use(tmp_path: Path) -> No
 
 
 def test_an_upload_that_is_deleted_while_it_is_read_stays_until_then(tmp_path: Path) -> None:
-    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60)
+    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60)
     kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
     with store.reading(kept.id) as path:
         store.delete(kept.id)
@@ -56,7 +57,7 @@ def test_a_full_disk_is_no_upload(tmp_path: Path) -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(28, "No space left on device")
 
-    store = UploadStore(tmp_path, max_bytes=10, keep_seconds=60)
+    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60)
     with pytest.raises(Exception, match="the disk is full"):
         store.add("a.mp4", Full(), 10)
     assert list(tmp_path.iterdir()) == []
@@ -69,8 +70,7 @@ def test_a_servers_folder_goes_with_it_and_a_killed_ones_with_the_next(tmp_path:
     for folder in (killed, alive):
         (folder / ".in-use").touch()
         (folder / "video").write_bytes(b"x")
-    for folder in (killed, mine, alive):  # mine has no lock file: it is not a server's, or being made
-        os.utime(folder, (1, 1))
+    # mine has no lock file: it is not a server's, or being made
     held = os.open(alive / ".in-use", os.O_RDWR)
     fcntl.flock(held, fcntl.LOCK_EX)
     with workspace(tmp_path) as folder:
@@ -92,9 +92,20 @@ def test_a_link_that_is_swapped_leads_nowhere_else(tmp_path: Path) -> None:
     assert folders.label(inside / "b.mp4") == "b.mp4"
     (inside / "loop").symlink_to(inside / "loop")
     (inside / "out").symlink_to(outside)
-    for named in ("loop", "out/a.mp4", "../outside/a.mp4", str(outside / "a.mp4"), ""):
+    (inside / "folder.mp4").mkdir()
+    os.mkfifo(inside / "pipe.mp4")
+    for named in ("folder.mp4", "pipe.mp4", "loop", "out/a.mp4", "../outside/a.mp4", str(outside / "a.mp4"), ""):
         with pytest.raises(VideoError, match="in the allowed folders"):
             folders.file(named)
+    folders.check_opened(inside / "b.mp4")
+    (inside / "b.srt").symlink_to(outside / "a.mp4")
+    with pytest.raises(VideoError, match=r'the subtitles "b.srt" are a link out of the allowed folders'):
+        folders.check_opened(inside / "b.mp4")
+    (inside / "b.srt").unlink()
+    (inside / "b.mp4").unlink()
+    (inside / "b.mp4").symlink_to(outside / "a.mp4")  # after `file` has found it
+    with pytest.raises(VideoError, match="in the allowed folders"):
+        folders.check_opened(inside / "b.mp4")
 
 
 def test_what_is_no_folder_is_not_allowed(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from act2see.core.errors import VideoError
+from act2see.core.errors import ConfigError, VideoError
 from act2see.serving.chat_requests import MAX_QUESTION_CHARACTERS
+from act2see.storage.cache import Cache
+from act2see.video import Video
 from act2see.video.download import AllowedHosts, fetch, is_public
 from raw_server import raw_server, whole
-from served import Running, Start, body_of
+from served import Answer, Running, Start, body_of
 
 JSON = {"Content-Type": "application/json"}
 INNER = ("::ffff:10.0.0.1", "2002:a00:1::", "64:ff9b::a00:1", "::")
@@ -84,6 +86,23 @@ def test_what_is_no_video_in_the_allowed_folder_is_refused(running: Running, vid
 def test_a_file_outside_and_a_missing_one_are_told_alike(running: Running) -> None:
     there, missing = (running.ask("Which colour?", f"../{name}.mp4").json["error"]["message"] for name in ("secret", "nobody"))
     assert there.replace("secret", "nobody") == missing
+
+
+def test_a_link_that_takes_a_videos_place_while_it_is_opened_leads_nowhere(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = running.root / "swapped.mp4"
+    swapped.write_bytes((running.root / "clip.mp4").read_bytes())
+
+    def swap(path: Path, cache: Cache | None) -> Video:
+        path.unlink()
+        path.symlink_to(running.root.parent / "secret.mp4")
+        return Video(path, cache)
+
+    monkeypatch.setattr("act2see.serving.service.Video", swap)
+    found = running.ask("Which?", "swapped.mp4")
+    swapped.unlink()
+    assert (found.status, found.code) == (400, "invalid_video")
+    assert "in the allowed folders" in found.json["error"]["message"]
+    assert str(running.root) not in found.json["error"]["message"]
 
 
 @pytest.mark.parametrize("video", ["clip.mp4", "file://{root}/clip.mp4", "{root}/clip.mp4", "file:{root}/more/second.mp4", "inside.mp4"])
@@ -213,12 +232,31 @@ def test_one_that_leaves_within_its_body_frees_its_place(start: Start) -> None:
         running.settled()
 
 
-def test_uploads_are_bounded_together(start: Start) -> None:
-    with start(max_upload_mb=1) as running:
-        form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(2**20) + b"\r\n--x--\r\n"
-        found = [running.send("POST", "/v1/files", form, Content_Type="multipart/form-data; boundary=x") for _ in range(5)]
-        assert [one.status for one in found] == [200, 200, 200, 200, 429]
-        assert found[-1].headers["retry-after"]
+def test_all_that_clients_send_is_bounded_together(start: Start) -> None:
+    with start(max_upload_mb=1, max_disk_mb=2) as running:
+        form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(900_000) + b"\r\n--x--\r\n"
+
+        def upload() -> Answer:
+            return running.send("POST", "/v1/files", form, Content_Type="multipart/form-data; boundary=x")
+
+        kept, refused = upload(), upload()
+        assert (kept.status, refused.status, refused.code) == (200, 507, "storage_full")
+        assert refused.headers["retry-after"]
+        video = (running.root / "clip.mp4").read_bytes() + bytes(1_200_000)  # padding that a player skips
+        asked = running.ask("Which?", "data:video/mp4;base64," + base64.b64encode(video).decode())
+        assert (asked.status, asked.code) == (507, "storage_full")
+        assert running.send("DELETE", f"/v1/files/{kept.json['id']}").status == 200
+        for _ in range(3):  # what was used is free again
+            assert running.ask("Which?", "data:video/mp4;base64," + base64.b64encode(video).decode()).status == 200
+        assert upload().status == 200
+
+
+def test_a_limit_for_less_than_one_upload_is_refused(start: Start) -> None:
+    with (
+        pytest.raises(ConfigError, match="--max-disk-mb is 1; it must hold an upload of --max-upload-mb 1 twice"),
+        start(max_upload_mb=1, max_disk_mb=1),
+    ):
+        pass
 
 
 def test_a_full_disk_is_told_in_the_log_and_not_to_the_client(
@@ -308,6 +346,11 @@ def test_a_form_of_another_site_is_no_question(running: Running) -> None:
     assert running.send("POST", "/v1/chat/completions", body_of("Why?"), Host="evil.example", **_named(JSON)).code == "wrong_host"
     assert running.send("GET", "/v1/models", Host="127.0.0.1.evil.example").status == 403
     assert running.send("GET", "/v1/models", Host=f"localhost:{running.port}").status == 200
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nvideo\r\n--x--\r\n'
+    for origin in ("http://evil.example", "http://localhost.evil.example:8000", "null"):  # a page may send a form without asking
+        found = running.send("POST", "/v1/files", form, Content_Type="multipart/form-data; boundary=x", Origin=origin)
+        assert (found.status, found.code) == (403, "wrong_origin")
+    assert running.send("GET", "/v1/models", Origin=f"http://127.0.0.1:{running.port}").status == 200
 
 
 def _named(headers: dict[str, str]) -> dict[str, str]:

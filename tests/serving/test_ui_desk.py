@@ -1,5 +1,6 @@
 """The page of `act2see ui` without a page: videos taken and refused, answers as pieces of HTML, visitors apart, and nothing left behind."""
 
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -206,14 +207,39 @@ def test_what_is_no_video_is_refused_and_deleted(folder: Path, upload: Path) -> 
 
 def test_only_uploads_are_opened(folder: Path, video: Video) -> None:
     (folder / "link.mp4").symlink_to(video.path)
-    for path in (video.path, folder / "link.mp4", Path("/etc/passwd"), folder / ".." / "x.mp4"):
+    (folder / ".in-use").touch()
+    for path in (video.path, folder / "link.mp4", Path("/etc/passwd"), folder / ".." / "x.mp4", folder / ".in-use", folder / "a" / "b" / "c.mp4"):
         with pytest.raises(ConfigError, match="no upload"):
             desk(folder).visitor("one").open(path)
     assert video.path.exists()
+    assert (folder / ".in-use").exists()
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "said"),
+    [
+        ("x" * 30_000, "", "at most 20,000 are taken"),
+        ("Which?", "\n".join(map(str, range(10_000))), "at most 20,000 are taken"),
+        ("Which?", "\n".join(map(str, range(200))), "200 choices"),
+        ("Which?", "one", "1 choices"),
+        (" ", "", "the question is empty"),
+    ],
+)
+def test_a_question_beyond_all_measure_is_refused_in_one_line(folder: Path, upload: Path, question: str, choices: str, said: str) -> None:
+    (screen,) = opened(desk(folder), upload).ask(question, choices)
+    assert said in screen.message
+    assert "\n" not in screen.message
+
+
+def test_a_pipe_is_no_upload(folder: Path) -> None:
+    (folder / "5f0c").mkdir()
+    os.mkfifo(folder / "5f0c" / "pipe.mp4")
+    assert "not a regular file" in desk(folder).visitor("one").open(folder / "5f0c" / "pipe.mp4").message
 
 
 def test_a_video_that_the_model_does_not_know_is_told_when_it_is_chosen(folder: Path, write_video: Callable[..., Path]) -> None:
-    path = write_video("uploads/numbers.mp4", [number / 10 for number in range(20)])
+    (folder / "5f0c").mkdir()
+    path = write_video("uploads/5f0c/numbers.mp4", [number / 10 for number in range(20)])
     message = desk(folder, scope=Scope(backend=True)).visitor("one").open(path).message
     assert "numbers.mp4 is not of the synthetic world" in message
 

@@ -30,6 +30,8 @@ class UiConfig(ServingConfig):
     """Questions that may wait for the model; further ones are refused."""
     max_upload_mb: Annotated[Positive, Parameter(group=SERVING)] = 512
     """Maximum size of an uploaded video in MiB."""
+    max_disk_mb: Annotated[Positive, Parameter(group=SERVING)] = 8192
+    """Maximum size of all visitors' uploads, traces and reports on disk together in MiB; an upload that does not fit is refused."""
     max_video_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 3600.0
     """Maximum length of a video in seconds; longer ones are refused."""
     open: Annotated[bool, Parameter(group=SERVING, negative="")] = False

@@ -48,7 +48,10 @@ class ServeConfig(ServingConfig):
     max_body_mb: Annotated[Positive, Parameter(group=SERVING)] = 64
     """Maximum size of a request in MiB, a video in a data URL included."""
     max_upload_mb: Annotated[Positive, Parameter(group=SERVING)] = 512
-    """Maximum size of an uploaded or downloaded video in MiB; all uploads together may have four times as much."""
+    """Maximum size of an uploaded or downloaded video in MiB."""
+    max_disk_mb: Annotated[Positive, Parameter(group=SERVING)] = 8192
+    """Maximum size of all uploads, data URLs and downloads on disk together in MiB; what does not fit gets 507. An upload counts twice until it is
+    stored, a download as --max-upload-mb until it is complete."""
     body_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0
     """Time limit for receiving a request's body."""
     write_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 60.0

@@ -151,14 +151,18 @@ class Application:
         if self._uploading.locked():
             raise RefusalError("too many uploads at once: try again soon", 429, "uploads_busy", {"Retry-After": "5", **_CLOSE})
         async with self._uploading:
-            received = limited(request, (config.max_upload_mb << 20) + _FORM_BYTES, config.body_seconds)
+            most = (config.max_upload_mb << 20) + _FORM_BYTES
+            received = limited(request, most, config.body_seconds)
+            stated = request.headers.get("content-length", "")
+            expected = int(stated) if stated.isdecimal() else most
             try:
-                async with received.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:
-                    file = form.get("file")
-                    if not isinstance(file, UploadFile):
-                        raise RefusalError("the form has no file in its field file")
-                    name = one_line(file.filename or "video")[:_MOST_NAME_CHARACTERS]
-                    made = await run_in_threadpool(uploads.add, name, file.file, file.size or 0)
+                with uploads.room.taken(expected if expected <= most else 0):  # a longer body is not kept
+                    async with received.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:
+                        file = form.get("file")
+                        if not isinstance(file, UploadFile):
+                            raise RefusalError("the form has no file in its field file")
+                        name = one_line(file.filename or "video")[:_MOST_NAME_CHARACTERS]
+                        made = await run_in_threadpool(uploads.add, name, file.file, file.size or 0)
             except OSError as error:  # the form's parser writes what it receives into a temporary file
                 raise StoreError(f"cannot receive an upload: {disk_reason(error)}") from error
         return JSONResponse(self._upload_record(made))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from act2see.core.errors import ConfigError, VideoError
 from act2see.storage.codec import shown
+from act2see.video.transcript.subtitles import beside as subtitles_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,17 @@ class AllowedFolders:
             if is_file and any(path.is_relative_to(folder) for folder in self.folders):
                 return path
         raise VideoError(f"no file {shown(named)} in the allowed folders")
+
+    def check_opened(self, path: Path) -> None:
+        """Raise `VideoError` if a path that `file` returned leads outside now that it is open, or if subtitles beside it do.
+
+        A link may have taken its place meanwhile. From here on `Video` refuses a file that is not the one it opened; a swap there and back within one
+        of its calls is not noticed, so nobody but the server's owner should write to the folders.
+        """
+        self.file(str(path))
+        for beside in subtitles_beside(path):
+            if beside.is_symlink() and not any(beside.resolve().is_relative_to(folder) for folder in self.folders):
+                raise VideoError(f"the subtitles {shown(self.label(beside))} are a link out of the allowed folders: remove it")
 
     def label(self, path: Path) -> str:
         """The path relative to its folder, as clients see it."""

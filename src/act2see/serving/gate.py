@@ -43,6 +43,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers["X-Frame-Options"] = "DENY"
                 headers["Cache-Control"] = "no-store"
                 self.count(route, message["status"])
             await send(message)
@@ -56,15 +57,32 @@ class Gate:
         await self.app(scope, receive, tell)
 
     def _check(self, path: str, headers: Headers) -> None:
-        host = headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self.hosts is not None and name.lower() not in self.hosts:
-            raise RefusalError("the Host header does not name this server", 403, "wrong_host")
+        check_sender(headers, self.hosts, is_open=self.api_key is None)
         if self.api_key is None or path in OPEN_ROUTES:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), self.api_key.encode()):
             raise RefusalError("wrong or missing API key: send Authorization: Bearer KEY", 401, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+
+
+def check_sender(headers: Headers, hosts: tuple[str, ...] | None, *, is_open: bool) -> None:
+    """Raise `RefusalError` (403) for a request to another host (see `Gate.hosts`), and for one that a page of another site sends.
+
+    A browser names the page in the Origin header, and sends forms to any address without asking. A page that knows no key can do nothing where one is
+    asked for (`is_open` is false).
+    """
+    name = _host_of(headers.get("host", ""))
+    if hosts is not None and name not in hosts:
+        raise RefusalError("the Host header does not name this server", 403, "wrong_host")
+    origin = headers.get("origin")
+    if origin is not None and is_open and _host_of(origin.partition("://")[2]) not in (hosts or (name,)):
+        raise RefusalError("a page of another site may not ask this server: its Origin header is not this server's", 403, "wrong_origin")
+
+
+def _host_of(text: str) -> str:
+    """The host of `HOST` or `HOST:PORT` in lower case."""
+    text = text.lower()
+    return text if text.endswith("]") else text.rpartition(":")[0] or text
 
 
 def own_names(host: str) -> tuple[str, ...] | None:

@@ -23,6 +23,7 @@ from act2see.serving.chat_requests import ChatRequest
 from act2see.serving.completions import Completion
 from act2see.serving.folders import AllowedFolders
 from act2see.serving.refusals import RefusalError
+from act2see.serving.room import Room
 from act2see.serving.shared_tools import shared
 from act2see.serving.sources import VideoSources
 from act2see.serving.uploads import UploadStore
@@ -79,6 +80,8 @@ class Service:
         with self.sources.opened(request.video, job.seconds_left) as source:
             names[str(source.path)] = names[source.path.name] = source.name
             video = Video(source.path, Cache() if self.config.cache and not source.is_temporary else None)
+            if not source.is_temporary:
+                self.sources.roots.check_opened(source.path)
             check_length(video, self.config.max_video_seconds)
             result = api.ask(video, request.question, options, models=self.models, on_event=hear)
         if request.stream:
@@ -136,11 +139,12 @@ def service(
         raise ConfigError(f"--allow-host: {error}") from error
     if config.api_key is not None and not config.api_key.strip():
         raise ConfigError("the API key is empty: set ACT2SEE_API_KEY to a key, or unset it")
+    room = Room.of(config.max_disk_mb, config.max_upload_mb, copies=2)
     with ExitStack() as ends:
         folder = ends.enter_context(workspace())
         models, workers = load(config, progress)
-        uploads = UploadStore(folder, max_bytes=config.max_upload_mb * _MEBIBYTE, keep_seconds=config.upload_seconds)
-        sources = VideoSources(folder, uploads, roots, hosts, config.max_upload_mb * _MEBIBYTE)
+        uploads = UploadStore(folder, room, max_bytes=config.max_upload_mb * _MEBIBYTE, keep_seconds=config.upload_seconds)
+        sources = VideoSources(folder, uploads, roots, hosts, room, config.max_upload_mb * _MEBIBYTE)
         answers = Answers(workers, config.queue, config.deadline_seconds)
         ends.callback(answers.close)
         yield Service(config, models, answers, sources, uploads, model_name(config), int(time.time()))

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from act2see.core.errors import StoreError, VideoError, disk_reason
 from act2see.serving.folders import AllowedFolders
 from act2see.serving.refusals import RefusalError
+from act2see.serving.room import Room
 from act2see.serving.uploads import UploadStore, is_upload_id
 from act2see.storage.codec import shown
 from act2see.video.download import AllowedHosts, fetch, is_url
@@ -39,6 +40,7 @@ class VideoSources:
     uploads: UploadStore
     roots: AllowedFolders
     hosts: AllowedHosts
+    room: Room
     max_bytes: int
     """Largest file that is downloaded."""
 
@@ -46,8 +48,8 @@ class VideoSources:
     def opened(self, reference: str, seconds: float) -> Iterator[VideoSource]:
         """The video that a request names, as a file while the block runs; a download may take `seconds`.
 
-        Raises `RefusalError` for an unknown upload, a malformed data URL and a scheme that is not taken, `VideoError` for what is outside the allowed
-        folders and hosts and for a failed download, and `StoreError` for a full disk.
+        Raises `RefusalError` for an unknown upload, a malformed data URL, a scheme that is not taken, and without room on the disk; `VideoError` for
+        what is outside the allowed folders and hosts and for a failed download; `StoreError` for a full disk.
         """
         if reference[:5].lower() == "data:":
             with self._written(_decoded(reference)) as path:
@@ -65,24 +67,30 @@ class VideoSources:
     @contextmanager
     def _written(self, content: bytes) -> Iterator[Path]:
         path = self.folder / secrets.token_hex(16)
-        try:
+        with self.room.taken(len(content)):
             try:
-                path.write_bytes(content)
-            except OSError as error:
-                raise StoreError(f"cannot store a video: {disk_reason(error)}") from error
-            del content
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+                try:
+                    path.write_bytes(content)
+                except OSError as error:
+                    raise StoreError(f"cannot store a video: {disk_reason(error)}") from error
+                del content
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _fetched(self, url: str, seconds: float) -> Iterator[Path]:
         folder = self.folder / secrets.token_hex(16)  # of its own: the file's name is its digest, and another request may download the same
         self.hosts.check_url(url)
+        taken = self.max_bytes  # until its size is known
+        self.room.take(taken)
         try:
             path = fetch(url, folder, max_bytes=self.max_bytes, timeout_seconds=max(0.1, seconds), allowed=self.hosts)
+            self.room.give(taken - path.stat().st_size)
+            taken = path.stat().st_size
             yield path
         finally:
+            self.room.give(taken)
             for file in folder.glob("*"):
                 file.unlink(missing_ok=True)
             if folder.is_dir():

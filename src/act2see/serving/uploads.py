@@ -12,12 +12,10 @@ from typing import BinaryIO
 
 from act2see.core.errors import StoreError, disk_reason
 from act2see.serving.refusals import RefusalError
+from act2see.serving.room import Room
 
-TOTAL = 4
-"""All uploads together may have this many times the size of the largest one. Our choice."""
 _ID = re.compile(r"file-[A-Za-z0-9_-]{32}")
 _CHUNK_BYTES = 1 << 20
-_FULL_SECONDS = 60
 
 
 @dataclass(slots=True)
@@ -40,12 +38,11 @@ class Upload:
 class UploadStore:
     """Uploads in one folder. Thread-safe. There is no list of ids: only who has an id can use it."""
 
-    def __init__(self, folder: Path, *, max_bytes: int, keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.folder, self.max_bytes, self.keep_seconds = folder, max_bytes, keep_seconds
+    def __init__(self, folder: Path, room: Room, *, max_bytes: int, keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder, self.room, self.max_bytes, self.keep_seconds = folder, room, max_bytes, keep_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._uploads: dict[str, Upload] = {}
-        self._receiving_bytes = 0
 
     def add(self, name: str, content: BinaryIO, size_bytes: int) -> Upload:
         """Store an upload of a known size. Raises `RefusalError` for an empty or too large one, and when the store is full; `StoreError`."""
@@ -54,12 +51,7 @@ class UploadStore:
         if not size_bytes:
             raise RefusalError("the file is empty: upload a video file")
         self.sweep()
-        with self._lock:
-            if self._receiving_bytes + sum(one.size_bytes for one in self._uploads.values()) + size_bytes > TOTAL * self.max_bytes:
-                raise RefusalError(
-                    "the server holds as many uploads as it can: delete one, or try later", 429, "uploads_full", {"Retry-After": str(_FULL_SECONDS)}
-                )
-            self._receiving_bytes += size_bytes
+        self.room.take(size_bytes)
         made = f"file-{secrets.token_urlsafe(24)}"
         path = self.folder / made
         try:
@@ -68,10 +60,8 @@ class UploadStore:
                     file.write(chunk)
         except OSError as error:
             path.unlink(missing_ok=True)
+            self.room.give(size_bytes)
             raise StoreError(f"cannot store an upload: {disk_reason(error)}") from error
-        finally:
-            with self._lock:
-                self._receiving_bytes -= size_bytes
         upload = Upload(made, name, path, size_bytes, time.time(), self._clock())
         with self._lock:
             self._uploads[made] = upload
@@ -121,11 +111,11 @@ class UploadStore:
                 upload.is_deleted = True
                 self._drop(upload)
 
-    @staticmethod
-    def _drop(upload: Upload) -> None:
+    def _drop(self, upload: Upload) -> None:
         if upload.is_deleted and not upload.users:
             with suppress(OSError):  # the server's end deletes the folder
                 upload.path.unlink()
+                self.room.give(upload.size_bytes)
 
 
 def is_upload_id(text: str) -> bool:

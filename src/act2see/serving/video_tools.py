@@ -203,6 +203,7 @@ class VideoTools:
     def _opened(self, video: str) -> Video:
         path = self.folders.file(video)
         opened = Video(path, Cache() if self.config.cache else None)
+        self.folders.check_opened(path)
         check_length(opened, self.config.max_video_seconds)
         return opened
 

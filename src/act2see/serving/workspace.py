@@ -5,7 +5,6 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,27 +12,29 @@ from pathlib import Path
 from act2see.core.errors import StoreError, disk_reason
 
 PREFIX = "act2see-serving-"
-_LOCK = ".in-use"
-_NEW_SECONDS = 60.0
-"""A younger folder may not have its lock yet."""
+LOCK = ".in-use"
+"""Name of the lock file in each folder."""
 
 
 @contextmanager
 def workspace(parent: Path | None = None) -> Iterator[Path]:
     """A private folder for temporary files, in the system's temporary folder unless `parent` is given. Raises `StoreError`.
 
-    The process holds a lock on it, which the system releases when the process dies: folders without a holder are deleted first.
+    The process holds a lock on it, which the system releases when the process dies: folders without a holder are deleted first. The lock file gets
+    its name once it is locked, so that no folder looks abandoned while it is being made.
     """
     parent = parent or Path(tempfile.gettempdir())
     _sweep(parent)
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # readable by its owner alone
-        held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        made = folder / f"{LOCK}-soon"
+        held = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):  # a file system without locks: a killed server's folder then stays
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made.rename(folder / LOCK)
     except OSError as error:
         raise StoreError(f"cannot create a folder for temporary files in {parent}: {disk_reason(error)}") from error
     try:
-        with suppress(OSError):  # a file system without locks: a killed server's folder then stays
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,9 +46,9 @@ def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         try:
             found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or time.time() - found.st_mtime < _NEW_SECONDS:
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
                 continue
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:  # just being created or deleted
             continue
         try:

@@ -9,13 +9,17 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by the import below
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from act2see.config import UiConfig
 from act2see.core.errors import ConfigError
 from act2see.evaluation.conversation import load_models
 from act2see.execution.progress import ProgressCallback
 from act2see.report.fragments import styles
+from act2see.serving.gate import own_names
+from act2see.serving.room import Room
 from act2see.serving.ui.desk import Desk, Pane, Screen, suggestions
+from act2see.serving.ui.gate import PageGate, size_below
 from act2see.serving.workspace import workspace
 
 _SCOPE = ".act2see"
@@ -61,9 +65,10 @@ def serve(settings: UiConfig, on_ready: Callable[[str], None], progress: Progres
     with workspace() as folder:
         # Gradio keeps uploads and downloads here; the folder is deleted at the end, or by the next server.
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
+        room = Room.of(settings.max_disk_mb, settings.max_upload_mb, copies=1, held=lambda: size_below(folder))
         desk = Desk(settings, load_models(settings, progress=progress), folder)
         page = build(desk)
-        address = launch(page, settings)
+        address = launch(page, desk, room)
         try:
             on_ready(address)
             page.block_thread()
@@ -71,8 +76,10 @@ def serve(settings: UiConfig, on_ready: Callable[[str], None], progress: Progres
             page.close(verbose=False)
 
 
-def launch(page: gr.Blocks, settings: UiConfig) -> str:
+def launch(page: gr.Blocks, desk: Desk, room: Room) -> str:
     """Start the server in a thread and return its address: no share link, no analytics, no fonts from elsewhere. Raises `ConfigError`."""
+    settings = desk.settings
+    gate = Middleware(PageGate, own_names(settings.host), desk.folder, room, settings.max_upload_mb * 2**20)
     theme = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=_FONTS, font_mono=_MONO).set(**_COLOURS)
     try:
         _, address, _ = page.launch(
@@ -89,6 +96,7 @@ def launch(page: gr.Blocks, settings: UiConfig) -> str:
             pwa=False,
             mcp_server=False,
             run_history=False,
+            app_kwargs={"middleware": [gate]},
             footer_links=[],
             theme=theme,
             css=_CSS + styles(_SCOPE, ".dark"),
@@ -131,8 +139,8 @@ def build(desk: Desk) -> gr.Blocks:
             return changed(desk.visitor(_key(request)).open(Path(path)) if path else Screen())
 
         def picked(name: str, request: gr.Request) -> list[object]:
-            one = next(one for one in clips if one.file == name)
             screen, path = desk.visitor(_key(request)).open_bundled(name)
+            one = next(one for one in clips if one.file == name)
             return [str(path), one.question, "\n".join(one.choices), *changed(screen)]
 
         def cleared(request: gr.Request) -> list[object]:

@@ -21,6 +21,7 @@ from act2see.evaluation.conversation import Answering, Conversation, Models
 from act2see.execution.faults import unexpected
 from act2see.report import write_report
 from act2see.report.fragments import answer_html, reasoning_html, timeline_html, words_html
+from act2see.serving.chat_requests import MAX_QUESTION_CHARACTERS
 from act2see.video import Video
 
 BUNDLED = Path(str(files("act2see.synthetic").joinpath("demo")))
@@ -137,7 +138,7 @@ class Visitor:
         """Take an uploaded video in place of the present one. A video that is refused is deleted at once."""
         self.close()
         path = path.resolve()
-        if not path.is_relative_to(self.desk.folder):
+        if path.parent.parent != self.desk.folder:  # each is in a folder of its own
             raise ConfigError("this is no upload: choose a video again")
         self.desk.hold(path, self.key)
         self._upload = path
@@ -204,6 +205,9 @@ class Visitor:
         screen = Screen()
         if conversation is None:
             yield Screen("choose a video first: drop a file, or pick a bundled clip")
+            return
+        if (letters := len(question) + len(choices)) > MAX_QUESTION_CHARACTERS:
+            yield Screen(f"the question and its choices have {letters:,} characters; at most {MAX_QUESTION_CHARACTERS:,} are taken: ask shorter")
             return
         try:
             for looks in (True, False) if compare else (True,):
