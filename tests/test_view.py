@@ -297,6 +297,17 @@ def test_a_filtering_of_another_run_is_refused(tmp_path: Path) -> None:
         write_view(construction(tmp_path / "raw"), other)
 
 
+def test_an_audit_marks_the_right_choice_where_a_condition_found_it(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", command="audit", config={"benchmark": "made-up"}, seed=0)
+    outcomes = {"q": {"real": "correct", "off": "wrong"}, "p": {"real": "wrong", "off": "wrong"}}
+    for name, answer in (("q@real", "B"), ("q@off", "A"), ("p@real", "A"), ("p@off", "A")):
+        run.append(replace(question(0), id=name, steps=[Answer(answer)]))
+    run.write_scores({"id": name, "kind": "k", "call": None, "looks": 0, "outcomes": dict(found), "errors": {}} for name, found in outcomes.items())
+    write_view(run)
+    marks = [[mark.text for mark in parsed(article(tmp_path / "run/view", 0, at)).all(css_class="mark")] for at in range(4)]
+    assert marks == [["✓ chosen, right"], ["✗ chosen", "right"], ["✓ chosen"], ["✓ chosen"]]
+
+
 def test_an_audits_conditions_hold_every_question(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", command="audit", config={"benchmark": "made-up"}, seed=0)
     for name, answer in (("q@real", "B"), ("q@off", "A"), ("p@real", "B"), ("p@off", "B"), ("p@random", "A")):

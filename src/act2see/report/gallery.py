@@ -114,7 +114,7 @@ def judgements(run: Run, filtered: Run | None = None) -> Judgements:
     if run.command == "eval":
         return Judgements({name: known for row in run.scores() or () for name, known in _of_eval(*row)})
     if run.command == "audit":
-        return Judgements({name: known for row in run.scores() or () for name, known in _of_audit(*row)})
+        return Judgements(_with_right(run, {name: known for row in run.scores() or () for name, known in _of_audit(*row)}))
     references = read_references(run.rows(SAMPLES) or ())
     rejecting = filtered or (run if run.command == "filter" else None)
     rows = () if rejecting is None else rejecting.rows(REJECTED) or ()
@@ -155,6 +155,17 @@ def _of_audit(where: str, row: object) -> Iterable[tuple[str, Known]]:
         known = Known(outcome, (found.kind,), error, call=found.call or "none", looking=looking, same_as=same_as)
         known = replace(known, condition=condition.replace("_", " "))
         yield f"{found.id}@{condition}", known
+
+
+def _with_right(run: Run, known: Mapping[str, Known]) -> dict[str, Known]:
+    """An audit's files do not hold the right choice; it is the one that was chosen under a condition that was correct, if any was."""
+    chosen = {
+        trace.id: chat.chosen(trace.answer, trace.choices)
+        for _, trace in run.sketches(damaged=[])  # what is damaged is told when the traces are written
+        if trace.id in known and known[trace.id].outcome == "correct" and trace.answer is not None
+    }
+    right = {name.rpartition("@")[0]: choice for name, choice in chosen.items()}
+    return {name: replace(one, right=right.get(name.rpartition("@")[0])) for name, one in known.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,9 @@ def _videos(message: _Message) -> list[str]:
             case "video_url" | "file":
                 field = "video_url: {url}" if part.type == "video_url" else "file: {file_id}"
                 raise RefusalError(f"a part of type {part.type} lacks its video: give {field}")
+            case "image_url":
+                do = "send the video itself as a video_url or file part, from which the frames are taken"
+                raise RefusalError(f"a part of type image_url is a picture; questions here are about a video: {do}", code="unsupported")
             case _:
                 raise RefusalError(f"a part of type {shown(part.type)} is not supported: send text and one video_url or file", code="unsupported")
     return found
