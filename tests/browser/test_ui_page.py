@@ -113,6 +113,19 @@ def test_an_upload_is_played_and_asked_about_and_a_refused_one_is_told(address: 
     assert page.locator("#message img").count() == 0
 
 
+def test_markup_in_a_question_and_its_choices_is_shown_as_text(address: str, open_page: Open) -> None:
+    page = open_page(address)
+    alerts: list[str] = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    pick(page)
+    page.locator("#question textarea").fill("Where can the cross be seen? <img src=x onerror=alert(1)>")
+    page.locator("#choices textarea").fill("<script>alert(2)</script>\n<img src=x onerror=alert(3)>right")
+    page.locator("#ask").click()
+    answered(page)
+    assert page.locator("img[onerror]").count() == 0
+    assert alerts == []
+
+
 def test_the_page_behind_its_gate_answers_its_own_site_only(address: str) -> None:
     def status(method: str, path: str, body: bytes = b"", **headers: str) -> int:
         with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)) as connection:

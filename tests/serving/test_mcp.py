@@ -2,14 +2,18 @@
 
 import asyncio
 import base64
+import http.client
 import io
+import json
 import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from mcp import Client, StdioServerParameters
@@ -27,6 +31,7 @@ from serving_fakes import Held
 
 FAKES = McpConfig(backend="serving_fakes:Slow", retriever="serving_fakes:middle", generator="serving_fakes:copyist", picture_side=100)
 TOOLS = ["video_info", "sample_frames", "get_frame", "find_moment", "get_transcript", "ask_video", "imagine_frame"]
+HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 Session = Callable[[Client], Awaitable[None]]
 
 
@@ -118,6 +123,20 @@ def address(server: VideoServer) -> Iterator[str]:
 
 def test_every_tool_is_called_over_http(address: str) -> None:
     run(address, call_every_tool)
+
+
+def test_other_hosts_and_pages_of_other_sites_are_refused_over_http(address: str) -> None:
+    def status(**headers: str) -> int:
+        with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)) as connection:
+            accepted = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+            message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+            connection.request("POST", PATH, json.dumps(message), {**accepted, **headers})
+            return connection.getresponse().status
+
+    assert status() == 200
+    assert status(Origin="http://localhost:3000") == 200
+    for refused in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        assert status(**refused) == 403
 
 
 @pytest.mark.slow

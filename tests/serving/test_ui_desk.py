@@ -208,11 +208,21 @@ def test_what_is_no_video_is_refused_and_deleted(folder: Path, upload: Path) -> 
 def test_only_uploads_are_opened(folder: Path, video: Video) -> None:
     (folder / "link.mp4").symlink_to(video.path)
     (folder / ".in-use").touch()
-    for path in (video.path, folder / "link.mp4", Path("/etc/passwd"), folder / ".." / "x.mp4", folder / ".in-use", folder / "a" / "b" / "c.mp4"):
+    (folder / "a" / "b").mkdir(parents=True)
+    for path in (
+        video.path,
+        folder / "link.mp4",
+        Path("/etc/passwd"),
+        folder / ".." / "x.mp4",
+        folder / ".in-use",
+        folder / "a" / "b" / "c.mp4",
+        folder / "a" / "b",
+    ):
         with pytest.raises(ConfigError, match="no upload"):
             desk(folder).visitor("one").open(path)
     assert video.path.exists()
     assert (folder / ".in-use").exists()
+    assert (folder / "a" / "b").exists()
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,10 @@ def build(desk: Desk) -> gr.Blocks:
             return list(_changed(screen, before))
 
         def opened(path: str | None, request: gr.Request) -> list[object]:
-            return changed(desk.visitor(_key(request)).open(Path(path)) if path else Screen())
+            try:
+                return changed(desk.visitor(_key(request)).open(Path(path)) if path else Screen())
+            except ConfigError as error:  # no upload: sent by something else than the page
+                return changed(Screen(str(error)))
 
         def picked(name: str, request: gr.Request) -> list[object]:
             screen, path = desk.visitor(_key(request)).open_bundled(name)
@@ -147,9 +150,9 @@ def build(desk: Desk) -> gr.Blocks:
             desk.visitor(_key(request)).close()
             return [None, *changed(Screen())]
 
-        def asked(question: str, choices: str, both: bool, request: gr.Request) -> Iterator[list[object]]:
+        def asked(question: str | None, choices: str | None, both: bool, request: gr.Request) -> Iterator[list[object]]:
             before = None
-            for screen in desk.visitor(_key(request)).ask(question, choices, compare=both):
+            for screen in desk.visitor(_key(request)).ask(question or "", choices or "", compare=both):
                 yield changed(screen, before)
                 before = screen
 

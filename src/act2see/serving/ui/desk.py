@@ -138,7 +138,7 @@ class Visitor:
         """Take an uploaded video in place of the present one. A video that is refused is deleted at once."""
         self.close()
         path = path.resolve()
-        if path.parent.parent != self.desk.folder:  # each is in a folder of its own
+        if path.parent.parent != self.desk.folder or path.is_dir():  # each is in a folder of its own
             raise ConfigError("this is no upload: choose a video again")
         self.desk.hold(path, self.key)
         self._upload = path

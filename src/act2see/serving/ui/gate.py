@@ -33,7 +33,8 @@ _BODY_BYTES = 1 << 20
 """Maximum size of a request that is no upload: a question with its choices takes some kilobytes. Our choice."""
 _FORM_BYTES = 1 << 16
 _BODY_SECONDS = 30.0
-_UPLOAD_SECONDS = 3600.0
+_UPLOAD_SECONDS = 900.0
+"""Time limits for receiving a request's body, and an upload. Our choice."""
 
 
 @dataclass(slots=True)
