@@ -241,6 +241,23 @@ def test_a_question_beyond_all_measure_is_refused_in_one_line(folder: Path, uplo
     assert "\n" not in screen.message
 
 
+def test_an_upload_that_nobody_opens_is_deleted_after_a_while(folder: Path, upload: Path) -> None:
+    where, unopened, fresh = desk(folder), folder / "77aa" / "x.mp4", folder / "88bb" / "y.mp4"
+    for path in (unopened, fresh):
+        path.parent.mkdir()
+        path.touch()
+    for path in (unopened, upload):
+        os.utime(path, (1, 1))
+    visitor = opened(where, upload)
+    report = last(visitor.ask("Which?", "yes\nno")).report
+    assert report is not None
+    os.utime(report, (1, 1))
+    where.sweep()
+    assert (unopened.parent.exists(), fresh.exists(), upload.exists(), report.exists()) == (False, True, True, True)
+    upload.write_bytes(b"another")
+    assert last(visitor.ask("Which?", "yes\nno")).message.startswith("my clip.mp4 was changed")  # and not where it is
+
+
 def test_a_pipe_is_no_upload(folder: Path) -> None:
     (folder / "5f0c").mkdir()
     os.mkfifo(folder / "5f0c" / "pipe.mp4")

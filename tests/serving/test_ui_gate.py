@@ -36,6 +36,8 @@ class Page:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
+        if scope["path"] == "/crash":
+            raise KeyError("99")
         if scope["path"] == UPLOAD:
             made = self.folder / f"tmp{secrets.token_hex(4)}"
             with made.open("wb") as file:
@@ -63,7 +65,9 @@ def site(folder: Path, host: str = "127.0.0.1") -> Iterator[Site]:
     """The gate before a page, with room for 3 MiB and uploads of 1 MiB."""
     room = Room(3 * MEBIBYTE, lambda: size_below(folder))
     with listen("127.0.0.1", 0) as listening:
-        server = HttpServer(PageGate(Page(folder), own_names(host), folder, room, MEBIBYTE), Ending(lambda: None, lambda: True, lambda: None))
+        server = HttpServer(
+            PageGate(Page(folder), own_names(host), folder, room, MEBIBYTE, lambda: None), Ending(lambda: None, lambda: True, lambda: None)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -157,6 +161,13 @@ def test_bodies_are_bounded_and_declared(page: Site) -> None:
     assert page.send("POST", JOIN, json.dumps({"data": ["x" * 2 * MEBIBYTE]}).encode(), **JSON)[0] == 413
     assert page.send("POST", UPLOAD, bytes(2 * MEBIBYTE), **FORM)[0] == 413
     assert size_below(page.folder) == 0
+
+
+def test_a_fault_of_the_page_is_one_line_in_the_log(page: Site, caplog: pytest.LogCaptureFixture) -> None:
+    status, told = page.send("GET", "/crash")
+    assert (status, "99" in told) == (500, False)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the page failed: internal error: KeyError")
 
 
 def test_all_uploads_are_bounded_together(page: Site) -> None:

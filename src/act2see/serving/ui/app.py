@@ -79,7 +79,7 @@ def serve(settings: UiConfig, on_ready: Callable[[str], None], progress: Progres
 def launch(page: gr.Blocks, desk: Desk, room: Room) -> str:
     """Start the server in a thread and return its address: no share link, no analytics, no fonts from elsewhere. Raises `ConfigError`."""
     settings = desk.settings
-    gate = Middleware(PageGate, own_names(settings.host), desk.folder, room, settings.max_upload_mb * 2**20)
+    gate = Middleware(PageGate, own_names(settings.host), desk.folder, room, settings.max_upload_mb * 2**20, desk.sweep)
     theme = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=_FONTS, font_mono=_MONO).set(**_COLOURS)
     try:
         _, address, _ = page.launch(
@@ -110,7 +110,7 @@ def launch(page: gr.Blocks, desk: Desk, room: Room) -> str:
 def build(desk: Desk) -> gr.Blocks:
     """The page for the visitors of a desk."""
     clips = suggestions()
-    with gr.Blocks(title="act2see", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="act2see", analytics_enabled=False) as page:
         gr.HTML("<h1>act2see</h1><p>Ask about a video. The model looks again while it reasons.</p>", elem_id="head")
         message = gr.HTML(elem_id="message", elem_classes="act2see")
         with gr.Row():

@@ -1,6 +1,7 @@
 """What the page does, without a page: visitors with a video each, one model for all, and the pieces of HTML that an answer consists of."""
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -27,6 +28,8 @@ from act2see.video import Video
 BUNDLED = Path(str(files("act2see.synthetic").joinpath("demo")))
 IDLE_SECONDS = 1800.0
 """A visitor who has done nothing for so long is forgotten, and the video deleted. Our choice."""
+UNOPENED_SECONDS = 600.0
+"""An upload that no visitor has opened for so long is deleted. Our choice."""
 MOST_VISITORS = 64
 """Beyond these, the one that has been idle for longest is forgotten. Our choice."""
 _TWENTIETH = 0.05  # seconds between two updates of streamed text: the eye sees no more, and a browser need not draw more
@@ -102,6 +105,17 @@ class Desk:
             if (visitor := self._visitors.pop(key, None)) is not None:
                 visitor.close()
 
+    def sweep(self) -> None:
+        """Delete uploads that nobody opens: their page was closed before, or they were not sent by a page."""
+        with self._changing:
+            visitors = {visitor.folder for visitor in self._visitors.values()}
+            for folder in [one for one in self.folder.iterdir() if one.is_dir() and one not in visitors]:
+                for file in folder.iterdir():
+                    if file not in self._holders and time.time() - file.lstat().st_mtime > UNOPENED_SECONDS:
+                        file.unlink(missing_ok=True)
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
+
     def hold(self, path: Path, key: str) -> None:
         """Note that a visitor uses an upload. Equal uploads of two visitors may be one file."""
         with self._changing:
@@ -125,7 +139,8 @@ class Visitor:
 
     def __init__(self, desk: Desk, key: str) -> None:
         self.desk, self.key, self.touched = desk, key, time.monotonic()
-        self._folder: Path | None = None
+        self.folder: Path | None = None
+        """Where this visitor's run folder and the files to download are."""
         self._upload: Path | None = None
         self._conversation: Conversation | None = None
         self._traces: list[Trace] = []
@@ -138,7 +153,7 @@ class Visitor:
         """Take an uploaded video in place of the present one. A video that is refused is deleted at once."""
         self.close()
         path = path.resolve()
-        if path.parent.parent != self.desk.folder or path.is_dir():  # each is in a folder of its own
+        if path.parent.parent != self.desk.folder or path.is_dir() or not path.exists():  # each is in a folder of its own
             raise ConfigError("this is no upload: choose a video again")
         self.desk.hold(path, self.key)
         self._upload = path
@@ -146,8 +161,9 @@ class Visitor:
             with unexpected():
                 return Screen(self._opened(path))
         except Act2SeeError as error:
+            told = self._told(error)
             self.close()
-            return Screen(one_line(str(error)))
+            return Screen(told)
 
     def open_bundled(self, name: str) -> tuple[Screen, Path]:
         """Take a bundled clip. Returns also where the browser can have it: a copy among this visitor's own files."""
@@ -167,16 +183,21 @@ class Visitor:
         if video.duration_seconds > settings.max_video_seconds:
             allowed = f"allowed are {settings.max_video_seconds:g} (act2see ui --max-video-seconds)"
             raise VideoError(f"the video has {video.duration_seconds:.0f} seconds; {allowed}")
-        self._folder = self.desk.folder / secrets.token_hex(_TOKENS)
-        self._folder.mkdir(mode=0o700)
+        self.folder = self.desk.folder / secrets.token_hex(_TOKENS)
+        self.folder.mkdir(mode=0o700)
         options = ModelConfig(**{one.name: getattr(settings, one.name) for one in fields(ModelConfig)})  # a download tells nothing of the server
-        self._conversation = Conversation(video, options, models=self.desk.models, save=self._folder / "run")
+        self._conversation = Conversation(video, options, models=self.desk.models, save=self.folder / "run")
         notes = [note for note in (video.damage, video.colours) if note]
         try:
             notice = self._conversation.screen(("yes", "no"))  # what a question with choices would be told
         except ScopeError as error:
             notice = str(error)
         return one_line(" ".join([*notes, *([notice] if notice else [])]))
+
+    def _told(self, error: Act2SeeError) -> str:
+        """An error without the place of the upload on this machine."""
+        message = one_line(str(error))
+        return message if self._upload is None else message.replace(f"{self._upload.parent}{os.sep}", "")
 
     def stop(self) -> None:
         """End the answer that is being computed for this visitor; its steps so far stay."""
@@ -190,9 +211,9 @@ class Visitor:
         if self._upload is not None:
             self.desk.let_go(self._upload, self.key)
             self._upload = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
 
     # Questions
 
@@ -221,7 +242,7 @@ class Visitor:
                     break
             yield replace(screen, report=self._report(), traces=self._zipped())
         except Act2SeeError as error:
-            yield replace(screen, message=one_line(str(error)))
+            yield replace(screen, message=self._told(error))
 
     def _streamed(self, answering: Answering, before: Screen, heading: str) -> Iterator[Screen]:
         """The screens of one answer, beside the panes that are there already."""
@@ -271,13 +292,13 @@ class Visitor:
             yield event
 
     def _report(self) -> Path | None:
-        if self._folder is None or not self._traces:
+        if self.folder is None or not self._traces:
             return None
-        path = self._folder / "report.html"
+        path = self.folder / "report.html"
         write_report(self._traces, path)
         return path
 
     def _zipped(self) -> Path | None:
-        if self._folder is None or not (self._folder / "run").is_dir():
+        if self.folder is None or not (self.folder / "run").is_dir():
             return None
-        return Path(shutil.make_archive(str(self._folder / "traces"), "zip", root_dir=self._folder, base_dir="run"))
+        return Path(shutil.make_archive(str(self.folder / "traces"), "zip", root_dir=self.folder, base_dir="run"))

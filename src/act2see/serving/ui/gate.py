@@ -4,9 +4,10 @@ Gradio itself answers any host name, takes uploads from any site, fetches http(s
 """
 
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from act2see.core.errors import InternalError
+from act2see.core.plaintext import one_line
+from act2see.execution.faults import unexpected
 from act2see.serving.gate import check_sender, limited
 from act2see.serving.refusals import RefusalError, answer_for
 from act2see.serving.room import Room
 from act2see.serving.workspace import LOCK
 from act2see.storage.codec import JSON, shown
 
+_log = logging.getLogger(__name__)
 _API = "/gradio_api/"
 _UPLOAD = f"{_API}upload"
 _FILE = f"{_API}file="
@@ -48,6 +53,8 @@ class PageGate:
     """Where Gradio keeps uploads; resolved."""
     room: Room
     max_upload_bytes: int
+    sweep: Callable[[], None]
+    """Deletes uploads that nobody uses; called before each upload."""
     _uploading: int = field(default=0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,8 +75,11 @@ class PageGate:
             await send(message)
 
         try:
-            await self._passed(scope, receive, tell)
-        except RefusalError as error:
+            with unexpected(ClientDisconnect):
+                await self._passed(scope, receive, tell)
+        except (RefusalError, InternalError) as error:
+            if isinstance(error, InternalError):
+                _log.error("the page failed: %s", one_line(str(error)))
             if not has_begun:
                 told = answer_for(error)
                 await PlainTextResponse(told.message, told.status, {**told.headers})(scope, receive, tell)
@@ -93,6 +103,7 @@ class PageGate:
             expected = 0  # what is received of it is thrown away
         self._uploading += 1
         try:
+            await run_in_threadpool(self.sweep)
             await run_in_threadpool(self.room.take, expected)
             try:
                 await self.app(scope, body.receive, send)
@@ -101,7 +112,7 @@ class PageGate:
         finally:
             self._uploading -= 1
             if not self._uploading:
-                await run_in_threadpool(self._sweep)
+                await run_in_threadpool(self._delete_broken)
 
     def _check_address(self, method: str, path: str) -> None:
         """Refuse what the page never asks for."""
@@ -146,7 +157,7 @@ class PageGate:
         except (OSError, RuntimeError, ValueError):  # a cycle of links, a null character
             return False
 
-    def _sweep(self) -> None:
+    def _delete_broken(self) -> None:
         """Delete what broken uploads have left; complete ones are in folders of their own."""
         for file in self.folder.iterdir():
             if file.name != LOCK and file.is_file() and not self._uploading:
