@@ -361,6 +361,13 @@ def test_a_form_of_another_site_is_no_question(running: Running) -> None:
     assert running.send("GET", "/v1/models", Origin=f"http://127.0.0.1:{running.port}").status == 200
 
 
+def test_a_proxy_is_named(start: Start) -> None:
+    with start(proxy_host=("Video.example",)) as running:
+        for headers in ({"Host": "video.example"}, {"Origin": "https://video.example"}, {"Host": "localhost"}):
+            assert running.send("GET", "/v1/models", None, **headers).status == 200
+        assert running.send("GET", "/v1/models", Host="evil.example").code == "wrong_host"
+
+
 def _named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("-", "_"): value for name, value in headers.items()}
 

@@ -21,6 +21,8 @@ class ServingConfig(ModelConfig):
     """Cache frame indexes and transcripts on disk; off by default, so that nothing of a request outlives it there."""
     host: Annotated[str, Parameter(group=SERVING)] = "127.0.0.1"
     """Address to listen on. Other machines reach all but a loopback address: set an API key then."""
+    proxy_host: Annotated[tuple[str, ...], Parameter(group=SERVING, negative_iterable=(), show_default=False)] = ()
+    """Host name of a proxy in front of this server, as browsers and clients name it; may be repeated. On a loopback address, others are refused."""
     max_video_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 7200.0
     """Maximum length of a video in seconds; longer ones are refused."""
 

@@ -67,7 +67,7 @@ class Application:
         app = Starlette(routes=[Route(path, _guarded(found), methods=[method]) for path, method, found in paths], exception_handlers=handlers)
         config = self.service.config
         routes = frozenset(path for path, _, _ in paths if "{" not in path)
-        return Gate(app, config.api_key, own_names(config.host), self.metrics.request, routes)
+        return Gate(app, config.api_key, own_names(config.host, config.proxy_host), self.metrics.request, routes)
 
     # Questions
 

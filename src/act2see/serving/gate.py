@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -73,10 +73,14 @@ def check_sender(headers: Headers, hosts: tuple[str, ...] | None, *, is_open: bo
     """
     name = _host_of(headers.get("host", ""))
     if hosts is not None and name not in hosts:
-        raise RefusalError("the Host header does not name this server", 403, "wrong_host")
+        raise RefusalError("the Host header does not name this server (behind a proxy: --proxy-host)", 403, "wrong_host")
     origin = headers.get("origin")
     if origin is not None and is_open and _host_of(origin.partition("://")[2]) not in (hosts or (name,)):
-        raise RefusalError("a page of another site may not ask this server: its Origin header is not this server's", 403, "wrong_origin")
+        raise RefusalError(
+            "a page of another site may not ask this server: its Origin header is not this server's (behind a proxy: --proxy-host)",
+            403,
+            "wrong_origin",
+        )
 
 
 def _host_of(text: str) -> str:
@@ -85,13 +89,13 @@ def _host_of(text: str) -> str:
     return text if text.endswith("]") else text.rpartition(":")[0] or text
 
 
-def own_names(host: str) -> tuple[str, ...] | None:
-    """The names by which a server on this address is asked: those of this machine for a loopback address, any for others."""
+def own_names(host: str, proxies: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The names by which a server on this address is asked: those of this machine and of the proxies for a loopback address, any for others."""
     try:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return None
-    return tuple({*_LOOPBACK, f"[{host}]" if ":" in host else host}) if is_loopback else None
+    return tuple({*_LOOPBACK, f"[{host}]" if ":" in host else host, *map(str.lower, proxies)}) if is_loopback else None
 
 
 def limited(request: Request, max_bytes: int, seconds: float) -> Request:

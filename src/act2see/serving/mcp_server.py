@@ -12,6 +12,7 @@ import anyio.from_thread
 import anyio.to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, ImageContent, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 from starlette.types import ASGIApp
@@ -240,5 +241,6 @@ def serve_http(config: McpConfig, folders: AllowedFolders, on_ready: Callable[[s
 def http_app(server: VideoServer) -> ASGIApp:
     """The server as an ASGI application, behind the same gate as `act2see serve`."""
     config = server.tools.config
-    app = server.streamable_http_app(streamable_http_path=PATH, host=config.host)
-    return Gate(app, config.api_key, own_names(config.host), lambda route, status: None, frozenset({PATH}))
+    checked_by_gate = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(streamable_http_path=PATH, host=config.host, transport_security=checked_by_gate)
+    return Gate(app, config.api_key, own_names(config.host, config.proxy_host), lambda route, status: None, frozenset({PATH}))

@@ -79,7 +79,7 @@ def serve(settings: UiConfig, on_ready: Callable[[str], None], progress: Progres
 def launch(page: gr.Blocks, desk: Desk, room: Room) -> str:
     """Start the server in a thread and return its address: no share link, no analytics, no fonts from elsewhere. Raises `ConfigError`."""
     settings = desk.settings
-    gate = Middleware(PageGate, own_names(settings.host), desk.folder, room, settings.max_upload_mb * 2**20, desk.sweep)
+    gate = Middleware(PageGate, own_names(settings.host, settings.proxy_host), desk.folder, room, settings.max_upload_mb * 2**20, desk.sweep)
     theme = gr.themes.Base(primary_hue="teal", neutral_hue="stone", font=_FONTS, font_mono=_MONO).set(**_COLOURS)
     try:
         _, address, _ = page.launch(
