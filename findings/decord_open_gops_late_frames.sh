@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # decord 0.6.0: in an MP4 with open GOPs, get_batch over evenly spread indices gives late frames from the second GOP on, as x265 makes it by default.
 #
-# The pictures shown just before a GOP's key frame follow it in the file. decord numbers key frames by their place in the file (get_key_indices), which
-# is two to four too low, and counts on from there after a seek. Read in order, or asked for alone by a fresh reader, most indices give the right frame:
-# one index gives two frames, by what was read before. Nothing is raised, and get_frame_timestamp gives the time of the index, not of the frame.
-# Expected: the same frame for an index, as with closed GOPs. Many video models are fed by get_batch over evenly spread indices.
+# The pictures shown just before a GOP's key frame follow it in the file. decord numbers key frames by their place in the file (get_key_indices),
+# which is two to four too low, and counts on from there after a seek. Read in order, or asked for alone by a fresh reader, most indices give the
+# right frame: one index gives two frames, by what was read before. Nothing is raised, and get_frame_timestamp gives the time of the index, not of the
+# frame. Expected: the same frame for an index, as with closed GOPs. Many video models are fed by get_batch over evenly spread indices.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -47,7 +47,8 @@ def off(indices: list[int], pictures: list[np.ndarray]) -> list[int]:
 
 every, spread = list(range(FRAMES)), list(range(0, FRAMES, 12))
 held = []
-for name, codec, params in (("x265, its default", "libx265", ""), ("x264, open GOPs", "libx264", "open-gop=1"), ("x265, closed GOPs", "libx265", "open-gop=0")):
+cases = [("x265, its default", "libx265", ""), ("x264, open GOPs", "libx264", "open-gop=1"), ("x265, closed GOPs", "libx265", "open-gop=0")]
+for name, codec, params in cases:
     path = f"{sys.argv[1]}/clip.mp4"
     write(path, codec, params)
     with av.open(path) as container:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# imageio's FFMPEG plugin (imageio 2.38.1, imageio-ffmpeg 0.8.1): a file whose frames stay on screen for different times gives three times as many frames
-# as it has, and the frame rate of its metadata belongs to neither.
+# imageio's FFMPEG plugin (imageio 2.38.1, imageio-ffmpeg 0.8.1): a file whose frames stay on screen for different times gives three times as many
+# frames as it has, at a rate that its metadata does not name.
 #
-# The plugin has ffmpeg write raw pictures, which fills a constant rate with repetitions (here 25, the stream's base rate), while its metadata's fps is the
-# average rate, 8.62. The usual number / fps then puts the last frame of a clip of 14 s at 41 s. imageio's pyav plugin gives the file's own frames, once
-# each, but names the rate of 25, so that the same division ends at 5 s. Phones and screen recordings make such files. Expected: each frame once, or the
-# rate at which the frames are given.
+# The plugin has ffmpeg write raw pictures, which fills a constant rate with repetitions (here 25, the stream's base rate), while its metadata's fps
+# is the average rate, 8.62. The usual number / fps then puts the last frame of a clip of 14 s at 41 s. imageio's pyav plugin gives the file's own
+# frames, once each, but names the rate of 25, so that the same division ends at 5 s. Phones and screen recordings make such files. Expected: each
+# frame once, or the rate at which the frames are given.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -39,7 +39,8 @@ for plugin in ("FFMPEG", "pyav"):
     said = imageio.v3.immeta(path, plugin=plugin)
     repeated = sum(np.array_equal(one, other) for one, other in zip(pictures, pictures[1:], strict=False))
     found[plugin] = (len(pictures), repeated, float(said["fps"]), round((len(pictures) - 1) / said["fps"], 1))
-    print(f"{plugin}: {len(pictures)} frames, {repeated} of them repetitions; fps {said['fps']}; the last frame, by number / fps, at {found[plugin][3]} s")
+    last = found[plugin][3]
+    print(f"{plugin}: {len(pictures)} frames, {repeated} of them repetitions; fps {said['fps']}; the last frame, by number / fps, at {last} s")
 print(f"in the file: {len(times)} frames, the last at {times[-1] / 1000} s")
 sys.exit(found != {"FFMPEG": (356, 236, 8.62, 41.2), "pyav": (120, 0, 25.0, 4.8)})
 PYTHON

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # pysubs2 1.8.1: of a WebVTT file, the comments (NOTE) and the names of cues become what is said in the cue before them.
 #
-# A WebVTT cue may have a name on the line above its times, and comments may stand between cues. pysubs2 reads everything up to the next times as text, and
-# takes away only names that are numbers, as SubRip has them. Times within a cue stay in its text too. Nothing is raised. Expected: the text of the cue
-# alone, as webvtt-py 0.6.0 gives it for the same file. In a transcript that a model reads or that is searched, an editor's remark is then a sentence of
-# the film, with a time.
+# A WebVTT cue may have a name on the line above its times, and comments may stand between cues. pysubs2 reads everything up to the next times as
+# text, and takes away only names that are numbers, as SubRip has them. Times within a cue stay in its text too. Nothing is raised. Expected: the text
+# of the cue alone, as webvtt-py 0.6.0 gives it for the same file. In a transcript that a model reads or that is searched, an editor's remark is then
+# a sentence of the film, with a time.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # rapidocr 3.10.0: the words of a slightly slanted line come in reverse order as soon as the picture is large enough.
 #
-# Boxes are put into reading order by their tops: those that differ by less than 10 pixels are one line, however large the picture and its letters are.
-# A line that rises by 2.3 degrees is read from left to right at 640 x 360 and from right to left at 960 x 540 and above; the same picture, enlarged, gives
-# another text. Expected: a tolerance that goes with the height of the letters. A sign in a hand-held 4K video is read scrambled, and right after the frame
-# was scaled down. Right for all sizes is to put the boxes in order by how far their heights overlap.
+# Boxes are put into reading order by their tops: those that differ by less than 10 pixels are one line, however large the picture and its letters
+# are. A line that rises by 2.3 degrees is read from left to right at 640 x 360 and from right to left at 960 x 540 and above; the same picture,
+# enlarged, gives another text. Expected: a tolerance that goes with the height of the letters. A sign in a hand-held 4K video is read scrambled, and
+# right after the frame was scaled down. Right for all sizes is to put the boxes in order by how far their heights overlap.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

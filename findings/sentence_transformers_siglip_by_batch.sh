@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# sentence-transformers 6.2.0: a SigLIP model embeds a text differently with each batch it is in, and never as the model was trained.
+# sentence-transformers 6.2.0: a SigLIP model embeds a text differently with each batch it is in, and not as the model was trained.
 #
-# SigLIP takes its text embedding from the last position and has no attention mask: it needs every text padded to its full length, and its processor does
-# that by default. sentence-transformers recognises the model and its towers, and pads to the longest text of the batch instead. So a query alone, beside
-# a longer one, and padded as in training are three embeddings, and no warning is given. Expected: one, as CLIP gives. A search for video frames by such
-# a model finds other frames when queries are batched. processing_kwargs of the model's first module mend it.
+# SigLIP takes a text's embedding from the last position, and was trained on texts padded to its full length; transformers' pages ask for
+# padding="max_length". sentence-transformers recognises the model and its two towers, and pads to the longest text of the batch. So a query alone,
+# beside a longer one, and padded as in training has three embeddings, and no warning is given. Expected: one, as of CLIP. A search for video frames
+# by such a model finds other frames when queries are batched. The first module's processing_kwargs mend it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -43,7 +43,7 @@ model.save_pretrained(folder)
 processor.save_pretrained(folder)
 
 with torch.no_grad():
-    trained = model.get_text_features(input_ids=processor(text=[query], return_tensors="pt")["input_ids"]).pooler_output
+    trained = model.get_text_features(**processor(text=[query], padding="max_length", return_tensors="pt")).pooler_output
 embedder = SentenceTransformer(folder, device="cpu")
 alone = embedder.encode([query], convert_to_tensor=True)
 beside = embedder.encode([query, longer], convert_to_tensor=True)[:1]
@@ -51,12 +51,12 @@ embedder[0].processing_kwargs = {"text": {"padding": "max_length", "max_length":
 mended = embedder.encode([query], convert_to_tensor=True)
 found = {
     "alone, and beside a longer text": float(cos_sim(alone, beside)),
-    "alone, and as the processor pads by default": float(cos_sim(alone, trained)),
-    "with padding to the full length, and as the processor pads": float(cos_sim(mended, trained)),
+    "alone, and padded as in training": float(cos_sim(alone, trained)),
+    "with processing_kwargs, and padded as in training": float(cos_sim(mended, trained)),
 }
 for case, cosine in found.items():
     print(f"cosine of the same text {case}: {cosine:.3f}")
-batched, default, right = found.values()
-sys.exit(not (batched < 0.9 and default < 0.9 and right > 0.999))
+batched, trained_as, right = found.values()
+sys.exit(not (batched < 0.9 and trained_as < 0.9 and right > 0.999))
 PYTHON
 "$work/venv/bin/python" "$work/embed.py" "$work"

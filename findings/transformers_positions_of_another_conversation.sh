@@ -2,9 +2,10 @@
 # transformers: Qwen3-VL goes on with a conversation at the positions of the picture that the model saw last, even if that was another conversation.
 #
 # After a picture, positions run behind the number of tokens, by an amount that depends on the picture. That amount is kept in the model
-# (model.model.rope_deltas), not in the KV cache. Two conversations, each with a cache of its own, that take turns on one model get each other's amount:
-# in generate() and in a plain forward pass, without an error or a warning. Expected: a cache that is enough to go on. Right is only to pass position_ids
-# oneself, or to put rope_deltas back before each turn. A server or an agent that keeps caches of several conversations meets this at the second user.
+# (model.model.rope_deltas), not in the KV cache. Two conversations, each with a cache of its own, that take turns on one model get each other's
+# amount: in generate() and in a plain forward pass, without an error or a warning. Expected: a cache that is enough to go on. Right is only to pass
+# position_ids oneself, or to put rope_deltas back before each turn. A server or an agent that keeps caches of several conversations meets this at the
+# second user.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,9 +26,10 @@ PICTURE, START, END = 37, 38, 39
 rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
 heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "rope_parameters": rope}
 text = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2} | heads
-vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32, "patch_size": 8, "num_position_embeddings": 64}
+sizes = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+vision = sizes | {"patch_size": 8, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
 marks = {"image_token_id": PICTURE, "video_token_id": 36, "vision_start_token_id": START, "vision_end_token_id": END}
-config = Qwen3VLConfig(text_config=text, vision_config=vision | {"deepstack_visual_indexes": [0]}, **marks)
+config = Qwen3VLConfig(text_config=text, vision_config=vision, **marks)
 model = Qwen3VLForConditionalGeneration(config).eval()
 for weight in model.parameters():
     if weight.dim() > 1:
@@ -38,7 +40,8 @@ model.generation_config.update(do_sample=False, pad_token_id=0, eos_token_id=Non
 def question(side: int) -> dict[str, torch.Tensor]:
     """A picture of `side` x `side` patches, of which four are one token, between words."""
     ids = torch.tensor([[1, 2, START, *[PICTURE] * (side * side // 4), END, 3, 4]])
-    return {"input_ids": ids, "mm_token_type_ids": (ids == PICTURE).int(), "pixel_values": torch.randn(side * side, 384), "image_grid_thw": torch.tensor([[1, side, side]])}
+    pixels, grid = torch.randn(side * side, 384), torch.tensor([[1, side, side]])
+    return {"input_ids": ids, "mm_token_type_ids": (ids == PICTURE).int(), "pixel_values": pixels, "image_grid_thw": grid}
 
 
 ours, other, words = question(4), question(16), torch.tensor([[7, 8, 9]])

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from act2see.core.trace import Line
 from act2see.video import Video
-from act2see.video.transcript.screen import Box, Read, Screen, is_same_text, is_text
+from act2see.video.transcript.screen import Box, Read, Screen, is_same_text, is_text, reading_order
 from word_videos import write_talk
 
 SIZE = (320, 160)
@@ -108,6 +108,32 @@ def test_a_text_that_comes_back_is_another_line_without_being_read_again(tmp_pat
     found, _ = lines(tmp_path, [title, blank, blank, title])
     assert found == [(0.0, 1.0, "Sediment budget"), (3.0, 4.0, "Sediment budget")]
     assert FakeReader.reads == ["Sediment budget"]
+
+
+def test_words_side_by_side_are_in_reading_order_at_any_size_even_if_slanted() -> None:
+    slanted = [Box(20, 48, 80, 64), Box(120, 44, 180, 60), Box(220, 40, 300, 56)]
+    below = Box(20, 66, 300, 82)
+    for scale in (1, 4):
+        boxes = [Box(*(scale * side for side in (box.left, box.top, box.right, box.bottom))) for box in (below, *slanted)]
+        assert reading_order(boxes) == [1, 2, 3, 0]
+    title, beside = Box(0, 0, 100, 60), [Box(110, 2, 200, 22), Box(105, 30, 200, 50)]
+    assert reading_order([beside[1], title, beside[0]]) == [2, 1, 0]
+    assert reading_order([]) == []
+
+
+def test_words_that_appear_at_once_are_lines_from_left_to_right(tmp_path: Path) -> None:
+    class Words(FakeReader):
+        """Two words on one row; the right one's letters are taller."""
+
+        def find(self, picture: NDArray[np.uint8]) -> Sequence[Box]:
+            return [Box(160, 18, 320, 38), Box(0, 20, 160, 38)]
+
+        def read(self, picture: NDArray[np.uint8]) -> Read:
+            return Read({20: "Friday", 18: "noon"}[picture.shape[0]], 0.9)
+
+    screen = Screen(Words)
+    list(screen.read(Video(write_talk(tmp_path / "screen.mp4", [], pictures=[picture([("any", 20)])], fps=1)), 0.0))
+    assert [line.text for line in screen.lines] == ["noon", "Friday"]
 
 
 def test_stray_marks_and_what_is_uncertain_are_no_text() -> None:

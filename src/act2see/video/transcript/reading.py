@@ -98,7 +98,8 @@ def read_transcript(
         _add(_screen(options), video, cache, progress, lines, sources, notes)
     elif not named:
         notes.append("text on the screen was not read: pip install 'act2see[text]'")
-    return Transcript(tuple(sorted(lines, key=lambda line: (line.start_seconds, line.stop_seconds))), tuple(sources), tuple(notes))
+    # What begins at once stays in its source's order: a screen's texts from top to bottom, whichever of them is gone first.
+    return Transcript(tuple(sorted(lines, key=lambda line: line.start_seconds)), tuple(sources), tuple(notes))
 
 
 def check_words(options: WordsConfig) -> None:

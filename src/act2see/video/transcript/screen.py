@@ -118,10 +118,15 @@ class Screen:
 
     @property
     def lines(self) -> Sequence[Line]:
-        """What was read so far, in time order."""
-        texts = sorted((*self._gone, *self._showing), key=lambda text: (text.start_seconds, text.box.top, text.box.left))
+        """What was read so far, in time order; texts that appear at once in reading order."""
+        at_once: dict[float, list[_Text]] = {}
+        for text in (*self._gone, *self._showing):
+            if is_text(text.read):
+                at_once.setdefault(text.start_seconds, []).append(text)
         return [
-            Line(round(text.start_seconds, 3), round(text.stop_seconds, 3), clean(text.read.text), self.name) for text in texts if is_text(text.read)
+            Line(round(start, 3), round(texts[at].stop_seconds, 3), clean(texts[at].read.text), self.name)
+            for start, texts in sorted(at_once.items())
+            for at in reading_order([text.box for text in texts])
         ]
 
     @property
@@ -221,6 +226,23 @@ class Screen:
 def _lines_in(boxes: Sequence[Box], height: int) -> list[Box]:
     """Those that can be lines of text: a box of half the frame's height is a blur that was taken for one."""
     return [box for box in boxes if 2 * (box.bottom - box.top) < height]
+
+
+def reading_order(boxes: Sequence[Box]) -> list[int]:
+    """The boxes' numbers, row by row and from left to right. The words of a slanted line are one row; tops alone would not tell."""
+    rows: list[list[int]] = []
+    for number in sorted(range(len(boxes)), key=lambda at: boxes[at].top + boxes[at].bottom):
+        if rows and _are_side_by_side(boxes[rows[-1][-1]], boxes[number]):
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return [number for row in rows for number in sorted(row, key=lambda at: boxes[at].left)]
+
+
+def _are_side_by_side(one: Box, other: Box) -> bool:
+    """Whether more than half of the higher box is level with the other: a picture's large title is no part of the lines beside it."""
+    level = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return 2 * level > max(one.bottom - one.top, other.bottom - other.top)
 
 
 def is_text(read: Read) -> bool:
