@@ -15,6 +15,8 @@ from cli_fakes import Act2See, fakes
         (("--api-key", " "), "the API key is empty"),
         (("--host", "203.0.113.7"), "cannot listen on 203.0.113.7:0"),
         (("--backend", "nothing"), "no backend 'nothing'"),
+        (("--replicas", "2"), "--replicas 2 is for a server on Ray: add --ray local"),
+        (("--replica-gpus", "0.5"), "--replica-gpus 0.5 is for a server on Ray"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(act2see: Act2See, flags: tuple[str, ...], said: str) -> None:
@@ -26,6 +28,12 @@ def test_what_cannot_be_served_is_one_line(act2see: Act2See, flags: tuple[str, .
     [
         (("serve",), "python_multipart", (), "act2see serve needs python_multipart: pip install 'act2see[serve]'"),
         (("serve",), "starlette.applications", ("act2see.serving.serve", "act2see.serving.app"), "pip install 'act2see[serve]'"),
+        (
+            ("serve", "--ray", "local"),
+            "ray.serve.exceptions",
+            ("act2see.integrations.ray.replicas", "ray.serve"),
+            "act2see serve --ray needs",  # without the extra installed it is another package that is missing
+        ),
         (("mcp", "."), "mcp.server.mcpserver", ("act2see.serving.mcp_server",), "act2see mcp needs mcp: pip install 'act2see[mcp]'"),
     ],
 )

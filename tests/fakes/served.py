@@ -1,11 +1,15 @@
-"""A server in a thread, with a model that does what its question says."""
+"""A server in a thread or as a process, with a model that does what its question says."""
 
 import http.client
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +74,7 @@ class Running:
     @property
     def temporary(self) -> list[str]:
         """Files that the server holds."""
-        return sorted(path.name for path in self.service.sources.folder.iterdir() if path.name != ".in-use")
+        return sorted(path.name for path in self.service.sources.folder.iterdir() if not path.name.startswith("."))
 
     def settled(self) -> None:
         """Wait until no question has a place."""
@@ -114,3 +118,33 @@ def started(root: Path, workers: int = 2, load: Load | None = None, **settings: 
             server.should_exit = True
             thread.join(10)
             assert not thread.is_alive()
+
+
+FAKES = ("--backend", "serving_fakes:Slow", "--retriever", "serving_fakes:middle", "--generator", "none", "--model-name", "held")
+
+
+@contextmanager
+def as_process(home: Path, *arguments: str | Path, **environment: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+    """`act2see serve` as a process, and its port."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "act2see", "serve", "--port", "0", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": paths, "XDG_CONFIG_HOME": str(home), **environment}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(r"serving \S+ on http://127\.0\.0\.1:(\d+)/v1", line):
+                yield process, int(found[1])
+                break
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def send_to(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """The status and the content of a response."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with closing(connection):
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()

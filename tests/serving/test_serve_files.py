@@ -12,7 +12,7 @@ from act2see.core.errors import ConfigError, VideoError
 from act2see.serving.folders import AllowedFolders
 from act2see.serving.refusals import RefusalError
 from act2see.serving.room import Room
-from act2see.serving.uploads import UploadStore, is_upload_id
+from act2see.serving.uploads import UploadStore, bytes_of_uploads, is_upload_id
 from act2see.serving.workspace import PREFIX, workspace
 
 
@@ -23,33 +23,85 @@ class Clock:
         return self.seconds
 
 
+def room_in(folder: Path) -> Room:
+    return Room(40, lambda: bytes_of_uploads(folder))
+
+
+def held_in(folder: Path) -> list[Path]:
+    """What a store holds there, but its lock."""
+    return [path for path in folder.iterdir() if path.name != ".uploads"]
+
+
 def test_an_upload_is_deleted_some_time_after_its_last_use(tmp_path: Path) -> None:
     clock = Clock()
-    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60, clock=clock)
+    store = UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60, clock=clock)
     kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
     assert is_upload_id(kept.id)
     clock.seconds = 50
     with store.reading(kept.id) as path:
         clock.seconds = 500
-        assert store.get(kept.id) is kept  # in use
+        assert store.get(kept.id).name == "a.mp4"  # in use
         assert path.read_bytes() == b"12345"
     clock.seconds = 559
-    assert store.get(kept.id) is kept
+    assert store.get(kept.id).id == kept.id
     clock.seconds = 560
     with pytest.raises(RefusalError, match="no such file"):
         store.get(kept.id)
-    assert list(tmp_path.iterdir()) == []
+    assert held_in(tmp_path) == []
 
 
 def test_an_upload_that_is_deleted_while_it_is_read_stays_until_then(tmp_path: Path) -> None:
-    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60)
+    store = UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60)
     kept = store.add("a.mp4", io.BytesIO(b"12345"), 5)
     with store.reading(kept.id) as path:
         store.delete(kept.id)
         assert path.read_bytes() == b"12345"
         with pytest.raises(RefusalError), store.reading(kept.id):
             pass
-    assert list(tmp_path.iterdir()) == []
+    assert held_in(tmp_path) == []
+
+
+def test_the_stores_of_several_processes_share_their_uploads_and_their_room(tmp_path: Path) -> None:
+    clock = Clock()
+    clock.seconds = 1000
+    one, other = (UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60, clock=clock) for _ in range(2))
+    kept = one.add("a.mp4", io.BytesIO(b"12345"), 5)
+    with other.reading(kept.id) as path:
+        assert path.read_bytes() == b"12345"
+        clock.seconds += 100
+        one.sweep()  # in use elsewhere
+        assert one.get(kept.id).name == "a.mp4"
+        one.delete(kept.id)
+        with pytest.raises(RefusalError, match="no such file"):
+            other.get(kept.id)
+        assert path.read_bytes() == b"12345"
+    assert held_in(tmp_path) == []
+    for store in (one, other, one, other):
+        store.add("b.mp4", io.BytesIO(b"1234567890"), 10)
+    with pytest.raises(RefusalError, match="no room for 1 bytes"):
+        other.add("c.mp4", io.BytesIO(b"1"), 1)
+    clock.seconds += 60
+    other.add("c.mp4", io.BytesIO(b"1"), 1)
+
+
+def test_what_a_killed_process_was_receiving_takes_no_room(tmp_path: Path) -> None:
+    store = UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60)
+    being_received, left = (tmp_path / f"file-{letter * 32}" for letter in "ab")
+    for path in (being_received, left):
+        path.write_bytes(b"1234567890")
+    with being_received.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.sweep()
+        assert held_in(tmp_path) == [being_received]
+    store.sweep()
+    assert held_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("id", ["", ".in-use", "../secret", "file-x", "a\0b"])
+def test_what_is_no_id_names_no_file(tmp_path: Path, id: str) -> None:
+    (tmp_path / ".in-use").touch()
+    with pytest.raises(RefusalError, match="no such file"):
+        UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60).get(id)
 
 
 def test_a_full_disk_is_no_upload(tmp_path: Path) -> None:
@@ -57,10 +109,10 @@ def test_a_full_disk_is_no_upload(tmp_path: Path) -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(28, "No space left on device")
 
-    store = UploadStore(tmp_path, Room(40), max_bytes=10, keep_seconds=60)
+    store = UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60)
     with pytest.raises(Exception, match="the disk is full"):
         store.add("a.mp4", Full(), 10)
-    assert list(tmp_path.iterdir()) == []
+    assert held_in(tmp_path) == []
     for _ in range(4):  # what failed takes no room
         store.add("b.mp4", io.BytesIO(b"1234567890"), 10)
 

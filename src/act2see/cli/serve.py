@@ -31,8 +31,24 @@ def serve(
 
         from act2see.serving.serve import serve as run
 
+    if settings.ray is not None:
+        return _on_ray(settings)
+
     def ready(address: str, service: "Service") -> None:
         complain(f"serving {service.model_name} on {address}/v1 ({service.answers.workers} at once); Ctrl-C ends")
 
     with show_progress(transient=True) as progress:
         return ANSWERED if run(settings, ready, progress) else INTERRUPTED
+
+
+def _on_ray(settings: ServeConfig) -> int:
+    from act2see.core.naming import importing
+
+    with importing("act2see serve --ray", "ray-serve"):
+        from act2see.integrations.ray.replicas import serve as run
+
+    def ready(address: str, model: str) -> None:
+        complain(f"serving {model} on {address}/v1 (replicas: {settings.replicas or 1}, each {settings.workers} at once); Ctrl-C ends")
+
+    complain("starting Ray Serve and loading the models")
+    return ANSWERED if run(settings, ready) else INTERRUPTED

@@ -7,7 +7,9 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from act2see.config.models import MODELS, Count, ModelConfig, Positive, Seconds
+from act2see.config.checks import Checked
+from act2see.config.models import MODELS, RAY, Count, ModelConfig, NotNegative, Positive, Seconds
+from act2see.core.errors import ConfigError
 
 SERVING = Group("Serving", sort_key=0)
 Port = Annotated[int, Parameter(group=SERVING, validator=Number(gte=0, lte=65535))]
@@ -60,6 +62,18 @@ class ServeConfig(ServingConfig):
     """A client that takes nothing of its answer for this long is disconnected, and its question given up."""
     upload_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 900.0
     """An upload is deleted this long after its last use."""
+    ray: Annotated[str | None, Parameter(group=RAY)] = None
+    """Serve with replicas on Ray Serve: `local`, or the address of a cluster (needs act2see[ray-serve])."""
+    replicas: Annotated[Positive | None, Parameter(group=RAY)] = None
+    """With --ray: processes that answer, each with models, --workers and --queue of its own. Default: 1."""
+    replica_gpus: Annotated[NotNegative, Parameter(group=RAY)] = 0.0
+    """GPUs per replica; may be fractional. With vllm:DIR, --tensor-parallel if not given and the cluster has GPUs."""
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.ray is None and (self.replicas is not None or self.replica_gpus):
+            given = f"--replicas {self.replicas}" if self.replicas is not None else f"--replica-gpus {self.replica_gpus:g}"
+            raise ConfigError(f"{given} is for a server on Ray: add --ray local or --ray HOST:6379, or use --workers for more questions at once")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,15 +69,15 @@ def split_spec(what: str, spec: str, allowed: tuple[str, ...]) -> tuple[str, str
 
 
 @contextmanager
-def importing(what: str) -> Iterator[None]:
-    """Convert a missing package into one line that names the extra to install."""
+def importing(what: str, extra: str | None = None) -> Iterator[None]:
+    """Convert a missing package into one line that names the extra to install: `extra` for all of them, if given."""
     try:
         yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA_OF:
+        if extra is None and missing not in _EXTRA_OF:
             raise
-        raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{_EXTRA_OF[missing]}]'") from error
+        raise ConfigError(f"{what} needs {missing}: pip install 'act2see[{extra or _EXTRA_OF[missing]}]'") from error
 
 
 def third_party(what: str, spec: str, config: object, members: tuple[str, ...], or_members: tuple[str, ...] = ()) -> Any:

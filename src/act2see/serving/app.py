@@ -42,10 +42,10 @@ _log = logging.getLogger(__name__)
 
 
 class Application:
-    """The endpoints of one service."""
+    """The endpoints of one service. Where it is one of several replicas, `counters_of_all` gives the text of /metrics."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, counters_of_all: Callable[[], Awaitable[bytes]] | None = None) -> None:
+        self.service, self._counters_of_all = service, counters_of_all
         self.metrics = Metrics(lambda: service.answers.running, lambda: service.answers.waiting)
         self._uploading = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._document = document(service.model_name, has_key=service.config.api_key is not None)
@@ -213,7 +213,8 @@ class Application:
 
     async def counters(self, request: Request) -> Response:
         """Prometheus' counters."""
-        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+        text = self.metrics.text() if self._counters_of_all is None else await self._counters_of_all()
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document."""

@@ -1,8 +1,11 @@
 """Counters of the server in Prometheus' text format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from act2see.core.trace import Trace
 
@@ -38,3 +41,27 @@ class Metrics:
     def text(self) -> bytes:
         """All counters, as Prometheus reads them."""
         return generate_latest(self._registry)
+
+    def families(self) -> list[Metric]:
+        """All counters, for `text_of_replicas`."""
+        return list(self._registry.collect())
+
+
+def text_of_replicas(counters: Mapping[str, Iterable[Metric]]) -> bytes:
+    """The counters of several servers as those of one, with the label `replica`. They are given by the replica's name."""
+    registry = CollectorRegistry()
+    registry.register(_Replicas(counters))
+    return generate_latest(registry)
+
+
+@dataclass(frozen=True, eq=False)  # a registry keeps collectors by their identity
+class _Replicas(Collector):
+    counters: Mapping[str, Iterable[Metric]]
+
+    def collect(self) -> Iterator[Metric]:
+        together: dict[str, Metric] = {}
+        for replica, families in self.counters.items():
+            for one in families:
+                whole = together.setdefault(one.name, Metric(one.name, one.documentation, one.type, one.unit))
+                whole.samples.extend(sample._replace(labels={**sample.labels, "replica": replica}) for sample in one.samples)
+        yield from together.values()

@@ -26,7 +26,7 @@ from act2see.serving.refusals import RefusalError
 from act2see.serving.room import Room
 from act2see.serving.shared_tools import shared
 from act2see.serving.sources import VideoSources
-from act2see.serving.uploads import UploadStore
+from act2see.serving.uploads import UploadStore, bytes_of_uploads
 from act2see.serving.workspace import workspace
 from act2see.storage.cache import Cache
 from act2see.video import Video
@@ -127,11 +127,8 @@ def model_name(config: ServeConfig) -> str:
     return (Path(rest).name if name == "huggingface" else rest) or name
 
 
-@contextmanager
-def service(
-    config: ServeConfig, progress: ProgressCallback | None = None, *, load: Callable[..., tuple[Models, int]] = load_service_models
-) -> Iterator[Service]:
-    """A service with its models loaded; its temporary files are deleted at the end. Raises `ConfigError` and what loading raises."""
+def allowed(config: ServeConfig) -> tuple[AllowedFolders, AllowedHosts]:
+    """The folders and hosts whose videos requests may name. Raises `ConfigError` for what is none, and for an empty API key."""
     roots = AllowedFolders.of(config.allow_root, "--allow-root")
     try:
         hosts = AllowedHosts.of(config.allow_host)
@@ -139,11 +136,28 @@ def service(
         raise ConfigError(f"--allow-host: {error}") from error
     if config.api_key is not None and not config.api_key.strip():
         raise ConfigError("the API key is empty: set ACT2SEE_API_KEY to a key, or unset it")
-    room = Room.of(config.max_disk_mb, config.max_upload_mb, copies=2)
+    return roots, hosts
+
+
+@contextmanager
+def service(
+    config: ServeConfig,
+    progress: ProgressCallback | None = None,
+    *,
+    load: Callable[..., tuple[Models, int]] = load_service_models,
+    uploads_in: Path | None = None,
+) -> Iterator[Service]:
+    """A service with its models loaded; its temporary files are deleted at the end. Raises `ConfigError` and what loading raises.
+
+    Uploads are in a folder of its own, or in `uploads_in`, which several services share.
+    """
+    roots, hosts = allowed(config)
     with ExitStack() as ends:
         folder = ends.enter_context(workspace())
+        shared_folder = uploads_in or folder
+        room = Room.of(config.max_disk_mb, config.max_upload_mb, copies=2, held=lambda: bytes_of_uploads(shared_folder))
         models, workers = load(config, progress)
-        uploads = UploadStore(folder, room, max_bytes=config.max_upload_mb * _MEBIBYTE, keep_seconds=config.upload_seconds)
+        uploads = UploadStore(shared_folder, room, max_bytes=config.max_upload_mb * _MEBIBYTE, keep_seconds=config.upload_seconds)
         sources = VideoSources(folder, uploads, roots, hosts, room, config.max_upload_mb * _MEBIBYTE)
         answers = Answers(workers, config.queue, config.deadline_seconds)
         ends.callback(answers.close)

@@ -3,7 +3,7 @@
 Shards, retries, budget, circuit breaker and resuming work as without Ray: only single passes through the loop run elsewhere. The results of a
 process are therefore already with the driver when it dies.
 
-The only module that imports ray, loaded by name when `--ray` is given.
+This module and `replicas` alone import ray. It is loaded by name when `--ray` is given.
 """
 
 import logging
@@ -32,6 +32,7 @@ from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
+from act2see.integrations.ray.shares import whole_share
 from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, slots_per_worker
 from act2see.storage.runs import JSON
 from act2see.video import Video
@@ -114,7 +115,7 @@ def on_ray(benchmark: Benchmark, source: str, settings: SourceConfig, asking: Ra
     """
     prices = None if asking.prices is None else read_prices(asking.prices)
     job = Job(source, settings, prices, Path.cwd())
-    with _cluster(asking.ray or LOCAL), _Actors() as actors:
+    with connected(asking.ray or LOCAL), _Actors() as actors:
         layout = _for_engines(layout or Layout.of(asking), settings)
         shares = _Shares.of(layout, asking)
         tools = _tools(job, layout, shares, actors)
@@ -272,20 +273,15 @@ class _Shares:
         has = ray.cluster_resources()
         if asking.ray in (None, LOCAL):
             half = has.get("CPU", 1.0) / 2
-            cpus = {"teachers": _share(half / teaching), "tools": _share(half / computing)}
+            cpus = {"teachers": whole_share(half / teaching), "tools": whole_share(half / computing)}
         elif (wanted := layout.cpus * (computing + 1)) > has.get("CPU", 0.0):
             _log.warning("the cluster has %g CPUs, but at least %g are needed: waiting for more", has.get("CPU", 0.0), wanted)
         return cls({"num_cpus": cpus["teachers"], "num_gpus": layout.teacher_gpus}, {"num_cpus": cpus["tools"], "num_gpus": layout.tool_gpus})
 
 
-def _share(cpus: float) -> float:
-    """Whole CPUs, or else hundredths of one: Ray takes no other numbers."""
-    return float(math.floor(cpus)) if cpus >= 1 else math.floor(100 * cpus) / 100
-
-
 @contextmanager
-def _cluster(address: str) -> Iterator[None]:
-    """A connection to the cluster; one that this process has already is used, and left."""
+def connected(address: str) -> Iterator[None]:
+    """A connection to the cluster; one that this process has already is used, and left. Raises `ConfigError`."""
     if ray.is_initialized():
         yield
         return
