@@ -1,9 +1,10 @@
 """`act2see serve` under load: throughput against one request at a time, p95, lost requests, and memory over many requests.
 
-    python benchmarks/serve.py [--n 200] [--workers 16] [--concurrent 50] [--memory 2000] [--json]
+    python benchmarks/serve.py [--n 200] [--workers 16] [--concurrent 50] [--replicas 2] [--memory 2000] [--json]
 
 The embedded model answers held-out synthetic questions, on one thread: first one client at a time on a server with one worker, then `--concurrent`
-clients on one with `--workers`. Both get the same questions; the answers must be equal. Each server is a process of its own. The memory run asks a
+clients on one with `--workers`. Both get the same questions; the answers must be equal. Each server is a process of its own. With `--replicas` the
+second one is on Ray, its workers shared among so many replicas, and the first one has as many workers and clients. The memory run asks a
 scripted model, so that 2,000 requests take a minute and a leak of the server is not hidden by the model's caches; its resident size is compared
 between the first tenth of the requests and the end.
 """
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--concurrent", type=int, default=50)
+    parser.add_argument("--replicas", type=int, default=0, help="replicas on Ray; 0 for none (needs act2see[ray-serve])")
     parser.add_argument("--memory", type=int, default=2000, help="requests of the memory run; 0 for none")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -65,9 +67,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         samples = list(SyntheticBenchmark(Path(scratch), given.n, 0).samples())
         if given.n:
-            with served(Path(scratch), 1) as (process, port):
-                one = loaded(process, port, samples, 1)
-            with served(Path(scratch), given.workers) as (process, port):
+            first = (given.workers, given.concurrent) if given.replicas else (1, 1)
+            with served(Path(scratch), first[0]) as (process, port):
+                one = loaded(process, port, samples, first[1])
+            on_ray = ("--ray", "local", "--replicas", str(given.replicas)) if given.replicas else ()
+            with served(Path(scratch), given.workers // max(1, given.replicas), *on_ray) as (process, port):
                 many = loaded(process, port, samples, given.concurrent)
             found |= compared(one, many)
         if given.memory:
@@ -175,9 +179,21 @@ def ask(request: tuple[bytes, int]) -> tuple[float, str | None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """User and system time so far of a process and of those that it started: with Ray, all of Ray's."""
+    every = {int(path.parent.name): fields for path in Path("/proc").glob("[0-9]*/stat") if (fields := fields_of(path))}
+
+    def is_ours(found: int) -> bool:
+        return found == pid or (found in every and is_ours(int(every[found][1])))
+
+    return sum(int(fields[11]) + int(fields[12]) for found, fields in every.items() if is_ours(found)) / os.sysconf("SC_CLK_TCK")
+
+
+def fields_of(path: Path) -> list[str]:
+    """What the system says of a process after its name; nothing of one that has just ended."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def resident_mib(pid: int) -> float:

@@ -184,7 +184,7 @@ def test_every_flag_says_what_it_does() -> None:
 
 
 def test_every_extra_is_documented() -> None:
-    rows = re.findall(r"^\| `act2see\[(\w+)\]` \| \S", PAGES["docs/install.md"], re.MULTILINE)
+    rows = re.findall(r"^\| `act2see\[([\w-]+)\]` \| \S", PAGES["docs/install.md"], re.MULTILINE)
     assert sorted(rows) == sorted(PROJECT["optional-dependencies"])
 
 

@@ -31,7 +31,7 @@ def test_what_cannot_be_served_is_one_line(act2see: Act2See, flags: tuple[str, .
         (
             ("serve", "--ray", "local"),
             "ray.serve.exceptions",
-            ("act2see.integrations.ray.replicas", "ray.serve"),
+            ("act2see.serving.replicas", "ray.serve"),
             "act2see serve --ray needs",  # without the extra installed it is another package that is missing
         ),
         (("mcp", "."), "mcp.server.mcpserver", ("act2see.serving.mcp_server",), "act2see mcp needs mcp: pip install 'act2see[mcp]'"),

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from act2see.config import ServeConfig
-from act2see.integrations.ray.shares import ReplicaShare, reason_in
 from act2see.serving.metrics import Metrics, text_of_replicas
+from act2see.serving.shares import ReplicaShare, reason_in
 from served import FAKES, as_process, body_of, send_to
 
 DEMO = Path(__file__).parents[2] / "src" / "act2see" / "synthetic" / "demo"

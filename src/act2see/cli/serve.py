@@ -45,7 +45,7 @@ def _on_ray(settings: ServeConfig) -> int:
     from act2see.core.naming import importing
 
     with importing("act2see serve --ray", "ray-serve"):
-        from act2see.integrations.ray.replicas import serve as run
+        from act2see.serving.replicas import serve as run
 
     def ready(address: str, model: str) -> None:
         complain(f"serving {model} on {address}/v1 (replicas: {settings.replicas or 1}, each {settings.workers} at once); Ctrl-C ends")

@@ -3,13 +3,11 @@
 Shards, retries, budget, circuit breaker and resuming work as without Ray: only single passes through the loop run elsewhere. The results of a
 process are therefore already with the driver when it dies.
 
-This module and `replicas` alone import ray. It is loaded by name when `--ray` is given.
+Imports ray: it is loaded by name when `--ray` is given.
 """
 
 import logging
 import math
-import os
-import socket
 import threading
 import time
 import zlib
@@ -22,7 +20,7 @@ from typing import Any, TypeAlias
 
 from act2see import registry
 from act2see.config import ConstructConfig, RayConfig, SourceConfig
-from act2see.core.errors import Act2SeeError, BackendError, ConfigError, InternalError
+from act2see.core.errors import Act2SeeError, BackendError, InternalError
 from act2see.core.flops import Flops, count_parts
 from act2see.core.interfaces import Benchmark, Sample
 from act2see.core.trace import Frame
@@ -31,23 +29,19 @@ from act2see.evaluation import setup
 from act2see.evaluation.evaluator import Evaluator, Scored
 from act2see.execution.faults import unexpected
 from act2see.execution.metering import read_prices
+from act2see.execution.ray_connection import LOCAL, check_address, connected  # sets what Ray reads at import
+from act2see.execution.shares import whole_share
 from act2see.integrations.ray.actors import AboutBackend, AboutTools, Elsewhere, Indexer, Job, Layout, Teacher, Tools
-from act2see.integrations.ray.shares import whole_share
 from act2see.integrations.ray.worker_pool import WorkerPool, WorkersLostError, slots_per_worker
 from act2see.storage.runs import JSON
 from act2see.video import Video
 
-# Ray logs every death of a worker at length to stdout, which is reserved for the result. It reads this variable at import.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-
+# isort: split
 import ray
 import ray.exceptions
 
-__all__ = ["Layout", "Spread", "on_ray"]
+__all__ = ["Layout", "Spread", "check_address", "on_ray"]
 
-LOCAL, AUTO = "local", "auto"
-ADDRESSES = "give local, auto (on a node of a cluster) or the address HOST:6379 of one"
-CONNECTING_SECONDS = 10.0
 QUESTIONS_A_TEACHER = 8
 """Concurrent questions per process for server backends; decoding their videos keeps about one core busy. Our choice."""
 LONGEST_WAIT_SECONDS = 600.0
@@ -277,42 +271,6 @@ class _Shares:
         elif (wanted := layout.cpus * (computing + 1)) > has.get("CPU", 0.0):
             _log.warning("the cluster has %g CPUs, but at least %g are needed: waiting for more", has.get("CPU", 0.0), wanted)
         return cls({"num_cpus": cpus["teachers"], "num_gpus": layout.teacher_gpus}, {"num_cpus": cpus["tools"], "num_gpus": layout.tool_gpus})
-
-
-@contextmanager
-def connected(address: str) -> Iterator[None]:
-    """A connection to the cluster; one that this process has already is used, and left. Raises `ConfigError`."""
-    if ray.is_initialized():
-        yield
-        return
-    check_address(address)
-    quiet: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address == LOCAL:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own reports to nobody
-            ray.init(address=LOCAL, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"no Ray cluster at {address!r}: {said}; {ADDRESSES}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def check_address(address: str) -> None:
-    """Raise `ConfigError` where nobody listens, which Ray itself finds out in four minutes and many lines. Ray itself looks for `auto`."""
-    if address in (LOCAL, AUTO) or ray.is_initialized():
-        return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not (port.isascii() and port.isdecimal()):
-        raise ConfigError(f"{address!r} is not an address of a Ray cluster; {ADDRESSES}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"no Ray cluster at {address!r}: {error}; {ADDRESSES}") from error
 
 
 def _loaded(what: str, under_way: Reference) -> Any:

@@ -1,19 +1,14 @@
-"""How processes share a cluster, and what one that could not start has said. Knows nothing of Ray."""
+"""How replicas share a cluster, and what one that could not start has said. Needs no Ray."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from act2see import registry
 from act2see.config import ServeConfig
+from act2see.execution.shares import whole_share
 
 _OUR_ERROR = re.compile(r"act2see\.core\.errors\.\w+: (.+)")
-
-
-def whole_share(cpus: float) -> float:
-    """Whole CPUs, or else hundredths of one: Ray takes no other numbers."""
-    return float(math.floor(cpus)) if cpus >= 1 else math.floor(100 * cpus) / 100
 
 
 @dataclass(frozen=True, slots=True)

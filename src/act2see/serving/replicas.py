@@ -21,12 +21,12 @@ from act2see.config import ServeConfig
 from act2see.core.errors import BackendError, ConfigError, StoreError
 from act2see.core.interfaces import is_dead
 from act2see.evaluation import setup
-from act2see.integrations.ray import cluster  # before Ray itself: it sets what Ray reads at import
-from act2see.integrations.ray.shares import ReplicaShare, reason_in
+from act2see.execution.ray_connection import LOCAL, check_address, connected  # before Ray itself: it sets what Ray reads at import
 from act2see.serving.app import Application
 from act2see.serving.http_server import MOST_CONNECTIONS, address_of, listen, warn_if_open
 from act2see.serving.metrics import text_of_replicas
 from act2see.serving.service import allowed, ask_config, model_name, service
+from act2see.serving.shares import ReplicaShare, reason_in
 from act2see.serving.workspace import workspace
 
 # isort: split
@@ -66,11 +66,11 @@ class Replica:
 
     def __init__(self, config: ServeConfig, uploads: Path, folder: Path) -> None:
         """Load the models. `folder` is where the command was started, `uploads` the folder that all replicas share."""
+        self._ends = ExitStack()
         with suppress(OSError):  # it need not be on every node
             os.chdir(folder)
         if not uploads.is_dir():
             raise StoreError(f"a replica's node has no folder {uploads}: set TMPDIR to a folder that all nodes share, and start the server again")
-        self._ends = ExitStack()
         self._service = self._ends.enter_context(service(config, uploads_in=uploads))
         self._application = Application(self._service, self._counters_of_all)
 
@@ -114,13 +114,13 @@ def serve(config: ServeConfig, on_ready: Callable[[str, str], None]) -> bool:
     that cannot be reached or serves already, and `BackendError` with what a replica said that could not load its models.
     """
     assert config.ray is not None  # or nobody calls this
-    cluster.check_address(config.ray)
+    check_address(config.ray)
     setup.check_models(ask_config(config))
     allowed(config)
     with closing(listen(config.host, config.port)) as listening:
         port, address = int(listening.getsockname()[1]), address_of(listening)
         warn_if_open(listening, config.api_key)
-    with cluster.connected(config.ray), workspace() as uploads, _Signals() as signals, _serving(config, port):
+    with connected(config.ray), workspace() as uploads, _Signals() as signals, _serving(config, port):
         everyone = _started(config, uploads)
         signals.is_ready = True
         on_ready(address, model_name(config))
@@ -180,7 +180,7 @@ def _serving(config: ServeConfig, port: int) -> Iterator[None]:
 def _started(config: ServeConfig, uploads: Path) -> DeploymentHandle:
     """The replicas, their models loaded."""
     has = ray.cluster_resources()
-    share = ReplicaShare.of(config, has, is_own=config.ray == cluster.LOCAL)
+    share = ReplicaShare.of(config, has, is_own=config.ray == LOCAL)
     if lacking := share.lacks(has):
         _log.warning("the cluster has only %s for %d replicas: waiting for more", " and ".join(lacking), share.replicas)
     deployment = ray_serve.deployment(
