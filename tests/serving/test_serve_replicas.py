@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -86,9 +87,13 @@ def replicas_of(port: int) -> set[str]:
     return set(re.findall(r'act2see_questions_running\{replica="(\w+)"\}', send_to(port, "GET", "/metrics")[1].decode()))
 
 
-def running_in(port: int) -> list[float]:
-    """The questions that are being answered, by replica."""
-    return [float(count) for count in re.findall(r"act2see_questions_running\{.*\} (\S+)", send_to(port, "GET", "/metrics")[1].decode())]
+def held_by(port: int) -> list[int]:
+    """The questions that each replica answers or that wait there."""
+    text = send_to(port, "GET", "/metrics")[1].decode()
+    held = Counter[str]()
+    for replica, count in re.findall(r'act2see_questions_(?:running|waiting)\{replica="(\w+)"\} (\S+)', text):
+        held[replica] += int(float(count))
+    return list(held.values())
 
 
 def processes_of(server: int) -> list[int]:
@@ -110,7 +115,7 @@ def test_two_replicas_lose_nothing_and_one_that_dies_returns(tmp_path: Path) -> 
     with (
         on_ray(tmp_path, *FAKES, "--replicas", "2", "--workers", "2", "--allow-root", DEMO) as (process, port),
         openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client,
-        ThreadPoolExecutor(20) as pool,
+        ThreadPoolExecutor(40) as pool,
     ):
 
         def ask(question: str, video: str = "clip-1.mp4") -> str | None:
@@ -131,21 +136,25 @@ def test_two_replicas_lose_nothing_and_one_that_dies_returns(tmp_path: Path) -> 
 
         both = replicas_of(port)
         assert len(both) == 2
-        asked = [pool.submit(send_to, port, "POST", "/v1/chat/completions", body_of("wait", "clip-1.mp4")) for _ in range(4)]
-        while min(running_in(port)) < 1:
-            pass
+
+        def wait() -> int:
+            return send_to(port, "POST", "/v1/chat/completions", body_of("wait", "clip-1.mp4"))[0]
+
+        asked = []
+        while min(held_by(port)) < 4:  # two turns of each, so that both are busy for some seconds
+            asked.append(pool.submit(wait))
         os.kill(processes_of(process.pid)[0], signal.SIGKILL)
-        assert {one.result(60)[0] for one in asked} == {200, 500}  # those of the other one are answered
+        assert {one.result(60) for one in asked} == {200, 500}  # those of the other one are answered
         assert [ask("what?") for _ in range(4)] == ["red"] * 4
         while len(now := replicas_of(port)) < 2:
             time.sleep(0.1)
         assert len(now & both) == 1
 
-        asked = [pool.submit(send_to, port, "POST", "/v1/chat/completions", body_of("wait", "clip-1.mp4")) for _ in range(6)]
-        while sum(running_in(port)) < 4:
+        asked = [pool.submit(wait) for _ in range(6)]
+        while sum(held_by(port)) + sum(one.done() for one in asked) < len(asked):
             pass
         process.send_signal(signal.SIGTERM)
-        assert [one.result(60)[0] for one in asked] == [200] * 6
+        assert [one.result(60) for one in asked] == [200] * 6
         assert process.wait(60) == 0
         assert process.stdout is not None
         assert process.stdout.read() == ""
