@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 import act2see
 from act2see.backends.batching import DecodingBatch, Row
+from act2see.backends.drafts import Drafts
 from act2see.backends.huggingface import BatchedBackend, HuggingFaceBackend, HuggingFaceSettings
 from act2see.core import decoding
 from act2see.core.errors import Act2SeeError, InternalError
@@ -80,6 +82,34 @@ def test_texts_do_not_depend_on_the_number_of_rows(embedded: Path, traces: list[
     assert [texts(one) for one in found] == expected
 
 
+class Guesses(Drafts):
+    """Drafts of what the texts will be, every third token wrong."""
+
+    def __init__(self, sequences: list[list[int]]) -> None:
+        super().__init__()
+        self.sequences = sequences
+
+    def after(self, ids: Sequence[int]) -> list[int]:
+        known = next((one for one in self.sequences if one[: len(ids)] == list(ids)), [])
+        return [token + (place % 3 == 2) for place, token in enumerate(known)][len(ids) : len(ids) + 4]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_drafted_tokens_save_passes_and_change_no_text(embedded: Path, traces: list[Trace], temperature: float) -> None:
+    alone = HuggingFaceBackend.load(settings(embedded, temperature))
+    expected = [ask(alone, trace) for trace in traces[:4]]
+    passes = []
+    for drafts in (Guesses([]), Guesses([alone.encoder.words(one.text) for found in expected for one in found])):
+        backend = alone.batched(4)
+        assert isinstance(backend, BatchedBackend)
+        backend._batch._drafts = drafts
+        with faulty(alone, lambda given: None) as guarded:
+            found = together(backend, traces[:4])
+        assert [one if isinstance(one, Act2SeeError) else texts(one) for one in found] == [texts(one) for one in expected]
+        passes.append(sum(not one.is_prefill for one in guarded.passes))
+    assert passes[1] < 0.7 * passes[0]
+
+
 def test_a_conversation_that_comes_back_is_not_prefilled_again(embedded: Path, traces: list[Trace]) -> None:
     together = batched(HuggingFaceBackend.load(settings(embedded)), 2)
     first, second = ask(together, traces[2])
@@ -94,21 +124,30 @@ def test_one_conversation_at_once_needs_no_batch(embedded: Path) -> None:
 # Failures
 
 
-class Guarded:
-    """The model's forward pass, with a fault: called with the number of rows and its tokens before each pass."""
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass is given."""
 
-    def __init__(self, backend: HuggingFaceBackend, fault: Callable[[torch.Tensor], None]) -> None:
-        self.forward, self.fault, self.rows = backend.model.forward, fault, [0]
+    rows: int
+    ids: torch.Tensor
+    is_prefill: bool
+
+
+class Guarded:
+    """The model's forward pass, with a fault, which is called before each pass."""
+
+    def __init__(self, backend: HuggingFaceBackend, fault: Callable[[Pass], None]) -> None:
+        self.forward, self.fault, self.passes = backend.model.forward, fault, [Pass(0, torch.zeros(0), is_prefill=True)]
 
     def __call__(self, **inputs: Any) -> Any:
-        ids = inputs["input_ids"]
-        self.rows.append(len(ids))
-        self.fault(ids)
+        rows = inputs.get("row_ends")
+        self.passes.append(Pass(1 if rows is None else len(rows), inputs["input_ids"], is_prefill=rows is None))
+        self.fault(self.passes[-1])
         return self.forward(**inputs)
 
 
 @contextmanager
-def faulty(backend: HuggingFaceBackend, fault: Callable[[torch.Tensor], None]) -> Iterator[Guarded]:
+def faulty(backend: HuggingFaceBackend, fault: Callable[[Pass], None]) -> Iterator[Guarded]:
     guarded = Guarded(backend, fault)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend.model, "forward", guarded)
@@ -138,16 +177,16 @@ def test_out_of_memory_halves_the_batch_and_changes_no_text(
     alone = HuggingFaceBackend.load(settings(embedded, temperature))
     expected = [texts(ask(alone, trace)) for trace in traces]
 
-    def fault(ids: torch.Tensor) -> None:
-        if len(ids) > most:
+    def fault(given: Pass) -> None:
+        if given.rows > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with faulty(alone, fault) as guarded, caplog.at_level(logging.WARNING, logger="act2see"):
         found = together(alone.batched(9), traces)
     assert [one if isinstance(one, Act2SeeError) else texts(one) for one in found] == expected
-    assert max(guarded.rows) > most
+    assert max(one.rows for one in guarded.passes) > most
     assert "out of memory with" in caplog.text
-    assert all(rows <= most for rows in guarded.rows[-20:])
+    assert all(one.rows <= most for one in guarded.passes[-10:])
 
 
 def test_out_of_memory_in_a_prefill_waits_for_room(embedded: Path, traces: list[Trace]) -> None:
@@ -155,8 +194,8 @@ def test_out_of_memory_in_a_prefill_waits_for_room(embedded: Path, traces: list[
     expected = [texts(ask(alone, trace)) for trace in traces]
     failures = iter([False, False, True, False, True])
 
-    def fault(ids: torch.Tensor) -> None:
-        if ids.shape[1] > 1 and next(failures, False):
+    def fault(given: Pass) -> None:
+        if given.is_prefill and next(failures, False):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with faulty(alone, fault):
@@ -168,7 +207,7 @@ def test_out_of_memory_in_a_prefill_waits_for_room(embedded: Path, traces: list[
 def test_what_does_not_fit_alone_fails_alone(embedded: Path, traces: list[Trace]) -> None:
     alone = HuggingFaceBackend.load(settings(embedded))
 
-    def fault(ids: torch.Tensor) -> None:
+    def fault(given: Pass) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     backend = alone.batched(4)
@@ -206,8 +245,8 @@ def test_a_forward_pass_that_one_row_breaks_goes_on_without_it(embedded: Path, t
     expected = [texts(ask(alone, trace)) for trace in traces]
     hit = next(token for token in alone.encoder.words(expected[3][0][0])[2:] if expected[3][0][0])
 
-    def fault(ids: torch.Tensor) -> None:
-        if ids.shape[1] == 1 and (ids == hit).any():
+    def fault(given: Pass) -> None:
+        if not given.is_prefill and (given.ids == hit).any():
             raise ValueError("a bad token")
 
     with faulty(alone, fault):
@@ -252,7 +291,7 @@ def test_an_interrupted_conversation_makes_room_for_the_others(embedded: Path, t
     backend = BatchedBackend(alone, 2)
     finished = Interrupted()
     row = Row("t0", alone._pieces(traces[0], ()), alone._decoding(traces[0]), finished=finished)
-    with faulty(alone, lambda ids: finished.at_work.set()), pytest.raises(KeyboardInterrupt):
+    with faulty(alone, lambda given: finished.at_work.set()), pytest.raises(KeyboardInterrupt):
         backend._batch.run(row)
     assert texts(ask(backend, traces[1])) == expected
     assert row not in backend._batch._active

@@ -158,16 +158,16 @@ def test_a_forward_pass_that_fails_changes_no_state(linear: HuggingFaceBackend, 
     """A batch is then tried row by row, from the states before."""
     conversation = CachedConversation(linear.model, linear.encoder.merge)
     conversation.feed(pieces(linear, FIRST))
-    slots = Slots(linear.model)
+    slots = Slots(linear.model, 1)
     slots.join(conversation.cache)
     before = {place: state.clone() for place, state in slots._states.items()}
     with monkeypatch.context() as patch:
         patch.setattr(linear.model.lm_head, "forward", fail)
         with pytest.raises(ArithmeticError):
-            slots.step([5], [conversation.next_position])
+            slots.step([[5]], [conversation.next_position])
     assert all(torch.equal(state, before[place]) for place, state in slots._states.items())
     expected = conversation.append(5)
-    assert torch.allclose(slots.step([5], [conversation.next_position - 1])[0], expected, atol=CLOSE)
+    assert torch.allclose(slots.step([[5]], [conversation.next_position - 1])[0][0], expected, atol=CLOSE)
 
 
 def fail(*args: object) -> None:

@@ -7,12 +7,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from act2see.backends.continuation import Decoding
-from act2see.backends.kv_cache import CachedConversation, Slots
+from act2see.backends.drafts import Drafts
+from act2see.backends.kv_cache import CachedConversation, Slots, begun_like
 from act2see.backends.pieces import Piece
 from act2see.core.errors import Act2SeeError, InternalError
 from act2see.execution.faults import unexpected
@@ -22,6 +23,8 @@ _IDLE_SECONDS = 1.0
 _PIECE_SECONDS = 0.05
 """How often a row's reader looks for new text: more often would take time from the forward passes. Our choice."""
 _log = logging.getLogger(__name__)
+_Logits: TypeAlias = torch.Tensor
+"""Of one row: (tokens that it was fed, vocabulary)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,13 +55,15 @@ class DecodingBatch:
 
     A conversation joins after its prefill, which is computed alone, and leaves when it stops. Its cache is kept until it comes back with a frame; at
     most `rows` caches are kept. The next token of a row depends on its own logits and generator only, so a text does not depend on the other rows,
-    except where rounding decides between two tokens. An error in a row is its own. Out of memory, the batch is halved and goes on.
+    except where rounding decides between two tokens. On a CPU, a pass also checks what a row probably writes next; see `Drafts`. An error in a row is
+    its own. Out of memory, the batch is halved and goes on.
     """
 
     def __init__(self, model: Any, merge: int, rows: int) -> None:
         self.model, self.merge, self.rows = model, merge, rows
         self._limit = rows
-        self._slots = Slots(model)
+        self._slots = Slots(model, rows)
+        self._drafts = Drafts()
         self._active: list[Row] = []  # in the order of their slots
         self._waiting: deque[Row] = deque()
         self._kept: OrderedDict[str, CachedConversation] = OrderedDict()
@@ -162,48 +167,50 @@ class DecodingBatch:
         own = self._kept.pop(row.conversation, None)
         if own is not None:
             return own
-        shared = {name: other.shared(row.fed) for name, other in self._kept.items()}
-        best = max(shared, key=shared.__getitem__, default=None)
-        return self._kept[best].copy(shared[best]) if best is not None and shared[best] else CachedConversation(self.model, self.merge)
+        return begun_like(self._kept.values(), row.fed) or CachedConversation(self.model, self.merge)
 
     def _step(self) -> None:
-        """One token more in each active row."""
+        """One token more in each active row, and as many of its drafted ones as it draws."""
         if not self._active:
             return
+        drafted = [self._drafts.after(row.decoding.ids) if self._slots.takes_drafts else [] for row in self._active]
+        found: list[_Logits | Act2SeeError]
         try:
             with unexpected(torch.OutOfMemoryError):
-                logits = list(self._forward(0, len(self._active)))
+                found = [*self._forward(0, drafted)]
         except torch.OutOfMemoryError as error:
             self._make_room(error)
             return
-        except InternalError:  # one of them is to blame: each is tried alone
-            logits = [self._alone(number) for number in range(len(self._active))]
+        except InternalError:  # one of them is to blame: each is tried alone, without drafts, which may be to blame too
+            drafted = [[] for _ in self._active]
+            found = [self._alone(number) for number in range(len(self._active))]
         for number in reversed(range(len(self._active))):
-            self._take(number, logits[number])
+            self._take(number, drafted[number], found[number])
 
-    def _forward(self, first: int, rows: int) -> torch.Tensor:
-        stepped = self._active[first : first + rows]
+    def _forward(self, first: int, drafted: Sequence[list[int]]) -> "list[_Logits]":
+        stepped = self._active[first : first + len(drafted)]
         cached = [row.cached for row in stepped if row.cached is not None]
         tokens = [row.decoding.ids[-1] for row in stepped]
-        logits = self._slots.step(tokens, [one.next_position for one in cached], first)
+        fed = [[token, *draft] for token, draft in zip(tokens, drafted, strict=True)]
+        logits = self._slots.step(fed, [one.next_position for one in cached], first)
         for one, token in zip(cached, tokens, strict=True):
             one.hold(token)
         return logits
 
-    def _alone(self, number: int) -> torch.Tensor | Act2SeeError:
+    def _alone(self, number: int) -> "_Logits | Act2SeeError":
         try:
             with unexpected():
-                return self._forward(number, 1)[0]
+                return self._forward(number, [[]])[0]
         except Act2SeeError as error:
             return error
 
-    def _take(self, number: int, logits: torch.Tensor | Act2SeeError) -> None:
+    def _take(self, number: int, drafted: list[int], logits: "_Logits | Act2SeeError") -> None:
         row = self._active[number]
         try:
             if isinstance(logits, Act2SeeError):
                 raise logits
             with unexpected():
-                row.decoding.take(logits)
+                self._draw(number, drafted, logits)
         except Act2SeeError as error:
             self._leave(number)
             self._finish(row, error)
@@ -211,6 +218,21 @@ class DecodingBatch:
         if row.decoding.stopped is not None:
             self._leave(number)
             self._finish(row)
+
+    def _draw(self, number: int, drafted: list[int], logits: "_Logits") -> None:
+        """Draw a row's next token, and one after each drafted token that was drawn."""
+        row = self._active[number]
+        for place, one in enumerate(logits):
+            row.decoding.take(one)
+            if row.decoding.stopped is not None:
+                return
+            token = row.decoding.ids[-1]
+            self._drafts.learn(row.decoding.ids)
+            if place == len(drafted) or token != drafted[place]:
+                return
+            assert row.cached is not None
+            row.cached.hold(token)
+            self._slots.accept(number)
 
     def _leave(self, number: int) -> None:
         """Free a row's slot, and keep its cache for the conversation's next turn."""
@@ -234,7 +256,7 @@ class DecodingBatch:
 
     def _fail_all(self, error: Act2SeeError) -> None:
         rows = [*self._active, *self._waiting]
-        self._active, self._slots = [], Slots(self.model)
+        self._active, self._slots = [], Slots(self.model, self.rows)
         self._waiting.clear()
         self._kept.clear()
         for row in rows:

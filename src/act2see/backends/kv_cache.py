@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any
 
 import torch
@@ -53,12 +53,8 @@ class CachedConversation:
     def _tokens(self) -> int:
         return self._held[-1].until if self._held else 0
 
-    def shared(self, pieces: Sequence[Piece]) -> int:
-        """The number of units (text tokens and whole pictures) from the start of the pieces that a copy of the cache can begin with."""
-        return self._reachable(_shared(self._held, self._units(pieces)))
-
     def copy(self, units: int) -> "CachedConversation":
-        """Another conversation that begins with the first units of this one, as many as `shared` gives."""
+        """Another conversation that begins with the first units (text tokens and whole pictures) of this one; see `begun_like`."""
         other = CachedConversation(self.model, self.merge)
         other._held = self._held[:units]
         if self._borders is not None:
@@ -135,7 +131,7 @@ class CachedConversation:
                 self._borders.forget(units)
 
     def _forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
-        inputs = inputs_of(pieces, self.merge, self.model, self._tokens, self.next_position)
+        inputs = inputs_of(_joined_text(pieces), self.merge, self.model, self._tokens, self.next_position)
         with torch.inference_mode():
             out = self.model(**inputs, **{self._takes_cache_as: self.cache}, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = out.logits[0, -1].float()
@@ -172,6 +168,29 @@ def _shared(held: Iterable[_Unit], wanted: Iterable[_Unit]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].key == pair[1].key, zip(held, wanted, strict=False)))
 
 
+def begun_like(conversations: Iterable[CachedConversation], pieces: Sequence[Piece]) -> CachedConversation | None:
+    """A new conversation with what one of these has in common with the pieces, the one with the most; None if none has anything."""
+    best, most, wanted = None, 0, None
+    for one in conversations:
+        wanted = list(one._units(pieces)) if wanted is None else wanted  # the same for all of a model
+        units = one._reachable(_shared(one._held, wanted))
+        if units > most:
+            best, most = one, units
+    return best.copy(most) if best is not None else None
+
+
+def _joined_text(pieces: Sequence[Piece]) -> list[Piece]:
+    """The same tokens in fewer pieces: positions are computed piece by piece."""
+    found: list[Piece] = []
+    for is_picture, some in groupby(pieces, key=lambda piece: piece.is_picture):
+        if is_picture:
+            found += some
+        else:
+            ids = tuple(joined(list(some)))
+            found.append(Piece(ids, ids))
+    return found
+
+
 def family_of_model(model: Model) -> Family:
     """The family of a loaded model. Raises `ValueError` for a model of none."""
     family = family_of(model.config.model_type)
@@ -201,13 +220,14 @@ def name_of_cache(model: Any) -> str:
 class Slots(Cache):
     """The keys and values of several conversations side by side, so that one forward pass decodes the next token of each.
 
-    Each layer has tensors of shape (rows, heads, capacity, width), which grow by need. Row `i` begins at the left and has `lengths[i]` tokens; a mask
-    hides what is right of them. A linear attention layer has states of shape (rows, …) instead, which are exchanged once a forward pass is over. The
-    first `len(lengths)` rows are taken.
+    Each layer has tensors of shape (rows, heads, capacity, width), which grow by need, up to `most_rows`. Row `i` begins at the left and has
+    `lengths[i]` tokens; what is right of them is hidden. A linear attention layer has states of shape (rows, …) instead, which are exchanged once a
+    forward pass is over. The first `len(lengths)` rows are taken.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, most_rows: int) -> None:
         super().__init__(layers=[])
+        self._most_rows = most_rows
         self.lengths: list[int] = []
         self._model, self._family = model, family_of_model(model)
         self._takes_cache_as = name_of_cache(model)
@@ -222,7 +242,8 @@ class Slots(Cache):
             model.set_attn_implementation({"text_config": _ROW_BY_ROW})
             self._is_row_by_row = True
         self._stepped = slice(0, 0)  # the rows of the current forward pass
-        self._index = self._place = torch.zeros(0, dtype=torch.long)
+        self._longest = 0
+        self._index = self._place = torch.zeros(0, dtype=torch.long)  # of the tokens that are fed: row, and place in the row
 
     def join(self, cache: DynamicCache) -> None:
         """Copy the cache of one conversation into the next free row. On an error, the rows are as before."""
@@ -231,6 +252,8 @@ class Slots(Cache):
             for tensors, new in ((self._keys, keys), (self._values, values)):
                 if number not in tensors:
                     tensors[number] = new.new_zeros((1, new.shape[1], _rounded(length + 1), new.shape[3]))
+                if tensors[number].shape[0] <= row:  # twice as many: each time everything is copied
+                    tensors[number] = _grown(tensors[number], max(row + 1, min(2 * row, self._most_rows)), length + 1)
                 tensors[number] = _grown(tensors[number], row + 1, length + 1)
                 tensors[number][row, :, :length] = new[0]
         for place, state in states_of(cache).items():
@@ -264,45 +287,68 @@ class Slots(Cache):
                 tensors[number] = tensor[:rows, :, : _rounded(longest)].clone()
         self._states = {place: state[:rows].clone() for place, state in self._states.items()}
 
+    @property
+    def takes_drafts(self) -> bool:
+        """Whether a row may be fed several tokens in one step: where rows are attended one by one, and no state would have to be taken back."""
+        return self._is_row_by_row and not self._states
+
+    def accept(self, row: int) -> None:
+        """Count one more of the tokens that the last step fed a row."""
+        self.lengths[row] += 1
+
     @torch.inference_mode()
-    def step(self, tokens: Sequence[int], next_positions: Sequence[int], first: int = 0) -> torch.Tensor:
-        """Logits (rows, vocabulary) float32 after one more token in each of the rows from `first` on. On an error, the rows are as before."""
-        self._stepped = slice(first, first + len(tokens))
-        lengths, longest = self.lengths[self._stepped], max(self.lengths[self._stepped]) + 1
+    def step(self, fed: Sequence[Sequence[int]], next_positions: Sequence[int], first: int = 0) -> list[torch.Tensor]:
+        """Feed each of the rows from `first` on its tokens, and return its logits (tokens, vocabulary) float32.
+
+        Of a row's tokens, only the first one counts; see `accept`. More than one may be fed if `takes_drafts`. On an error, the rows are as before.
+        """
+        self._stepped = slice(first, first + len(fed))
+        counts = [len(tokens) for tokens in fed]
+        ends = [length + count for length, count in zip(self.lengths[self._stepped], counts, strict=True)]
         for tensors in (self._keys, self._values):
             for number, tensor in tensors.items():
-                tensors[number] = _grown(tensor, len(self.lengths), longest)
+                tensors[number] = _grown(tensor, len(self.lengths), max(ends))
+        self._longest = max(ends)
         self._stepped_states = {}
         device = self._model.device
-        self._place = torch.tensor(lengths, device=device)
-        self._index = torch.arange(first, first + len(tokens), device=device)
-        hidden = torch.arange(longest, device=device) > self._place[:, None]
-        dtype = self._model.dtype
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, torch.finfo(dtype).min)
-        rope = torch.tensor(next_positions, device=device)
+        offsets = [offset for count in counts for offset in range(count)]
+        rows = [row for row, count in enumerate(counts) for _ in range(count)]
+        self._index = torch.tensor([first + row for row in rows], device=device)
+        self._place = torch.tensor([self.lengths[first + row] + offset for row, offset in zip(rows, offsets, strict=True)], device=device)
+        rope = torch.tensor([next_positions[row] + offset for row, offset in zip(rows, offsets, strict=True)], device=device)
+        tokens = torch.tensor([token for row in fed for token in row], device=device)
+        # One after the other if they are attended row by row, as (1, tokens); else side by side, as (rows, 1).
+        shape = (1, -1) if self.takes_drafts else (-1, 1)
         out = self._model(
-            input_ids=torch.tensor(tokens, device=device)[:, None],
-            attention_mask={"full_attention": mask[:, None, None], "linear_attention": None} if self._states else mask[:, None, None],
-            position_ids=self._family.position_ids(self._place[:, None], rope.expand(self._family.rows, -1)[..., None]),
+            input_ids=tokens.view(shape),
+            attention_mask=self._mask(),
+            position_ids=self._family.position_ids(self._place.view(shape), rope.view(shape).expand(self._family.rows, -1, -1)),
             **{self._takes_cache_as: self},
             use_cache=True,
-            logits_to_keep=1,
-            **({"row_lengths": [length + 1 for length in lengths]} if self._is_row_by_row else {}),
+            **({"row_ends": [(count, end, _seen(count, end)) for count, end in zip(counts, ends, strict=True)]} if self._is_row_by_row else {}),
         )
         for place, state in self._stepped_states.items():
             self._states[place][self._stepped] = state
-        for row in range(first, first + len(tokens)):
+        for row in range(first, first + len(fed)):
             self.lengths[row] += 1
-        logits: torch.Tensor = out.logits[:, -1].float()
-        return logits
+        return list(out.logits.flatten(0, 1).float().split(counts))
+
+    def _mask(self) -> torch.Tensor | dict[str, torch.Tensor | None]:
+        """What is right of a row's tokens is hidden. Nothing is, and nobody reads the mask, if they are attended row by row."""
+        dtype, device = self._model.dtype, self._model.device
+        if self._is_row_by_row:
+            mask = torch.zeros((1, 1, 1, 1), dtype=dtype, device=device)
+        else:
+            hidden = torch.arange(self._longest, device=device) > self._place[:, None]
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, torch.finfo(dtype).min)[:, None, None]
+        return {"full_attention": mask, "linear_attention": None} if self._states else mask
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object) -> Any:
-        """Called by the model's layers with (rows, heads, 1, width): keys and values of the rows that are stepped, the new ones included."""
-        longest = max(self.lengths[self._stepped]) + 1
+        """Called by the model's layers with (rows, heads, tokens, width): keys and values of the rows that are stepped, the new ones included."""
         keys, values = self._keys[layer_idx], self._values[layer_idx]
-        keys[self._index, :, self._place] = key_states[:, :, 0]
-        values[self._index, :, self._place] = value_states[:, :, 0]
-        return keys[self._stepped, :, :longest], values[self._stepped, :, :longest]
+        keys[self._index, :, self._place] = key_states.transpose(1, 2).flatten(0, 1)
+        values[self._index, :, self._place] = value_states.transpose(1, 2).flatten(0, 1)
+        return keys[self._stepped, :, : self._longest], values[self._stepped, :, : self._longest]
 
     def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> torch.Tensor:
         """Called by linear attention: the last inputs of the rows that are stepped, which it changes in place."""
@@ -332,22 +378,31 @@ def _attend_row_by_row(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    row_lengths: Any = None,
+    row_ends: Any = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention on a CPU: each row of a batch over its own tokens, as if it was decoded alone, not over the longest row's with a mask.
 
-    There it is bound by memory, so that hidden tokens cost as much as others. Everything else is transformers' own attention.
+    There it is bound by memory, so that hidden tokens cost as much as others. `row_ends` has the number of each row's queries, which follow one
+    another, and the number of its keys; without it, this is transformers' own attention.
     """
-    if row_lengths is None:
+    if row_ends is None:
         attended, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
         return attended, None
     grouped, scale = module.num_key_value_groups > 1, options.get("scaling")
-    rows = [
-        scaled_dot_product_attention(query[row, None], key[row, None, :, :length], value[row, None, :, :length], scale=scale, enable_gqa=grouped)
-        for row, length in enumerate(row_lengths)
-    ]
-    return torch.cat(rows).transpose(1, 2), None
+    shape = query.shape
+    queries = query.transpose(1, 2).flatten(0, 1).transpose(0, 1)  # (heads, tokens of all rows, width)
+    rows, begin = [], 0
+    for row, (count, end, seen) in enumerate(row_ends):
+        asked, held = queries[None, :, begin : begin + count], (key[row, None, :, :end], value[row, None, :, :end])
+        rows.append(scaled_dot_product_attention(asked, *held, attn_mask=seen, scale=scale, enable_gqa=grouped))
+        begin += count
+    return torch.cat(rows, dim=2)[0].transpose(0, 1).reshape(shape[0], shape[2], shape[1], -1), None
+
+
+def _seen(queries: int, keys: int) -> torch.Tensor | None:
+    """Which keys each of the last tokens sees, (queries, keys); None for one token, which sees all."""
+    return None if queries == 1 else torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
 
 
 def _tensors(cache: DynamicCache) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
