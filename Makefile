@@ -70,7 +70,7 @@ $(STAMP): pyproject.toml requirements.lock
 	rm -rf $(VENV)
 	$(PYTHON) -m venv --without-pip $(VENV)
 	$(PYTHON) -m pip --python $(RUN)/python install --quiet pip
-	$(RUN)/python -m pip install --quiet --no-compile torch==2.13.0
+	$(RUN)/python -m pip install --quiet torch==2.13.0
 	$(RUN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.lock
 	$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	$(RUN)/python -m pip check
