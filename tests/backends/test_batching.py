@@ -85,12 +85,12 @@ def test_texts_do_not_depend_on_the_number_of_rows(embedded: Path, traces: list[
 class Guesses(Drafts):
     """Drafts of what the texts will be, every third token wrong."""
 
-    def __init__(self, sequences: list[list[int]]) -> None:
+    def __init__(self, sequences: list[tuple[int, ...]]) -> None:
         super().__init__()
         self.sequences = sequences
 
     def after(self, ids: Sequence[int]) -> list[int]:
-        known = next((one for one in self.sequences if one[: len(ids)] == list(ids)), [])
+        known = next((one for one in self.sequences if one[: len(ids)] == tuple(ids)), ())
         return [token + (place % 3 == 2) for place, token in enumerate(known)][len(ids) : len(ids) + 4]
 
 
