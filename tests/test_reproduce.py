@@ -95,6 +95,22 @@ def test_a_folder_of_another_scale_or_of_something_else_is_refused(tmp_path: Pat
     (tmp_path / application.ABOUT).rename(tmp_path / "other.json")
     with pytest.raises(ConfigError, match="is not empty and holds no reproduction"):
         application.outline(ReproduceConfig(out=tmp_path, small=True))
+    with pytest.raises(ConfigError, match="is no folder"):
+        application.outline(ReproduceConfig(out=tmp_path / "other.json", small=True))
+
+
+def test_who_interrupts_reads_that_the_same_command_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(application, "_run_all", interrupted)
+    out = tmp_path / "out"
+    assert cli.main(["reproduce", "--scale", "tiny", "--out", str(out)]) == 130
+    told = f"interrupted; what is finished is in {out}, and the same command continues from there"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert len(application.outline(ReproduceConfig(out=out, scale="tiny")).missing) > 0  # the folder is taken again
 
 
 def test_commands_name_what_their_stage_does() -> None:

@@ -103,6 +103,23 @@ class Interrupted:
         return Continuation("<answer>A</answer>", "tag", Cost())
 
 
+class InterruptedAtOnce(Interrupted):
+    """A model that somebody tires of waiting for."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", ["eval", "audit"])
+def test_ctrl_c_before_the_first_answer_says_how_to_go_on(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    flags = ("--backend", f"{__name__}:InterruptedAtOnce", "--retriever", "cli_fakes:Finder", "--out", str(out))
+    assert cli.main([command, *QUESTIONS[1:], *flags]) == INTERRUPTED
+    assert "continue with --resume act2see: interrupted" in " ".join(capsys.readouterr().err.split())
+    resumed = ("--backend", f"{__name__}:Interrupted", "--retriever", "cli_fakes:Finder", "--out", str(out))
+    assert cli.main([command, *QUESTIONS[1:], *resumed, "--resume"]) != INTERRUPTED
+
+
 def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert cli.main([*QUESTIONS, "--backend", f"{__name__}:Interrupted", "--retriever", "cli_fakes:Finder", "--out", str(out)]) == INTERRUPTED

@@ -47,7 +47,7 @@ def test_its_json_says_that_it_was_refused(act2see: Act2See, clip: Path) -> None
 def test_open_questions_are_refused_too(act2see: Act2See) -> None:
     done = act2see("ask", cli.DEMO / "clip-1.mp4", "What colour is the star?")
     assert (done.code, done.out) == (3, "")
-    assert "does not support open questions: add --choices" in done.err
+    assert "does not support open questions: add choices (ask: --choices)" in done.err
 
 
 def test_force_asks_and_the_notice_stands_everywhere(act2see: Act2See, clip: Path) -> None:

@@ -253,7 +253,7 @@ def test_all_that_clients_send_is_bounded_together(start: Start) -> None:
 
 def test_a_limit_for_less_than_one_upload_is_refused(start: Start) -> None:
     with (
-        pytest.raises(ConfigError, match="--max-disk-mb is 1; it must hold an upload of --max-upload-mb 1 twice"),
+        pytest.raises(ConfigError, match="--max-disk-mb is 1; it must be at least 2, to hold an upload of --max-upload-mb 1 twice"),
         start(max_upload_mb=1, max_disk_mb=1),
     ):
         pass

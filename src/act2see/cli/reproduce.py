@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from act2see.cli.exits import ANSWERED
+from act2see.cli.exits import ANSWERED, INTERRUPTED
 from act2see.cli.output import complain, say, say_json
 from act2see.config import ReproduceConfig
 
@@ -24,7 +24,11 @@ def reproduce(*, settings: Annotated[ReproduceConfig, Parameter(name="*")] = Rep
         say_json(outline.row()) if settings.json else _say_plan(outline, complain_only=False)
         return ANSWERED
     _say_plan(outline, complain_only=True)
-    result = application.reproduce(settings, progress=_Told())
+    try:
+        result = application.reproduce(settings, progress=_Told())
+    except KeyboardInterrupt:
+        complain(f"interrupted; what is finished is in {settings.out}, and the same command continues from there")
+        return INTERRUPTED
     if settings.json:
         say_json([one.row() for one in result.results])
     else:

@@ -1,5 +1,6 @@
 """Options of the servers: act2see serve and act2see mcp."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,10 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from act2see.config.checks import Checked
 from act2see.config.models import MODELS, RAY, Count, ModelConfig, NotNegative, Positive, Seconds
 from act2see.core.errors import ConfigError
 
+_HOST = re.compile(r"[^\s/:]+|\[[0-9A-Fa-f:.]+\]")
 SERVING = Group("Serving", sort_key=0)
 Port = Annotated[int, Parameter(group=SERVING, validator=Number(gte=0, lte=65535))]
 
@@ -27,6 +28,12 @@ class ServingConfig(ModelConfig):
     """Host name of a proxy in front of this server, as browsers and clients name it; may be repeated. On a loopback address, others are refused."""
     max_video_seconds: Annotated[Seconds, Parameter(group=SERVING)] = 7200.0
     """Maximum length of a video in seconds; longer ones are refused."""
+
+    def __post_init__(self) -> None:
+        ModelConfig.__post_init__(self)
+        for name in self.proxy_host:
+            if not _HOST.fullmatch(name):
+                raise ConfigError(f"--proxy-host is {name!r}; it must be a host name alone, such as video.example, without https:// and port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class ServeConfig(ServingConfig):
     """GPUs per replica; may be fractional. With vllm:DIR, --tensor-parallel if not given and the cluster has GPUs."""
 
     def __post_init__(self) -> None:
-        Checked.__post_init__(self)
+        ServingConfig.__post_init__(self)
         if self.ray is None and (self.replicas is not None or self.replica_gpus):
             given = f"--replicas {self.replicas}" if self.replicas is not None else f"--replica-gpus {self.replica_gpus:g}"
             raise ConfigError(f"{given} is for a server on Ray: add --ray local or --ray HOST:6379, or use --workers for more questions at once")

@@ -49,13 +49,18 @@ class RunSettings:
 def open_run(folder: Path, settings: RunSettings, *, resume: bool, shard: str | None = None, may_change: Collection[str] = ()) -> Iterator[Run]:
     """Create or resume a run, and lock its folder meanwhile: see `Run.create`, `Run.resume` and `locks.at_work`. Raises `StoreError`.
 
-    The first of several shards creates it.
+    The first of several shards creates it. An interrupt is answered by a warning that says what is kept and how to continue.
     """
     created = None if resume else _created(folder, settings, is_shared=shard is not None)
     if created is None:
         Run.open(folder)  # nothing is written into a folder that holds no run
     with at_work(folder, shard):
-        yield created or Run.resume(folder, command=settings.command, config=settings.config, seed=settings.seed, may_change=may_change)
+        run = created or Run.resume(folder, command=settings.command, config=settings.config, seed=settings.seed, may_change=may_change)
+        try:
+            yield run
+        except (KeyboardInterrupt, InternalError):
+            _log.warning("finished answers are stored in %s: %s", folder, "continue with --resume" if shard is None else "the same command continues")
+            raise
 
 
 def _created(folder: Path, settings: RunSettings, *, is_shared: bool) -> Run | None:
@@ -177,19 +182,14 @@ class Runner:
         return cls(CircuitBreaker(execution.patience_seconds), faults, run, workers, progress)
 
     def collect(self, items: Iterable[T], work: Callable[[T], Sequence[R]], total: int | None, what: str = "questions") -> list[R]:
-        """Yield the results as they complete. If the run is interrupted, a warning explains how to resume it."""
+        """The results, in the order in which they complete."""
         results: list[R] = []
         self._report(0, total, what)
-        try:
-            with unexpected(BrokenPipeError):
-                for some in imap_unordered(items, work, self.workers):
-                    for one in some:
-                        results.append(one)
-                        self._report(len(results), total, what)
-        except (KeyboardInterrupt, InternalError):
-            if self.run is not None:
-                _log.warning("finished answers are stored in %s: continue with --resume", self.run.folder)
-            raise
+        with unexpected(BrokenPipeError):
+            for some in imap_unordered(items, work, self.workers):
+                for one in some:
+                    results.append(one)
+                    self._report(len(results), total, what)
         return results
 
     def _report(self, done: int, total: int | None, what: str) -> None:

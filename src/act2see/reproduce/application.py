@@ -126,6 +126,8 @@ def _processor() -> str:
 
 def _check_folder(out: Path, plan: Plan) -> None:
     about = out / ABOUT
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is no folder: give a new one with --out")
     if not about.exists():
         if out.is_dir() and any(out.iterdir()):
             raise ConfigError(f"{out} is not empty and holds no reproduction: give a new folder with --out")

@@ -27,7 +27,8 @@ class Room:
         """From the flags. An upload may be on disk `copies` times at once. Raises `ConfigError` if not even one of the largest size fits."""
         if max_disk_mb < copies * max_upload_mb:
             why = " twice: it is received and then stored" if copies == 2 else ""
-            raise ConfigError(f"--max-disk-mb is {max_disk_mb}; it must hold an upload of --max-upload-mb {max_upload_mb}{why}")
+            allowed = f"it must be at least {copies * max_upload_mb}, to hold an upload of --max-upload-mb {max_upload_mb}{why}"
+            raise ConfigError(f"--max-disk-mb is {max_disk_mb}; {allowed}")
         return cls(max_disk_mb * _MEBIBYTE, held)
 
     def take(self, size_bytes: int) -> None:

@@ -56,7 +56,7 @@ class Scope:
         if not is_of_the_world([frame.image for frame in trace.frames]):
             return f"{_not_synthetic(trace.video)}, and the embedded model is trained on nothing else: {_WAYS}"
         if not trace.choices and not self.choices_in_text:
-            return f"the embedded model does not support open questions: add --choices, or {_WAYS}"
+            return f"the embedded model does not support open questions: add choices (ask: --choices), or {_WAYS}"
         return None
 
     def notice(self, trace: Trace) -> str | None:
