@@ -113,6 +113,17 @@ def test_an_upload_is_played_and_asked_about_and_a_refused_one_is_told(address: 
     assert page.locator("#message img").count() == 0
 
 
+def test_a_refused_question_is_told_in_sight_on_a_phone(address: str, open_page: Open) -> None:
+    page = open_page(address, width=390)
+    pick(page)
+    page.locator("#question textarea").fill("What happens?")
+    page.locator("#choices textarea").fill("one")
+    page.locator("#ask").click()
+    page.wait_for_selector("#message p")
+    box = "(() => { const box = document.querySelector('#message p').getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; })()"
+    page.wait_for_function(box)
+
+
 def test_markup_in_a_question_and_its_choices_is_shown_as_text(address: str, open_page: Open) -> None:
     page = open_page(address)
     alerts: list[str] = []

@@ -324,7 +324,7 @@ const act2see = (() => {
       const differing = about.comparison.differing;
       box.append(differing.length ? table(["setting or version", "first", "second"], differing, "What differs") : element("p", { text: "No recorded setting or version differs." }));
     } else {
-      box.append(element("h2", { text: "Overview" }), byKind());
+      box.append(element("h2", { text: "Overview" }), outcomes());
     }
     if (about.leftOut.length) {
       const reasons = about.leftOut.map((reason) => element("li", { text: reason }));
@@ -338,16 +338,19 @@ const act2see = (() => {
     return box;
   }
 
-  function byKind() {
+  // By kind; of an audit by condition, in whose sum no figure means anything.
+  function outcomes() {
     const facet = chipsFacet();
     if (!facet) return element("p", { text: "The run has no traces." });
-    const kinds = (about.facets.find((one) => one.name === "kind") || { values: [] }).values;
+    const by = about.facets.some((one) => one.name === "condition") ? "condition" : "kind";
+    const groups = [...new Set(all.flatMap((row) => row.facets[by] || []))];
     const line = (name, rows) => {
       const counts = facet.values.map((value) => rows.filter((row) => (row.facets[facet.name] || []).includes(value)).length);
       return [words(name), rows.length, ...counts.map((count) => (rows.length ? `${count} (${((100 * count) / rows.length).toFixed(1)} %)` : "0"))];
     };
-    const lines = [line("all", all), ...kinds.map((kind) => line(kind, all.filter((row) => (row.facets.kind || []).includes(kind))))];
-    return table(["kind", "traces", ...facet.values.map(words)], lines, `${facet.label} by kind`);
+    const lines = groups.map((group) => line(group, all.filter((row) => (row.facets[by] || []).includes(group))));
+    if (by === "kind") lines.unshift(line("all", all));
+    return table([by, "traces", ...facet.values.map(words)], lines, `${facet.label} by ${by}`);
   }
 
   // Moving about

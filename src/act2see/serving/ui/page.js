@@ -28,12 +28,20 @@
     }, true);
   }
 
+  // The message is above the question: out of sight on a narrow screen, where Ask is further down.
+  let told = null;
+  const tell = () => {
+    const message = document.querySelector("#message p");
+    if (message && message !== told) message.scrollIntoView({ block: "nearest" });
+    told = message;
+  };
+
   // Gradio leaves these without a name for screen readers.
   const name = () => {
     document.querySelectorAll("#player input[type=file]").forEach((one) => one.setAttribute("aria-label", "Video file"));
     document.querySelectorAll("#player video").forEach((one) => one.setAttribute("aria-label", "The video"));
     document.querySelectorAll("#player input[type=range]").forEach((one) => one.setAttribute("aria-label", "Position in the video"));
   };
-  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(() => (name(), tell())).observe(document.body, { childList: true, subtree: true });
   name();
 }
