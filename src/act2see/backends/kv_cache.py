@@ -236,7 +236,7 @@ class Slots(Cache):
         self._states: dict[tuple[int, str], torch.Tensor] = {}  # by layer and kind
         self._stepped_states: dict[tuple[int, str], torch.Tensor] = {}
         self._is_row_by_row = False
-        if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation == "sdpa":
+        if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation in ("sdpa", _ROW_BY_ROW):  # the latter by another batch
             AttentionInterface.register(_ROW_BY_ROW, _attend_row_by_row)
             AttentionMaskInterface.register(_ROW_BY_ROW, sdpa_mask)
             model.set_attn_implementation({"text_config": _ROW_BY_ROW})
