@@ -12,8 +12,8 @@ from cli_fakes import Act2See, fakes
     [
         (("--allow-root", "nowhere"), "--allow-root nowhere: no such folder"),
         (("--allow-host", "http://example.org"), "is no host"),
-        (("--proxy-host", "https://video.example"), "--proxy-host is 'https://video.example'; it must be a host name alone"),
-        (("--proxy-host", "video.example:443"), "without https:// and port"),
+        (("--proxy-host", "https://video.example"), "--proxy-host is 'https://video.example'; it must be one host's name"),
+        (("--proxy-host", "video.example:443"), "without a scheme, a port"),
         (("--api-key", " "), "the API key is empty"),
         (("--host", "203.0.113.7"), "cannot listen on 203.0.113.7:0"),
         (("--backend", "nothing"), "no backend 'nothing'"),

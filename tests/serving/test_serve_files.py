@@ -5,6 +5,7 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -95,6 +96,19 @@ def test_what_a_killed_process_was_receiving_takes_no_room(tmp_path: Path) -> No
         assert held_in(tmp_path) == [being_received]
     store.sweep()
     assert held_in(tmp_path) == []
+
+
+def test_an_upload_that_is_just_beginning_is_not_taken_for_a_killed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = (UploadStore(tmp_path, room_in(tmp_path), max_bytes=10, keep_seconds=60) for _ in range(2))
+    lock = fcntl.flock
+
+    def after_a_sweep(file: BinaryIO, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            other.sweep()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_sweep)
+    assert store.add("a.mp4", io.BytesIO(b"12345"), 5).path.read_bytes() == b"12345"
 
 
 @pytest.mark.parametrize("id", ["", ".in-use", "../secret", "file-x", "a\0b"])

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from act2see.config import ServeConfig
 from act2see.core.errors import ConfigError, VideoError
 from act2see.serving.chat_requests import MAX_QUESTION_CHARACTERS
 from act2see.storage.cache import Cache
 from act2see.video import Video
 from act2see.video.download import AllowedHosts, fetch, is_public
 from raw_server import raw_server, whole
-from served import Answer, Running, Start, body_of
+from served import Answer, Running, Start, body_of, until
 
 JSON = {"Content-Type": "application/json"}
 INNER = ("::ffff:10.0.0.1", "2002:a00:1::", "64:ff9b::a00:1", "::")
@@ -249,6 +250,23 @@ def test_all_that_clients_send_is_bounded_together(start: Start) -> None:
         for _ in range(3):  # what was used is free again
             assert running.ask("Which?", "data:video/mp4;base64," + base64.b64encode(video).decode()).status == 200
         assert upload().status == 200
+
+
+def test_a_chunked_upload_takes_the_largest_size_whatever_its_head_states_until_its_client_leaves(start: Start) -> None:
+    with start(max_upload_mb=1, max_disk_mb=2) as running:
+        room = running.service.uploads.room
+        for stated in ("Content-Length: 1\r\n", ""):
+            with closing(socket.create_connection(("127.0.0.1", running.port), timeout=10)) as connection:
+                head = "POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+                connection.sendall(f"{head}{stated}Transfer-Encoding: chunked\r\n\r\n5\r\n--x\r\n\r\n".encode())
+                until(lambda: room._taken > 1 << 20)
+            until(lambda: not room._taken)
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.example", "video.example:443", "https://video.example", "::1", "video.example/", "a b"])
+def test_a_proxy_that_is_no_hosts_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--proxy-host is .*; it must be one host's name"):
+        ServeConfig(proxy_host=("[::1]", name))
 
 
 def test_a_limit_for_less_than_one_upload_is_refused(start: Start) -> None:

@@ -11,8 +11,8 @@ from cyclopts.validators import Number
 from act2see.config.models import MODELS, RAY, Count, ModelConfig, NotNegative, Positive, Seconds
 from act2see.core.errors import ConfigError
 
-_HOST = re.compile(r"[^\s/:]+|\[[0-9A-Fa-f:.]+\]")
 SERVING = Group("Serving", sort_key=0)
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 Port = Annotated[int, Parameter(group=SERVING, validator=Number(gte=0, lte=65535))]
 
 
@@ -31,9 +31,8 @@ class ServingConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         ModelConfig.__post_init__(self)
-        for name in self.proxy_host:
-            if not _HOST.fullmatch(name):
-                raise ConfigError(f"--proxy-host is {name!r}; it must be a host name alone, such as video.example, without https:// and port")
+        if (wrong := next((name for name in self.proxy_host if not _HOST.fullmatch(name)), None)) is not None:
+            raise ConfigError(f"--proxy-host is {wrong!r}; it must be one host's name without a scheme, a port or a wildcard, such as video.example")
 
 
 @dataclass(frozen=True, slots=True)

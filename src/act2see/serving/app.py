@@ -21,7 +21,7 @@ from act2see.execution.faults import unexpected
 from act2see.serving.answers import Answered, Event, Job
 from act2see.serving.chat_requests import read_request
 from act2see.serving.completions import error_event
-from act2see.serving.gate import Gate, limited, own_names
+from act2see.serving.gate import Gate, limited, own_names, stated_bytes
 from act2see.serving.metrics import CONTENT_TYPE, Metrics
 from act2see.serving.openapi import document
 from act2see.serving.refusals import RefusalError, StoppedError, answer_for, is_hidden, too_late
@@ -153,8 +153,8 @@ class Application:
         async with self._uploading:
             most = (config.max_upload_mb << 20) + _FORM_BYTES
             received = limited(request, most, config.body_seconds)
-            stated = request.headers.get("content-length", "")
-            expected = int(stated) if stated.isdecimal() else most
+            stated = stated_bytes(request.headers)
+            expected = most if stated is None else stated
             try:
                 with uploads.room.taken(expected if expected <= most else 0):  # a longer body is not kept
                     async with received.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:

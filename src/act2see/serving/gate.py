@@ -98,10 +98,15 @@ def own_names(host: str, proxies: Sequence[str] = ()) -> tuple[str, ...] | None:
     return tuple({*_LOOPBACK, f"[{host}]" if ":" in host else host, *map(str.lower, proxies)}) if is_loopback else None
 
 
+def stated_bytes(headers: Headers) -> int | None:
+    """The size of a request's body by its head; None if it is not known. That of a chunked body is whatever comes: its Content-Length may lie."""
+    stated = headers.get("content-length", "")
+    return int(stated) if stated.isdecimal() and "transfer-encoding" not in headers else None
+
+
 def limited(request: Request, max_bytes: int, seconds: float) -> Request:
     """The request with a body that raises `RefusalError` beyond these limits: 413 for its size, 408 for its time."""
-    stated = request.headers.get("content-length", "")
-    size = int(stated) if stated.isdecimal() else 0
+    size = stated_bytes(request.headers) or 0
     if size > max_bytes and (size - max_bytes > _DISCARDED_BYTES or "expect" in request.headers):
         raise _too_large(max_bytes)
     until = asyncio.get_running_loop().time() + seconds

@@ -119,8 +119,10 @@ class UploadStore:
         with (self.folder / _LOCK).open("wb") as one_at_a_time:
             fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
             with self.room.taken(size_bytes):  # until it is held on disk
-                file = path.open("xb")
+                made = path.with_name(f".{path.name}-soon")  # it gets its name once it is locked, or a sweep could take it for a killed process's
+                file = made.open("xb")
                 fcntl.flock(file, fcntl.LOCK_EX)
+                made.rename(path)
                 file.truncate(size_bytes)
         with file:
             yield file
