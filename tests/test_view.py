@@ -11,6 +11,7 @@ from act2see.core.errors import ConfigError, StoreError
 from act2see.core.trace import Answer, Cost, Generate, Observation, Retrieve, Step, Thought, Trace
 from act2see.curation.qa_records import Reference, reference_row
 from act2see.evaluation.compare import compare
+from act2see.report.gallery import judgements
 from act2see.report.site import PAGE, SCRIPT, write_view
 from act2see.storage.runs import JSON, SAMPLES, Run
 from page_elements import ATTACKS, initial, parsed, shape, trace
@@ -306,6 +307,20 @@ def test_an_audit_marks_the_right_choice_where_a_condition_found_it(tmp_path: Pa
     write_view(run)
     marks = [[mark.text for mark in parsed(article(tmp_path / "run/view", 0, at)).all(css_class="mark")] for at in range(4)]
     assert marks == [["✓ chosen, right"], ["✗ chosen", "right"], ["✓ chosen"], ["✓ chosen"]]
+
+
+def test_an_audit_finds_the_right_choice_by_its_text_and_past_damaged_rows(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", command="audit", config={"benchmark": "made-up"}, seed=0)
+    asked = question(0)
+    for name, choices, answer in (("q@real", asked.choices, "B"), ("q@off", asked.choices[::-1], "B"), ("q@blurred", asked.choices, "neither")):
+        run.append(replace(asked, id=name, choices=choices, steps=[Answer(answer)]))
+    outcomes = {"real": "correct", "off": "wrong", "blurred": "correct"}
+    run.write_scores([{"id": "q", "kind": "k", "call": None, "looks": 0, "outcomes": outcomes, "errors": {}}])
+    with (tmp_path / "run/traces.jsonl").open("a") as file:
+        file.write('{"id": "q@wrong", damaged\n')
+    found = judgements(run)
+    right = [found.of(trace).right_choice(trace) for _, trace in run.sketches(damaged=[])]
+    assert right == [1, len(asked.choices) - 2, 1]
 
 
 def test_an_audits_conditions_hold_every_question(tmp_path: Path) -> None:

@@ -69,3 +69,9 @@ def test_full_size_configs_have_about_two_flops_per_parameter_and_token() -> Non
     assert found is not None
     assert (found.language.token + found.language.head) / 2 == pytest.approx(7.57e9, rel=0.01)
     assert VisionLanguageModel.of(Qwen2_5_VLConfig().to_dict()) is not None
+
+
+def test_a_mixture_without_experts_counts_as_the_dense_model_that_it_is() -> None:
+    dense = Qwen3VLConfig().to_dict()
+    text = {**dense["text_config"], "num_experts": 0, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    assert VisionLanguageModel.of({**dense, "text_config": text}) == VisionLanguageModel.of(dense)

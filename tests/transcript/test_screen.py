@@ -121,6 +121,19 @@ def test_words_side_by_side_are_in_reading_order_at_any_size_even_if_slanted() -
     assert reading_order([]) == []
 
 
+def test_lines_whose_boxes_overlap_stay_in_order_in_one_column_and_in_two() -> None:
+    lefts = (10, 13, 11, 12)
+    for height in (24, 34):
+        one = [Box(left, 20 * number, 190, 20 * number + height) for number, left in enumerate(lefts)]
+        assert reading_order(one) == [0, 1, 2, 3]
+        other = [Box(200 + box.left, box.top + 10, 400, box.bottom + 10) for box in one]
+        found = reading_order([*one, *other])
+        assert [number for number in found if number < 4] == [0, 1, 2, 3]
+        assert [number for number in found if number >= 4] == [4, 5, 6, 7]
+    table = [Box(100 * column, 30 * row, 100 * column + 80, 30 * row + 20) for row in range(30) for column in range(10)]
+    assert reading_order(table[::-1]) == [*range(300)][::-1]
+
+
 def test_words_that_appear_at_once_are_lines_from_left_to_right(tmp_path: Path) -> None:
     class Words(FakeReader):
         """Two words on one row; the right one's letters are taller."""

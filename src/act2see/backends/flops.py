@@ -115,13 +115,13 @@ def _linear_layers(settings: Settings) -> int:
 
 
 def _is_mixture(settings: Settings, layer: int) -> bool:
-    if "num_experts" not in settings or layer in numbers(settings, "mlp_only_layers"):
+    if not number(settings, "num_experts", 0) or layer in numbers(settings, "mlp_only_layers"):
         return False
     return (layer + 1) % int(number(settings, "decoder_sparse_step", 1)) == 0
 
 
 def _mixture(settings: Settings, hidden: float) -> float:
-    if "num_experts" not in settings:
+    if not number(settings, "num_experts", 0):
         return 0.0
     chosen, width = number(settings, "num_experts_per_tok"), number(settings, "moe_intermediate_size")
     shared = number(settings, "shared_expert_intermediate_size", 0)

@@ -158,13 +158,14 @@ def _of_audit(where: str, row: object) -> Iterable[tuple[str, Known]]:
 
 
 def _with_right(run: Run, known: Mapping[str, Known]) -> dict[str, Known]:
-    """An audit's files do not hold the right choice; it is the one that was chosen under a condition that was correct, if any was."""
-    chosen = {
-        trace.id: chat.chosen(trace.answer, trace.choices)
-        for _, trace in run.sketches(damaged=[])  # what is damaged is told when the traces are written
-        if trace.id in known and known[trace.id].outcome == "correct" and trace.answer is not None
-    }
-    right = {name.rpartition("@")[0]: choice for name, choice in chosen.items()}
+    """An audit's files do not hold the right choice; it is the one that was chosen under a condition that was correct, if any was.
+
+    Its text, and not its index: each trace has choices of its own.
+    """
+    right: dict[str, str] = {}
+    for _, trace in run.sketches(damaged=[]):  # what is damaged is told when the traces are written
+        if trace.id in known and known[trace.id].outcome == "correct" and (chosen := chat.chosen(trace.answer, trace.choices)) is not None:
+            right.setdefault(trace.id.rpartition("@")[0], trace.choices[chosen])
     return {name: replace(one, right=right.get(name.rpartition("@")[0])) for name, one in known.items()}
 
 

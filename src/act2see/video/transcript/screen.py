@@ -232,17 +232,24 @@ def reading_order(boxes: Sequence[Box]) -> list[int]:
     """The boxes' numbers, row by row and from left to right. The words of a slanted line are one row; tops alone would not tell."""
     rows: list[list[int]] = []
     for number in sorted(range(len(boxes)), key=lambda at: boxes[at].top + boxes[at].bottom):
-        if rows and _are_side_by_side(boxes[rows[-1][-1]], boxes[number]):
+        # Lines of two columns may be level by turns, and a detector's boxes overlap: what is below another box of the row begins a new one.
+        if rows and _are_level(boxes[rows[-1][-1]], boxes[number]) and not any(_is_below(boxes[number], boxes[one]) for one in rows[-1]):
             rows[-1].append(number)
         else:
             rows.append([number])
     return [number for row in rows for number in sorted(row, key=lambda at: boxes[at].left)]
 
 
-def _are_side_by_side(one: Box, other: Box) -> bool:
+def _are_level(one: Box, other: Box) -> bool:
     """Whether more than half of the higher box is level with the other: a picture's large title is no part of the lines beside it."""
     level = min(one.bottom, other.bottom) - max(one.top, other.top)
     return 2 * level > max(one.bottom - one.top, other.bottom - other.top)
+
+
+def _is_below(box: Box, other: Box) -> bool:
+    """Whether a box takes more than half of the narrower one's columns."""
+    shared = min(box.right, other.right) - max(box.left, other.left)
+    return 2 * shared > min(box.right - box.left, other.right - other.left)
 
 
 def is_text(read: Read) -> bool:
