@@ -99,7 +99,7 @@ def test_drafted_tokens_save_passes_and_change_no_text(embedded: Path, traces: l
     alone = HuggingFaceBackend.load(settings(embedded, temperature))
     expected = [ask(alone, trace) for trace in traces[:4]]
     passes = []
-    for drafts in (Guesses([]), Guesses([list(alone.encoder.words(one.text)) for found in expected for one in found])):
+    for drafts in (Guesses([]), Guesses([alone.encoder.words(one.text) for found in expected for one in found])):
         backend = alone.batched(4)
         assert isinstance(backend, BatchedBackend)
         backend._batch._drafts = drafts
