@@ -325,6 +325,14 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_training_goes_on(tmp_path: Path) 
     assert fitted(tmp_path / "stopped") == whole
 
 
+def test_a_worker_that_ignores_ctrl_c_is_not_stopped_by_it(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert fitted(tmp_path / "pressed", interrupted_at=3) == fitted(tmp_path / "left")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_step_of_two_batches_follows_their_mean(tmp_path: Path) -> None:
     both = fitted(tmp_path / "both", steps=3, batches=2)
     means = fitted(tmp_path / "means", steps=3, number=lambda index: 2 * index + 0.5)

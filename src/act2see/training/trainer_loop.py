@@ -109,7 +109,13 @@ class SaveOnInterrupt(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle Ctrl-C inside the block; `KeyboardInterrupt` is raised at its end if there was one."""
+        """Handle Ctrl-C inside the block; `KeyboardInterrupt` is raised at its end if there was one.
+
+        A process that ignores it, as a worker that its caller ends, goes on doing so.
+        """
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            yield
+            return
         before = signal.signal(signal.SIGINT, self._interrupt)
         try:
             yield
