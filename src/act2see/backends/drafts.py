@@ -1,4 +1,7 @@
-"""Guesses of what a model writes next, from what it has written: a forward pass checks several tokens at about the price of one."""
+"""Speculative decoding by n-grams: guesses of what a model writes next, from what it has written.
+
+A forward pass checks several tokens at about the price of one.
+"""
 
 from collections.abc import Sequence
 
