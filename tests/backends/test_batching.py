@@ -98,7 +98,7 @@ class Guesses(Drafts):
 def test_drafted_tokens_save_passes_and_change_no_text(embedded: Path, traces: list[Trace], temperature: float) -> None:
     alone = HuggingFaceBackend.load(settings(embedded, temperature))
     expected = [ask(alone, trace) for trace in traces[:4]]
-    passes = []
+    steps = []  # of all conversations: passes would depend on which of them run at the same time
     for drafts in (Guesses([]), Guesses([alone.encoder.words(one.text) for found in expected for one in found])):
         backend = alone.batched(4)
         assert isinstance(backend, BatchedBackend)
@@ -106,8 +106,8 @@ def test_drafted_tokens_save_passes_and_change_no_text(embedded: Path, traces: l
         with faulty(alone, lambda given: None) as guarded:
             found = together(backend, traces[:4])
         assert [one if isinstance(one, Act2SeeError) else texts(one) for one in found] == [texts(one) for one in expected]
-        passes.append(sum(not one.is_prefill for one in guarded.passes))
-    assert 0 < passes[1] < 0.7 * passes[0]
+        steps.append(sum(one.rows for one in guarded.passes if not one.is_prefill))
+    assert 0 < steps[1] < 0.7 * steps[0]
 
 
 def test_a_conversation_that_comes_back_is_not_prefilled_again(embedded: Path, traces: list[Trace]) -> None:
