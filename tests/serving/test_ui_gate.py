@@ -180,6 +180,15 @@ def test_all_uploads_are_bounded_together(page: Site) -> None:
     assert page.send("POST", UPLOAD, body, **FORM)[0] == 200
 
 
+def test_a_chunked_upload_takes_the_largest_size_whatever_its_head_states(page: Site) -> None:
+    body = bytes(MEBIBYTE)
+    assert [page.send("POST", UPLOAD, body, **FORM)[0] for _ in range(3)] == [200, 200, 200]
+    with closing(socket.create_connection(("127.0.0.1", page.port), timeout=10)) as connection:
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 0\r\n"
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n3\r\n--x\r\n0\r\n\r\n".encode())
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 507 ")
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(page: Site) -> None:
     (page.folder / ".in-use").touch()
     with closing(socket.create_connection(("127.0.0.1", page.port))) as connection:

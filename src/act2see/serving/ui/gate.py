@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from act2see.core.errors import InternalError
 from act2see.core.plaintext import one_line
 from act2see.execution.faults import unexpected
-from act2see.serving.gate import check_sender, limited
+from act2see.serving.gate import check_sender, limited, stated_bytes
 from act2see.serving.refusals import RefusalError, answer_for
 from act2see.serving.room import Room
 from act2see.serving.workspace import LOCK
@@ -97,8 +97,8 @@ class PageGate:
             return
         most = self.max_upload_bytes + _FORM_BYTES
         body = limited(request, most, _UPLOAD_SECONDS)
-        stated = request.headers.get("content-length", "")
-        expected = int(stated) if stated.isdecimal() else most
+        stated = stated_bytes(request.headers)
+        expected = most if stated is None else stated
         if expected > most:
             expected = 0  # what is received of it is thrown away
         self._uploading += 1
